@@ -1,0 +1,45 @@
+"""Grey values of any scan -> the range the network was trained on; the same for training and use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+
+def robust_zscore(planes: torch.Tensor) -> torch.Tensor:
+    """Give the brighter part of every plane zero mean and unit variance.
+
+    The extreme half per cent at either end is clipped first; "brighter" is above the plane's
+    mean, so that the share of dark background (cropped or padded scans) hardly matters.
+
+    Parameters
+    ----------
+    planes : torch.Tensor
+        (N, C, H, W) float32, finite, any unit.
+
+    Returns
+    -------
+    torch.Tensor
+        (N, C, H, W) float32, z-scored per plane and channel; a constant plane becomes zeros.
+    """
+    thin = planes[..., ::2, ::2].flatten(2)
+    low, high = torch.quantile(thin, torch.tensor([0.005, 0.995], device=planes.device), dim=2)
+    clipped = planes.clamp(low[..., None, None], high[..., None, None])
+    bright = clipped > clipped.mean(dim=(2, 3), keepdim=True)
+    count = bright.sum(dim=(2, 3), keepdim=True).clamp(min=1)
+    mean = (clipped * bright).sum(dim=(2, 3), keepdim=True) / count
+    spread = (((clipped - mean) * bright).square().sum(dim=(2, 3), keepdim=True) / count).sqrt()
+    scale = torch.maximum(spread, 1e-3 * (high - low)[..., None, None]).clamp(min=1e-12)
+    return torch.where((high > low)[..., None, None], (clipped - mean) / scale, 0.0)
+
+
+def divide_by_255(planes: torch.Tensor) -> torch.Tensor:
+    """Divide 8-bit grey values by 255, as the Keras tutorial does; (N, C, H, W) float32."""
+    return planes / 255.0
+
+
+NORMALISATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "robust-zscore": robust_zscore,
+    "divide-by-255": divide_by_255,
+}

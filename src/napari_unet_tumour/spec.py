@@ -1,0 +1,135 @@
+"""What a model is, as plain data; read from a model file's header without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from napari_unet_tumour.errors import ModelError
+
+FORMAT = 1
+KEY = "napari-unet-tumour"
+MAX_HEADER = 1 << 20
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything beside the weights that is needed to rebuild and judge a model.
+
+    Parameters
+    ----------
+    name : str
+        Short name on the shelf, e.g. "t1ce-small".
+    network : str
+        Key of `engine.networks.NETWORKS`.
+    arguments : dict
+        Keyword arguments of that builder, without in_channels and out_channels.
+    channels : tuple of str
+        Input channels in order, e.g. ("T1ce",); "red", "green", "blue" for colour images.
+    labels : tuple of str
+        Names by pixel value; index 0 is background.
+    normalisation : str
+        Key of `engine.normalise.NORMALISATIONS`.
+    size : int
+        Longest side of the working image in pixels.
+    threshold : float
+        Default probability from which a pixel is foreground, 0..1.
+    smallest : int
+        Default smallest object in pixels of the scan's own grid.
+    description, data, licence : str
+        One line each: what it is for, what it was trained on, licence of the training data.
+    scores : dict
+        Held-out scores by name, e.g. {"dice_mean": 0.8}.
+    parent : str
+        Hash of the model that this one was fine-tuned from, or "".
+    version : str
+        Package version that wrote the file.
+    format : int
+        Version of this header.
+    """
+
+    name: str
+    network: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    channels: tuple[str, ...] = ("T1ce",)
+    labels: tuple[str, ...] = ("background", "tumour")
+    normalisation: str = "robust-zscore"
+    size: int = 256
+    threshold: float = 0.5
+    smallest: int = 0
+    description: str = ""
+    data: str = ""
+    licence: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    parent: str = ""
+    version: str = ""
+    format: int = FORMAT
+
+    @property
+    def in_channels(self) -> int:
+        """Number of input channels."""
+        return len(self.channels)
+
+    @property
+    def out_channels(self) -> int:
+        """Number of logit channels: one (sigmoid) for one label, else one a label (softmax)."""
+        return 1 if len(self.labels) == 2 else len(self.labels)
+
+    def to_json(self) -> str:
+        """Return the header text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def spec_from_json(text: str, where: str) -> ModelSpec:
+    """Rebuild a ModelSpec from header text; `where` names the file in errors (ModelError)."""
+    try:
+        found = json.loads(text)
+        if found.get("format") != FORMAT:
+            raise ModelError(
+                f"{where} has model format {found.get('format')}, this version reads {FORMAT}: "
+                "update napari-unet-tumour, or export the model again with a matching version"
+            )
+        known = {f.name for f in fields(ModelSpec)}
+        given = {k: tuple(v) if k in ("channels", "labels") else v for k, v in found.items() if k in known}
+        return ModelSpec(**given)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{where} has a damaged model header: get the file again") from error
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Read the header of a .safetensors model file without torch; raises ModelError."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            if start[:2] == b"PK" or start[:1] == b"\x80":
+                raise ModelError(
+                    f"{path.name} is a pickle, which can run any code when opened: "
+                    "convert it with 'napari-unet-tumour models import'"
+                )
+            length = int.from_bytes(start, "little")
+            if len(start) < 8 or not 2 <= length <= MAX_HEADER:
+                raise ModelError(f"{path.name} is not a model file (.safetensors): choose another file")
+            header = json.loads(file.read(length))
+            _check_length(path, header, 8 + length)
+    except OSError as error:
+        raise ModelError(f"{path.name} cannot be read ({error.strerror}): check the path and permissions") from error
+    except ValueError as error:
+        raise ModelError(f"{path.name} is cut or damaged: get the file again") from error
+    text = header.get("__metadata__", {}).get(KEY)
+    if text is None:
+        raise ModelError(f"{path.name} holds weights but no model description: import it as a model first")
+    return spec_from_json(text, path.name)
+
+
+def _check_length(path: Path, header: dict[str, Any], start: int) -> None:
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    if path.stat().st_size != start + max(ends, default=0):
+        raise ModelError(f"{path.name} is cut or damaged: get the file again")
+
+
+def file_hash(path: Path) -> str:
+    """Return the first 12 hex digits of the file's SHA-256, the model's identity."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
