@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT = 1
 KEY = "napari-unet-tumour"
@@ -93,9 +95,9 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
                 "update napari-unet-tumour, or export the model again with a matching version"
             )
         known = {f.name for f in fields(ModelSpec)}
-        given = {k: tuple(v) if k in ("channels", "labels") else v for k, v in found.items() if k in known}
-        return ModelSpec(**given)
-    except (ValueError, TypeError, AttributeError) as error:
+        given: dict[str, Any] = {k: v for k, v in found.items() if k in known}
+        return ModelSpec(**given | {"channels": tuple(given["channels"]), "labels": tuple(given["labels"])})
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(f"{where} has a damaged model header: get the file again") from error
 
 

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Install what is missing, then run every check that a change must pass.
+# Usage: scripts/test.sh [PYTEST ARGUMENTS]
+set -euo pipefail
+. "$(dirname "$0")/setup.sh" dev
+ruff check .
+ruff format --check .
+mypy
+lint-imports
+npe2 validate src/napari_unet_tumour/napari.yaml
+screen=()
+[ -n "${DISPLAY:-}" ] || [ "$(uname)" != Linux ] || screen=(xvfb-run -a -s "-screen 0 1600x1000x24")
+"${screen[@]}" python -m pytest "$@"
