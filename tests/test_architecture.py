@@ -1,0 +1,49 @@
+"""The floors hold: who may load what, seen in fresh processes."""
+
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import napari_unet_tumour
+
+PACKAGE = Path(napari_unet_tumour.__file__).parent
+MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "napari_unet_tumour."))
+ENGINE = "napari_unet_tumour.engine"
+LIGHT = [m for m in MODULES if not m.startswith(ENGINE) and not m.endswith("__main__")]
+
+
+def in_fresh_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_walk_finds_the_floors() -> None:
+    assert {"napari_unet_tumour.jobs", f"{ENGINE}.segment", "napari_unet_tumour.widgets.segment"} <= set(MODULES)
+
+
+def test_no_module_outside_the_engine_loads_torch() -> None:
+    imports = "\n".join(f"import {m}; report('{m}')" for m in LIGHT)
+    assert not in_fresh_process(
+        "import sys\n"
+        "def report(name):\n"
+        "    if {'torch', 'monai'} & set(sys.modules):\n"
+        "        print(name); sys.exit(0)\n" + imports
+    )
+
+
+def test_the_engine_works_without_napari_and_qt() -> None:
+    names = [m for m in MODULES if m.startswith(ENGINE)]
+    blocked = "for name in ('napari', 'qtpy', 'magicgui', 'PyQt6', 'PySide6'): sys.modules[name] = None\n"
+    assert in_fresh_process("import sys\n" + blocked + f"import {', '.join(names)}\nprint('works')") == "works"
+
+
+def test_the_import_contracts_hold() -> None:
+    pytest.importorskip("importlinter")
+    done = subprocess.run(
+        ["lint-imports"], cwd=PACKAGE.parents[1], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout
