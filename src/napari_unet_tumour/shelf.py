@@ -1,0 +1,229 @@
+"""The models on disk: those that ship with the package, and a person's own; reads headers only, no torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from napari_unet_tumour.errors import ModelError, OutputError
+from napari_unet_tumour.spec import ModelSpec, file_hash, read_spec
+
+HOME = "NAPARI_UNET_TUMOUR_HOME"
+SHIPPED = Path(__file__).parent / "weights"
+DEFAULT = "t1ce-small"
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model that can be used.
+
+    Parameters
+    ----------
+    name : str
+        What a person calls it: the file name on the shelf without its suffix.
+    path : pathlib.Path
+        The model file.
+    spec : ModelSpec
+        What its header says.
+    hash : str
+        First 12 hex digits of the file's SHA-256.
+    shipped : bool
+        True when it came with the package.
+    """
+
+    name: str
+    path: Path
+    spec: ModelSpec
+    hash: str
+    shipped: bool
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A file on the shelf that cannot be used, and the one-line reason."""
+
+    name: str
+    path: Path
+    reason: str
+    shipped: bool
+
+
+def home() -> Path:
+    """Return the person's own data folder; the environment variable NAPARI_UNET_TUMOUR_HOME moves it."""
+    moved = os.environ.get(HOME)
+    return Path(moved).expanduser() if moved else user_data_path("napari-unet-tumour", appauthor=False)
+
+
+def own_folder() -> Path:
+    """Return the folder of the person's own models; it may not exist yet."""
+    return home() / "models"
+
+
+def entries() -> list[Entry]:
+    """Return every usable model: the default first, then those shipped, then the person's own, by name."""
+    found = [one for one in _shelf() if isinstance(one, Entry)]
+    return sorted(found, key=lambda one: (not one.shipped, one.name != DEFAULT, one.name))
+
+
+def broken() -> list[Broken]:
+    """Return every file on the shelf that cannot be used, with the reason."""
+    return [one for one in _shelf() if isinstance(one, Broken)]
+
+
+def find(name_or_path: str | Path = "default") -> Entry:
+    """Return the model of that name, hash or file.
+
+    Parameters
+    ----------
+    name_or_path : str or pathlib.Path
+        "default", a name on the shelf, at least 6 digits of a hash, or the path of a model file.
+
+    Returns
+    -------
+    Entry
+        The model.
+
+    Raises
+    ------
+    ModelError
+        No such model (the message lists the known names), or its file is broken (it says how).
+    """
+    text = str(name_or_path)
+    known = entries()
+    for one in known:
+        if text in (one.name, "default") or (len(text) >= 6 and one.hash.startswith(text)):
+            return one
+    path = Path(text).expanduser()
+    if path.suffix or path.name != text:
+        return _entry(path, read_spec(path).name)
+    for bad in broken():
+        if text in (bad.name, "default"):
+            raise ModelError(f"the model '{bad.name}' on the shelf cannot be used: {bad.reason}")
+    names = ", ".join(one.name for one in known) or "none"
+    raise ModelError(f"no model is called '{text}' (known: {names}): choose one of these, or give a model file")
+
+
+def import_(path: str | Path, name: str = "") -> Entry:
+    """Copy a model file onto the person's shelf.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        A .safetensors file with a model description.
+    name : str
+        Its name on the shelf; the name in its description when empty.
+
+    Returns
+    -------
+    Entry
+        The model on the shelf; the one already there when the very same file is.
+
+    Raises
+    ------
+    ModelError
+        The file is no usable model, or another model has that name.
+    OutputError
+        The shelf cannot be written.
+    """
+    source = Path(path).expanduser()
+    if source.suffix in (".pt", ".pth", ".ckpt", ".pkl"):
+        raise ModelError(f"{source.name} is a PyTorch pickle without a model description: import a {SUFFIX} model file")
+    given = _entry(source, "")
+    wanted = clean_name(name or given.spec.name or given.path.stem)
+    for one in _shelf():
+        if isinstance(one, Entry) and one.hash == given.hash and not name:
+            return one
+        if one.name == wanted:
+            raise ModelError(f"another model is called '{wanted}' already: give another name, or remove it first")
+    return _entry(_copy(given.path, own_folder() / f"{wanted}{SUFFIX}"), wanted)
+
+
+def export(name: str, path: str | Path) -> Path:
+    """Copy a model into a file, or into a folder under its own name; an existing file is never replaced."""
+    entry, target = find(name), Path(path).expanduser()
+    if target.is_dir():
+        target = target / f"{entry.name}{SUFFIX}"
+    if target.suffix != SUFFIX:
+        raise OutputError(f"a model file ends in {SUFFIX}, {target.name} does not: change the name")
+    if target.exists():
+        raise OutputError(f"{target} exists already: choose another name, or remove it first")
+    return _copy(entry.path, target)
+
+
+def remove(name: str) -> Path:
+    """Delete one of the person's own models, also a broken one, and return where it was."""
+    for one in _shelf():
+        if one.name == name and not one.shipped:
+            _delete(one.path)
+            return one.path
+    if find(name).shipped:
+        raise ModelError(f"'{name}' ships with the package and cannot be removed: remove one of your own models")
+    raise ModelError(f"'{name}' is not a name on the shelf: 'models list' shows the names")
+
+
+def clean_name(text: str) -> str:
+    """Turn any text into a shelf name: letters, digits, dot, dash and underscore, never "default"."""
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    if not name or name == "default":
+        raise ModelError(f"'{text}' cannot be the name of a model: use letters, digits and dashes")
+    return name
+
+
+def _shelf() -> list[Entry | Broken]:
+    return [_look(path, folder == SHIPPED) for folder in (SHIPPED, own_folder()) for path in _files(folder)]
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _look(path: Path, shipped: bool) -> Entry | Broken:
+    try:
+        return _entry(path, path.stem, shipped)
+    except ModelError as error:
+        return Broken(path.stem, path, str(error), shipped)
+
+
+def _entry(path: Path, name: str, shipped: bool = False) -> Entry:
+    spec = read_spec(path)
+    try:
+        stat = path.stat()
+        mark = _hash(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise ModelError(f"{path.name} cannot be read ({error.strerror}): check the path and permissions") from error
+    return Entry(name, path, spec, mark, shipped)
+
+
+@lru_cache(maxsize=256)
+def _hash(path: Path, changed: int, size: int) -> str:
+    return file_hash(path)
+
+
+def _copy(source: Path, target: Path) -> Path:
+    """Write beside, then rename: a reader never sees half a file."""
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, beside)
+        os.replace(beside, target)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OutputError(f"{target} cannot be written ({error.strerror}): choose another folder") from error
+    return target
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise OutputError(f"{path} cannot be removed ({error.strerror}): check the permissions") from error

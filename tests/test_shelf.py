@@ -1,0 +1,173 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from napari_unet_tumour import shelf
+from napari_unet_tumour.errors import ModelError, OutputError
+from napari_unet_tumour.spec import KEY, ModelSpec
+
+
+@pytest.fixture
+def shelves(tmp_path, monkeypatch):
+    """An empty shipped folder and an empty own folder."""
+    monkeypatch.setattr(shelf, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setenv(shelf.HOME, str(tmp_path / "home"))
+    (tmp_path / "shipped").mkdir()
+    return tmp_path
+
+
+def put(path, name="", value=0.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    spec = ModelSpec(name=name or path.stem, network="basic-unet")
+    save_file({"w": np.full(3, value, np.float32)}, path, metadata={KEY: spec.to_json()})
+    return path
+
+
+def test_lists_the_shipped_first_and_then_the_own_by_name(shelves):
+    put(shelves / "shipped/other.safetensors", value=3)
+    put(shelves / "shipped/t1ce-small.safetensors")
+    put(shelf.own_folder() / "b.safetensors", value=1)
+    put(shelf.own_folder() / "a.safetensors", value=2)
+    assert [(e.name, e.shipped) for e in shelf.entries()] == [
+        ("t1ce-small", True),
+        ("other", True),
+        ("a", False),
+        ("b", False),
+    ]
+
+
+def test_finds_by_name_hash_file_and_default(shelves):
+    put(shelves / "shipped/t1ce-small.safetensors")
+    own = put(shelf.own_folder() / "mine.safetensors", value=1)
+    mine = shelf.find("mine")
+    assert shelf.find().name == "t1ce-small"
+    assert shelf.find(mine.hash) == mine
+    assert shelf.find(mine.hash[:6]) == mine
+    assert (shelf.find(own).path, shelf.find(str(own)).hash) == (own, mine.hash)
+
+
+def test_an_unknown_name_lists_the_known_ones(shelves):
+    put(shelves / "shipped/t1ce-small.safetensors")
+    with pytest.raises(ModelError, match=r"no model is called 'nope' \(known: t1ce-small\)"):
+        shelf.find("nope")
+
+
+@pytest.mark.usefixtures("shelves")
+def test_an_empty_shelf_says_so():
+    with pytest.raises(ModelError, match="known: none"):
+        shelf.find()
+
+
+@pytest.mark.usefixtures("shelves")
+def test_a_missing_file_is_named():
+    with pytest.raises(ModelError, match=r"gone.safetensors cannot be read \(No such file"):
+        shelf.find("/nowhere/gone.safetensors")
+
+
+def test_a_broken_file_never_hides_the_good_ones(shelves):
+    put(shelf.own_folder() / "good.safetensors")
+    cut = put(shelf.own_folder() / "cut.safetensors", value=1)
+    cut.write_bytes(cut.read_bytes()[:-4])
+    (shelf.own_folder() / "junk.safetensors").write_bytes(b"junk")
+    assert [e.name for e in shelf.entries()] == ["good"]
+    assert {b.name: b.reason.split(":")[0] for b in shelf.broken()} == {
+        "cut": "cut.safetensors is cut or damaged",
+        "junk": "junk.safetensors is not a model file (.safetensors)",
+    }
+    with pytest.raises(ModelError, match=r"'cut' on the shelf cannot be used: .* cut or damaged"):
+        shelf.find("cut")
+
+
+def test_another_format_version_is_a_reason(shelves):
+    path = put(shelf.own_folder() / "future.safetensors")
+    text = json.dumps({"name": "future", "network": "n", "format": 99})
+    save_file({"w": np.zeros(1, np.float32)}, path, metadata={KEY: text})
+    assert "format 99" in shelf.broken()[0].reason
+
+
+def test_a_changed_file_gets_another_hash(shelves):
+    path = put(shelf.own_folder() / "mine.safetensors")
+    before = shelf.find("mine").hash
+    put(path, value=2)
+    os.utime(path, ns=(1, 1))
+    assert shelf.find("mine").hash != before
+
+
+def test_import_export_and_remove_go_round(shelves):
+    outside = put(shelves / "download.safetensors", name="Glioma v2")
+    entry = shelf.import_(outside)
+    assert (entry.name, entry.path.parent, entry.shipped) == ("Glioma-v2", shelf.own_folder(), False)
+    assert shelf.import_(outside) == entry, "the very same file is not an error"
+    exported = shelf.export("Glioma-v2", shelves)
+    assert exported.read_bytes() == outside.read_bytes()
+    shelf.remove("Glioma-v2")
+    assert shelf.entries() == []
+
+
+def test_import_refuses_the_name_of_another_model(shelves):
+    shelf.import_(put(shelves / "a.safetensors", name="one"))
+    other = put(shelves / "b.safetensors", name="one", value=1)
+    with pytest.raises(ModelError, match="another model is called 'one' already"):
+        shelf.import_(other)
+    assert shelf.import_(other, name="two").name == "two"
+
+
+@pytest.mark.parametrize("name", ["default", "///", "."])
+def test_import_refuses_a_name_that_is_none(shelves, name):
+    with pytest.raises(ModelError, match="cannot be the name of a model"):
+        shelf.import_(put(shelves / "a.safetensors"), name=name)
+
+
+@pytest.mark.parametrize(("suffix", "words"), [(".pt", "pickle"), (".safetensors", "pickle")])
+def test_import_refuses_a_pickle(shelves, suffix, words):
+    path = shelves / f"evil{suffix}"
+    path.write_bytes(b"\x80\x04pickle")
+    with pytest.raises(ModelError, match=words):
+        shelf.import_(path)
+
+
+def test_export_never_replaces_a_file(shelves):
+    put(shelf.own_folder() / "mine.safetensors")
+    taken = shelves / "mine.safetensors"
+    taken.write_text("precious")
+    for target in (taken, shelves):
+        with pytest.raises(OutputError, match="exists already"):
+            shelf.export("mine", target)
+    assert taken.read_text() == "precious"
+
+
+def test_export_wants_the_right_suffix(shelves):
+    put(shelf.own_folder() / "mine.safetensors")
+    with pytest.raises(OutputError, match=r"ends in .safetensors"):
+        shelf.export("mine", shelves / "mine.onnx")
+
+
+def test_a_shipped_model_stays(shelves):
+    put(shelves / "shipped/t1ce-small.safetensors")
+    with pytest.raises(ModelError, match="ships with the package"):
+        shelf.remove("t1ce-small")
+    assert shelf.find("t1ce-small").path.exists()
+
+
+def test_a_broken_own_model_can_be_removed(shelves):
+    bad = shelf.own_folder() / "bad.safetensors"
+    bad.parent.mkdir(parents=True)
+    bad.write_bytes(b"")
+    shelf.remove("bad")
+    assert not bad.exists()
+
+
+def test_a_failed_copy_leaves_nothing_behind(shelves, monkeypatch):
+    outside = put(shelves / "a.safetensors")
+
+    def full(source, target):
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shelf.shutil, "copyfile", full)
+    with pytest.raises(OutputError, match="No space left"):
+        shelf.import_(outside)
+    assert list(shelf.own_folder().iterdir()) == []
