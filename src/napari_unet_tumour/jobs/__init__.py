@@ -1,0 +1,238 @@
+"""Runs an engine function by name in a worker process: progress, cancel, crash -> one clear error.
+
+`submit` returns at once; everything slow (importing dask, starting the worker, sending the arrays)
+happens on a background thread, and torch is never imported in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import queue
+import threading
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour.jobs._bridge import Bridge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_unet_tumour.errors import UNetTumourError
+    from napari_unet_tumour.settings import Progress
+
+TASKS = {
+    "warm": "napari_unet_tumour.engine.remote:iter_warm",
+    "describe": "napari_unet_tumour.engine.remote:describe",
+    "segment_planes": "napari_unet_tumour.engine.remote:iter_segment_planes",
+}
+
+_lock = threading.Lock()
+_bridge: Bridge | None = None
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """The job has come further."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Done:
+    """The job has ended well; `result` is what the function returned."""
+
+    result: Any
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job has ended with an error; `str(error)` is one line for a person."""
+
+    error: UNetTumourError
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The job was stopped by `Job.cancel` or `shutdown`."""
+
+
+Event = Ticked | Done | Failed | Cancelled
+
+
+class Job:
+    """One call of a function in the worker; made by `submit`.
+
+    Parameters
+    ----------
+    task : str
+        "module:function".
+    args : tuple
+        Arguments of the function; arrays must not be changed until the job has ended.
+    on_event : callable
+        Called with every event on a background thread, in order; the last is the only end event.
+    scheduler : str or None
+        Address of a dask scheduler; None for the local worker.
+    insecure : bool
+        Whether an address without TLS outside this machine is allowed.
+    """
+
+    def __init__(
+        self, task: str, args: tuple[Any, ...], on_event: Callable[[Event], None], scheduler: str | None, insecure: bool
+    ) -> None:
+        self.id = uuid.uuid4().hex
+        self.task, self.args, self.on_event = task, args, on_event
+        self.scheduler, self.insecure = scheduler, insecure
+        self.started = False
+        self.stop = asyncio.Event()
+        self._lock = threading.Lock()
+        self._end: Event | None = None
+        self._bridge: Bridge | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end is decided (its event may still be on the way)."""
+        return self._end is not None
+
+    def cancel(self) -> None:
+        """Stop the job; `Cancelled` follows at once, unless it had ended already. Any thread."""
+        if self.end(Cancelled()) and self._bridge is not None:
+            self._bridge.call(self.stop.set)
+
+    def end(self, event: Event) -> bool:
+        """Decide the end, if nobody has; the worker's side calls this, a user calls `cancel`."""
+        with self._lock:
+            if self._end is not None or self._bridge is None:
+                return False
+            self._end, self.args = event, ()
+            self._bridge.deliver(self, event)
+        return True
+
+    def tick(self, progress: Progress) -> None:
+        """Pass a tick on, unless the job has ended."""
+        if not self.ended and self._bridge is not None:
+            self._bridge.deliver(self, Ticked(progress))
+
+    def wants(self, event: Event) -> bool:
+        """Tell whether an event on its way is still worth delivering."""
+        return event is self._end or not isinstance(self._end, Cancelled)
+
+    def begin(self, bridge: Bridge) -> None:
+        """Hand the job to the background thread."""
+        self._bridge = bridge
+        bridge.perform(self)
+
+
+def submit(
+    name: str, *args: Any, on_event: Callable[[Event], None], scheduler: str | None = None, insecure: bool = False
+) -> Job:
+    """Start a job and return at once.
+
+    Parameters
+    ----------
+    name : str
+        Key of `TASKS`, or "module:function". A generator function yields `Progress` and returns its
+        result; a plain function only returns.
+    *args
+        Its arguments; arrays must not be changed until the job has ended.
+    on_event : callable
+        Called with `Ticked` any number of times, then with exactly one of `Done`, `Failed` and
+        `Cancelled`, in order, on a background thread.
+    scheduler : str, optional
+        Address of a dask scheduler, e.g. "tls://gpu-box:8786", with TLS settings from dask's own
+        configuration; the local worker by default.
+    insecure : bool
+        Allow an address without TLS outside this machine.
+
+    Returns
+    -------
+    Job
+        With `cancel()`. Trouble with the worker arrives as `Failed(WorkerError)`, never raised here.
+    """
+    global _bridge
+    task = TASKS[name] if ":" not in name else name
+    job = Job(task, args, on_event, scheduler, insecure)
+    with _lock:
+        if _bridge is None:
+            _bridge = Bridge(before_exit=_shutdown_first)
+        job.begin(_bridge)
+    return job
+
+
+def warm(model: Any, on_event: Callable[[Event], None] = lambda event: None, scheduler: str | None = None) -> Job:
+    """Start the worker, import torch there and load a model (path), so that the next job is quick."""
+    return submit("warm", model, on_event=on_event, scheduler=scheduler)
+
+
+def run(
+    name: str,
+    *args: Any,
+    scheduler: str | None = None,
+    on_tick: Callable[[Progress], None] | None = None,
+    insecure: bool = False,
+) -> Any:
+    """Run a job and wait for its result; Ctrl-C cancels it.
+
+    Parameters
+    ----------
+    name, args, scheduler, insecure
+        As in `submit`.
+    on_tick : callable, optional
+        Called with every `Progress` on the calling thread.
+
+    Returns
+    -------
+    Any
+        What the function returned.
+
+    Raises
+    ------
+    UNetTumourError
+        What went wrong, in one line.
+    KeyboardInterrupt
+        On Ctrl-C or when the job was cancelled.
+    """
+    events: queue.Queue[Event] = queue.Queue()
+    job = submit(name, *args, on_event=events.put, scheduler=scheduler, insecure=insecure)
+    try:
+        while True:
+            match _next(events):
+                case Ticked(progress):
+                    if on_tick is not None:
+                        on_tick(progress)
+                case Done(result):
+                    return result
+                case Failed(error):
+                    raise error
+                case Cancelled():
+                    raise KeyboardInterrupt
+    finally:
+        job.cancel()
+
+
+def _next(events: queue.Queue[Event]) -> Event:
+    # A wait without timeout cannot be interrupted by Ctrl-C on Windows.
+    while True:
+        try:
+            return events.get(timeout=0.2)
+        except queue.Empty:
+            continue
+
+
+def shutdown() -> None:
+    """Cancel all jobs and end the worker; quick, may be called any number of times."""
+    global _bridge
+    with _lock:
+        bridge, _bridge = _bridge, None
+    if bridge is not None:
+        bridge.close()
+
+
+def _shutdown_first() -> None:
+    # Exit handlers run last in, first out: ours must come before those that dask registers on import.
+    atexit.unregister(shutdown)
+    atexit.register(shutdown)
+
+
+atexit.register(shutdown)

@@ -1,0 +1,236 @@
+"""A connection to dask: the local worker that we keep alive, or a scheduler elsewhere. Imports distributed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import dask
+from distributed import Client, Scheduler
+from distributed.scheduler import KilledWorker
+from distributed.security import Security
+
+from napari_unet_tumour.errors import UNetTumourError, WorkerError
+from napari_unet_tumour.jobs import _log, _worker
+from napari_unet_tumour.jobs._process import LocalProcess
+
+if TYPE_CHECKING:
+    from napari_unet_tumour.jobs import Job
+
+ANSWER_S = 4.0
+STEP_S = 5.0
+ATTEMPTS = 3
+QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.http.routes": [],
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.scheduler.worker-ttl": None,
+    "distributed.admin.system-monitor.interval": "10s",
+    # The scheduler keeps this many ticks of ours, each with its compressed arrays.
+    "distributed.admin.low-level-log-length": 4,
+}
+LOST = "The worker process ended in the middle of the job (killed, crashed or out of memory): "
+
+
+class Link:
+    """Jobs in, events out, over one dask client."""
+
+    def __init__(self, client: Any, where: str, scheduler: Any = None, process: LocalProcess | None = None) -> None:
+        self._client, self._where = client, where
+        self._scheduler, self._process = scheduler, process
+        self._order = asyncio.Lock()
+        self._sent = 0
+        self._jobs: dict[str, Job] = {}
+        self._topic = f"napari-unet-tumour-{uuid.uuid4().hex}"
+        client.subscribe_topic(self._topic, self._hear)
+
+    @property
+    def alive(self) -> bool:
+        """Whether new jobs can be sent here."""
+        return self._client.status in ("running", "connecting")
+
+    async def perform(self, job: Job) -> Any:
+        """Run a job to its end and return its result; raises UNetTumourError."""
+        self._jobs[job.id] = job
+        try:
+            for _ in range(ATTEMPTS):
+                try:
+                    return await self._attempt(job)
+                except KilledWorker as error:
+                    # A job that was only waiting behind the one that fell is simply sent again.
+                    if job.started:
+                        raise WorkerError(self._lost()) from error
+            raise WorkerError(self._lost())
+        finally:
+            del self._jobs[job.id]
+
+    async def close(self) -> None:
+        """Let go of the scheduler; ends the local worker."""
+        if self._process is not None:
+            self._process.end()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._client._close(fast=True), 1)
+        if self._scheduler is not None:
+            await asyncio.wait_for(self._scheduler.close(fast=True, reason="shutdown"), 2)
+
+    def _lost(self) -> str:
+        if self._process is None:
+            return f"{LOST}run it again, or look into the log of the worker at {self._where}"
+        return f"{LOST}run it again; if memory was short, close other programs first. Its log is {_log.path()}"
+
+    def _hear(self, event: tuple[float, tuple[str, bytes]]) -> None:
+        job = self._jobs.get(event[1][0])
+        if job is None:
+            return
+        progress = _worker.unpack(event[1][1])
+        if progress is None:
+            job.started = True
+        else:
+            job.tick(progress)
+
+    async def _attempt(self, job: Job) -> Any:
+        future = await self._send(job)
+        if future is None:
+            return None
+        result = asyncio.ensure_future(self._outcome(future))
+        stop = asyncio.ensure_future(job.stop.wait())
+        try:
+            await asyncio.wait({result, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not result.done():
+                await self._stop(job, result)
+            return await result if result.done() else None
+        finally:
+            stop.cancel()
+            result.cancel()
+            future.release()
+
+    async def _send(self, job: Job) -> Any:
+        # In order of submission, however long each one's arrays take to travel.
+        async with self._order:
+            if self._process is not None:
+                await self._process.ready()
+            args = job.args
+            if job.ended:
+                return None
+            try:
+                data = await self._client.scatter(_worker.Arguments(args), hash=False, timeout=30)
+            except TimeoutError as error:
+                raise WorkerError(f"No worker answers at {self._where}: start one, and run again") from error
+            self._sent += 1
+            return self._client.submit(
+                _worker.perform,
+                job.id,
+                self._topic,
+                job.task,
+                data,
+                key=f"napari-unet-tumour-{job.id}-{self._sent}",
+                pure=False,
+                priority=-self._sent,
+                retries=0,
+            )
+
+    async def _outcome(self, future: Any) -> Any:
+        try:
+            kind, value = await future
+        except (KilledWorker, UNetTumourError):
+            raise
+        except asyncio.CancelledError as error:
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]
+                raise
+            raise WorkerError(f"The connection to {self._where} was lost: run the job again") from error
+        except Exception as error:
+            raise WorkerError(_log.explain(f"The job could not be run by {self._where}", error)) from error
+        if kind == "failed":
+            raise value
+        if kind == "crashed":
+            line, details = value
+            _log.write(details)
+            raise WorkerError(f"The job failed unexpectedly: {line}. Details are in {_log.path()}")
+        return value
+
+    async def _stop(self, job: Job, result: asyncio.Future[Any]) -> None:
+        """Wait until a cancelled job has left the worker; end a local worker that does not listen."""
+        asking = asyncio.ensure_future(self._client.run(_worker.cancel, job.id))
+        try:
+            while not job.started:
+                if (await asyncio.wait({result}, timeout=0.1))[0]:
+                    return
+            if not (await asyncio.wait({result}, timeout=STEP_S))[0] and self._process is not None:
+                self._process.kill()
+        finally:
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await asking
+
+
+async def start_local() -> Link:
+    """Start a scheduler in this process, on the loopback with TLS of its own, and one worker process."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    security = Security.temporary()  # type: ignore[no-untyped-call]
+    folder = Path(tempfile.mkdtemp(prefix="napari-unet-tumour-"))
+    with dask.config.set(QUIET):
+        scheduler = await Scheduler(
+            host="127.0.0.1", protocol="tls://", security=security, dashboard=False, allowed_failures=0
+        )
+        client = await Client(  # type: ignore[no-untyped-call]
+            scheduler.address,
+            asynchronous=True,
+            security=security,
+            set_as_default=False,
+            direct_to_workers=True,
+        )
+    process = LocalProcess(scheduler, security, folder)
+    return Link(client, "the local worker", scheduler, process)
+
+
+async def connect(address: str, insecure: bool = False) -> Link:
+    """Connect to a scheduler that is running already; raises WorkerError within some seconds."""
+    _check_address(address, insecure)
+    client = Client(address, asynchronous=True, set_as_default=False, timeout=ANSWER_S)  # type: ignore[no-untyped-call]
+    try:
+        await asyncio.wait_for(client, ANSWER_S + 1)
+        await _check_version(client, address)
+    except Exception as error:
+        await client._close(fast=True)
+        if isinstance(error, UNetTumourError):
+            raise
+        raise WorkerError(
+            f"The scheduler {address} does not answer ({_log.in_a_line(error)}): check the address, that it runs, "
+            "and the TLS settings in dask's configuration"
+        ) from error
+    return Link(client, address)
+
+
+def _check_address(address: str, insecure: bool) -> None:
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    if parts.scheme in ("tls", "wss") or insecure or _is_loopback(parts.hostname or ""):
+        return
+    raise WorkerError(
+        f"The scheduler address {address} is not encrypted, so scans would travel in the clear: "
+        "use tls://..., or allow it on purpose with --insecure"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _check_version(client: Any, address: str) -> None:
+    here = _worker.version()
+    for worker, there in (await client.run(_worker.version)).items():
+        if there != here:
+            raise WorkerError(
+                f"The worker {worker} of {address} has napari-unet-tumour {there}, this side has {here}: "
+                "install the same version on both"
+            )

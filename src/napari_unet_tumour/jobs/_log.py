@@ -1,0 +1,49 @@
+"""The worker's log file: its own output, and the tracebacks behind one-line errors."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+import platformdirs
+
+MAX_BYTES = 1 << 20
+
+
+def path() -> Path:
+    """Return where the log lies; the folder may not exist yet."""
+    home = os.environ.get("NAPARI_UNET_TUMOUR_HOME")
+    folder = Path(home) / "log" if home else platformdirs.user_log_path("napari-unet-tumour", appauthor=False)
+    return folder / "worker.log"
+
+
+def open_log() -> IO[str]:
+    """Open the log for appending, from the start when it has grown long; the null device if it cannot be written."""
+    try:
+        place = path()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        long = place.exists() and place.stat().st_size > MAX_BYTES
+        return place.open("w" if long else "a", encoding="utf-8", errors="replace")
+    except OSError:
+        return open(os.devnull, "w")
+
+
+def write(text: str) -> None:
+    """Append a dated entry."""
+    with open_log() as log:
+        log.write(f"--- {datetime.now().isoformat(timespec='seconds')}\n{text.rstrip()}\n")
+
+
+def explain(what: str, error: BaseException, details: str = "") -> str:
+    """Log an unexpected error's traceback and return one line that names it and the log."""
+    write(details or "".join(traceback.format_exception(error)))
+    return f"{what}: {in_a_line(error)}. Details are in {path()}"
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return type and message of an error on one line, at most 200 characters."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:200].rstrip(": .")
