@@ -1,0 +1,204 @@
+"""A model: description and network, rebuilt from one .safetensors file. No pickle is ever opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from uuid import uuid4
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from napari_unet_tumour import __version__
+from napari_unet_tumour.engine import networks
+from napari_unet_tumour.engine.normalise import NORMALISATIONS
+from napari_unet_tumour.errors import ModelError, OutputError
+from napari_unet_tumour.spec import KEY, ModelSpec, read_spec, spec_from_json
+
+State = Mapping[str, torch.Tensor]
+EXTRA_HEADS = ("deep_supervision_heads.", "super_head.")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network that is ready to use, and what is known about it.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        What it expects and answers.
+    net : torch.nn.Module
+        In eval mode, float32: (N, in_channels, H, W) -> logits (N, out_channels, H, W). Shared
+        between users: copy it before changing it.
+    hash : str
+        First 12 hex digits of the SHA-256 of its file.
+    """
+
+    spec: ModelSpec
+    net: nn.Module
+    hash: str
+
+
+def load(source: str | Path | bytes) -> Model:
+    """Rebuild a model from a file or from a file's bytes; the same content is built once.
+
+    Raises
+    ------
+    ModelError
+        Not a model file, cut, of another format, or its weights do not fit its network.
+    """
+    if isinstance(source, bytes):
+        return _load(source, "the model")
+    path = Path(source)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}): check the path and permissions") from error
+    return _load_file(path, stat.st_mtime_ns, stat.st_size)
+
+
+def save(path: str | Path, spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16) -> None:
+    """Write a model file whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where to; an existing file is replaced.
+    state : mapping of str to torch.Tensor
+        The network's state_dict; heads for deep supervision are left out.
+    dtype : torch.dtype
+        Type of the stored weights; vectors (biases, normalisation statistics) stay float32.
+
+    Raises
+    ------
+    ModelError
+        The state does not belong to the network of `spec`.
+    OutputError
+        The file cannot be written.
+    """
+    path = Path(path)
+    data = to_bytes(spec, state, dtype)
+    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}): use another folder or free space") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def to_bytes(spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16) -> bytes:
+    """Return the content of a model file; see `save`."""
+    spec = replace(spec, version=spec.version or __version__)
+    chosen = _own_tensors(_empty_net(spec, spec.name), state, spec.name)
+    return safetensors.torch.save({name: _stored(t, dtype) for name, t in chosen.items()}, {KEY: spec.to_json()})
+
+
+def from_state(spec: ModelSpec, state: State) -> Model:
+    """Make a model of a network's state_dict exactly as it is (float32), for training and tests."""
+    return Model(spec, _filled(spec, state, spec.name), _hash(to_bytes(spec, state, torch.float32)))
+
+
+def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    small = tensor.is_floating_point() and tensor.ndim > 1
+    return tensor.detach().cpu().to(dtype if small else tensor.dtype).contiguous()
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+@lru_cache(maxsize=4)
+def _load_file(path: Path, changed: int, size: int) -> Model:
+    read_spec(path)
+    return _load(path.read_bytes(), path.name)
+
+
+def _load(data: bytes, where: str) -> Model:
+    digest = _hash(data)
+    if digest not in _built:
+        spec = _spec_of(data, where)
+        try:
+            state = safetensors.torch.load(data)
+        except safetensors.SafetensorError as error:
+            raise ModelError(f"{where} is cut or damaged: get the file again") from error
+        while len(_built) >= KEPT:
+            _built.pop(next(iter(_built)))
+        _built[digest] = Model(spec, _filled(spec, state, where), digest)
+    return _built[digest]
+
+
+KEPT = 4
+_built: dict[str, Model] = {}
+
+
+def _spec_of(data: bytes, where: str) -> ModelSpec:
+    try:
+        length = int.from_bytes(data[:8], "little")
+        text = json.loads(data[8 : 8 + length])["__metadata__"][KEY]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{where} is not a model file (.safetensors): choose another file") from error
+    return spec_from_json(text, where)
+
+
+def _filled(spec: ModelSpec, state: State, where: str) -> nn.Module:
+    net = _empty_net(spec, where)
+    tensors = {
+        name: tensor.detach().clone().float() if tensor.is_floating_point() else tensor.detach().clone()
+        for name, tensor in _own_tensors(net, state, where).items()
+    }
+    net.load_state_dict(tensors, strict=False, assign=True)
+    return net.eval().requires_grad_(False)
+
+
+def _empty_net(spec: ModelSpec, where: str) -> nn.Module:
+    _check_spec(spec, where)
+    try:
+        # Shapes only: no time for random weights, no memory for absurd arguments.
+        with torch.device("meta"):
+            return networks.build(spec.network, spec.in_channels, spec.out_channels, **spec.arguments)
+    except Exception as error:
+        raise ModelError(f"{where} asks for an impossible network ({_line(error)}): get the file again") from error
+
+
+def _check_spec(spec: ModelSpec, where: str) -> None:
+    if spec.network not in networks.NETWORKS:
+        raise ModelError(f"{where} needs the network {spec.network!r}, known: {', '.join(networks.NETWORKS)}")
+    if spec.normalisation not in NORMALISATIONS:
+        raise ModelError(f"{where} needs the normalisation {spec.normalisation!r}, which is not known: update")
+    if not spec.channels or len(spec.labels) < 2 or not 32 <= spec.size <= 4096:
+        raise ModelError(f"{where} has no channels, no labels or an impossible working size: get the file again")
+
+
+def _own_names(net: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    # A module used in two places has two names in the state_dict; the first one is stored.
+    kept = net.state_dict().keys()
+    yield from net.named_parameters()
+    yield from ((name, buffer) for name, buffer in net.named_buffers() if name in kept)
+
+
+def _own_tensors(net: nn.Module, state: State, where: str) -> dict[str, torch.Tensor]:
+    own = dict(_own_names(net))
+    missing = [name for name in own if name not in state]
+    known = net.state_dict().keys()
+    foreign = [name for name in state if name not in known and not any(head in name for head in EXTRA_HEADS)]
+    wrong = [name for name in own if name in state and state[name].shape != own[name].shape]
+    for what, names in (("lacks", missing), ("has unknown", foreign), ("has wrongly shaped", wrong)):
+        if names:
+            raise ModelError(f"{where} {what} weights ({names[0]} and {len(names) - 1} more): get a matching file")
+    return {name: state[name] for name in own}
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,68 @@
+"""Probabilities -> mask; quick enough to follow a threshold slider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.settings import SegmentSettings
+
+
+def mask_of(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.uint8]:
+    """Decide every pixel of a plane.
+
+    A pixel is foreground where the labels together reach `settings.threshold`; it then gets the
+    likeliest label. Pieces of a label below `settings.smallest` pixels are removed.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        (L, H, W) uint8, 0..255 for 0..1, one layer per label without the background.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) uint8, 0 = background, 1..L = label.
+    """
+    level = max(1, round(settings.threshold * 255))
+    if len(probability) == 1:
+        mask = (probability[0] >= level).astype(np.uint8)
+    else:
+        likeliest = (1 + probability.argmax(axis=0)).astype(np.uint8)
+        mask = np.where(probability.sum(axis=0, dtype=np.uint32) >= level, likeliest, np.uint8(0))
+    return _remove_small(mask, settings.smallest) if settings.smallest > 1 and mask.any() else mask
+
+
+def keep_largest(mask: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy with only the largest connected piece of each label; any number of axes.
+
+    Pieces touch at edges and corners too. Of several equally large pieces the first stays.
+    """
+    kept = np.zeros_like(mask)
+    for label in _labels(mask):
+        pieces, sizes = _pieces(mask == label)
+        kept[pieces == 1 + sizes[1:].argmax()] = label
+    return kept
+
+
+def _remove_small(mask: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]:
+    kept = mask.copy()
+    for label in _labels(mask):
+        pieces, sizes = _pieces(mask == label)
+        kept[(sizes < smallest)[pieces] & (pieces > 0)] = 0
+    return kept
+
+
+def _labels(mask: NDArray[Any]) -> NDArray[Any]:
+    labels: NDArray[Any] = np.setdiff1d(mask, 0)
+    return labels
+
+
+def _pieces(where: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    pieces, _ = ndimage.label(where, structure=np.ones((3,) * where.ndim))
+    return pieces, np.bincount(pieces.ravel())
