@@ -87,7 +87,7 @@ class Job:
         self.started = False
         self.stop = asyncio.Event()
         self._lock = threading.Lock()
-        self._end: Event | None = None
+        self._end: type[Event] | None = None
         self._bridge: Bridge | None = None
 
     @property
@@ -105,7 +105,7 @@ class Job:
         with self._lock:
             if self._end is not None or self._bridge is None:
                 return False
-            self._end, self.args = event, ()
+            self._end, self.args = type(event), ()
             self._bridge.deliver(self, event)
         return True
 
@@ -116,7 +116,7 @@ class Job:
 
     def wants(self, event: Event) -> bool:
         """Tell whether an event on its way is still worth delivering."""
-        return event is self._end or not isinstance(self._end, Cancelled)
+        return self._end is not Cancelled or isinstance(event, Cancelled)
 
     def begin(self, bridge: Bridge) -> None:
         """Hand the job to the background thread."""

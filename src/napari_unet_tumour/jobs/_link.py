@@ -29,7 +29,6 @@ STEP_S = 5.0
 ATTEMPTS = 3
 QUIET = {
     "distributed.worker.profile.enabled": False,
-    "distributed.scheduler.http.routes": [],
     "distributed.scheduler.work-stealing": False,
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.scheduler.worker-ttl": None,
@@ -171,13 +170,17 @@ class Link:
                 await asking
 
 
+class _QuietScheduler(_worker.NoHttp, Scheduler):
+    pass
+
+
 async def start_local() -> Link:
     """Start a scheduler in this process, on the loopback with TLS of its own, and one worker process."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     security = Security.temporary()  # type: ignore[no-untyped-call]
     folder = Path(tempfile.mkdtemp(prefix="napari-unet-tumour-"))
     with dask.config.set(QUIET):
-        scheduler = await Scheduler(
+        scheduler = await _QuietScheduler(
             host="127.0.0.1", protocol="tls://", security=security, dashboard=False, allowed_failures=0
         )
         client = await Client(  # type: ignore[no-untyped-call]

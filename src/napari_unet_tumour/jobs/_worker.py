@@ -46,13 +46,26 @@ def serve(address: str, folder: str, security: dict[str, str], nice: int) -> Non
     threading.Thread(target=_leave_with_parent, args=(folder,), daemon=True).start()
     if nice:
         psutil.Process().nice(nice if os.name == "posix" else psutil.BELOW_NORMAL_PRIORITY_CLASS)
-    with dask.config.set({"distributed.worker.profile.enabled": False, "distributed.worker.http.routes": []}):
+    with dask.config.set({"distributed.worker.profile.enabled": False}):
         credentials = Security(require_encryption=True, **security)  # type: ignore[no-untyped-call]
         asyncio.run(_serve(address, folder, credentials))
 
 
+class NoHttp:
+    """Mixed into dask's servers: the status pages that they serve in the clear are switched off."""
+
+    def start_http_server(self, *args: Any, **kwargs: Any) -> None:
+        """Open the server, since dask reads its port, and close it at once."""
+        super().start_http_server([], "127.0.0.1:0")  # type: ignore[misc]
+        self.http_server.stop()  # type: ignore[attr-defined]
+
+
+class _QuietWorker(NoHttp, Worker):
+    pass
+
+
 async def _serve(address: str, folder: str, security: Security) -> None:
-    worker = Worker(
+    worker = _QuietWorker(
         address,
         nthreads=1,
         host="127.0.0.1",
