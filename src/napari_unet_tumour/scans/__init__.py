@@ -1,1 +1,135 @@
-"""Files <-> Scan."""
+"""Files <-> Scan: `read` and `write_mask`, and the formats by suffix in READERS and WRITERS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from napari_unet_tumour.errors import OutputError, ScanError
+from napari_unet_tumour.scans import images, nifti
+from napari_unet_tumour.scans.safety import unreadable
+from napari_unet_tumour.scans.scan import Scan
+
+Reader = Callable[[Path], Scan]
+Writer = Callable[[Path, NDArray[Any], Scan, Sequence[str]], None]
+
+READERS: dict[str, Reader] = {
+    ".nii": nifti.read_nifti,
+    ".nii.gz": nifti.read_nifti,
+    ".png": images.read_picture,
+    ".jpg": images.read_picture,
+    ".jpeg": images.read_picture,
+    ".tif": images.read_tiff,
+    ".tiff": images.read_tiff,
+}
+WRITERS: dict[str, Writer] = {
+    ".nii": nifti.write_nifti,
+    ".nii.gz": nifti.write_nifti,
+    ".png": images.write_picture,
+    ".tif": images.write_tiff,
+    ".tiff": images.write_tiff,
+}
+
+
+def suffix_of(path: str | Path) -> str:
+    """Return the suffix in lower case, with ".nii.gz" as one."""
+    name = Path(path).name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def read(path: str | Path) -> Scan:
+    """Read a scan: a file by its suffix, or a folder of slices.
+
+    Parameters
+    ----------
+    path : str or Path
+        .nii, .nii.gz, .png, .jpg, .tif, or a folder of numbered slices.
+
+    Returns
+    -------
+    Scan
+        The array in memory, with its axes and, where known, its place in the patient.
+
+    Raises
+    ------
+    ScanError
+        One line that names the file and says what to do.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise unreadable(path, FileNotFoundError())
+    if path.is_dir():
+        return images.read_folder(path)
+    return _reader(path)(path)
+
+
+def read_mask(path: str | Path) -> Scan:
+    """Read a mask: as `read`, but a palette gives its indices and whole numbers become integers.
+
+    Returns
+    -------
+    Scan
+        An integer or bool array; raises ScanError where the file holds grey values between the labels.
+    """
+    import numpy as np
+
+    path = Path(path)
+    scan = images.read_label_picture(path) if suffix_of(path) == ".png" and path.is_file() else read(path)
+    array = np.asarray(scan.array)
+    if array.dtype.kind == "f":
+        whole = np.asarray(np.nan_to_num(array), np.int32)
+        if not np.array_equal(whole, array):
+            raise ScanError(f"{path.name} holds fractions, so it is no mask: choose a file of whole label values")
+        array = whole.astype(np.uint8) if whole.min(initial=0) >= 0 and whole.max(initial=0) < 256 else whole
+    return Scan(**{**vars(scan), "array": array})
+
+
+def write_mask(
+    path: str | Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str] = ("background", "tumour")
+) -> Path:
+    """Write a mask (or probability) onto the grid of the scan that it belongs to.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its suffix chooses the format: a key of WRITERS.
+    mask : numpy.ndarray
+        The shape of `scan.array` without its channel axis; label values, or probability as float (0..1).
+    scan : Scan
+        As `read` gave it; its geometry is written back exactly.
+    labels : sequence of str
+        Names by value; index 0 is background.
+
+    Returns
+    -------
+    Path
+        The file, whole: it was written beside and renamed.
+
+    Raises
+    ------
+    OutputError
+        Unknown suffix, another grid, or a folder that does not take the file; nothing is left behind.
+    """
+    path = Path(path)
+    writer = WRITERS.get(suffix_of(path))
+    if writer is None:
+        raise OutputError(f"{path.name} cannot be written as {suffix_of(path)!r}: choose one of {', '.join(WRITERS)}")
+    expected = tuple(n for n, letter in zip(scan.array.shape, scan.axes, strict=True) if letter != "c")
+    if mask.shape != expected:
+        raise OutputError(
+            f"{path.name}: the mask is {mask.shape} and the scan {scan.name!r} is {expected}: "
+            "resample the mask to the scan's grid first"
+        )
+    writer(path, mask, scan, labels)
+    return path
+
+
+def _reader(path: Path) -> Reader:
+    try:
+        return READERS[suffix_of(path)]
+    except KeyError:
+        known = ", ".join(READERS)
+        raise ScanError(f"{path.name} has a suffix that is not known here: choose one of {known}") from None
