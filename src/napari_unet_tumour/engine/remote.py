@@ -1,0 +1,40 @@
+"""What the worker runs by name; a model travels as a path or as a file's bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour.engine import fast, segment
+from napari_unet_tumour.engine.model import load
+from napari_unet_tumour.settings import Progress, SegmentSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from numpy.typing import NDArray
+
+
+def iter_warm(model: str | bytes | None = None, device: str = "auto") -> Generator[Progress, None, str]:
+    """Load a model and run it once, so that the first real plane is quick; returns the device in words."""
+    if model is not None:
+        yield Progress(0, 2, "loading the model")
+        loaded = load(model)
+        yield Progress(1, 2, "warming up")
+        noise = np.random.default_rng(0).random((8, loaded.spec.in_channels, 256, 256), np.float32)
+        for planes in (noise[:1], noise):
+            yield from segment.iter_segment_planes(loaded, planes, SegmentSettings(device=device))
+    return describe(device)
+
+
+def iter_segment_planes(
+    model: str | bytes, planes: NDArray[Any], settings: SegmentSettings
+) -> Generator[Progress, None, NDArray[np.uint8]]:
+    """Find the probability in raw planes, see `segment.iter_segment_planes`; ModelError for a bad model."""
+    return (yield from segment.iter_segment_planes(load(model), planes, settings))
+
+
+def describe(device: str = "auto") -> str:
+    """Return what a device is in words; DeviceError when it is not there."""
+    return fast.describe_device(device)
