@@ -29,3 +29,7 @@ class WorkerError(UNetTumourError):
 
 class OutputError(UNetTumourError):
     """A result cannot be written."""
+
+
+class TrainingError(UNetTumourError):
+    """Training cannot start with these images and settings, or cannot go on."""

@@ -54,6 +54,97 @@ class SegmentSettings:
 
 
 @dataclass(frozen=True)
+class TrainSettings:
+    """What a person may choose when a network is trained; the fields without `Ask` come from a settings file.
+
+    Parameters
+    ----------
+    arguments : dict
+        Keyword arguments of the network's builder, e.g. {"filters": [16, 32, 64]}.
+    stages : tuple of (side, batch, epochs)
+        Passes at growing image sides; one stage of `size`, `batch` and `epochs` when empty.
+    labels : tuple of str
+        Names of the mask values 1, 2, ...; "tumour" or "label N" when empty.
+    card : dict
+        What the model file says of itself: name, description, data, licence, channels.
+    """
+
+    network: Annotated[
+        str,
+        Ask(
+            "Network to train.",
+            choices=(
+                "dynunet",
+                "basic-unet",
+                "unet",
+                "attention-unet",
+                "segresnet",
+                "flexible-unet",
+                "unet-plus-plus",
+                "tutorial-unet",
+            ),
+        ),
+    ] = "dynunet"
+    channels: Annotated[int, Ask("Channels of an image: 1 grey, 3 colour.", low=1, high=16)] = 1
+    size: Annotated[int, Ask("Side of the working image in pixels, a multiple of 32.", low=32, high=2048, step=32)] = (
+        256
+    )
+    normalisation: Annotated[
+        str, Ask("How grey values are brought to one range.", choices=("robust-zscore", "divide-by-255"))
+    ] = "robust-zscore"
+    epochs: Annotated[int, Ask("Passes over the training images.", low=1, high=100_000)] = 30
+    batch: Annotated[int, Ask("Images in one step.", low=1, high=4096)] = 12
+    loss: Annotated[
+        str,
+        Ask(
+            "What is made small; auto: bce-dice for one label, ce-dice for several.",
+            choices=("auto", "bce", "dice", "bce-dice", "ce", "ce-dice"),
+        ),
+    ] = "auto"
+    optimiser: Annotated[str, Ask("How the weights move.", choices=("adamw", "adam"))] = "adamw"
+    rate: Annotated[float, Ask("Learning rate, the highest one of a one-cycle.", low=0.0, high=10.0)] = 2e-3
+    weight_decay: Annotated[float, Ask("Pull of the weights towards 0.", low=0.0, high=10.0)] = 0.02
+    clip: Annotated[float, Ask("Longest gradient, 0 for any.", low=0.0, high=1e6)] = 5.0
+    schedule: Annotated[
+        str, Ask("How the learning rate changes.", choices=("one-cycle", "reduce-on-plateau", "constant"))
+    ] = "one-cycle"
+    patience: Annotated[int, Ask("Passes without a gain before the rate falls to a tenth.", low=0, high=10_000)] = 5
+    early_stop: Annotated[int, Ask("Passes without a gain before it ends, 0 for never.", low=0, high=10_000)] = 0
+    watch: Annotated[str, Ask("What tells the best model on the validation part.", choices=("dice", "loss"))] = "dice"
+    ema: Annotated[
+        float, Ask("Weight averaging: share of the old mean kept at a step, 0 for none.", low=0, high=0.99999)
+    ] = 0.998
+    deep_supervision: Annotated[int, Ask("Coarser answers that are trained too (dynunet).", low=0, high=4)] = 0
+    augment: Annotated[bool, Ask("Show each image turned, bent, lit and blurred in new ways.")] = True
+    twins: Annotated[
+        float, Ask("Share of a batch that shows training images with the tumour painted out.", low=0.0, high=0.9)
+    ] = 0.0
+    negatives: Annotated[
+        float, Ask("Share of a batch that comes from the folder of tumour-free images.", low=0.0, high=0.9)
+    ] = 0.1
+    split: Annotated[
+        str,
+        Ask(
+            "Test and validation part; auto: as the cases file says, else by person where known, else by slice.",
+            choices=("auto", "cases", "person", "slice"),
+        ),
+    ] = "auto"
+    seed: Annotated[int, Ask("Start of all chance.", low=0, high=2**31 - 1)] = 42
+    classes: Annotated[str, Ask("Column of the cases file with each image's class; masks say only where.")] = ""
+    start: Annotated[str, Ask("First weights: a model file, an encoder's file, or 'imagenet'.")] = ""
+    precision: Annotated[
+        str,
+        Ask("Numbers in the network; auto: the fastest safe one.", choices=("auto", "float32", "bfloat16", "float16")),
+    ] = "auto"
+    device: Annotated[str, Ask("Where the network runs.", choices=("auto", "cpu", "cuda"))] = "auto"
+    tensorboard: Annotated[bool, Ask("Write curves for TensorBoard too.")] = False
+    arguments: dict[str, Any] = field(default_factory=dict)
+    stages: tuple[tuple[int, int, int], ...] = ()
+    labels: tuple[str, ...] = ()
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Progress:
     """One tick of a long job.
 
