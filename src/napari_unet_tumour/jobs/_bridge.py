@@ -13,12 +13,13 @@ from napari_unet_tumour.errors import UNetTumourError, WorkerError
 from napari_unet_tumour.jobs import _log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from napari_unet_tumour.jobs import Event, Job
     from napari_unet_tumour.jobs._link import Link
 
 CLOSE_S = 5.0
+LINK_S = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Bridge:
         self._before_exit = before_exit
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
+        self._leaving = False
         self._links: dict[str | None, asyncio.Task[Link]] = {}
         self._jobs: dict[asyncio.Task[None], Job] = {}
         self._outbox: queue.SimpleQueue[tuple[Job, Event] | None] = queue.SimpleQueue()
@@ -61,6 +63,7 @@ class Bridge:
 
     def close(self) -> None:
         """Cancel what is under way and end both threads, within CLOSE_S seconds."""
+        self._leaving = True
         self.call(self._closing.set)
         for thread in self._threads:
             if thread is not threading.current_thread():
@@ -86,7 +89,10 @@ class Bridge:
 
     async def _link(self, scheduler: str | None, insecure: bool) -> Link:
         known = self._links.get(scheduler)
-        if known is None or (known.done() and (known.exception() or not known.result().alive)):
+        if known is not None and known.done() and not _usable(known):
+            await _close(known)
+            known = None
+        if known is None:
             known = self._links[scheduler] = self._loop.create_task(self._connect(scheduler, insecure))
         return await asyncio.shield(known)
 
@@ -94,6 +100,8 @@ class Bridge:
         from napari_unet_tumour.jobs import _link
 
         self._before_exit()
+        if self._leaving:
+            raise asyncio.CancelledError
         return await (_link.start_local() if scheduler is None else _link.connect(scheduler, insecure))
 
     def _serve(self) -> None:
@@ -112,9 +120,10 @@ class Bridge:
         for job in self._jobs.values():
             job.end(Cancelled())
         await _end_tasks(list(self._jobs))
-        for task in self._links.values():
-            if task.done() and not task.cancelled() and task.exception() is None:
-                await _quietly(task.result().close())
+        for link in self._links.values():
+            # A half-started cluster cannot be closed cleanly, and the rest takes no time.
+            await asyncio.wait([link], timeout=LINK_S)
+            await _close(link)
         await _end_tasks([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
 
     def _deliver(self) -> None:
@@ -133,8 +142,14 @@ async def _end_tasks(tasks: list[asyncio.Task[Any]]) -> None:
         await asyncio.wait(tasks, timeout=1)
 
 
-async def _quietly(closing: Coroutine[Any, Any, None]) -> None:
+def _usable(link: asyncio.Task[Link]) -> bool:
+    return not link.cancelled() and link.exception() is None and link.result().alive
+
+
+async def _close(link: asyncio.Task[Link]) -> None:
+    if not link.done() or link.cancelled() or link.exception() is not None:
+        return
     try:
-        await closing
+        await link.result().close()
     except Exception:
-        logger.debug("closing a link failed", exc_info=True)
+        logger.debug("Closing a link failed", exc_info=True)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import dask
 from distributed import Client, Scheduler
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
@@ -54,7 +55,8 @@ class Link:
     @property
     def alive(self) -> bool:
         """Whether new jobs can be sent here."""
-        return self._client.status in ("running", "connecting")
+        hopeless = self._process is not None and self._process.hopeless
+        return self._client.status in ("running", "connecting") and not hopeless
 
     async def perform(self, job: Job) -> Any:
         """Run a job to its end and return its result; raises UNetTumourError."""
@@ -63,7 +65,7 @@ class Link:
             for _ in range(ATTEMPTS):
                 try:
                     return await self._attempt(job)
-                except KilledWorker as error:
+                except (KilledWorker, CommClosedError) as error:
                     # A job that was only waiting behind the one that fell is simply sent again.
                     if job.started:
                         raise WorkerError(self._lost()) from error
@@ -119,8 +121,9 @@ class Link:
             args = job.args
             if job.ended:
                 return None
+            parcel = _worker.Parcel(args)
             try:
-                data = await self._client.scatter(_worker.Arguments(args), hash=False, timeout=30)
+                data = await self._client.scatter(parcel, hash=False, timeout=30)
             except TimeoutError as error:
                 raise WorkerError(f"No worker answers at {self._where}: start one, and run again") from error
             self._sent += 1
@@ -139,7 +142,7 @@ class Link:
     async def _outcome(self, future: Any) -> Any:
         try:
             kind, value = await future
-        except (KilledWorker, UNetTumourError):
+        except (KilledWorker, CommClosedError):
             raise
         except asyncio.CancelledError as error:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
@@ -153,7 +156,7 @@ class Link:
             line, details = value
             _log.write(details)
             raise WorkerError(f"The job failed unexpectedly: {line}. Details are in {_log.path()}")
-        return value
+        return value.open() if kind == "done" else None
 
     async def _stop(self, job: Job, result: asyncio.Future[Any]) -> None:
         """Wait until a cancelled job has left the worker; end a local worker that does not listen."""
@@ -165,9 +168,9 @@ class Link:
             if not (await asyncio.wait({result}, timeout=STEP_S))[0] and self._process is not None:
                 self._process.kill()
         finally:
+            # Cut off in the middle it would leave its socket open.
+            await asyncio.wait({asking}, timeout=1)
             asking.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await asking
 
 
 class _QuietScheduler(_worker.NoHttp, Scheduler):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START_S = 90.0
+TRIES = 3
 CHECK_S = 0.02
 BOOT = """
 import json, sys
@@ -67,9 +68,14 @@ class LocalProcess:
         """Wait until a worker is connected; raises WorkerError when none comes up."""
         end = time.monotonic() + START_S
         while not self._scheduler.workers:
-            if self._watch.done() or time.monotonic() > end:
+            if self.hopeless or time.monotonic() > end:
                 raise WorkerError(f"The worker process does not start: its log is {_log.path()}")
             await asyncio.sleep(CHECK_S)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether workers kept ending before they were connected."""
+        return self._watch.done()
 
     def kill(self) -> None:
         """Kill the present worker; another takes its place."""
@@ -85,13 +91,14 @@ class LocalProcess:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _keep(self) -> None:
-        early = 0
-        while early < 3:
-            born = time.monotonic()
+        fruitless = 0
+        while fruitless < TRIES:
+            served = False
             while self._popen.poll() is None:
-                await asyncio.sleep(0.1)
+                served = served or bool(self._scheduler.workers)
+                await asyncio.sleep(0.05)
             self._let_go()
-            early = early + 1 if time.monotonic() - born < 5 else 0
+            fruitless = 0 if served else fruitless + 1
             self._popen = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:

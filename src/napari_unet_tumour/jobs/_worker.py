@@ -88,11 +88,22 @@ def _leave_with_parent(folder: str) -> None:
     os._exit(0)
 
 
-class Arguments:
-    """Arguments that dask neither looks into nor copies: pickled once, arrays as buffers beside."""
+class Parcel:
+    """Something pickled by us, so that what cannot travel is our error and not dask's; arrays are not copied.
 
-    def __init__(self, args: tuple[Any, ...]) -> None:
-        self.args = args
+    Parameters
+    ----------
+    content : object
+        Anything that the standard pickle takes; raises TypeError or PicklingError for other things.
+    """
+
+    def __init__(self, content: Any) -> None:
+        self._buffers: list[pickle.PickleBuffer] = []
+        self._head = pickle.dumps(content, protocol=5, buffer_callback=self._buffers.append)
+
+    def open(self) -> Any:
+        """Return the content."""
+        return pickle.loads(self._head, buffers=self._buffers)
 
 
 def cancel(job: str) -> None:
@@ -117,13 +128,13 @@ def unpack(data: bytes) -> Any:
     return pickle.loads(zlib.decompress(data))
 
 
-def perform(job: str, topic: str, task: str, data: Arguments) -> tuple[str, Any]:
+def perform(job: str, topic: str, task: str, parcel: Parcel) -> tuple[str, Any]:
     """Run "module:function" and send its ticks to a topic.
 
     Returns
     -------
     tuple
-        ("done", result), ("failed", UNetTumourError), ("crashed", (line, traceback)) or
+        ("done", Parcel), ("failed", UNetTumourError), ("crashed", (line, traceback)) or
         ("cancelled", None). Nothing is raised: dask would print it and keep the job's frames alive.
     """
     worker = get_worker()
@@ -133,7 +144,7 @@ def perform(job: str, topic: str, task: str, data: Arguments) -> tuple[str, Any]
 
     try:
         tick(None)
-        return _exhaust(job, _find(task)(*data.args), tick)
+        return _exhaust(job, _find(task)(*parcel.open()), tick)
     except UNetTumourError as error:
         return "failed", error.with_traceback(None)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the person as one line
@@ -149,12 +160,12 @@ def _find(task: str) -> Any:
 
 def _exhaust(job: str, steps: Any, tick: Any) -> tuple[str, Any]:
     if not isinstance(steps, types.GeneratorType):
-        return "done", steps
+        return "done", Parcel(steps)
     try:
         while job not in _cancelled:
             tick(next(steps))
     except StopIteration as stop:
-        return "done", stop.value
+        return "done", Parcel(stop.value)
     finally:
         steps.close()
     return "cancelled", None
