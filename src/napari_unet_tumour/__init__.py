@@ -5,4 +5,24 @@ Research use only: this is not a medical device.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_unet_tumour.api import evaluate, load_model, segment
+
+__all__ = ["__version__", "evaluate", "load_model", "segment"]
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: napari imports this package for every plugin it lists, and must stay quick.
+    if name in __all__:
+        from napari_unet_tumour import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,63 @@
+"""Flags that several commands share; those of the settings come from the settings themselves."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour.settings import Ask, SegmentSettings, asked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_unet_tumour.spec import ModelSpec
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
+    """Add --model and --scheduler: which network, and on which machine."""
+    command.add_argument(
+        "--model", default="default", metavar="NAME|FILE", help="name on the shelf ('models list'), or a model file"
+    )
+    command.add_argument(
+        "--scheduler", metavar="ADDRESS", help="run the network on a dask cluster, e.g. tls://gpu-box:8786"
+    )
+    command.add_argument(
+        "--insecure", action="store_true", help="allow a scheduler on another machine without TLS (not tls://)"
+    )
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """Add one flag for every field of SegmentSettings; a flag not given leaves the model's own default."""
+    for name, kind, default, ask in asked(SegmentSettings):
+        flag = f"--{name.replace('_', '-')}"
+        text = ask.text.replace("%", "%%")
+        if kind is bool:
+            command.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif ask.choices:
+            command.add_argument(flag, choices=ask.choices, help=f"{text} (default: {default})")
+        else:
+            shown = "default: as the model says" if name in ("threshold", "smallest") else f"default: {default}"
+            command.add_argument(
+                flag, type=_number(kind, ask), metavar=kind.__name__.upper()[0], help=f"{text} ({shown})"
+            )
+
+
+def settings_of(args: argparse.Namespace, spec: ModelSpec) -> SegmentSettings:
+    """Return the settings that the flags ask for, on top of the model's own defaults."""
+    given = {name: getattr(args, name) for name, *_ in asked(SegmentSettings) if getattr(args, name) is not None}
+    return SegmentSettings(**{"threshold": spec.threshold, "smallest": spec.smallest, **given})
+
+
+def _number(kind: type[Any], ask: Ask) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number") from error
+        if not (ask.low is None or ask.low <= value) or not (ask.high is None or value <= ask.high):
+            raise argparse.ArgumentTypeError(f"{text} is not between {ask.low:g} and {ask.high:g}")
+        return value
+
+    return parse

@@ -1,0 +1,98 @@
+"""evaluate: a model's scores on scans whose true masks are known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour import shelf
+from napari_unet_tumour.cli._flags import add_model, add_settings, settings_of
+from napari_unet_tumour.cli._show import count, meter, say, table, warn
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_unet_tumour.api.pairs import Pair
+    from napari_unet_tumour.cli._flags import Commands
+
+MOST_GROUPS = 12
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "evaluate",
+        help="score a model on scans with true masks",
+        description="Give --pairs PAIRS.csv (columns scan, mask and, optionally, group = patient; paths relative to "
+        "that file), or two folders with the same file names.",
+    )
+    command.add_argument("folders", nargs="*", metavar="IMAGES_DIR MASKS_DIR", help="folders of scans and of masks")
+    command.add_argument("--pairs", metavar="PAIRS.csv", help="table of scans and masks")
+    command.add_argument("--axis", type=int, metavar="N", help="array axis to slice along (default: as in 'segment')")
+    command.add_argument("--json", metavar="OUT", help="write summary and every slice as JSON")
+    command.add_argument("--csv", metavar="OUT", help="write every slice as CSV")
+    add_model(command)
+    add_settings(command)
+    command.set_defaults(run=_run, misuse=command.error)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from napari_unet_tumour.api.scoring import score
+    from napari_unet_tumour.cli._files import ready_file, write_text
+    from napari_unet_tumour.cli.segment import choose_network
+
+    pairs = _pairs(args)
+    entry = shelf.find(args.model)
+    settings = settings_of(args, entry.spec)
+    as_json, as_csv = ready_file(args.json), ready_file(args.csv)
+    with meter(len(pairs), "pair") as shown:
+        network = choose_network(entry, settings, args)
+        shown.start()
+        found = score(pairs, network, entry, settings, axis=args.axis, on_tick=shown.tick, on_pair=shown.finish)
+    if as_json:
+        write_text(as_json, json.dumps(found, indent=1, allow_nan=False))
+    if as_csv:
+        write_text(as_csv, _csv(found["cases"]))
+    for one in found["failed"]:
+        warn(f"error: {one['error']}")
+    _print(found)
+    warn(f"{count(shown.slices, 'slice')} in {shown.seconds:.1f} s ({shown.speed:.1f} slices/s)")
+    return 1 if found["failed"] else 0
+
+
+def _pairs(args: argparse.Namespace) -> list[Pair]:
+    from napari_unet_tumour.api.pairs import pair_folders, read_pairs
+
+    if args.pairs and not args.folders:
+        return read_pairs(args.pairs)
+    if not args.pairs and len(args.folders) == 2:
+        return pair_folders(*args.folders)
+    args.misuse("give --pairs PAIRS.csv, or IMAGES_DIR and MASKS_DIR")
+    raise AssertionError  # misuse has ended the program
+
+
+def _print(found: dict[str, Any]) -> None:
+    say(f"model {found['model']['name']} ({found['model']['hash']})")
+    table(("score", "value"), [(name, _number(value)) for name, value in found["summary"].items()])
+    groups = found["groups"]
+    if 1 < len(groups) < len(found["cases"]):
+        shown = sorted(groups, key=lambda one: one["dice_mean"] if one["dice_mean"] is not None else 2)[:MOST_GROUPS]
+        say(f"\nby group ({'the lowest ' if len(shown) < len(groups) else ''}{len(shown)} of {len(groups)})")
+        head = ("group", "slices", "tumour_slices", "dice_mean", "volume_dice_mean", "false_mask_rate")
+        table(head, [tuple(_number(one[name]) for name in head) for one in shown])
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _csv(cases: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    rows = csv.DictWriter(text, fieldnames=list(cases[0]) if cases else ["scan"], lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(cases)
+    return text.getvalue()

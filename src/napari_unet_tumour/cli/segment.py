@@ -1,0 +1,123 @@
+"""segment SCAN...: masks of many scans."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_unet_tumour import shelf
+from napari_unet_tumour.cli._flags import add_model, add_settings, settings_of
+from napari_unet_tumour.cli._show import count, meter, say, warn
+from napari_unet_tumour.errors import ScanError, UNetTumourError
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from napari_unet_tumour.api.masking import Network, Work
+    from napari_unet_tumour.cli._flags import Commands
+    from napari_unet_tumour.cli._outputs import Outputs
+    from napari_unet_tumour.cli._show import Meter
+    from napari_unet_tumour.settings import SegmentSettings
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "segment",
+        help="outline the tumour in scans",
+        description="Write SCAN_mask for every scan. One that fails is named, the others are done, exit code 1.",
+    )
+    command.add_argument("scans", nargs="+", metavar="SCAN", help="a file, a pattern such as '*.nii.gz', or a folder")
+    command.add_argument("--out", default=".", metavar="DIR", help="where the masks go (default: the current folder)")
+    command.add_argument(
+        "--format", choices=("nifti", "png", "tiff", "dicom-seg"), help="of the masks (default: that of the scan)"
+    )
+    command.add_argument(
+        "--axis", type=int, metavar="N", help="array axis to slice along; 0, 1, 2 = z, y, x of a volume "
+        "(default: the one with clearly the largest spacing, else the first)"
+    )  # fmt: skip
+    command.add_argument("--probability", action="store_true", help="write SCAN_probability too, one file a label")
+    add_model(command)
+    add_settings(command)
+    command.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from napari_unet_tumour.cli import _files
+    from napari_unet_tumour.cli._outputs import Outputs
+
+    paths = _files.expand(args.scans)
+    entry = shelf.find(args.model)
+    settings = settings_of(args, entry.spec)
+    suffix = _files.suffix_for(args.format)
+    targets = _files.targets(paths, _files.ready_folder(args.out), suffix)
+    outputs = {path: Outputs(target, entry.spec.labels, args.probability) for path, target in targets.items()}
+    with meter(len(paths), "scan") as shown:
+        network = choose_network(entry, settings, args)
+        shown.start()
+        failed = _segment_all(outputs, args.axis, network, settings, shown)
+    rest = f", {failed} failed" if failed else ""
+    done = f"{count(shown.scans, 'scan')} done{rest}: {count(shown.slices, 'slice')} in {shown.seconds:.1f} s"
+    warn(f"{done} ({shown.speed:.1f} slices/s)" if shown.slices else done)
+    return 1 if failed else 0
+
+
+def choose_network(entry: shelf.Entry, settings: SegmentSettings, args: argparse.Namespace) -> Network:
+    """Return the network that runs here, or on the cluster that the flags name."""
+    from napari_unet_tumour.api.masking import load_model, network_here, network_there
+
+    if args.scheduler:
+        return network_there(entry, settings, args.scheduler, insecure=args.insecure)
+    return network_here(load_model(entry.path), settings)
+
+
+def _segment_all(
+    outputs: dict[Path, Outputs], axis: int | None, network: Network, settings: SegmentSettings, shown: Meter
+) -> int:
+    """Segment and write; return how many scans failed, each named on stderr."""
+    from napari_unet_tumour.api.masking import Refused, iter_segment_many, read_ahead
+    from napari_unet_tumour.cli._outputs import write
+
+    failed = 0
+    labels = next(iter(outputs.values())).labels
+    inputs = {path.resolve() for path in outputs}
+    works = read_ahead(list(outputs), lambda path: _load(path, outputs[path], inputs, axis), lambda path: path)
+    try:
+        for one in iter_segment_many(works, network, settings, labels, shown.tick):
+            try:
+                if isinstance(one, Refused):
+                    raise one.error
+                say(write(one, outputs[one.work.item]))
+                shown.finish(one.work.layout.planes)
+            except UNetTumourError as error:
+                failed += 1
+                warn(f"error: {_named(one.item if isinstance(one, Refused) else one.work.item, error)}")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted: {shown.scans} of {count(len(outputs), 'scan')} done") from None
+    finally:
+        works.close()
+    return failed
+
+
+def _named(path: Path, error: UNetTumourError) -> str:
+    """Return the error with the whole path of the file in front, once."""
+    text = str(error)
+    for known in (str(path), path.name):
+        text = text.removeprefix(known)
+    return f"{path}{text}" if len(text) < len(str(error)) else f"{path}: {text}"
+
+
+def _load(path: Path, outputs: Outputs, inputs: set[Path], axis: int | None) -> Work[Path]:
+    from napari_unet_tumour import scans
+    from napari_unet_tumour.api.masking import Work, layout_for
+
+    for one in (outputs.mask, *outputs.probabilities()):
+        if one.resolve() in inputs:
+            raise ScanError(f"{path.name} would get its result written over the input {one}: choose another --out")
+    scan = scans.read(path)
+    layout = layout_for(scan, axis)
+    if outputs.mask.suffix == ".png" and len(layout.mask_shape) > 2:
+        raise ScanError(
+            f"{path.name} has {count(layout.planes, 'slice')}, a PNG holds one: choose --format nifti or tiff"
+        )
+    return Work(path, scan, layout)
