@@ -1,0 +1,28 @@
+"""Lesion report: how large every lesion of a mask is, where it lies, how bright the scan is there, and what changed.
+
+Research use only: this is not a medical device.
+"""
+
+from __future__ import annotations
+
+from napari_unet_tumour.measure.change import Change, Comparison, compare
+from napari_unet_tumour.measure.figures import Brightness, Lesion, Total
+from napari_unet_tumour.measure.files import as_json, as_rows, as_text, write_csv, write_json
+from napari_unet_tumour.measure.report import Report, iter_measure, measure
+
+__all__ = [
+    "Brightness",
+    "Change",
+    "Comparison",
+    "Lesion",
+    "Report",
+    "Total",
+    "as_json",
+    "as_rows",
+    "as_text",
+    "compare",
+    "iter_measure",
+    "measure",
+    "write_csv",
+    "write_json",
+]

@@ -1,0 +1,178 @@
+"""Measure a mask: what is known about it in, a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour import __version__
+from napari_unet_tumour.measure.grid import Grid, grid_of, image_of
+from napari_unet_tumour.measure.lesions import MEASURABLE, iter_lesions
+from napari_unet_tumour.measure.runs import iter_runs
+from napari_unet_tumour.scans.scan import Scan
+
+if TYPE_CHECKING:
+    from napari_unet_tumour.measure.figures import Lesion, Total
+    from napari_unet_tumour.settings import Progress
+
+Labels = Sequence[str] | Mapping[int, str]
+THICK = 5.0  # mm, RECIST 1.1: from here on a lesion must be twice the slice thickness
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured, in which units, on what.
+
+    Parameters
+    ----------
+    lesions, totals : tuple
+        Every lesion, and the totals of every label.
+    units : str
+        "mm" or "pixels": lengths.
+    volume_units : str
+        "ml", or "pixels" without millimetres or without a third axis.
+    axes, slice_axis : str
+        A letter per mask axis, and that of the slices ("" in 2D).
+    spacing : tuple of float
+        Distance of neighbouring pixels along the spatial axes, in `units`.
+    scan, mask, model, model_hash, version : str
+        What the figures come from; "" where not known.
+    notes : tuple of str
+        What a reader must know about these figures.
+    """
+
+    lesions: tuple[Lesion, ...]
+    totals: tuple[Total, ...]
+    units: str
+    volume_units: str
+    axes: str
+    slice_axis: str
+    spacing: tuple[float, ...]
+    scan: str = ""
+    mask: str = ""
+    model: str = ""
+    model_hash: str = ""
+    version: str = __version__
+    notes: tuple[str, ...] = ()
+
+
+def measure(mask: Any, scan: Any = None, **options: Any) -> Report:
+    """Measure every lesion of a mask; see `iter_measure` for the parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.zeros((3, 40, 40), np.uint8)
+    >>> mask[1, 10:20, 5:25] = 1
+    >>> lesion = measure(mask, spacing=(5.0, 1.0, 1.0)).lesions[0]
+    >>> lesion.volume, lesion.area, lesion.measurable
+    (1.0, 200.0, True)
+    """
+    steps = iter_measure(mask, scan, **options)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            report: Report = end.value
+            return report
+
+
+def iter_measure(
+    mask: Any,
+    scan: Any = None,
+    *,
+    spacing: Sequence[float] | None = None,
+    affine: Any = None,
+    units: str | None = None,
+    axes: str | None = None,
+    labels: Labels = (),
+    slice_axis: int | None = None,
+    mask_name: str = "",
+    model: str = "",
+    model_hash: str = "",
+) -> Generator[Progress, None, Report]:
+    """Measure every lesion of a mask, with progress.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray or dask.array.Array
+        Whole numbers, 0 is background; two or three spatial axes, others (time) are measured one by one.
+    scan : Scan, numpy.ndarray or dask.array.Array, optional
+        The scan under the mask, in the mask's grid; gives brightness (of a channel axis the mean of
+        the first three) and, as a Scan, also axes, affine and units.
+    spacing : sequence of float, optional
+        Millimetres (or `units`) per pixel along every spatial axis.
+    affine : array_like, optional
+        (s+1, s+1) index -> world, in millimetres (or `units`); instead of `spacing`.
+    units : str, optional
+        "mm" or "pixel". Without it: the Scan's; "mm" where spacing or affine is given; else "pixel".
+        With "pixel" spacing is ignored and sizes count pixels: a millimetre is never guessed.
+    axes : str, optional
+        A letter per mask axis; without it the last three (or two) are "zyx" and earlier ones "t".
+    labels : sequence or mapping, optional
+        Names by pixel value, e.g. ("background", "tumour").
+    slice_axis : int, optional
+        Mask axis across which slices lie; without it the spatial axis with the largest spacing,
+        the first one where they are equal.
+    mask_name, model, model_hash : str
+        Recorded in the report.
+
+    Yields
+    ------
+    Progress
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ScanError
+        If the mask is no mask, or mask, scan and geometry do not fit together.
+    """
+    grid = grid_of(mask, scan, spacing, affine, units, axes, slice_axis, mask_name)
+    image = image_of(scan, mask, mask_name)
+    lesions: list[Lesion] = []
+    totals: list[Total] = []
+    for frame in np.ndindex(grid.frames):
+        volume, pixels = grid.volume(mask, frame), None if image is None else grid.volume(image, frame)
+        runs = yield from iter_runs(volume, mask_name or "the mask")
+        more, sums = yield from iter_lesions(runs, pixels, grid, frame, _names(labels), len(lesions))
+        lesions += more
+        totals += sums
+    return Report(
+        tuple(lesions),
+        tuple(totals),
+        units="mm" if grid.mm else "pixels",
+        volume_units="ml" if grid.mm and grid.space == 3 else "pixels",
+        axes=grid.axes,
+        slice_axis="" if grid.space == 2 else grid.axes[grid.order[-3]],
+        spacing=grid.spacing,
+        scan=scan.name if isinstance(scan, Scan) else "",
+        mask=mask_name,
+        model=model,
+        model_hash=model_hash,
+        notes=_notes(grid),
+    )
+
+
+def _names(labels: Labels) -> dict[int, str]:
+    pairs = labels.items() if isinstance(labels, Mapping) else enumerate(labels)
+    return {int(value): name for value, name in pairs if value != 0}
+
+
+def _notes(grid: Grid) -> tuple[str, ...]:
+    if not grid.mm:
+        return ("The spacing is not known: sizes count pixels.",)
+    if grid.space == 2:
+        return ("One slice has no thickness: volumes count pixels.",)
+    thickness = grid.spacing[grid.spatial.index(grid.order[-3])]
+    if thickness <= THICK:
+        return ()
+    return (
+        f"Slices are {thickness:g} mm apart: RECIST 1.1 then calls a lesion measurable from {2 * thickness:g} mm "
+        f"on, not from {MEASURABLE:g}.",
+    )
