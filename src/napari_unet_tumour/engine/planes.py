@@ -110,7 +110,9 @@ def as_planes(raw: NDArray[Any], spec: ModelSpec, device: torch.device | str = "
     working = low.expand(*values.shape[:2], *frame.padded).clone()
     rows, columns = frame.window
     working[..., rows, columns] = _resize(values, frame.inner)
-    working = NORMALISATIONS[spec.normalisation](working)
+    # One by one: sums over a batch are grouped differently, and a plane's answer must not depend on its company.
+    for n in range(len(working)):
+        working[n : n + 1] = NORMALISATIONS[spec.normalisation](working[n : n + 1])
     varied = (high > low).flatten(1).any(1) & (working.amax((2, 3)) > working.amin((2, 3))).any(1)
     return Planes(working, frame, tuple(not one for one in varied.tolist()))
 

@@ -1,0 +1,97 @@
+"""How alike a mask and the truth are. NaN where a score is undefined, never a stand-in number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Mask = NDArray[Any]
+Spacing = Sequence[float] | None
+Metric = Callable[[Mask, Mask, Spacing], float]
+
+
+def counts(mask: Mask, truth: Mask) -> tuple[int, int, int]:
+    """Return the number of pixels in both, in the mask and in the truth."""
+    found, real = mask != 0, truth != 0
+    return int(np.count_nonzero(found & real)), int(np.count_nonzero(found)), int(np.count_nonzero(real))
+
+
+def dice(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
+    """Return 2 |both| / (|mask| + |truth|), 0..1; 1 where both are empty."""
+    both, found, real = counts(mask, truth)
+    return 2 * both / (found + real) if found + real else 1.0
+
+
+def iou(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
+    """Return |both| / |either|, 0..1; 1 where both are empty."""
+    both, found, real = counts(mask, truth)
+    return both / (found + real - both) if found + real else 1.0
+
+
+def precision(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
+    """Return the share of the mask that is true, 0..1; NaN for an empty mask."""
+    both, found, _ = counts(mask, truth)
+    return both / found if found else float("nan")
+
+
+def recall(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
+    """Return the share of the truth that is found, 0..1; NaN for an empty truth."""
+    both, _, real = counts(mask, truth)
+    return both / real if real else float("nan")
+
+
+def accuracy(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
+    """Return the share of pixels that are right, 0..1."""
+    return float(np.mean((mask != 0) == (truth != 0)))
+
+
+def hd95(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
+    """Return the 95th percentile of the distance between the borders, the larger of both directions.
+
+    In mm where `spacing` (mm per axis) is given, else in pixels; NaN where either is empty. The
+    same as MONAI's compute_hausdorff_distance(percentile=95).
+    """
+    found, real = _cropped(mask != 0, truth != 0)
+    if not (found.any() and real.any()):
+        return float("nan")
+    found, real = _border(found), _border(real)
+    there = ndimage.distance_transform_edt(~real, sampling=spacing)[found]
+    back = ndimage.distance_transform_edt(~found, sampling=spacing)[real]
+    return float(max(np.percentile(there, 95), np.percentile(back, 95)))
+
+
+def volume(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
+    """Return the size of the mask, in mm to the power of its axes where `spacing` is given, else in pixels."""
+    return float(np.count_nonzero(mask) * np.prod(spacing or 1.0))
+
+
+def volume_error(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
+    """Return how much larger the mask is than the truth, relative to the truth; NaN for an empty truth."""
+    _, found, real = counts(mask, truth)
+    return (found - real) / real if real else float("nan")
+
+
+def _cropped(found: NDArray[np.bool_], real: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    box = ndimage.find_objects((found | real).view(np.uint8))
+    return (found[box[0]], real[box[0]]) if box else (found, real)
+
+
+def _border(where: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    inner: NDArray[np.bool_] = ndimage.binary_erosion(where)
+    return where & ~inner
+
+
+METRICS: dict[str, Metric] = {
+    "dice": dice,
+    "iou": iou,
+    "precision": precision,
+    "recall": recall,
+    "accuracy": accuracy,
+    "hd95": hd95,
+    "volume": volume,
+    "volume_error": volume_error,
+}
