@@ -1,0 +1,54 @@
+"""The same run as a command line."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from typing import TYPE_CHECKING
+
+from napari_unet_tumour import shelf
+from napari_unet_tumour.settings import SegmentSettings, asked
+
+if TYPE_CHECKING:
+    from napari_unet_tumour.layout import Layout
+    from napari_unet_tumour.shelf import Entry
+
+
+def command_for(path: str, entry: Entry, settings: SegmentSettings, layout: Layout, scheduler: str = "") -> str:
+    """Return the command that segments a file as the widget would.
+
+    Parameters
+    ----------
+    path : str
+        The scan's file; the word SCAN stands for it when empty.
+    entry : Entry
+        The model.
+    settings : SegmentSettings
+        Those that differ from the command's own defaults are spelled out.
+    layout : Layout
+        Names the slice axis when it is not the first.
+    scheduler : str
+        Address, or "".
+    """
+    words = ["napari-unet-tumour", "segment", path or "SCAN", "--model", _model_word(entry)]
+    if len(layout.slice_axes) == 1 and layout.slice_axes[0] != 0:
+        words += ["--axis", str(layout.slice_axes[0])]
+    own = {"threshold": entry.spec.threshold, "smallest": entry.spec.smallest}
+    for name, kind, default, _ in asked(SegmentSettings):
+        value = getattr(settings, name)
+        if value == own.get(name, default):
+            continue
+        flag = name.replace("_", "-")
+        words += (
+            [f"--{flag}" if value else f"--no-{flag}"]
+            if kind is bool
+            else [f"--{flag}", f"{value:g}" if kind is float else str(value)]
+        )
+    words += ["--scheduler", scheduler] if scheduler else []
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _model_word(entry: Entry) -> str:
+    on_shelf = entry.path.parent in (shelf.SHIPPED, shelf.own_folder())
+    return entry.name if on_shelf else str(entry.path)

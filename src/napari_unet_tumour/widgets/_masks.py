@@ -1,0 +1,144 @@
+"""The mask layers and the predictions behind them: writes what a run brings, and follows the threshold slider.
+
+Undo steps. A run makes one step a slice: each slice is an answer of its own, and a person takes back the wrong one.
+The threshold is one decision for all slices, so each time it comes to rest all of them change in one step; while the
+slider moves, the slice on screen is a preview outside the history. A hundred positions tried cost one step, not a
+hundred times the slices, and the person's strokes stay within reach of undo.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from napari_unet_tumour.masks import mask_of
+from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets._forms import plain
+from napari_unet_tumour.widgets._gui import Inbox, later
+from napari_unet_tumour.widgets._prediction import Plane, Prediction, masks
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.layout import Layout
+    from napari_unet_tumour.settings import SegmentSettings
+
+SETTLE_MS = 250
+PREVIEW_PIXELS = 1 << 21
+
+Changes = list[tuple[Plane, "NDArray[np.uint8]"]]
+
+
+@dataclass
+class Drag:
+    """A plane that shows a preview: what it was, which of its pixels are the person's, and what it shows."""
+
+    mask: Labels
+    layout: Layout
+    plane: Plane
+    base: NDArray[np.uint8]
+    strokes: NDArray[np.bool_]
+    shown: NDArray[np.uint8]
+
+
+class Masks:
+    """What one widget has drawn in one viewer."""
+
+    def __init__(self, viewer: ViewerModel, inbox: Inbox) -> None:
+        self._viewer = viewer
+        self._inbox = inbox
+        self._predictions: WeakKeyDictionary[Labels, Prediction] = WeakKeyDictionary()
+        self._drag: Drag | None = None
+        self._wanted: tuple[Labels, Prediction, SegmentSettings] | None = None
+        self._moves = 0
+        self._timer = later(inbox, SETTLE_MS, self._settle)
+
+    def show(self, mask: Labels, layout: Layout, plane: Plane) -> None:
+        """Write a plane that a run has brought as one undoable step, in place of whatever it held."""
+        self._drop_preview()
+        prediction = self._predictions.get(mask)
+        if prediction is None or prediction.layout != layout:
+            prediction = self._predictions[mask] = Prediction(layout)
+        now = _layers.pixels(mask, layout, plane.number, plane.region)
+        if not now.any():
+            prediction.see(plane.number, now)
+        self._write(mask, layout, [(plane, plane.mask.array())])
+        prediction.keep(plane)
+
+    def move(self, image: Image, settings: SegmentSettings, at_once: bool = False) -> None:
+        """Follow new settings: the slice on screen now, the others when they come to rest."""
+        mask = _layers.own_mask(self._viewer, image)
+        prediction = self._predictions.get(mask) if mask is not None else None
+        self._moves += 1
+        if mask is None or prediction is None or not self._fits(mask, prediction.layout):
+            return
+        self._wanted = (mask, prediction, settings)
+        self._preview(mask, prediction, settings)
+        self._timer.start(0 if at_once else SETTLE_MS)
+
+    def _preview(self, mask: Labels, prediction: Prediction, settings: SegmentSettings) -> None:
+        layout = prediction.layout
+        number = _layers.plane_on_screen(self._viewer, mask, layout)
+        plane = None if number is None else prediction.planes.get(number)
+        if plane is None or np.prod(plane.mask.shape) > PREVIEW_PIXELS:
+            return
+        if self._drag is None or self._drag.plane is not plane:
+            self._drop_preview()
+            base = _layers.pixels(mask, layout, plane.number, plane.region).copy()
+            self._drag = Drag(mask, layout, plane, base, prediction.strokes(plane.number, base), base)
+        drag = self._drag
+        drag.shown = np.where(drag.strokes, drag.base, mask_of(plane.probability.array(), settings))
+        _layers.preview(mask, layout, plane.number, plane.region, drag.shown)
+
+    def _drop_preview(self) -> None:
+        """Put back what the previewed plane held, but for pixels that the person has drawn since."""
+        drag, self._drag = self._drag, None
+        if drag is not None and self._fits(drag.mask, drag.layout):
+            at = (drag.mask, drag.layout, drag.plane.number, drag.plane.region)
+            now = _layers.pixels(*at)
+            _layers.preview(*at, np.where(now == drag.shown, drag.base, now))
+
+    def _settle(self) -> None:
+        if self._wanted is not None:
+            threading.Thread(target=self._decide, args=(self._moves, *self._wanted), daemon=True).start()
+
+    def _decide(self, move: int, mask: Labels, prediction: Prediction, settings: SegmentSettings) -> None:
+        """Find the masks that change; on a thread of its own, since a large volume takes a second."""
+        changes = list(masks(prediction, mask.data, settings))
+        self._inbox.put(partial(self._apply, move, mask, prediction, settings, changes))
+
+    def _apply(
+        self, move: int, mask: Labels, prediction: Prediction, settings: SegmentSettings, changes: Changes
+    ) -> None:
+        if move != self._moves or not self._fits(mask, prediction.layout):
+            return
+        self._drop_preview()
+        self._wanted, aims = None, []
+        for plane, new in changes:
+            now = _layers.pixels(mask, prediction.layout, plane.number, plane.region)
+            if prediction.planes[plane.number].probability is plane.probability:
+                aims.append((plane, np.where(prediction.strokes(plane.number, now), now, new)))
+                prediction.keep(plane)
+        self._write(mask, prediction.layout, aims)
+        _layers.amend(mask, settings=plain(settings))
+
+    def _fits(self, mask: Labels, layout: Layout) -> bool:
+        """Tell whether the layer is still there, with the array that we know; the person may have changed both."""
+        return mask in self._viewer.layers and mask.data.shape == layout.mask_shape
+
+    def _write(self, mask: Labels, layout: Layout, aims: Changes) -> None:
+        at, values = [], []
+        for plane, new in aims:
+            changed = _layers.pixels(mask, layout, plane.number, plane.region) != new
+            at.append(_layers.where(layout, plane.number, plane.region, changed))
+            values.append(new[changed])
+        if aims:
+            together = tuple(np.concatenate(axis) for axis in zip(*at, strict=True))
+            _layers.write(self._viewer, mask, together, np.concatenate(values))

@@ -1,0 +1,166 @@
+"""What the Segment widget looks like; what it does is in segment.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.application import use_app
+from magicgui.widgets import ComboBox, Container, Label, LineEdit, ProgressBar, PushButton
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QSizePolicy
+
+from napari_unet_tumour import __version__
+from napari_unet_tumour.settings import SegmentSettings
+from napari_unet_tumour.widgets._forms import form_of
+
+if TYPE_CHECKING:
+    from magicgui.widgets import Widget
+
+    from napari_unet_tumour.spec import ModelSpec
+
+SCOPES = [("this slice", "this"), ("all slices", "all"), ("visible region", "view")]
+HERE, THERE = "this computer", "a scheduler"
+ABOUT = f"Research use only: not a medical device. napari-unet-tumour {__version__}"
+RED = "#ff6b61"
+TELL_SCOPE = "What to segment. The slice on screen comes first, then its neighbours, outward."
+TELL_PLACE = "This computer, or a dask cluster."
+TELL_COPY = "Put the same run as a command line on the clipboard."
+TELL_MODEL = "Which network outlines the tumour."
+
+
+class Panel:
+    """The parts of the Segment widget, made and arranged.
+
+    Parameters
+    ----------
+    shortcut : str
+        The key for Run, shown in its tooltip.
+    """
+
+    def __init__(self, shortcut: str) -> None:
+        self.image = _picker("Image", "The layer to segment; follows the selected layer.")
+        self.model = _picker("Model", TELL_MODEL)
+        self.file = PushButton(text="File…", tooltip="Use a model file that is not on the shelf.")
+        self.about_model = _note()
+        self.scope = _picker("Slices", TELL_SCOPE, SCOPES, "all")
+        self.run = PushButton(text="Run", tooltip=f"Segment ({shortcut}). While it runs: cancel.")
+        self.bar = ProgressBar(min=0, max=1, value=0)
+        self.status = _note()
+        self.form = form_of(SegmentSettings)
+        self.found = _note()
+        self.place = _picker("Where it runs", TELL_PLACE, [(HERE, HERE), (THERE, THERE)], HERE)
+        self.address = LineEdit(label="Address", value="", tooltip="For example tls://gpu-box:8786")
+        self.copy = PushButton(text="Copy as command", tooltip=TELL_COPY)
+        self._polish()
+        self.address_row = _row(self.address)
+        self.address_row.visible = False
+
+    def rows(self) -> list[Widget]:
+        """Return the rows from top to bottom."""
+        form = self.form
+        above: list[Widget] = [_row(self.image), _row(self.model, self.file), self.about_model, _row(self.scope)]
+        doing: list[Widget] = [self.run, self.bar, self.status]
+        shaping = [_row(form["threshold"]), _row(form["smallest"]), _pair(form["keep_largest"], form["flips"])]
+        placing = [_row(form["device"], self.found), _row(self.place), self.address_row]
+        return [*above, *doing, *shaping, *placing, self.copy, _note(ABOUT)]
+
+    def _polish(self) -> None:
+        self.file.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.run.native.setMinimumHeight(34)
+        self.run.native.setStyleSheet("font-weight: bold;")
+        # The rows below must not jump when a run begins, or when the status takes a second line.
+        policy = self.bar.native.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.bar.native.setSizePolicy(policy)
+        self.bar.native.setTextVisible(False)
+        self.bar.native.setFixedHeight(6)
+        self.bar.visible = False
+        self.status.native.setMinimumHeight(2 * self.status.native.fontMetrics().lineSpacing() + 2)
+        self.status.native.setAlignment(Qt.AlignmentFlag.AlignTop)
+        _shrink(self.form["device"].native)
+        self.form["device"].native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.address.native.setPlaceholderText("tls://host:8786")
+
+    def say(self, text: str, wrong: bool = False) -> None:
+        """Show one line of status; errors in red."""
+        self.status.value = text
+        self.status.native.setStyleSheet(f"color: {RED};" if wrong else "")
+
+    def tell_device(self, text: str) -> None:
+        """Show what the worker would run on."""
+        self.found.value = text
+
+    def tell_model(self, spec: ModelSpec | None) -> None:
+        """Show what a model is for, what it was trained on, and how good it is."""
+        self.about_model.value = "" if spec is None else "\n".join(_facts(spec))
+        self.model.tooltip = TELL_MODEL if spec is None else "\n".join(_details(spec))
+
+    def start(self, slices: int) -> None:
+        """Show that a run has begun."""
+        self.run.text = "Cancel"
+        self.bar.max, self.bar.value = slices, 0
+        self.bar.visible = True
+        self.say("Waiting for the first slice…")
+
+    def tell_progress(self, done: int, text: str) -> None:
+        """Show how far the run is."""
+        self.bar.value = done
+        self.say(text)
+
+    def stop(self) -> None:
+        """Show that no run is under way."""
+        self.run.text = "Run"
+        self.bar.visible = False
+
+
+def _picker(label: str, tooltip: str, choices: list[tuple[str, str]] | tuple[()] = (), value: Any = None) -> ComboBox:
+    chosen = {} if value is None else {"value": value}
+    box = ComboBox(label=label, choices=choices, tooltip=tooltip, **chosen)
+    _shrink(box.native)
+    return box
+
+
+def _shrink(native: QComboBox) -> None:
+    """Let a picker be narrower than its longest choice: layer names can be long, docks are not."""
+    native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    native.setMinimumContentsLength(4)
+    native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+
+def _row(first: Any, *more: Any) -> Container[Widget]:
+    caption = Label(value=first.label)
+    caption.min_width = use_app().get_obj("get_text_width")("Smallest object ")
+    caption.tooltip = first.tooltip
+    return _flat([caption, first, *more])
+
+
+def _pair(*widgets: Any) -> Container[Widget]:
+    return _flat(list(widgets))
+
+
+def _flat(widgets: list[Any]) -> Container[Widget]:
+    row: Container[Widget] = Container(widgets=widgets, layout="horizontal", labels=False)
+    row.margins = (0, 0, 0, 0)
+    return row
+
+
+def _note(text: str = "") -> Label:
+    note = Label(value=text)
+    note.native.setWordWrap(True)
+    note.native.setTextFormat(Qt.TextFormat.PlainText)
+    note.native.setMinimumWidth(60)
+    policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
+    policy.setHeightForWidth(True)
+    note.native.setSizePolicy(policy)
+    return note
+
+
+def _facts(spec: ModelSpec) -> list[str]:
+    scores = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in list(spec.scores.items())[:2])
+    facts = (spec.description, spec.data and f"Trained on {spec.data}", scores and f"Held-out {scores}")
+    return [fact for fact in facts if fact]
+
+
+def _details(spec: ModelSpec) -> list[str]:
+    every = ", ".join(f"{name} {value:.3g}" for name, value in spec.scores.items())
+    return [f"{spec.network}, {', '.join(spec.channels)}, {spec.size} px", every, spec.licence]

@@ -1,0 +1,145 @@
+"""One run: planes go to the worker in small chunks, masks come back one by one; knows no Qt and no napari."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour import jobs
+from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
+from napari_unet_tumour.masks import keep_largest, mask_of
+from napari_unet_tumour.spec import file_hash, read_spec
+from napari_unet_tumour.widgets._prediction import Packed, Plane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from napari_unet_tumour.settings import Progress, SegmentSettings
+    from napari_unet_tumour.shelf import Entry
+    from napari_unet_tumour.widgets._layers import Source
+
+CHUNK = 8
+CHUNK_BYTES = 64 << 20
+IN_FLIGHT = 2
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: all planes done, cancelled, or failed with `error`."""
+
+    cancelled: bool = False
+    error: UNetTumourError | None = None
+
+
+class Run:
+    """Segment some planes of a source in the worker.
+
+    Parameters
+    ----------
+    source : Source
+        What to read.
+    entry : Entry
+        The model.
+    settings : SegmentSettings
+        The attribute may be replaced while it runs: later planes get the new threshold.
+    planes : iterable of int
+        Which planes.
+    scheduler : str, optional
+        Address of a dask scheduler; this computer when empty.
+    tell : callable
+        Called on background threads with each `Plane` and, last and once, `Ended`.
+    """
+
+    def __init__(
+        self, source: Source, entry: Entry, settings: SegmentSettings, planes: Iterable[int], scheduler: str,
+        tell: Callable[[Run, Plane | Ended], None],
+    ) -> None:  # fmt: skip
+        self.source, self.entry, self.settings = source, entry, settings
+        self.left = set(planes)
+        self.total = len(self.left)
+        self.focus = source.plane
+        self.notice = ""
+        self._scheduler = scheduler or None
+        self._tell = tell
+        self._stop = threading.Event()
+        self._room = threading.Semaphore(IN_FLIGHT)
+        self._jobs: list[jobs.Job] = []
+        self._end = Ended()
+
+    def start(self) -> None:
+        """Begin, on a background thread: lazy layers may take long to read."""
+        threading.Thread(target=self._feed, name="napari-unet-tumour feeder", daemon=True).start()
+
+    def cancel(self) -> None:
+        """Stop soon; `Ended(cancelled=True)` follows."""
+        self._finish(Ended(cancelled=True))
+
+    def _finish(self, end: Ended) -> None:
+        if not self._stop.is_set():
+            self._end = end
+            self._stop.set()
+        for job in list(self._jobs):
+            job.cancel()
+
+    def _feed(self) -> None:
+        try:
+            self._check_model()
+            while self.left and self._room.acquire() and not self._stop.is_set():
+                self._send(self._nearest())
+        except UNetTumourError as error:
+            self._finish(Ended(error=error))
+        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
+            said = str(error).partition("\n")[0] or type(error).__name__
+            self._finish(Ended(error=ScanError(f"layer '{self.source.name}' cannot be read ({said}): check its file")))
+        for _ in range(IN_FLIGHT if not self._stop.is_set() else 0):
+            self._room.acquire()
+        self._tell(self, self._end)
+
+    def _check_model(self) -> None:
+        """Raise ModelError when the file is gone, damaged, or not the one that the person chose."""
+        path = self.entry.path
+        read_spec(path)
+        if file_hash(path) != self.entry.hash:
+            raise ModelError(f"{path.name} has changed since it was chosen: choose it again")
+
+    def _nearest(self) -> list[int]:
+        """Take the planes nearest to the one on screen: that one alone first, so that it shows soonest."""
+        fits = max(1, CHUNK_BYTES // max(1, self.source.plane_bytes()))
+        count = 1 if len(self.left) == self.total else min(CHUNK, fits)
+        chunk = sorted(self.left, key=lambda plane: (abs(plane - self.focus), plane))[:count]
+        self.left -= set(chunk)
+        return chunk
+
+    def _send(self, chunk: list[int]) -> None:
+        planes = self.source.take(chunk)
+        if self._stop.is_set():
+            return
+        hear, model = partial(self._hear, chunk), os.fspath(self.entry.path)
+        job = jobs.submit("segment_planes", model, planes, self.settings, on_event=hear, scheduler=self._scheduler)
+        self._jobs.append(job)
+        if self._stop.is_set():
+            job.cancel()
+
+    def _hear(self, chunk: list[int], event: Any) -> None:
+        """Pass planes on; a chunk that ends makes room for the next."""
+        if isinstance(event, jobs.Ticked):
+            self._pass_on(chunk, event.progress)
+            return
+        if isinstance(event, jobs.Failed):
+            self._finish(Ended(error=event.error))
+        elif isinstance(event, jobs.Cancelled):
+            self._finish(Ended(cancelled=True))
+        self._room.release()
+
+    def _pass_on(self, chunk: list[int], progress: Progress) -> None:
+        found = progress.values
+        self.notice = progress.message or self.notice
+        for place, probability in zip(found.get("planes", ()), found.get("probability", ()), strict=True):
+            if self._stop.is_set():
+                return
+            mask = mask_of(probability, self.settings)
+            mask = keep_largest(mask) if self.settings.keep_largest else mask
+            self._tell(self, Plane(chunk[place], self.source.region, Packed(probability), Packed(mask)))

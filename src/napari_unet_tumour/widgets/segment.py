@@ -1,0 +1,248 @@
+"""The Segment widget: choose a layer and a model, press Run, see the mask; torch stays in the worker."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, Widget
+from qtpy.QtWidgets import QApplication
+
+from napari_unet_tumour import jobs
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets._choice import Choice
+from napari_unet_tumour.widgets._command import command_for
+from napari_unet_tumour.widgets._going import Going
+from napari_unet_tumour.widgets._gui import Inbox, OnLeave, ask_for_model, later
+from napari_unet_tumour.widgets._masks import Masks
+from napari_unet_tumour.widgets._panel import THERE, Panel
+from napari_unet_tumour.widgets._run import Ended, Run
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_unet_tumour.widgets._prediction import Plane
+
+SHORTCUT = "Shift-S"
+REMEMBER_MS = 500
+
+
+class SegmentWidget(Container[Widget]):
+    """Dock widget that outlines the tumour in an image layer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._panel = Panel(SHORTCUT)
+        super().__init__(widgets=self._panel.rows(), labels=False)
+        self._viewer = viewer
+        self._inbox = Inbox()
+        self._masks = Masks(viewer, self._inbox)
+        self._choice = Choice(viewer, self._panel)
+        self._going: Going | None = None
+        self._asked: jobs.Job | None = None
+        self._bound = False
+        self._saver = later(self._inbox, REMEMBER_MS, self._choice.remember)
+        self._listen()
+        self._on_model()
+        self._on_place()
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._going is not None
+
+    def segment(self) -> None:
+        """Start a run; what is in the way is said in the status line. A run that is under way goes on."""
+        if self.running:
+            return
+        try:
+            image, entry, source = self._choice.made()
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+            return
+        planes = self._choice.planes(source)
+        tell = partial(self._tell, self._inbox)
+        run = Run(source, entry, self._choice.settings, planes, self._choice.scheduler, tell)
+        self._going = Going(run, image, self._choice.settings)
+        self._panel.start(len(planes))
+        run.start()
+
+    def cancel(self, why: str = "Cancelled") -> None:
+        """Stop the run at once; finished slices stay, the others keep what they were."""
+        if self._going is not None:
+            self._going.run.cancel()
+            self._finish(f"{why}: {self._going.told()} done")
+
+    def choose_model(self, path: str) -> None:
+        """Add a model file to the picker and choose it; the status line says what is wrong with it."""
+        try:
+            self._choice.add_model(path)
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+
+    def copy_command(self) -> None:
+        """Put the command line that does the same on the clipboard."""
+        try:
+            image, entry, source = self._choice.made()
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+            return
+        path = str(image.source.path or "")
+        text = command_for(path, entry, self._choice.settings, source.layout, self._choice.scheduler)
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(text)
+        self._panel.say("Copied." if path else "Copied: put the file's name in place of SCAN.")
+
+    # ---- what happens in the window ------------------------------------------------------------
+
+    def _listen(self) -> None:
+        panel, layers = self._panel, self._viewer.layers
+        panel.run.changed.connect(lambda: self.cancel() if self.running else self.segment())
+        panel.copy.changed.connect(self.copy_command)
+        panel.file.changed.connect(self._ask_for_model)
+        panel.model.changed.connect(self._on_model)
+        for widget in (panel.form["device"], panel.place, panel.address):
+            widget.changed.connect(self._on_place)
+        for widget in (panel.scope, *panel.form.values()):
+            widget.changed.connect(self._on_setting)
+        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+            event.connect(self._on_layers)
+        layers.selection.events.active.connect(self._on_selection)
+        self._viewer.dims.events.current_step.connect(self._on_dims)
+        with suppress(ValueError):  # the person has bound this key: theirs stays
+            self._viewer.bind_key(SHORTCUT, self._on_key)
+            self._bound = True
+        OnLeave(self.native, self.close_down)
+        self.native.destroyed.connect(self._drop_jobs)
+
+    def _on_key(self, viewer: Any) -> None:
+        self.segment()
+
+    def _on_layers(self, event: Any = None) -> None:
+        self._choice.list_images()
+        going = self._going
+        if going is not None and any(layer not in self._viewer.layers for layer in going.layers()):
+            self.cancel("Stopped, since the layer was removed")
+
+    def _on_selection(self, event: Any = None) -> None:
+        self._choice.follow()
+
+    def _on_dims(self, event: Any = None) -> None:
+        if self._going is not None:
+            self._going.look(self._viewer)
+
+    def _ask_for_model(self) -> None:
+        path = ask_for_model(self.native)
+        if path:
+            self.choose_model(path)
+
+    def _on_model(self) -> None:
+        entry = self._choice.entry
+        self._panel.tell_model(None if entry is None else entry.spec)
+        if entry is not None:
+            self._choice.take_defaults()
+            jobs.warm(str(entry.path), scheduler=self._choice.scheduler or None)
+
+    def _on_setting(self) -> None:
+        self._saver.start()
+        settings = self._choice.settings
+        if self._going is not None:
+            self._going.run.settings = settings
+        if self._choice.image is not None:
+            self._masks.move(self._choice.image, settings)
+
+    def _on_place(self) -> None:
+        """Ask the worker what it would run on."""
+        panel = self._panel
+        panel.address_row.visible = panel.place.value == THERE
+        panel.found.value = "…"
+        self._saver.start()
+        if self._asked is not None:
+            self._asked.cancel()
+        hear = partial(self._hear_device, self._inbox)
+        where = self._choice.scheduler or None
+        self._asked = jobs.submit("describe", panel.form["device"].value, on_event=hear, scheduler=where)
+
+    def _hear_device(self, inbox: Inbox, event: Any) -> None:
+        if isinstance(event, jobs.Done):
+            inbox.put(partial(self._panel.tell_device, str(event.result)))
+        elif isinstance(event, jobs.Failed):
+            inbox.put(partial(self._on_no_device, str(event.error)))
+
+    def _on_no_device(self, why: str) -> None:
+        self._panel.tell_device("not available")
+        if not self.running:
+            self._panel.say(why, wrong=True)
+
+    # ---- what a run brings -----------------------------------------------------------------------
+
+    def _tell(self, inbox: Inbox, run: Run, news: Plane | Ended) -> None:
+        """Pass news from the run's threads on to the GUI thread."""
+        inbox.put(partial(self._on_end, run, news) if isinstance(news, Ended) else partial(self._on_plane, run, news))
+
+    def _on_plane(self, run: Run, plane: Plane) -> None:
+        going = self._going
+        if going is None or going.run is not run:
+            return
+        layout = run.source.layout
+        if going.mask is None or going.mask.data.shape != layout.mask_shape:
+            going.mask = _layers.add_mask(self._viewer, going.image, layout, run.entry.spec.labels)
+            _layers.describe(going.mask, going.image, **going.facts())
+        self._masks.show(going.mask, layout, plane)
+        going.count(plane)
+        self._panel.tell_progress(len(going.done), going.pace())
+
+    def _on_end(self, run: Run, end: Ended) -> None:
+        going = self._going
+        if going is None or going.run is not run:
+            return
+        if end.error is not None:
+            note = f" ({going.told()} done)" if going.done else ""
+            self._finish(f"{end.error}{note}", wrong=True)
+        elif end.cancelled:
+            self._finish(f"Cancelled: {going.told()} done")
+        else:
+            self._finish(going.summary())
+
+    def _finish(self, text: str, wrong: bool = False) -> None:
+        going, self._going = self._going, None
+        self._panel.stop()
+        self._panel.say(text, wrong)
+        if going is None or going.mask is None or going.mask not in self._viewer.layers:
+            return
+        _layers.amend(going.mask, **going.facts())
+        going.mask.refresh()  # the thumbnail
+        if going.run.settings != going.settings or going.run.settings.keep_largest:
+            self._masks.move(going.image, going.run.settings, at_once=True)
+
+    # ---- the end -----------------------------------------------------------------------------------
+
+    def close_down(self) -> None:
+        """Let go of the viewer; a run that is under way stops, its finished slices stay."""
+        self.cancel("Stopped")
+        self._choice.remember()
+        self._drop_jobs()
+        layers = self._viewer.layers
+        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+            event.disconnect(self._on_layers)
+        layers.selection.events.active.disconnect(self._on_selection)
+        self._viewer.dims.events.current_step.disconnect(self._on_dims)
+        if self._bound:
+            self._viewer.bind_key(SHORTCUT, None)
+        self._inbox.close()
+        self.native.deleteLater()
+
+    def _drop_jobs(self) -> None:
+        """Stop what the worker does for this widget; touches nothing of Qt, which may be gone."""
+        if self._asked is not None:
+            self._asked.cancel()
+        if self._going is not None:
+            self._going.run.cancel()
