@@ -1,0 +1,91 @@
+"""Augmentation of a whole batch on tensors: geometry first, then grey values."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+
+def augment(
+    image: torch.Tensor, mask: torch.Tensor, size: int, rng: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Show images and masks as another scanner and another pose might.
+
+    Parameters
+    ----------
+    image : torch.Tensor
+        (N, C, H, W) float32, any grey values; the answer keeps each image's range and unit.
+    mask : torch.Tensor
+        (N, L, H, W) float32 in {0, 1}, a layer per label.
+    size : int
+        Side of the answer in pixels.
+    rng : torch.Generator
+        On the tensors' device; the same state gives the same answer.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        (N, C, size, size) float32 and (N, L, size, size) float32 in {0, 1}.
+    """
+    low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
+    span = (high - low).clamp(min=1e-6)
+    grid = _geometry(len(image), size, rng)
+    seen = F.grid_sample((image - low) / span, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    truth = F.grid_sample(mask, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return _greys(seen, rng) * span + low, (truth > 0.5).float()
+
+
+def _rand(n: int, low: float, high: float, rng: torch.Generator) -> torch.Tensor:
+    return torch.rand(n, generator=rng, device=rng.device) * (high - low) + low
+
+
+def _chance(n: int, p: float, rng: torch.Generator) -> torch.Tensor:
+    return torch.rand(n, generator=rng, device=rng.device) < p
+
+
+def _noise(*shape: int, rng: torch.Generator) -> torch.Tensor:
+    return torch.randn(*shape, generator=rng, device=rng.device)
+
+
+def _geometry(n: int, size: int, rng: torch.Generator) -> torch.Tensor:
+    """Return a sampling grid (n, size, size, 2): turned, zoomed, stretched, mirrored, shifted, bent."""
+    angle = torch.where(_chance(n, 0.25, rng), _rand(n, -math.pi, math.pi, rng), _rand(n, -0.3, 0.3, rng))
+    quarter = torch.randint(4, (n,), generator=rng, device=rng.device) * (math.pi / 2)
+    angle += torch.where(_chance(n, 0.3, rng), quarter, 0.0)
+    zoom, aspect = torch.exp(_rand(n, -0.4, 0.4, rng)), torch.exp(_rand(n, -0.15, 0.15, rng))
+    flip_x = torch.where(_chance(n, 0.5, rng), -1.0, 1.0)
+    flip_y = torch.where(_chance(n, 0.3, rng), -1.0, 1.0)
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    across = torch.stack([cos * aspect * flip_x, -sin * flip_y, _rand(n, -0.2, 0.2, rng)], 1)
+    down = torch.stack([sin * aspect * flip_x, cos * flip_y, _rand(n, -0.2, 0.2, rng)], 1)
+    grid = F.affine_grid(torch.stack([across, down], 1), [n, 1, size, size], align_corners=False)
+    coarse = _noise(n, 2, 8, 8, rng=rng) * 0.035 * _chance(n, 0.4, rng)[:, None, None, None]
+    bend = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)
+    return grid + bend.permute(0, 2, 3, 1)
+
+
+def _greys(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Change contrast, brightness, bias field, sharpness and noise of (N, C, S, S) in 0..1."""
+    n, size = len(x), x.shape[-1]
+
+    def where(p: float, changed: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(_chance(n, p, rng)[:, None, None, None], changed, x)
+
+    def per(low: float, high: float) -> torch.Tensor:
+        return _rand(n, low, high, rng)[:, None, None, None]
+
+    x = x / x.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
+    x = where(0.5, x.clamp(min=1e-6) ** torch.exp(per(-0.6, 0.6)), x)
+    x = where(0.3, (x + per(-0.35, 0.35) * torch.sin(math.pi * x)).clamp(0, 1), x)
+    bias = F.interpolate(_noise(n, 1, 4, 4, rng=rng) * 0.3, size=(size, size), mode="bicubic", align_corners=False)
+    x = where(0.4, x * torch.exp(bias), x)
+    x = where(0.2, 1 - (1 - x).clamp(min=1e-6) ** torch.exp(per(-0.5, 0.5)), x)
+    soft = F.avg_pool2d(F.avg_pool2d(x, 3, 1, 1), 3, 1, 1)
+    x = where(0.2, soft, x)
+    coarse = F.interpolate(x, scale_factor=0.5, mode="area")
+    x = where(0.15, F.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False), x)
+    x = where(0.1, x + 0.7 * (x - soft), x)
+    x = where(0.3, x + _noise(*x.shape, rng=rng) * per(0.0, 0.08), x)
+    return where(0.15, x + per(0.0, 0.3), x)

@@ -1,0 +1,137 @@
+"""Which slices make a step, and the step's tensors; the same for the same seed and step, wherever a run resumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from napari_unet_tumour.engine.augment import augment
+from napari_unet_tumour.engine.normalise import NORMALISATIONS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.settings import TrainSettings
+    from napari_unet_tumour.spec import ModelSpec
+
+STRIDE = 1_000_003
+
+
+@dataclass(frozen=True, eq=False)
+class Pools:
+    """What batches are drawn from, at the working size.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        (n, C, S, S) uint8 or float32.
+    masks : torch.Tensor
+        (n, S, S) uint8 label values.
+    twins, negatives : torch.Tensor
+        (k, C, S, S) images without any tumour; k may be 0.
+    """
+
+    images: torch.Tensor
+    masks: torch.Tensor
+    twins: torch.Tensor
+    negatives: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Lap:
+    """One pass over the training images.
+
+    Parameters
+    ----------
+    number : int
+        Counted from 0.
+    side : int
+        Side of the images in pixels.
+    batch, twins, negatives : int
+        Images in a step, and how many of them are twins and negatives.
+    steps : int
+        Steps of this pass.
+    first : int
+        Number of its first step in the whole training.
+    """
+
+    number: int
+    side: int
+    batch: int
+    twins: int
+    negatives: int
+    steps: int
+    first: int
+
+
+def laps_of(settings: TrainSettings, count: int, has_twins: bool, has_negatives: bool) -> list[Lap]:
+    """Plan all passes over `count` training images; every image is seen once in each."""
+    laps: list[Lap] = []
+    for side, batch, epochs in settings.stages or ((settings.size, settings.batch, settings.epochs),):
+        twins = _part(settings.twins, batch) if has_twins else 0
+        negatives = _part(settings.negatives, batch) if has_negatives else 0
+        steps = -(-count // max(1, batch - twins - negatives))
+        for _ in range(epochs):
+            first = laps[-1].first + laps[-1].steps if laps else 0
+            laps.append(Lap(len(laps), side, batch, twins, negatives, steps, first))
+    return laps
+
+
+def order_of(lap: Lap, count: int, seed: int) -> list[NDArray[np.int64]]:
+    """Return the numbers of the images of every step of a pass, shuffled, in steps of nearly equal size."""
+    shuffled = np.random.default_rng((seed, lap.number)).permutation(count)
+    return np.array_split(shuffled, lap.steps)
+
+
+def batch_of(
+    pools: Pools,
+    lap: Lap,
+    chosen: NDArray[np.int64],
+    settings: TrainSettings,
+    spec: ModelSpec,
+    chance: int,
+    device: torch.device,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make a step's images (N, C, side, side) float32, normalised, and truth (N, L, side, side) in {0, 1}."""
+    rng = torch.Generator(device).manual_seed((settings.seed * STRIDE + chance) % 2**63)
+    images = torch.from_numpy(chosen)
+    parts = [pools.images[images], _pick(pools.twins, lap.twins, rng), _pick(pools.negatives, lap.negatives, rng)]
+    channels = max(part.shape[1] for part in parts)
+    x = torch.cat([part.expand(-1, channels, -1, -1).to(device).float() for part in parts if len(part)])
+    y = torch.zeros(len(x), len(spec.labels) - 1, *x.shape[2:], device=device)
+    y[: len(images)] = layers(pools.masks[images].to(device), len(spec.labels) - 1)
+    x, y = augment(x, y, lap.side, rng) if settings.augment else _resized(x, y, lap.side)
+    return prepared(x, spec), y
+
+
+def prepared(images: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
+    """Normalise grey values (N, C, H, W), a grey image repeated over the model's channels."""
+    ready = NORMALISATIONS[spec.normalisation](images.float().expand(-1, spec.in_channels, -1, -1))
+    return ready.contiguous(memory_format=torch.channels_last)
+
+
+def layers(masks: torch.Tensor, labels: int) -> torch.Tensor:
+    """Turn label values (N, H, W) into (N, L, H, W) float32 in {0, 1}, a layer per label."""
+    numbers = torch.arange(1, labels + 1, device=masks.device, dtype=masks.dtype)
+    return (masks[:, None] == numbers[:, None, None]).float()
+
+
+def _part(share: float, batch: int) -> int:
+    return min(max(1, round(share * batch)), batch // 2) if share > 0 else 0
+
+
+def _pick(pool: torch.Tensor, count: int, rng: torch.Generator) -> torch.Tensor:
+    if not count:
+        return pool[:0]
+    return pool[torch.randint(len(pool), (count,), generator=rng, device=rng.device).to(pool.device)]
+
+
+def _resized(x: torch.Tensor, y: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    if x.shape[-1] == side:
+        return x, y
+    x, y = (F.interpolate(t, (side, side), mode="bilinear", align_corners=False, antialias=True) for t in (x, y))
+    return x, (y > 0.5).float()

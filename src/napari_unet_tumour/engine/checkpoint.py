@@ -1,0 +1,148 @@
+"""What a training leaves on disk: checkpoint, log, run card. A full disk never destroys the one before."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_unet_tumour.errors import OutputError, TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from napari_unet_tumour.settings import TrainSettings
+
+# What may differ between a run and its resumption.
+FREE = ("device", "precision", "tensorboard", "card", "early_stop", "patience", "start")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one training, beside the model file.
+
+    Parameters
+    ----------
+    out : Path
+        The model file, always the best so far.
+    """
+
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """NAME.training, for everything but the model."""
+        return self.out.with_name(f"{self.out.stem}.training")
+
+    @property
+    def checkpoint(self) -> Path:
+        """All that is needed to go on."""
+        return self.folder / "checkpoint.pt"
+
+    def prepare(self, resume: bool) -> None:
+        """Make the folder; raises OutputError or TrainingError where it cannot be written or holds another run."""
+        if self.out.suffix != ".safetensors":
+            raise OutputError(f"{self.out.name} must end in .safetensors: choose such a name")
+        if not resume and (self.out.exists() or self.checkpoint.exists()):
+            there = self.out if self.out.exists() else self.checkpoint
+            raise OutputError(f"{there} exists: go on with --resume, choose another --out, or delete it")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(b"x")
+        except OSError as error:
+            raise OutputError(f"{self.folder} cannot be written ({error.strerror}): choose another --out") from error
+
+    def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write log.csv, a line for every pass."""
+        text = io.StringIO()
+        if rows:
+            table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+            table.writeheader()
+            table.writerows({k: _short(v) for k, v in row.items()} for row in rows)
+        write_whole(self.folder / "log.csv", text.getvalue().encode())
+
+    def note(self, name: str, text: str) -> Path:
+        """Write a text file into the folder and return its path."""
+        write_whole(self.folder / name, text.encode())
+        return self.folder / name
+
+
+def identity(settings: TrainSettings, spec_json: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return what must be the same for a checkpoint to be gone on with: plain data."""
+    given = {key: value for key, value in asdict(settings).items() if key not in FREE}
+    text = json.dumps({"settings": given, "spec": json.loads(spec_json), "names": list(names)}, default=list)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all; raises OutputError."""
+    data = io.BytesIO()
+    torch.save(state, data)
+    write_whole(path, data.getbuffer())
+
+
+def load(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the checkpoint of the same training, None where there is none.
+
+    Raises
+    ------
+    TrainingError
+        It is damaged, or of another network, other settings or other images.
+    """
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        theirs = state["identity"]
+    except Exception as error:
+        raise TrainingError(f"{path} is damaged: delete it and start again without --resume") from error
+    for key in ("network", "arguments", "channels", "labels"):
+        if theirs["spec"][key] != mine["spec"][key]:
+            raise TrainingError(
+                f"{path} is a checkpoint of another network: its {key} is {theirs['spec'][key]!r}, "
+                f"here it is {mine['spec'][key]!r}: choose the same, or another --out"
+            )
+    for key, value in mine["settings"].items():
+        if theirs["settings"].get(key) != value and not _may_grow(key, mine["settings"]):
+            raise TrainingError(
+                f"{path} was made with {key} = {theirs['settings'].get(key)!r}, here it is {value!r}: "
+                "choose the same, or another --out"
+            )
+    if theirs["names"] != mine["names"]:
+        raise TrainingError(f"{path} was made with other images: give the same folders, or another --out")
+    return state
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Write beside, sync, rename; raises OutputError and leaves what was there before."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}): free space and go on with --resume, what was saved is kept"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _may_grow(key: str, settings: Mapping[str, Any]) -> bool:
+    # A one-cycle is planned over all passes; other schedules can be made longer.
+    return key == "epochs" and settings["schedule"] != "one-cycle"
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value

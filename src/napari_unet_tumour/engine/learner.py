@@ -1,0 +1,178 @@
+"""A network while it learns: one step, its averaged weights, and its state for a checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from napari_unet_tumour.engine import networks, ranks
+from napari_unet_tumour.engine.fast import pick_device
+from napari_unet_tumour.engine.judge import autocast
+from napari_unet_tumour.engine.losses import loss_for, with_deep
+from napari_unet_tumour.engine.start import load_start
+from napari_unet_tumour.errors import TrainingError
+
+if TYPE_CHECKING:
+    from napari_unet_tumour.settings import TrainSettings
+    from napari_unet_tumour.spec import ModelSpec
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+WARM = 10
+
+
+class Learner:
+    """What changes while a network is trained.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        How to train.
+    spec : ModelSpec
+        What the network takes and answers.
+    steps : int
+        Steps of the whole training, for a one-cycle.
+    """
+
+    def __init__(self, settings: TrainSettings, spec: ModelSpec, steps: int) -> None:
+        self.settings = settings
+        self.device = ranks.device_of(pick_device(settings.device))
+        self.precision = precision_of(settings.precision, self.device)
+        self.loss = loss_for(settings.loss, len(spec.labels) - 1)
+        torch.manual_seed(settings.seed)
+        net = build(settings, spec)
+        load_start(net, settings, spec)
+        self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.front = ranks.wrapped(self.net, self.device)
+        self.mean = copy.deepcopy(self.net).eval().requires_grad_(False) if settings.ema else None
+        self.optimiser = _optimiser(settings, self.net)
+        self.schedule = _schedule(settings, self.optimiser, steps)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        self.taken = 0
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network to score and to save, in eval mode: with averaged weights if there are any."""
+        net: nn.Module = self.mean if self.mean is not None else self.net.eval()
+        return net
+
+    @property
+    def rate(self) -> float:
+        """The present learning rate."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def step(self, x: torch.Tensor, y: torch.Tensor) -> float:
+        """Learn from images (N, C, H, W) and truth (N, L, H, W) in {0, 1}.
+
+        Returns
+        -------
+        float
+            The loss; NaN where it or its gradient is not finite, and then no weight has moved.
+        """
+        self.net.train()
+        try:
+            with autocast(self.device, self.precision):
+                outputs = self.front(x)
+            loss = with_deep(self.loss, outputs.float(), y)
+            value = float(loss.detach())
+            if math.isfinite(value):
+                self._move(loss)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise TrainingError(
+                f"the memory is full at batches of {len(x)}: use a smaller --batch or --size"
+            ) from error
+        return value
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a later `restore` needs."""
+        parts = {"net": self.net, "mean": self.mean, "optimiser": self.optimiser, "schedule": self.schedule}
+        held = {name: part.state_dict() for name, part in parts.items() if part is not None}
+        return {**held, "scaler": self.scaler.state_dict(), "taken": self.taken}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `state` was taken."""
+        for name in ("net", "mean", "optimiser", "schedule", "scaler"):
+            part = getattr(self, name)
+            if part is not None:
+                part.load_state_dict(state[name])
+        self.taken = state["taken"]
+
+    def after_pass(self, value: float) -> None:
+        """Tell the schedule how the pass went: a loss, or a score with its sign turned."""
+        if isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.schedule.step(value)
+
+    def _move(self, loss: torch.Tensor) -> bool:
+        self.optimiser.zero_grad()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimiser)
+        length = nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip or math.inf)
+        # In float16 the scaler skips such a step and tries again with a smaller scale.
+        if not self.scaler.is_enabled() and not math.isfinite(float(length)):
+            return False
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if isinstance(self.schedule, torch.optim.lr_scheduler.OneCycleLR):
+            self.schedule.step()
+        self.taken += 1
+        self._average()
+        return True
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        if self.mean is None:
+            return
+        # A short run must not be held back by its random start.
+        weight = 1 - min(self.settings.ema, (1 + self.taken) / (WARM + self.taken))
+        pairs = [*zip(self.mean.parameters(), self.net.parameters(), strict=True)]
+        pairs += [*zip(self.mean.buffers(), self.net.buffers(), strict=True)]
+        for mean, new in pairs:
+            if mean.is_floating_point():
+                mean.lerp_(new, weight)
+            else:
+                mean.copy_(new)
+
+
+def build(settings: TrainSettings, spec: ModelSpec) -> nn.Module:
+    """Build the network to train, with its extra heads; raises TrainingError for wrong arguments."""
+    extra = {"deep_supervision": settings.deep_supervision} if settings.deep_supervision else {}
+    try:
+        return networks.build(spec.network, spec.in_channels, spec.out_channels, **spec.arguments, **extra)
+    except (TypeError, ValueError, IndexError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        hint = "only dynunet has deep supervision; " if extra and spec.network != "dynunet" else ""
+        raise TrainingError(f"{spec.network} cannot be built ({reason}): {hint}correct its arguments") from error
+
+
+def precision_of(name: str, device: torch.device) -> torch.dtype:
+    """Return the type to compute in; "auto" takes what the device is fast in."""
+    if name != "auto":
+        if name == "float16" and device.type == "cpu":
+            raise TrainingError("float16 needs a GPU: choose --precision bfloat16 or auto")
+        return PRECISIONS[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    quick = (
+        getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    )
+    return torch.bfloat16 if quick else torch.float32
+
+
+def _optimiser(settings: TrainSettings, net: nn.Module) -> torch.optim.Optimizer:
+    kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    optimiser: torch.optim.Optimizer = kinds[settings.optimiser](
+        net.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
+    )
+    return optimiser
+
+
+def _schedule(settings: TrainSettings, optimiser: torch.optim.Optimizer, steps: int) -> Any:
+    schedulers = torch.optim.lr_scheduler
+    if settings.schedule == "one-cycle":
+        return schedulers.OneCycleLR(optimiser, settings.rate, total_steps=steps + 1, pct_start=0.1)
+    if settings.schedule == "reduce-on-plateau":
+        return schedulers.ReduceLROnPlateau(optimiser, factor=0.1, patience=settings.patience, min_lr=1e-7)
+    return None

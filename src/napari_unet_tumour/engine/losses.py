@@ -1,0 +1,100 @@
+"""LOSSES: name -> function of logits and truth; parts are MONAI's and torch's, sums are ours."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from napari_unet_tumour.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+# A slice's own Dice forgives a few wrong pixels (smooth 50); the batch's Dice counts them all.
+SMOOTH_SLICE, SMOOTH_BATCH = 50.0, 1.0
+DEEP_WEIGHTS = (1.0, 0.5, 0.25, 0.125, 0.0625)
+
+
+def bce(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of logits (N, 1, H, W) against truth (N, 1, H, W) in {0, 1}; a scalar."""
+    return F.binary_cross_entropy_with_logits(logits, truth)
+
+
+def ce(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Categorical cross-entropy of logits (N, 1 + L, H, W) against truth (N, L, H, W) in {0, 1}; a scalar."""
+    return F.cross_entropy(logits, _index(truth))
+
+
+def dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Mean of the Dice loss of every slice and of the whole batch, over the labels; a scalar in 0..1.
+
+    One logit layer is a sigmoid; 1 + L layers are a softmax whose background is not counted.
+    """
+    several = logits.shape[1] > 1
+    target = torch.cat([1 - truth.sum(1, keepdim=True), truth], 1) if several else truth
+    losses = [_monai_dice(several, batch)(logits, target) for batch in (False, True)]
+    return (losses[0] + losses[1]) / 2
+
+
+def bce_dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Sum of `bce` and `dice`."""
+    return bce(logits, truth) + dice(logits, truth)
+
+
+def ce_dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Sum of `ce` and `dice`."""
+    return ce(logits, truth) + dice(logits, truth)
+
+
+LOSSES: dict[str, Loss] = {"bce": bce, "dice": dice, "bce-dice": bce_dice, "ce": ce, "ce-dice": ce_dice}
+
+
+def loss_for(name: str, labels: int) -> Loss:
+    """Return a loss by name for so many labels (background not counted); TrainingError where it does not fit."""
+    if name == "auto":
+        name = "bce-dice" if labels == 1 else "ce-dice"
+    if name.startswith("bce") and labels > 1:
+        raise TrainingError(
+            f"the loss {name} is for one label and the masks hold {labels}: choose --loss ce or ce-dice"
+        )
+    if name.startswith("ce") and labels == 1:
+        raise TrainingError(
+            f"the loss {name} is for several labels and the masks hold one: choose --loss bce or bce-dice"
+        )
+    return LOSSES[name]
+
+
+def with_deep(loss: Loss, outputs: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Apply a loss to logits (N, C, H, W), or to (N, K, C, H, W) of deep supervision, coarser ones counting less."""
+    if outputs.ndim == 4:
+        return loss(outputs, truth)
+    weights = DEEP_WEIGHTS[: outputs.shape[1]]
+    parts = [weight * loss(logits, truth) for weight, logits in zip(weights, outputs.unbind(1), strict=True)]
+    return torch.stack(parts).sum() / sum(weights)
+
+
+def _index(truth: torch.Tensor) -> torch.Tensor:
+    numbers = torch.arange(1, truth.shape[1] + 1, device=truth.device)
+    return (truth * numbers[:, None, None]).sum(1).long()
+
+
+def _monai_dice(several: bool, batch: bool) -> Loss:
+    with warnings.catch_warnings():
+        # MONAI warns about its own optional parts while it is imported.
+        warnings.simplefilter("ignore")
+        from monai.losses.dice import DiceLoss
+    smooth = SMOOTH_BATCH if batch else SMOOTH_SLICE
+    loss: Loss = DiceLoss(
+        include_background=not several,
+        sigmoid=not several,
+        softmax=several,
+        batch=batch,
+        smooth_nr=smooth,
+        smooth_dr=smooth,
+    )
+    return loss

@@ -1,0 +1,90 @@
+"""From checked examples and settings to what a training needs to know first: its split and its model's description."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_unet_tumour import __version__
+from napari_unet_tumour.engine import split
+from napari_unet_tumour.engine.planes import COLOURS
+from napari_unet_tumour.errors import TrainingError
+from napari_unet_tumour.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from napari_unet_tumour.engine.examples import Examples
+    from napari_unet_tumour.settings import TrainSettings
+
+
+def parts_of(examples: Examples, settings: TrainSettings) -> split.Parts:
+    """Split as the settings and what is known of the slices say; raises TrainingError for an empty part or class."""
+    persons = [source.person for source in examples.sources]
+    kinds = [source.kind for source in examples.sources]
+    words = [source.part for source in examples.sources]
+    how = settings.split if settings.split != "auto" else _best_split(persons, words)
+    if how == "slice":
+        parts = split.by_slice(len(examples), settings.seed)
+    elif not all(persons):
+        raise TrainingError(f"a split by {how} needs persons: give --cases with the column person, or --split slice")
+    elif how == "cases":
+        parts = split.by_cases(words, persons, kinds, settings.seed)
+    else:
+        parts = split.by_person(persons, kinds, settings.seed)
+    _check_parts(parts, examples)
+    return parts
+
+
+def spec_of(settings: TrainSettings, examples: Examples, parts: split.Parts) -> ModelSpec:
+    """Describe the model that a training makes."""
+    card = settings.card
+    count = settings.channels
+    usual = {1: ("grey",), 3: COLOURS}.get(count, tuple(f"channel {n + 1}" for n in range(count)))
+    channels = tuple(card.get("channels", usual))
+    if len(channels) != count:
+        raise TrainingError(f"the card names {len(channels)} channels and the setting is {count}: correct one of them")
+    persons = len({examples.sources[i].person or i for i in parts.train})
+    trained = (
+        f"{len(parts.train)} slices of {persons} persons" if parts.how != "slice" else f"{len(parts.train)} slices"
+    )
+    return ModelSpec(
+        name=card.get("name", ""),
+        network=settings.network,
+        arguments=dict(settings.arguments),
+        channels=channels,
+        labels=examples.labels,
+        normalisation=settings.normalisation,
+        size=settings.size,
+        description=card.get("description", f"{settings.network} trained on {trained}"),
+        data=card.get("data", trained),
+        licence=card.get("licence", ""),
+        version=__version__,
+    )
+
+
+def names_of(examples: Examples, parts: split.Parts) -> dict[str, list[str]]:
+    """Return the names of every part's slices."""
+
+    def name(i: int) -> str:
+        source = examples.sources[i]
+        return f"{source.name}#{source.plane}" if source.plane else source.name
+
+    return {part: [name(int(i)) for i in getattr(parts, part)] for part in ("train", "val", "test", "seen")}
+
+
+def _best_split(persons: list[str], words: list[str]) -> str:
+    if not all(persons):
+        return "slice"
+    return "cases" if any(words) else "person"
+
+
+def _check_parts(parts: split.Parts, examples: Examples) -> None:
+    for name, say in (("train", "training"), ("val", "validation"), ("test", "test")):
+        numbers = getattr(parts, name)
+        there = set(torch.unique(examples.masks[numbers]).tolist()) if len(numbers) else set()
+        empty = [label for value, label in enumerate(examples.labels) if value and value not in there]
+        if empty and (name == "train" or len(empty) == len(examples.labels) - 1):
+            raise TrainingError(
+                f"the class {empty[0]!r} is empty in the {say} part ({len(numbers)} slices): "
+                "give more images of it, or another --seed"
+            )

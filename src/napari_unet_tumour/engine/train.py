@@ -1,0 +1,298 @@
+"""Train from folders of images and masks: read, split, learn, keep the best, score it on the test part, report."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_unet_tumour import __version__
+from napari_unet_tumour.engine import assess, checkpoint, model, ranks, report, split
+from napari_unet_tumour.engine.batches import Lap, Pools, batch_of, laps_of, order_of
+from napari_unet_tumour.engine.checkpoint import Run
+from napari_unet_tumour.engine.curves import Curves
+from napari_unet_tumour.engine.examples import Examples, iter_examples, iter_negatives
+from napari_unet_tumour.engine.judge import judge
+from napari_unet_tumour.engine.learner import Learner
+from napari_unet_tumour.engine.plan import names_of, parts_of, spec_of
+from napari_unet_tumour.engine.summary import summary_of
+from napari_unet_tumour.engine.twins import iter_twins
+from napari_unet_tumour.errors import TrainingError
+from napari_unet_tumour.settings import Progress, TrainSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_unet_tumour.spec import ModelSpec
+
+SAVE_EVERY = 300.0
+SAID = {"train": "train on", "val": "choose by", "test": "score"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training has made.
+
+    Parameters
+    ----------
+    path : str
+        The model file: the best on the validation part.
+    report : str
+        The HTML report.
+    scores : dict
+        Of the test part, e.g. {"dice_mean": 0.8}; see `assess.summary`.
+    passes, best_pass : int
+        Passes over the training images, and the one whose weights were kept, counted from 1.
+    """
+
+    path: str
+    report: str
+    scores: dict[str, float]
+    passes: int
+    best_pass: int
+
+
+@dataclass
+class _State:
+    """Where a training stands, beside its weights: plain data."""
+
+    lap: int = 0
+    step: int = 0
+    loss: float = 0.0
+    best: float = -math.inf
+    best_lap: int = -1
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def iter_train(
+    settings: TrainSettings,
+    images: str | Path,
+    masks: str | Path,
+    out: str | Path = "trained.safetensors",
+    cases: str | Path | None = None,
+    negatives: str | Path | None = None,
+    resume: bool = False,
+) -> Generator[Progress, None, Trained]:
+    """Train a network.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        How; see `recipes.read`.
+    images, masks : path
+        Folders with the same file names (PNG, JPEG, TIFF, NIfTI).
+    out : path
+        Model file to write, .safetensors. It always holds the best weights so far; beside it,
+        NAME.training holds checkpoint, log, run card, network summary and report.
+    cases : path, optional
+        CSV with the column `file` and any of `person`, `tumour`, `split`.
+    negatives : path, optional
+        Folder of images without any tumour.
+    resume : bool
+        Go on from the last checkpoint, if there is one; the result is that of an uninterrupted run.
+
+    Yields
+    ------
+    Progress
+        A tick per step; values hold "loss", "seconds_left" and, at the end of a pass, "row" (its
+        line of the log). The first tick of the training holds "summary" (text) and "parts" (counts).
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    TrainingError
+        Images, masks, cases or settings do not fit; the loss became NaN (the best weights are kept).
+    OutputError
+        A file cannot be written; what was saved before is kept.
+    """
+    run = Run(Path(out))
+    if ranks.rank() == 0:
+        run.prepare(resume)
+    curves = Curves(run.folder / "tensorboard", settings.tensorboard and ranks.rank() == 0)
+    examples = yield from iter_examples(Path(images), Path(masks), settings, Path(cases) if cases else None)
+    parts = parts_of(examples, settings)
+    spec = spec_of(settings, examples, parts)
+    pools = yield from _iter_pools(examples, parts, settings, Path(negatives) if negatives else None)
+    laps = laps_of(settings, len(parts.train), len(pools.twins) > 0, len(pools.negatives) > 0)
+    learner = Learner(settings, spec, laps[-1].first + laps[-1].steps)
+    mine = checkpoint.identity(
+        settings,
+        spec.to_json(),
+        [f"{part}:{name}" for part, names in names_of(examples, parts).items() for name in names],
+    )
+    state = _resumed(checkpoint.load(run.checkpoint, mine) if resume else None, learner)
+    yield _opening(run, settings, learner, spec, examples, parts)
+    yield from _iter_laps(run, learner, spec, examples, parts, pools, laps, state, curves, mine)
+    if ranks.rank() > 0:
+        return Trained(str(run.out), "", {}, len(state.rows), state.best_lap + 1)
+    return (yield from _iter_ending(run, settings, examples, parts, state))
+
+
+def _iter_pools(
+    examples: Examples, parts: split.Parts, settings: TrainSettings, negatives: Path | None
+) -> Generator[Progress, None, Pools]:
+    images, masks = examples.images[parts.train], examples.masks[parts.train]
+    none = torch.empty((0, 1, settings.size, settings.size), dtype=torch.uint8)
+    twins = none
+    if settings.twins > 0:
+        twins = yield from iter_twins(images, masks, [examples.sources[i].person for i in parts.train])
+    free = none
+    if negatives is not None and settings.negatives > 0:
+        free = yield from iter_negatives(negatives, settings)
+    return Pools(images, masks, twins, free)
+
+
+def _iter_laps(
+    run: Run,
+    learner: Learner,
+    spec: ModelSpec,
+    examples: Examples,
+    parts: split.Parts,
+    pools: Pools,
+    laps: list[Lap],
+    state: _State,
+    curves: Curves,
+    mine: dict[str, Any],
+) -> Generator[Progress, None, None]:
+    """Pass after pass: learn, judge, keep the best, save, stop when nothing is gained any more."""
+    began, start = time.monotonic(), learner.taken
+    while state.lap < len(laps) and not _is_over(state, learner.settings):
+        lap = laps[state.lap]
+        began_lap = time.monotonic()
+        yield from _iter_steps(run, learner, spec, pools, lap, laps, state, mine, (began, start))
+        row = _judged(learner, spec, examples, parts, lap, state, time.monotonic() - began_lap)
+        gained = _keep_best(run, learner, spec, row, state)
+        state.rows.append(row)
+        state.lap, state.step, state.loss = state.lap + 1, 0, 0.0
+        learner.after_pass(-row["val_dice"] if learner.settings.watch == "dice" else row["val_loss"])
+        _save(run, learner, state, mine)
+        curves.add(row)
+        done = lap.first + lap.steps
+        yield Progress(done, laps[-1].first + laps[-1].steps, _lap_line(row, gained), {"row": row, "best": gained})
+
+
+def _iter_steps(
+    run: Run,
+    learner: Learner,
+    spec: ModelSpec,
+    pools: Pools,
+    lap: Lap,
+    laps: list[Lap],
+    state: _State,
+    mine: dict[str, Any],
+    clock: tuple[float, int],
+) -> Generator[Progress, None, None]:
+    total, saved = laps[-1].first + laps[-1].steps, time.monotonic()
+    order = order_of(lap, len(pools.images), learner.settings.seed)
+    while state.step < lap.steps:
+        number = lap.first + state.step
+        chosen = ranks.share_of(order[state.step])
+        chance = number * ranks.count() + ranks.rank()
+        # Also what the network itself leaves to chance (dropout) is the same wherever a run resumes.
+        torch.manual_seed(learner.settings.seed + chance)
+        x, y = batch_of(pools, lap, chosen, learner.settings, spec, chance, learner.device)
+        loss = learner.step(x, y)
+        if not math.isfinite(loss):
+            raise TrainingError(_what_to_change(run, learner, lap, state))
+        state.step, state.loss = state.step + 1, state.loss + loss
+        if time.monotonic() - saved > SAVE_EVERY:
+            _save(run, learner, state, mine)
+            saved = time.monotonic()
+        left = (time.monotonic() - clock[0]) / (number + 1 - clock[1]) * (total - number - 1)
+        message = f"pass {lap.number + 1} of {len(laps)}, loss {state.loss / state.step:.3f}"
+        yield Progress(number + 1, total, message, {"loss": loss, "seconds_left": left})
+
+
+def _iter_ending(
+    run: Run, settings: TrainSettings, examples: Examples, parts: split.Parts, state: _State
+) -> Generator[Progress, None, Trained]:
+    """Score the best model on slices that it never saw, on their own grid, and write model and report."""
+    best = model.load(run.out)
+    test = yield from assess.iter_assess(best, examples, parts.test, settings.device)
+    seen = yield from assess.iter_assess(best, examples, parts.seen, settings.device)
+    scores = assess.summary(test, seen)
+    best = replace(best, spec=replace(best.spec, scores=scores))
+    model.save(run.out, best.spec, best.net.state_dict())
+    names = names_of(examples, parts)
+    card = {"settings": asdict(settings), "scores": scores, "split": names, "version": __version__}
+    run.note("run.json", json.dumps(card, indent=1, default=list))
+    network = (run.folder / "network.txt").read_text()
+    where = run.note("report.html", report.page(best, settings, examples, parts, state.rows, test, seen, network))
+    return Trained(str(run.out), str(where), scores, len(state.rows), state.best_lap + 1)
+
+
+def _opening(
+    run: Run, settings: TrainSettings, learner: Learner, spec: ModelSpec, examples: Examples, parts: split.Parts
+) -> Progress:
+    text = summary_of(learner.judged, spec.in_channels, settings.size)
+    if ranks.rank() == 0:
+        run.note("network.txt", text)
+    counts = {name: len(getattr(parts, name)) for name in ("train", "val", "test", "seen")}
+    message = ", ".join(f"{counts[name]} to {say}" for name, say in SAID.items())
+    message = f"{message} (slices; split by {parts.how})"
+    return Progress(0, 1, message, {"summary": text, "parts": counts, "split": parts.how})
+
+
+def _resumed(saved: dict[str, Any] | None, learner: Learner) -> _State:
+    if saved is None:
+        return _State()
+    learner.restore(saved["learner"])
+    return _State(**saved["state"])
+
+
+def _judged(
+    learner: Learner, spec: ModelSpec, examples: Examples, parts: split.Parts, lap: Lap, state: _State, seconds: float
+) -> dict[str, Any]:
+    found: dict[str, float] = {}
+    if ranks.rank() == 0:
+        images, masks = examples.images[parts.val], examples.masks[parts.val]
+        found = judge(learner.judged, images, masks, spec, learner.loss, learner.precision)
+    found = {f"val_{name}": value for name, value in ranks.told(found).items()}
+    first = {"pass": lap.number + 1, "side": lap.side, "rate": learner.rate, "loss": state.loss / max(state.step, 1)}
+    return {**first, **found, "seconds": seconds}
+
+
+def _keep_best(run: Run, learner: Learner, spec: ModelSpec, row: dict[str, Any], state: _State) -> bool:
+    value = row["val_dice"] if learner.settings.watch == "dice" else -row["val_loss"]
+    if not value > state.best:
+        return False
+    state.best, state.best_lap = value, len(state.rows)
+    if ranks.rank() == 0:
+        scores = {"val_dice": round(row["val_dice"], 4)}
+        name = spec.name or run.out.stem
+        model.save(run.out, replace(spec, name=name, scores=scores), learner.judged.state_dict())
+    return True
+
+
+def _save(run: Run, learner: Learner, state: _State, mine: dict[str, Any]) -> None:
+    if ranks.rank() > 0:
+        return
+    checkpoint.save(run.checkpoint, {"identity": mine, "learner": learner.state(), "state": vars(state)})
+    run.log(state.rows)
+
+
+def _is_over(state: _State, settings: TrainSettings) -> bool:
+    return 0 < settings.early_stop <= len(state.rows) - 1 - state.best_lap
+
+
+def _what_to_change(run: Run, learner: Learner, lap: Lap, state: _State) -> str:
+    kept = f"the best weights (pass {state.best_lap + 1}) are kept in {run.out}" if state.rows else "nothing was kept"
+    advice = f"use a lower --rate (now {learner.settings.rate:g})"
+    if learner.precision != torch.float32:
+        advice += " or --precision float32"
+    return f"the loss is no number any more in pass {lap.number + 1}, step {state.step + 1}: {kept}; {advice}"
+
+
+def _lap_line(row: dict[str, Any], gained: bool) -> str:
+    best = ", best so far" if gained else ""
+    return (
+        f"pass {row['pass']}: loss {row['loss']:.4f}, val loss {row['val_loss']:.4f}, Dice {row['val_dice']:.4f}{best}"
+    )
