@@ -66,6 +66,16 @@ def read(path: str | Path) -> Scan:
     return _reader(path)(path)
 
 
+def can_read(path: str | Path) -> bool:
+    """Tell by the suffix whether there is a reader for a file."""
+    return suffix_of(path) in READERS
+
+
+def read_all(path: str | Path) -> list[Scan]:
+    """Read every scan that a file or folder holds; as `read`, which gives the first."""
+    return [read(path)]
+
+
 def read_mask(path: str | Path) -> Scan:
     """Read a mask: as `read`, but a palette gives its indices and whole numbers become integers.
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _UNIT_CODES = {1: "meter", 2: "mm", 3: "micron"}
 _TO_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _PLAUSIBLE_MM = (0.05, 20.0)
+_LABEL_INTENT = 1002
 _MAPPED_FROM = 1 << 30
 
 
@@ -64,7 +65,10 @@ def read_nifti(path: Path) -> Scan:
         units=units,
         name=stem(path),
         source=str(path),
-        extra={"nifti": {"header": image.header.copy(), "kind": type(image), "order": order, "shape": image.shape}},
+        extra={
+            "nifti": {"header": image.header.copy(), "kind": type(image), "order": order, "shape": image.shape},
+            "labels": "intent_code" in image.header and int(image.header["intent_code"]) == _LABEL_INTENT,
+        },
     )
 
 

@@ -1,0 +1,209 @@
+"""What the manifest names for File > Open, File > Save and File > Open Sample: scans <-> layer tuples."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour import scans
+from napari_unet_tumour.errors import OutputError
+from napari_unet_tumour.scans import geometry
+from napari_unet_tumour.scans.scan import Scan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    LayerTuple = tuple[Any, dict[str, Any], str]
+
+KEY = "napari-unet-tumour"
+_LABEL_NAMES = re.compile(r"(?:^|[^a-z])(?:masks?|seg|segmentation|labels?|truth)(?:[^a-z]|$)", re.IGNORECASE)
+_STRAIGHT = 1e-6
+_PERCENTILES = (0.5, 99.8)
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple]] | None:
+    """Return the function that opens a path, or None where this package has no reader for it."""
+    one = Path(path if isinstance(path, str) else path[0])
+    return read_layers if one.is_dir() or scans.can_read(one) else None
+
+
+def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
+    """Open one or more files or folders as layers that lie where the patient lay.
+
+    Raises
+    ------
+    ScanError
+        One line that names the file and says what to do.
+    """
+    paths = [path] if isinstance(path, (str, Path)) else path
+    return [layer for one in paths for scan in scans.read_all(one) for layer in _opened(scan)]
+
+
+def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write a Labels layer where its image came from: the source's grid, order and header.
+
+    Parameters
+    ----------
+    path : str
+        .nii.gz, .nii, .tif or .png.
+    data, meta
+        As napari hands them over; the grid comes from `meta["metadata"]`, else from the layer's transforms.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written; nothing is left behind.
+    """
+    array = np.asarray(data)
+    values = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
+    return [str(scans.write_mask(path, values, scan_of(array, meta), _label_names(meta)))]
+
+
+def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write an Image layer (a DICOM series, say) as NIfTI or TIFF where it lies."""
+    if meta.get("multiscale") or meta.get("rgb"):
+        raise OutputError(f"{Path(path).name} cannot hold a colour or multiscale layer: choose a grey image layer")
+    array = np.asarray(data)
+    return [str(scans.write_mask(path, array, scan_of(array, meta), ()))]
+
+
+def open_sample() -> list[LayerTuple]:
+    """Return the procedural head with two lesions."""
+    from napari_unet_tumour.sample import phantom
+
+    return [layer_of(phantom()[0])]
+
+
+def open_sample_with_truth() -> list[LayerTuple]:
+    """Return the procedural head and, above it, where its lesions are."""
+    from napari_unet_tumour.sample import phantom
+
+    head, truth = phantom()
+    return [layer_of(head), layer_of(replace(head, array=truth, name=f"{head.name} truth"), labels=True)]
+
+
+def layer_of(scan: Scan, *, labels: bool = False) -> LayerTuple:
+    """Turn a scan into what napari adds: data, where it lies, its name, contrast and source."""
+    kept = scan.axes.replace("c", "")
+    colours = scan.axes.endswith("c") and scan.array.shape[-1] in (3, 4)
+    about: dict[str, Any] = {
+        "name": scan.name,
+        "axis_labels": tuple(kept),
+        "units": tuple(scan.units if letter in "zyx" else "pixel" for letter in kept),
+        "metadata": _metadata(scan),
+        **_place(scan, kept),
+    }
+    if labels:
+        return scan.array, about, "labels"
+    if colours:
+        return scan.array, {**about, "rgb": True}, "image"
+    if "c" in scan.axes:
+        return scan.array, {**about, "channel_axis": scan.axes.index("c")}, "image"
+    return scan.array, {**about, "contrast_limits": contrast(scan), "colormap": "gray"}, "image"
+
+
+def scan_of(array: NDArray[Any], meta: dict[str, Any]) -> Scan:
+    """Return the grid that a layer lies on: the one it was opened with, unless it was moved since."""
+    affine, axes = _spatial_part(array, meta)
+    kept: Scan | None = meta.get("metadata", {}).get(KEY, {}).get("grid")
+    if kept is not None and _same_grid(kept, array, affine):
+        return kept
+    unit = str(tuple(meta.get("units") or ("pixel",))[-1])
+    factor = {"millimeter": 1.0, "mm": 1.0, "micrometer": 1e-3, "centimeter": 10.0, "meter": 1e3}.get(unit)
+    known = None if factor is None and np.array_equal(affine, np.eye(len(affine))) else affine
+    if known is not None and factor not in (None, 1.0):
+        known = np.diag([*[factor or 1.0] * (len(affine) - 1), 1.0]) @ affine
+    return Scan(array, axes, known, "pixel" if factor is None else "mm", str(meta.get("name", "")))
+
+
+def contrast(scan: Scan) -> tuple[float, float]:
+    """Return the grey values to show: the scanner's window where it gives one, else robust percentiles."""
+    if "window" in scan.extra:
+        centre, width = scan.extra["window"]
+        return centre - width / 2, centre + width / 2
+    values = np.asarray(scan.array[tuple(slice(None, None, max(1, n // 64)) for n in scan.array.shape)], np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size or values.min() == values.max():
+        return (0.0, 1.0) if not values.size else (float(values[0]), float(values[0]) + 1.0)
+    low = float(np.percentile(values, _PERCENTILES[0]))
+    high = float(np.percentile(values[values > values.min()], _PERCENTILES[1]))
+    return (low, high) if high > low else (float(values.min()), float(values.max()))
+
+
+def _label_names(meta: dict[str, Any]) -> tuple[str, ...]:
+    features: Any = meta.get("features")  # a table, a dict or None
+    names = () if features is None or "label" not in features else tuple(str(name) for name in features["label"])
+    return names or ("background", "tumour")
+
+
+def _opened(scan: Scan) -> list[LayerTuple]:
+    labels = _as_labels(scan)
+    return [layer_of(scan) if labels is None else layer_of(labels, labels=True)]
+
+
+def _as_labels(scan: Scan) -> Scan | None:
+    """Return the scan with integer values where its name or header says that it is a mask."""
+    if not (scan.extra.get("labels") or _LABEL_NAMES.search(scan.name)) or "c" in scan.axes:
+        return None
+    array = np.asarray(scan.array)
+    if array.dtype.kind == "f":
+        whole = np.nan_to_num(array).astype(np.int32)
+        return replace(scan, array=whole.astype(np.uint8)) if _is_label_map(array, whole) else None
+    if array.dtype.kind == "b":
+        return replace(scan, array=array.astype(np.uint8))
+    return scan if array.dtype.kind in "iu" and array.min(initial=0) >= 0 else None
+
+
+def _is_label_map(array: NDArray[Any], whole: NDArray[Any]) -> bool:
+    return bool(np.array_equal(array, whole) and whole.min(initial=0) >= 0 and whole.max(initial=0) < 256)
+
+
+def _metadata(scan: Scan) -> dict[str, Any]:
+    empty = np.broadcast_to(np.zeros((), scan.array.dtype), scan.array.shape)
+    return {
+        "source": scan.source,
+        "modality": scan.modality,
+        "units": scan.units,
+        "orientation": geometry.orientation(scan.world),
+        KEY: {"grid": replace(scan, array=empty)},
+    }
+
+
+def _place(scan: Scan, kept: str) -> dict[str, Any]:
+    """Return scale and translate where the axes run straight, else the affine; other axes keep step 1."""
+    full = np.eye(len(kept) + 1)
+    at = [*(kept.index(letter) for letter in scan.axes if letter in "zyx"), len(kept)]
+    full[np.ix_(at, at)] = scan.world
+    linear = full[:-1, :-1]
+    spread = np.abs(linear - np.diag(np.diag(linear)))
+    if spread.max(initial=0) > _STRAIGHT * np.abs(linear).max():
+        return {"affine": full}
+    return {"scale": tuple(np.diag(linear).tolist()), "translate": tuple(full[:-1, -1].tolist())}
+
+
+def _spatial_part(array: NDArray[Any], meta: dict[str, Any]) -> tuple[NDArray[np.float64], str]:
+    """Return the whole transform of a layer along its last (at most three) axes, and their letters."""
+    from napari.utils.transforms import Affine
+
+    names = ("scale", "translate", "rotate", "shear")
+    inner = Affine(ndim=array.ndim, **{name: meta[name] for name in names if meta.get(name) is not None})
+    whole = np.asarray(inner.affine_matrix, np.float64)
+    if meta.get("affine") is not None:
+        whole = np.asarray(getattr(meta["affine"], "affine_matrix", meta["affine"]), np.float64) @ whole
+    first = max(array.ndim - 3, 0)
+    if array.ndim > 4:
+        raise OutputError(
+            f"layer '{meta.get('name', '')}' has {array.ndim} axes, at most 4 can be written: take a part"
+        )
+    return whole[first:, first:], "tzyx"[4 - array.ndim :]
+
+
+def _same_grid(kept: Scan, array: NDArray[Any], affine: NDArray[np.float64]) -> bool:
+    shape = tuple(n for n, letter in zip(kept.array.shape, kept.axes, strict=True) if letter != "c")
+    return shape == array.shape and affine.shape == kept.world.shape and np.allclose(affine, kept.world, atol=1e-4)

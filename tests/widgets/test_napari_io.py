@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_unet_tumour.errors import OutputError, ScanError
+from napari_unet_tumour.sample import phantom
+from napari_unet_tumour.scans import read, read_mask
+from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.widgets import napari_io
+
+
+def save(path, array, affine, unit="mm"):
+    image = nibabel.Nifti1Image(array, affine)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, path)
+    return path
+
+
+def turned(angle: float) -> np.ndarray:
+    affine = np.diag([-0.9, 0.8, 5.0, 1.0])
+    affine[:3, 3] = (10.0, 20.0, -30.0)
+    spin = np.eye(4)
+    spin[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return spin @ affine
+
+
+@pytest.fixture
+def array() -> np.ndarray:
+    return np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7)
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+@pytest.mark.parametrize("angle", [0.0, 0.2])
+def test_a_voxel_lies_at_its_patient_position(make_napari_viewer, tmp_path, array, angle):
+    viewer = make_napari_viewer()
+    path = save(tmp_path / "head.nii.gz", array, turned(angle))
+    (layer,) = viewer.open(path, plugin="napari-unet-tumour")
+    for value in (0, 57, 209):
+        voxel = np.argwhere(array == value)[0]
+        index = np.argwhere(np.asarray(layer.data) == value)[0]
+        right, front, up = (turned(angle) @ [*voxel, 1])[:3]
+        assert layer.data_to_world(index) == pytest.approx([up, -front, -right], abs=1e-4)
+    assert {str(unit) for unit in layer.units} == {"millimeter"}
+    assert layer.axis_labels == ("z", "y", "x")
+    assert layer.name == "head"
+
+
+def test_the_mouse_reads_the_value_of_the_voxel_under_it(make_napari_viewer, tmp_path, array):
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open(save(tmp_path / "head.nii", array, turned(0)), plugin="napari-unet-tumour")
+    for value in (3, 150):
+        index = np.argwhere(np.asarray(layer.data) == value)[0]
+        position = layer.data_to_world(index)
+        viewer.dims.set_point(range(3), position)
+        assert layer.get_value(position, world=True) == value
+        assert np.asarray(layer._slice.image.raw)[tuple(index[1:])] == value
+
+
+def test_masks_open_as_labels_and_scans_as_images(tmp_path, array):
+    binary = (array > 99).astype(np.float64)
+    names = {"Pre_Mask": "labels", "seg": "labels", "tumour-label-2": "labels", "Unmasked": "image", "head": "image"}
+    for name, kind in names.items():
+        save(tmp_path / f"{name}.nii.gz", binary, turned(0))
+        (found,) = napari_io.read_layers(str(tmp_path / f"{name}.nii.gz"))
+        assert found[2] == kind, name
+    save(tmp_path / "mask.nii.gz", binary * 0.5, turned(0))
+    assert napari_io.read_layers(str(tmp_path / "mask.nii.gz"))[0][2] == "image"
+    marked = nibabel.Nifti1Image(binary.astype(np.uint8), turned(0))
+    marked.header.set_intent("label")
+    nibabel.save(marked, tmp_path / "other.nii")
+    assert napari_io.read_layers(str(tmp_path / "other.nii"))[0][2] == "labels"
+
+
+def test_a_mask_saved_from_the_viewer_lies_on_its_source(make_napari_viewer, tmp_path, array):
+    viewer = make_napari_viewer()
+    path = save(tmp_path / "seg.nii.gz", (array > 99).astype(np.uint8), turned(0.0))
+    (layer,) = viewer.open(path, plugin="napari-unet-tumour")
+    layer.data[0, 0, 0] = 7
+    (saved,) = viewer.layers.save(str(tmp_path / "out.nii.gz"), plugin="napari-unet-tumour")
+    back = nibabel.load(saved)
+    np.testing.assert_array_equal(back.affine, nibabel.load(path).affine)
+    assert np.asarray(back.dataobj)[0, 0, 0] == 7
+
+
+def test_a_labels_layer_of_another_hand_is_written_by_its_transforms(make_napari_viewer, tmp_path, array):
+    viewer = make_napari_viewer()
+    scan = read(save(tmp_path / "head.nii", array, turned(0)))
+    mask = (np.asarray(scan.array) % 5 == 0).astype(np.int64)
+    viewer.add_labels(mask, affine=scan.affine, units="mm", name="mine")
+    (saved,) = viewer.layers.save(str(tmp_path / "m.nii.gz"), plugin="napari-unet-tumour")
+    back = read_mask(saved)
+    np.testing.assert_array_equal(back.array, mask)
+    np.testing.assert_allclose(back.affine, scan.affine, atol=1e-4)
+    assert back.units == "mm"
+
+
+def test_a_layer_that_was_moved_is_written_where_it_is_now(tmp_path, array):
+    data, meta, _ = napari_io.read_layers(str(save(tmp_path / "seg.nii", array.astype(np.uint8), turned(0))))[0]
+    assert napari_io.scan_of(data, meta).extra
+    moved = {**meta, "translate": tuple(np.add(meta["translate"], (3, 0, 0)))}
+    scan = napari_io.scan_of(data, moved)
+    assert not scan.extra
+    assert scan.world[0, 3] == pytest.approx(meta["translate"][0] + 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".nii"])
+def test_flat_labels_are_written(make_napari_viewer, tmp_path, suffix):
+    viewer = make_napari_viewer()
+    viewer.add_labels(np.eye(5, dtype=int))
+    (saved,) = viewer.layers.save(str(tmp_path / f"m{suffix}"), plugin="napari-unet-tumour")
+    np.testing.assert_array_equal(np.asarray(read_mask(saved).array).reshape(5, 5) > 0, np.eye(5) > 0)
+
+
+def test_the_samples_open(make_napari_viewer):
+    viewer = make_napari_viewer()
+    viewer.open_sample("napari-unet-tumour", "head")
+    viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    image, again, truth = viewer.layers
+    np.testing.assert_array_equal(image.data, again.data)
+    np.testing.assert_array_equal(truth.data, phantom()[1])
+    np.testing.assert_allclose(truth.scale, image.scale)
+    assert tuple(viewer.dims.axis_labels) == ("z", "y", "x")
+
+
+def test_colours_channels_and_time_open(make_napari_viewer):
+    viewer = make_napari_viewer()
+    places = np.diag([5.0, 0.9, 0.8, 1.0])
+    cases = [
+        (Scan(np.zeros((4, 5, 3), np.uint8), "yxc"), 1),
+        (Scan(np.zeros((2, 4, 5, 3), np.uint8), "zyxc", places, "mm"), 1),
+        (Scan(np.zeros((2, 2, 4, 5), np.uint8), "czyx", places, "mm"), 2),
+        (Scan(np.zeros((2, 3, 4, 5), np.float32), "tzyx", places, "mm"), 1),
+    ]
+    for scan, count in cases:
+        data, about, kind = napari_io.layer_of(scan)
+        added = getattr(viewer, f"add_{kind}")(data, **about)
+        added = added if isinstance(added, list) else [added]
+        assert len(added) == count
+        assert added[0].scale[-2:] == pytest.approx(scan.spacing[-2:])
+        viewer.layers.clear()
+
+
+def test_contrast_is_robust_and_the_scanners_window_wins():
+    values = np.random.default_rng(0).normal(100, 10, (10, 64, 64))
+    values[0, 0, 0], values[0, 0, 1] = 1e9, np.nan
+    low, high = napari_io.contrast(Scan(values, "zyx"))
+    assert 60 < low < 90 < 110 < high < 150
+    assert napari_io.contrast(Scan(values, "zyx", extra={"window": (40.0, 80.0)})) == (0.0, 80.0)
+    assert napari_io.contrast(Scan(np.full((3, 3), 4), "yx")) == (4.0, 5.0)
+    assert napari_io.contrast(Scan(np.full((3, 3), np.nan), "yx")) == (0.0, 1.0)
+
+
+def test_metadata_says_where_a_layer_comes_from(tmp_path, array):
+    path = save(tmp_path / "head.nii", array, turned(0))
+    about = napari_io.read_layers(str(path))[0][1]["metadata"]
+    assert (about["source"], about["units"], about["orientation"]) == (str(path), "mm", "SAL")
+
+
+def test_what_cannot_be_opened_is_left_to_others_or_named(tmp_path):
+    assert napari_io.get_reader(str(tmp_path / "a.xyz")) is None
+    assert napari_io.get_reader(str(tmp_path)) is napari_io.read_layers
+    (tmp_path / "cut.nii").write_bytes(b"x" * 50)
+    with pytest.raises(ScanError, match=r"cut\.nii"):
+        napari_io.read_layers(str(tmp_path / "cut.nii"))
+    with pytest.raises(OutputError, match="grey image layer"):
+        napari_io.write_image(str(tmp_path / "a.nii"), np.zeros((4, 4, 3)), {"rgb": True})
+
+
+def test_a_folder_of_slices_opens(tmp_path):
+    for n in range(3):
+        Image.fromarray(np.full((4, 5), n, np.uint8)).save(tmp_path / f"{n}.png")
+    ((data, _, kind),) = napari_io.get_reader(str(tmp_path))(str(tmp_path))
+    assert (data.shape, kind) == ((3, 4, 5), "image")
