@@ -75,13 +75,18 @@ def _pairs(args: argparse.Namespace) -> list[Pair]:
 
 def _print(found: dict[str, Any]) -> None:
     say(f"model {found['model']['name']} ({found['model']['hash']})")
-    table(("score", "value"), [(name, _number(value)) for name, value in found["summary"].items()])
+    table(("score", "value"), _rows(found["summary"]))
     groups = found["groups"]
     if 1 < len(groups) < len(found["cases"]):
         shown = sorted(groups, key=lambda one: one["dice_mean"] if one["dice_mean"] is not None else 2)[:MOST_GROUPS]
         say(f"\nby group ({'the lowest ' if len(shown) < len(groups) else ''}{len(shown)} of {len(groups)})")
-        head = ("group", "slices", "tumour_slices", "dice_mean", "volume_dice_mean", "false_mask_rate")
+        head = tuple(groups[0])
         table(head, [tuple(_number(one[name]) for name in head) for one in shown])
+
+
+def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    shown = {**summary, "undefined": {name: n for name, n in summary["undefined"].items() if n}}
+    return [(name, _number(value)) for name, value in _flat(shown)]
 
 
 def _number(value: Any) -> str:
@@ -90,9 +95,18 @@ def _number(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return the pairs of a table with those of tables inside it, as "undefined hd95"."""
+    flat: list[tuple[str, Any]] = []
+    for name, value in facts.items():
+        flat += [(f"{name} {k}", v) for k, v in value.items()] if isinstance(value, dict) else [(name, value)]
+    return flat
+
+
 def _csv(cases: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    rows = csv.DictWriter(text, fieldnames=list(cases[0]) if cases else ["scan"], lineterminator="\n")
+    flat = [dict(_flat(case)) for case in cases]
+    rows = csv.DictWriter(text, fieldnames=list(flat[0]) if flat else ["scan"], lineterminator="\n")
     rows.writeheader()
-    rows.writerows(cases)
+    rows.writerows(flat)
     return text.getvalue()
