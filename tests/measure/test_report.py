@@ -250,3 +250,9 @@ def test_many_specks_and_a_full_mask():
     assert len(measure(mask).lesions) == label(mask, connectivity=3).max()
     full = measure(np.ones((3, 50, 50), np.uint8), spacing=(1, 1, 1)).lesions[0]
     assert (full.voxels, full.area) == (7500, pytest.approx(2500))
+
+
+def test_a_scan_of_whole_numbers_is_refused_quickly():
+    scan = np.random.default_rng(2).integers(0, 900, (10, 100, 100))
+    with pytest.raises(ScanError, match="choose a mask, not a scan"):
+        measure(scan)

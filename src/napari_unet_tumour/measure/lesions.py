@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.measure.diameters import longest_lines, outer_points, outline, perpendicular_line
 from napari_unet_tumour.measure.figures import Brightness, Lesion, Total
 from napari_unet_tumour.measure.runs import pieces_of
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MEASURABLE = 10.0  # mm, RECIST 1.1
 TARGETS = 5  # RANO adds up at most five lesions
+MOST = 20_000  # pieces; more are no lesions, and would take a minute
 
 
 def iter_lesions(
@@ -54,8 +56,17 @@ def iter_lesions(
     -------
     tuple of list
         Lesions by label and size, totals by label.
+
+    Raises
+    ------
+    ScanError
+        If there are too many pieces for a mask.
     """
     runs, ends = _by_lesion(runs)
+    if len(ends) > MOST:
+        raise ScanError(
+            f"the mask has {len(ends) - 1:,} separate pieces: choose a mask, not a scan, or remove its specks"
+        )
     values = None if image is None else _values(runs, image)
     pixels = np.concatenate([[0], np.cumsum(runs.length)])
     lesions: list[Lesion] = []

@@ -166,7 +166,7 @@ def _names(labels: Labels) -> dict[int, str]:
 
 def _notes(grid: Grid) -> tuple[str, ...]:
     if not grid.mm:
-        return ("The spacing is not known: sizes count pixels.",)
+        return ("Sizes count pixels: the spacing is not known, or not used.",)
     if grid.space == 2:
         return ("One slice has no thickness: volumes count pixels.",)
     thickness = grid.spacing[grid.spatial.index(grid.order[-3])]

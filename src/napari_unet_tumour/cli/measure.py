@@ -1,0 +1,119 @@
+"""measure: a lesion report of a scan and its mask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour import shelf
+from napari_unet_tumour.cli._show import count, say, table, warn
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_unet_tumour.cli._flags import Commands
+    from napari_unet_tumour.measure import Comparison, Report
+    from napari_unet_tumour.scans.scan import Scan
+
+PLACE_MM = 0.1
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "measure",
+        help="volume, diameters and brightness of every lesion of a mask",
+        description="Measure every lesion (connected in 3D) of a mask: volume, longest diameters within a slice, "
+        "brightness, place; in ml and mm where the scan knows its spacing, else in pixels. "
+        "Research use only: this is not a medical device.",
+    )
+    command.add_argument("scan", metavar="SCAN", help="the scan: a picture, a NIfTI file or a folder")
+    command.add_argument("mask", metavar="MASK", help="its mask, in the same grid")
+    command.add_argument("--csv", metavar="OUT", help="write a row per lesion and per label as CSV")
+    command.add_argument("--json", metavar="OUT", help="write everything, diameters' ends too, as JSON")
+    command.add_argument("--earlier", metavar="MASK", help="compare with this earlier mask (on its own grid)")
+    command.add_argument(
+        "--axis", type=int, metavar="N", help="array axis across which slices lie (default: the largest spacing)"
+    )
+    command.add_argument("--pixels", action="store_true", help="count pixels, where the file's spacing is not true")
+    command.add_argument(
+        "--model", metavar="NAME|FILE", help="the model that made the mask: recorded, and its label names are used"
+    )
+    command.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from napari_unet_tumour import measure, scans
+    from napari_unet_tumour.cli._files import ready_file
+
+    as_csv, as_json = ready_file(args.csv), ready_file(args.json)
+    options: dict[str, Any] = {"slice_axis": args.axis, "units": "pixel" if args.pixels else None}
+    if args.model:
+        entry = shelf.find(args.model)
+        options |= {"labels": entry.spec.labels, "model": entry.name, "model_hash": entry.hash}
+    scan, mask = scans.read(args.scan), scans.read_mask(args.mask)
+    if _elsewhere(scan, mask):
+        warn(f"note: {mask.name} says that it lies elsewhere than {scan.name}: the scan's geometry is used")
+    report = measure.measure(mask.array, scan, mask_name=mask.name, **options)
+    change = None
+    if args.earlier:
+        old = scans.read_mask(args.earlier)
+        # The earlier mask has no scan here: its own geometry counts, and no brightness.
+        place = {"affine": old.affine, "axes": old.axes, "units": options["units"] or old.units}
+        earlier = measure.measure(old.array, mask_name=old.name, **options | place)
+        change = measure.compare(report, earlier)
+    if as_csv:
+        measure.write_csv(as_csv, report)
+    if as_json:
+        measure.write_json(as_json, report, change)
+    _print(report, change)
+    return 0
+
+
+def _elsewhere(scan: Scan, mask: Scan) -> bool:
+    """Whether both know their place and these differ anywhere in the grid."""
+    import numpy as np
+
+    if scan.affine is None or mask.affine is None or scan.affine.shape != mask.affine.shape:
+        return False
+    last = [mask.array.shape[i] - 1 for i in mask.spatial]
+    corners = np.array([[*corner, 1] for corner in np.ndindex(*(2,) * len(last))]) * [*last, 1]
+    return float(np.abs(corners @ (scan.affine - mask.affine).T).max()) > PLACE_MM
+
+
+def _print(report: Report, change: Comparison | None) -> None:
+    length, volume = report.units, report.volume_units
+    frames = bool(report.lesions) and report.lesions[0].frame != ()
+    head = (
+        "lesion",
+        "label",
+        f"volume ({volume})",
+        f"longest ({length})",
+        "perpendicular",
+        "product",
+        "slices",
+        "mean",
+    )
+    rows = [
+        (str(o.number), o.name + f" at {o.frame}" * frames, *_numbers(o.volume, o.longest, o.perpendicular, o.product),
+         str(o.slices), *_numbers(o.brightness.mean))
+        for o in report.lesions
+    ]  # fmt: skip
+    if rows:
+        table(head, rows)
+    for total in report.totals:
+        say(f"{total.name}: {count(total.lesions, 'lesion')}, {_numbers(total.volume)[0]} {volume}")
+    if not rows:
+        say("no lesion in the mask")
+    for one in change.changes if change else ():
+        said = f"volume {_percent(one.volume_change)}, product {_percent(one.product_change)}: {one.category}"
+        say(f"{one.name} since {change.earlier_mask if change else ''}: {said}")
+    for note in (*report.notes, *(change.notes if change else ()), *([change.caveat] if change else [])):
+        warn(f"note: {note}")
+
+
+def _numbers(*values: float | None) -> list[str]:
+    return ["-" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.4g}" for value in values]
+
+
+def _percent(value: float | None) -> str:
+    return "new" if value is None else f"{value:+.0f} %"
