@@ -19,13 +19,13 @@ TURN_S = 0.008
 class Inbox(QObject):
     """Calls that any thread hands in and the GUI thread makes, a few milliseconds' worth at a time.
 
-    Between two turns the window paints and answers the mouse, however many calls wait.
+    Between two turns the window paints and answers the mouse, however many calls wait. It ends with its owner.
     """
 
     rang = Signal()
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, owner: QWidget) -> None:
+        super().__init__(owner)
         self._calls: deque[Callable[[], None]] = deque()
         self.rang.connect(self._turn, Qt.ConnectionType.QueuedConnection)
 

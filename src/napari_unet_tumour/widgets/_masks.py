@@ -47,6 +47,12 @@ class Drag:
     strokes: NDArray[np.bool_]
     shown: NDArray[np.uint8]
 
+    def notice(self, now: NDArray[np.uint8]) -> None:
+        """Take up what the person has drawn since the preview was shown."""
+        drawn = now != self.shown
+        self.base = np.where(drawn, now, self.base)
+        self.strokes = self.strokes | drawn
+
 
 class Masks:
     """What one widget has drawn in one viewer."""
@@ -94,6 +100,7 @@ class Masks:
             base = _layers.pixels(mask, layout, plane.number, plane.region).copy()
             self._drag = Drag(mask, layout, plane, base, prediction.strokes(plane.number, base), base)
         drag = self._drag
+        drag.notice(_layers.pixels(mask, layout, plane.number, plane.region))
         drag.shown = np.where(drag.strokes, drag.base, mask_of(plane.probability.array(), settings))
         _layers.preview(mask, layout, plane.number, plane.region, drag.shown)
 
@@ -102,16 +109,20 @@ class Masks:
         drag, self._drag = self._drag, None
         if drag is not None and self._fits(drag.mask, drag.layout):
             at = (drag.mask, drag.layout, drag.plane.number, drag.plane.region)
-            now = _layers.pixels(*at)
-            _layers.preview(*at, np.where(now == drag.shown, drag.base, now))
+            drag.notice(_layers.pixels(*at))
+            _layers.preview(*at, drag.base)
 
     def _settle(self) -> None:
         if self._wanted is not None:
-            threading.Thread(target=self._decide, args=(self._moves, *self._wanted), daemon=True).start()
+            previewed = None if self._drag is None else self._drag.plane.number
+            args = (self._moves, *self._wanted, previewed)
+            threading.Thread(target=self._decide, args=args, daemon=True).start()
 
-    def _decide(self, move: int, mask: Labels, prediction: Prediction, settings: SegmentSettings) -> None:
+    def _decide(
+        self, move: int, mask: Labels, prediction: Prediction, settings: SegmentSettings, previewed: int | None
+    ) -> None:
         """Find the masks that change; on a thread of its own, since a large volume takes a second."""
-        changes = list(masks(prediction, mask.data, settings))
+        changes = list(masks(prediction, mask.data, settings, previewed))
         self._inbox.put(partial(self._apply, move, mask, prediction, settings, changes))
 
     def _apply(

@@ -89,15 +89,23 @@ class Prediction:
 
 
 def masks(
-    prediction: Prediction, shown: NDArray[np.uint8], settings: SegmentSettings
+    prediction: Prediction, shown: NDArray[np.uint8], settings: SegmentSettings, previewed: int | None = None
 ) -> Iterator[tuple[Plane, NDArray[np.uint8]]]:
-    """Yield the planes that the layer's `shown` has otherwise than the settings want, with the new mask (H, W)."""
+    """Yield the planes that the mask layer shows otherwise than the settings want, with the new mask (H, W).
+
+    Parameters
+    ----------
+    shown : numpy.ndarray
+        The layer's array.
+    previewed : int, optional
+        A plane that is yielded in any case, since what it shows is not what it holds.
+    """
     layout, planes = prediction.layout, list(prediction.planes.values())
     new = [mask_of(plane.probability.array(), settings) for plane in planes]
     if settings.keep_largest:
         new = _largest(planes, new, layout)
     for plane, mask in zip(planes, new, strict=True):
-        if not np.array_equal(mask, _part(shown, layout, plane)):
+        if plane.number == previewed or not np.array_equal(mask, _part(shown, layout, plane)):
             yield replace(plane, mask=Packed(mask)), mask
 
 

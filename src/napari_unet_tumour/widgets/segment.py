@@ -42,7 +42,7 @@ class SegmentWidget(Container[Widget]):
         self._panel = Panel(SHORTCUT)
         super().__init__(widgets=self._panel.rows(), labels=False)
         self._viewer = viewer
-        self._inbox = Inbox()
+        self._inbox = Inbox(self.native)
         self._masks = Masks(viewer, self._inbox)
         self._choice = Choice(viewer, self._panel)
         self._going: Going | None = None

@@ -1,0 +1,132 @@
+"""A real viewer, a real worker shared by all tests, and models whose answer is known for every pixel."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from safetensors.numpy import save_file
+
+from napari_unet_tumour import jobs
+from napari_unet_tumour.spec import KEY, ModelSpec
+
+SIDE = 64
+WAIT_MS = 60_000
+
+
+def save_known(path: Path, channels: tuple[str, ...] = ("grey",), **changes: Any) -> Path:
+    """Save a tutorial U-Net that is sigmoid(8 (x / 255 - 0.5)) of its first channel, at every pixel."""
+    state: dict[str, np.ndarray] = {}
+
+    def convolution(
+        name: str, inputs: int, source: int | None, side: int = 3, gain: float = 1.0, add: float = 0.0
+    ) -> None:
+        weight = np.zeros((1, inputs, side, side), np.float32)
+        if source is not None:
+            weight[0, source, side // 2, side // 2] = gain
+        state.update({f"{name}.weight": weight, f"{name}.bias": np.full(1, add, np.float32)})
+
+    def norm(name: str) -> None:
+        ones, zeros = np.ones(1, np.float32), np.zeros(1, np.float32)
+        state.update({f"{name}.weight": ones, f"{name}.bias": zeros, f"{name}.running_mean": zeros.copy()})
+        state.update({f"{name}.running_var": ones - 1e-3, f"{name}.num_batches_tracked": np.zeros((), np.int64)})
+
+    for block, inputs, source in (("encoders.0", len(channels), 0), ("bridge", 1, None), ("decoders.0", 2, 1)):
+        convolution(f"{block}.0", inputs, source)
+        convolution(f"{block}.3", 1, 0)
+        norm(f"{block}.1")
+        norm(f"{block}.4")
+    state |= {"ups.0.weight": np.zeros((1, 1, 2, 2), np.float32), "ups.0.bias": np.zeros(1, np.float32)}
+    convolution("head", 1, 0, side=1, gain=8.0, add=-4.0)
+    given = {"normalisation": "divide-by-255", "size": SIDE, "description": "Bright is tumour.", "data": "nothing"}
+    spec = ModelSpec(
+        path.stem, "tutorial-unet", {"filters": [1, 1]}, channels, scores={"dice_mean": 0.9}, **given | changes
+    )
+    save_file(state, path, {KEY: json.dumps(asdict(spec))})
+    return path
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of models: "known" (one channel), "four" (four channels)."""
+    folder = tmp_path_factory.mktemp("models")
+    save_known(folder / "known.safetensors")
+    save_known(folder / "four.safetensors", ("T1", "T1ce", "T2", "FLAIR"))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own for each test, with the model "known" alone on the shelf."""
+    home = tmp_path / "home"
+    (home / "models").mkdir(parents=True)
+    shutil.copy(models / "known.safetensors", home / "models")
+    monkeypatch.setenv("NAPARI_UNET_TUMOUR_HOME", str(home))
+    monkeypatch.setattr("napari_unet_tumour.shelf.SHIPPED", tmp_path / "nothing ships")
+    return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def worker() -> Iterator[None]:
+    """End the worker that the tests share."""
+    yield
+    jobs.shutdown()
+
+
+class Opened(SimpleNamespace):
+    """A viewer with the widget, and what a person does with it."""
+
+    def click(self, button: Any) -> None:
+        self.qtbot.mouseClick(button.native, Qt.MouseButton.LeftButton)
+
+    def wait(self, until: Callable[[], bool]) -> None:
+        self.qtbot.waitUntil(until, timeout=WAIT_MS)
+
+    def run(self) -> Any:
+        """Click Run, wait for the end, return the mask layer (the last one)."""
+        self.click(self.panel.run)
+        self.wait(lambda: not self.widget.running)
+        return self.viewer.layers[-1]
+
+    @property
+    def status(self) -> str:
+        return str(self.panel.status.value)
+
+    def close(self) -> None:
+        """Close the dock as its close button does."""
+        self.viewer.window.remove_dock_widget(self.widget.native)
+
+
+@pytest.fixture
+def opened(make_napari_viewer: Any, qtbot: Any) -> Callable[..., Opened]:
+    """Open a viewer, let `add(viewer)` add layers, and open the widget from the plugin menu."""
+
+    def open_(add: Callable[[Any], Any] = lambda viewer: None, **options: Any) -> Opened:
+        viewer = make_napari_viewer(**{"strict_qt": "raise", **options})
+        add(viewer)
+        _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Segment")
+        return Opened(viewer=viewer, widget=widget, panel=widget._panel, qtbot=qtbot)
+
+    return open_
+
+
+@pytest.fixture
+def scan() -> Callable[..., np.ndarray]:
+    """Return a function of a shape that makes grey values 0..255: a bright hill at another place on every plane."""
+    return hills
+
+
+def hills(*shape: int) -> np.ndarray:
+    planes = np.zeros((int(np.prod(shape[:-2])), *shape[-2:]), np.uint8)
+    rows, columns = np.mgrid[: shape[-2], : shape[-1]]
+    for n, plane in enumerate(planes):
+        away = np.hypot(rows - shape[-2] / 2 - n % 5, columns - shape[-1] / 2 + n % 7)
+        plane[...] = np.clip(240 - 9 * away, 20, 255)
+        plane[abs(plane.astype(int) - 127) < 8] = 135  # nothing at the brink: bf16 may fall either way
+    return planes.reshape(shape)
