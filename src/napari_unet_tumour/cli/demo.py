@@ -81,7 +81,7 @@ def virtual_screen() -> Iterator[str | None]:
         yield f":{number}"
     finally:
         server.terminate()
-        server.wait()
+        server.communicate()
 
 
 def _open(words: list[str], display: str | None = None) -> int:

@@ -1,0 +1,238 @@
+"""The real window on a real scan, or on the sample: what `napari-unet-tumour demo` starts in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour import scans
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets._panel import HERE
+from napari_unet_tumour.widgets.napari_io import KEY, read_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import napari
+    from napari.layers import Image, Labels
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.widgets.segment import SegmentWidget
+
+PLUGIN = "napari-unet-tumour"
+SIZE = (1400, 900)
+LONGEST_S = 600.0
+
+
+@dataclass(eq=False)
+class Show:
+    """A window with a scan and the Segment widget, and what happens in it.
+
+    Parameters
+    ----------
+    viewer, image, widget
+        The window, the layer that is segmented, the docked widget.
+    truth : numpy.ndarray, optional
+        The true mask, where it is known.
+    begun, first, ended : float
+        Clock at the press of Run, at the first slice's mask and at the end, in s; 0 when not yet.
+    """
+
+    viewer: napari.Viewer
+    image: Image
+    widget: SegmentWidget
+    truth: NDArray[np.uint8] | None
+    begun: float = field(default_factory=time.perf_counter)
+    first: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def mask(self) -> Labels | None:
+        """The mask layer; None before the first slice is done."""
+        return _layers.own_mask(self.viewer, self.image)
+
+    def watch(self) -> bool:
+        """Note the time of the first mask and of the end; True when the run has ended."""
+        now = time.perf_counter()
+        if not self.first and self.mask is not None:
+            self.first = now
+        if not self.ended and not self.widget.running:
+            self.ended = now
+        return bool(self.ended)
+
+    def made(self) -> Labels:
+        """Return the mask of the run that has ended; raises UNetTumourError when there is none."""
+        mask = self.mask
+        if mask is None:
+            raise UNetTumourError(str(self.widget._panel.status.value) or "nothing was segmented")
+        return mask
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Open the window and run; the exit codes are those of the command line."""
+    words = argparse.ArgumentParser(prog="python -m napari_unet_tumour.widgets.demo")
+    words.add_argument("scan", nargs="?")
+    words.add_argument("--headless", metavar="DIR", type=Path)
+    words.add_argument("--model", default="default")
+    args = words.parse_args(argv)
+    try:
+        show = begin(args.scan, args.model)
+        if args.headless is None:
+            stay(show)
+        else:
+            wait(show.watch)
+            tell(show)
+            leave(show, args.headless)
+    except UNetTumourError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def begin(scan: str | None, model: str = "default") -> Show:
+    """Open a window on a scan (None: the sample), dock the Segment widget and press Run."""
+    import napari
+
+    # Read before the window opens: a bad file gets its line at once.
+    layers = [] if scan is None else read_layers(scan)
+    viewer = napari.Viewer(title="napari-unet-tumour")
+    viewer.window.resize(*SIZE)
+    truth = _open_sample(viewer) if scan is None else None
+    for data, about, kind in layers:
+        getattr(viewer, f"add_{kind}")(data, **about)
+    found = _layers.images(viewer)
+    if not found:
+        raise UNetTumourError(f"{scan} is a mask, not a scan: choose a file with an image")
+    _go_to(viewer, found[0], _fullest(truth) if truth is not None else None)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Segment")
+    _choose(widget, model)
+    show = Show(viewer, found[0], widget, truth)
+    widget.segment()
+    return show
+
+
+def stay(show: Show) -> None:
+    """Leave the window to the person; tell how the run went when it has ended."""
+    import napari
+    from qtpy.QtCore import QTimer
+
+    timer = QTimer()
+
+    def look() -> None:
+        if show.watch():
+            timer.stop()
+            if show.mask is not None:
+                tell(show)
+
+    timer.timeout.connect(look)
+    timer.start(20)
+    napari.run()
+
+
+def tell(show: Show) -> None:
+    """Print what was done, how quickly, and how well where the truth is known."""
+    mask, facts = show.made(), show.made().metadata[KEY]
+    slices, seconds = len(facts["slices"]), show.ended - show.begun
+    rate = (slices - 1) / max(show.ended - show.first, 1e-9) if slices > 1 else 1 / seconds
+    _say(f"opened {show.image.name}: {' x '.join(map(str, show.image.data.shape))} pixels")
+    _say(f"segmented {slices} slices in {seconds:.1f} s with {facts['model']} ({facts['hash']}): first mask after "
+         f"{show.first - show.begun:.1f} s, then {rate:.1f} slices/s")  # fmt: skip
+    on = int(np.any(mask.data, axis=(-2, -1)).sum())
+    _say(f"found {int(np.count_nonzero(mask.data))} tumour pixels on {on} slices")
+    if show.truth is not None:
+        from napari_unet_tumour.engine.metrics import dice
+
+        _say(f"Dice against the truth: {dice(mask.data, show.truth):.3f} over all slices")
+
+
+def leave(show: Show, folder: Path) -> None:
+    """Write the screenshot and the mask, and close the window."""
+    from PIL import Image as Picture
+
+    from napari_unet_tumour.cli._files import suffix_for
+
+    mask = show.made()
+    _go_to(show.viewer, show.image, _fullest(np.asarray(mask.data) if show.truth is None else show.truth))
+    wait(_after(1.0))
+    grid = show.image.metadata[KEY]["grid"]
+    source = Path(grid.source or "sample.nii.gz")
+    shot, written = folder / "screenshot.png", folder / f"{_stem(source)}_mask{suffix_for(None)(source)}"
+    Picture.fromarray(show.viewer.screenshot(canvas_only=False, flash=False)).save(shot)
+    scans.write_mask(written, np.asarray(mask.data), grid, mask.metadata[KEY]["labels"])
+    show.viewer.close()
+    _say(f"written: {shot}, {written}")
+
+
+def wait(until: Callable[[], bool]) -> None:
+    """Let the window live until something is true; raises KeyboardInterrupt on Ctrl-C, UNetTumourError after 600 s."""
+    from qtpy.QtCore import QEventLoop, QTimer
+
+    loop, timer, over = QEventLoop(), QTimer(), _after(LONGEST_S)
+    # An exception must not leave a slot of Qt: the handler only notes it.
+    stopped: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: stopped.append(number))
+    timer.timeout.connect(lambda: loop.quit() if until() or stopped or over() else None)
+    timer.start(20)
+    try:
+        loop.exec()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if stopped:
+        raise KeyboardInterrupt
+    if over():
+        raise UNetTumourError(f"the window was not ready after {LONGEST_S:.0f} s: see whether the machine is busy")
+
+
+def _open_sample(viewer: napari.Viewer) -> NDArray[np.uint8]:
+    from napari_unet_tumour.sample import phantom
+
+    viewer.open_sample(PLUGIN, "head")
+    return phantom()[1]
+
+
+def _choose(widget: SegmentWidget, model: str) -> None:
+    """Choose what a demo shows, whatever the person's last session left."""
+    panel = widget._panel
+    panel.scope.value, panel.place.value = "all", HERE
+    widget.choose_model(model)
+
+
+def _go_to(viewer: napari.Viewer, image: Image, plane: int | None) -> None:
+    """Show a slice along the first axis, the middle one by default."""
+    if image.ndim > 2:
+        count = image.data.shape[0]
+        viewer.dims.set_current_step(0, count // 2 if plane is None else plane)
+
+
+def _fullest(mask: NDArray[Any]) -> int | None:
+    """Return the slice along the first axis with the most tumour; None without any."""
+    sizes = np.count_nonzero(mask, axis=tuple(range(1, mask.ndim)))
+    return int(np.argmax(sizes)) if mask.ndim > 2 and sizes.any() else None
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    end = time.perf_counter() + seconds
+    return lambda: time.perf_counter() > end
+
+
+def _stem(path: Path) -> str:
+    return path.name[: len(path.name) - len(scans.suffix_of(path))] if path.suffix else path.name
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
