@@ -2,25 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from napari_unet_tumour.engine import networks
 from napari_unet_tumour.engine.model import Model, from_state
 from napari_unet_tumour.spec import ModelSpec
-
-
-class Threshold(nn.Module):
-    """Stands in for a network: sure of tumour where the (0..1) image is above a half."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x[:, :1] - 0.5) * 40
-
-
-@pytest.fixture
-def thresholding() -> Model:
-    """A model whose mask is the image above 127.5, worked on at 64 pixels."""
-    spec = ModelSpec("threshold", "none", channels=("grey",), normalisation="divide-by-255", size=64)
-    return Model(spec, Threshold().eval(), "0" * 12)
 
 
 @pytest.fixture(scope="session")

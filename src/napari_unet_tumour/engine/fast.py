@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.fx.experimental.optimization import fuse
+from torch.fx import GraphModule, Node, symbolic_trace
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_unet_tumour.errors import DeviceError
 
@@ -122,9 +124,28 @@ def _quick_types(device: torch.device) -> tuple[torch.dtype, ...]:
 def _folded(net: nn.Module) -> nn.Module:
     """Return a copy with batch normalisation folded into the convolutions, where torch can follow the network."""
     try:
-        return fuse(net)
+        traced = symbolic_trace(copy.deepcopy(net))
     except Exception:  # noqa: BLE001 - tracing fails in as many ways as there are networks; the plain copy is right
         return copy.deepcopy(net)
+    calls = Counter(str(node.target) for node in traced.graph.nodes)
+    for node in list(traced.graph.nodes):
+        before = node.args[0] if node.args else None
+        if isinstance(before, Node) and len(before.users) == calls[str(before.target)] == calls[str(node.target)] == 1:
+            _fold(traced, before, node)
+    traced.recompile()
+    traced.delete_all_unused_submodules()
+    return traced
+
+
+def _fold(traced: GraphModule, convolution: Node, norm: Node) -> None:
+    if convolution.op != "call_module" or norm.op != "call_module":
+        return
+    layer, normaliser = (traced.get_submodule(str(node.target)) for node in (convolution, norm))
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and isinstance(normaliser, nn.BatchNorm2d):
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        traced.set_submodule(str(convolution.target), fuse_conv_bn_eval(layer, normaliser, transpose=transposed))
+        norm.replace_all_uses_with(convolution)
+        traced.graph.erase_node(norm)
 
 
 def _probe(channels: int) -> torch.Tensor:

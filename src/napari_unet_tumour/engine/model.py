@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -95,7 +96,8 @@ def save(path: str | Path, spec: ModelSpec, state: State, dtype: torch.dtype = t
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror}): use another folder or free space") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def to_bytes(spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16) -> bytes:
@@ -177,7 +179,7 @@ def _check_spec(spec: ModelSpec, where: str) -> None:
         raise ModelError(f"{where} needs the network {spec.network!r}, known: {', '.join(networks.NETWORKS)}")
     if spec.normalisation not in NORMALISATIONS:
         raise ModelError(f"{where} needs the normalisation {spec.normalisation!r}, which is not known: update")
-    if not spec.channels or len(spec.labels) < 2 or not 32 <= spec.size <= 4096:
+    if not spec.channels or len(spec.labels) < 2 or spec.size not in range(32, 4097):
         raise ModelError(f"{where} has no channels, no labels or an impossible working size: get the file again")
 
 

@@ -120,6 +120,14 @@ def as_planes(raw: NDArray[Any], spec: ModelSpec, device: torch.device | str = "
 def _resize(values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     if tuple(values.shape[2:]) == shape:
         return values
+    if 1 in (values.shape[3], shape[1]):
+        # torch's antialiased resize down a single column reads only its first pixel, along a row it is right.
+        across = _interpolate(values, (values.shape[2], shape[1]))
+        return _interpolate(across.mT.contiguous(), (shape[1], shape[0])).mT
+    return _interpolate(values, shape)
+
+
+def _interpolate(values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(values, size=shape, mode="bilinear", align_corners=False, antialias=True)
 
 
