@@ -116,10 +116,10 @@ class TrainSettings:
     ] = 0.998
     deep_supervision: Annotated[int, Ask("Coarser answers that are trained too (dynunet).", low=0, high=4)] = 0
     augment: Annotated[bool, Ask("Show each image turned, bent, lit and blurred in new ways.")] = True
-    twins: Annotated[
+    twin_share: Annotated[
         float, Ask("Share of a batch that shows training images with the tumour painted out.", low=0.0, high=0.9)
     ] = 0.0
-    negatives: Annotated[
+    negative_share: Annotated[
         float, Ask("Share of a batch that comes from the folder of tumour-free images.", low=0.0, high=0.9)
     ] = 0.1
     split: Annotated[

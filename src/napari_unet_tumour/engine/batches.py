@@ -72,8 +72,8 @@ def laps_of(settings: TrainSettings, count: int, has_twins: bool, has_negatives:
     """Plan all passes over `count` training images; every image is seen once in each."""
     laps: list[Lap] = []
     for side, batch, epochs in settings.stages or ((settings.size, settings.batch, settings.epochs),):
-        twins = _part(settings.twins, batch) if has_twins else 0
-        negatives = _part(settings.negatives, batch) if has_negatives else 0
+        twins = _part(settings.twin_share, batch) if has_twins else 0
+        negatives = _part(settings.negative_share, batch) if has_negatives else 0
         steps = -(-count // max(1, batch - twins - negatives))
         for _ in range(epochs):
             first = laps[-1].first + laps[-1].steps if laps else 0

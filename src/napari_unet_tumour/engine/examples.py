@@ -100,7 +100,7 @@ def iter_negatives(folder: Path, settings: TrainSettings) -> Generator[Progress,
     """Read a folder of images without any tumour: (k, C, S, S); raises TrainingError where it holds none."""
     sources = [Source(path, None, 0, path.name) for path in files_of(folder).values()]
     if not sources:
-        raise TrainingError(f"{folder} holds no images ({', '.join(scans.READERS)}): choose another --negatives-dir")
+        raise TrainingError(f"{folder} holds no images ({', '.join(scans.READERS)}): choose another folder")
     read: list[_Read] = []
     for one in in_parallel(lambda source: read_pair(source, settings), sources):
         read.append(one)

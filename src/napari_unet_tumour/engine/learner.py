@@ -172,7 +172,9 @@ def _optimiser(settings: TrainSettings, net: nn.Module) -> torch.optim.Optimizer
 def _schedule(settings: TrainSettings, optimiser: torch.optim.Optimizer, steps: int) -> Any:
     schedulers = torch.optim.lr_scheduler
     if settings.schedule == "one-cycle":
-        return schedulers.OneCycleLR(optimiser, settings.rate, total_steps=steps + 1, pct_start=0.1)
+        # Of very few steps a tenth is less than one, which torch divides by.
+        warm = 0.1 if steps > 20 else 0.3
+        return schedulers.OneCycleLR(optimiser, settings.rate or 1e-12, total_steps=steps + 1, pct_start=warm)
     if settings.schedule == "reduce-on-plateau":
         return schedulers.ReduceLROnPlateau(optimiser, factor=0.1, patience=settings.patience, min_lr=1e-7)
     return None

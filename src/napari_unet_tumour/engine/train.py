@@ -142,10 +142,10 @@ def _iter_pools(
     images, masks = examples.images[parts.train], examples.masks[parts.train]
     none = torch.empty((0, 1, settings.size, settings.size), dtype=torch.uint8)
     twins = none
-    if settings.twins > 0:
+    if settings.twin_share > 0:
         twins = yield from iter_twins(images, masks, [examples.sources[i].person for i in parts.train])
     free = none
-    if negatives is not None and settings.negatives > 0:
+    if negatives is not None and settings.negative_share > 0:
         free = yield from iter_negatives(negatives, settings)
     return Pools(images, masks, twins, free)
 

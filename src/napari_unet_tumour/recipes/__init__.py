@@ -64,8 +64,8 @@ def _check_sides(settings: TrainSettings, where: str) -> None:
     for side in (settings.size, *(stage[0] for stage in stages)):
         if side % 32:
             raise TrainingError(f"{where}: an image side is {side}: choose a multiple of 32")
-    if settings.twins + settings.negatives > 0.9:
-        raise TrainingError(f"{where}: twins and negatives fill the batch: keep their sum at 0.9 or less")
+    if settings.twin_share + settings.negative_share > 0.9:
+        raise TrainingError(f"{where}: twin_share and negative_share fill the batch: keep their sum at 0.9 or less")
 
 
 def _table(name: str) -> dict[str, Any]:

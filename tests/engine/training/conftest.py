@@ -1,12 +1,12 @@
 """Small drawn heads with bright discs as tumours, in the layout that `train` reads."""
 
 import csv
-import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from napari_unet_tumour.engine.train import iter_train
 from napari_unet_tumour.settings import TrainSettings
 
 TINY = {
@@ -83,8 +83,17 @@ def _exhaust():
     return exhaust
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """One training that several tests look at: (folder, model file, ticks, result)."""
+    folder = write_folder(tmp_path_factory.mktemp("trained") / "data", persons=12, slices=4)
+    settings = TrainSettings(**{**TINY, "epochs": 8, "twin_share": 0.2})
+    out = folder.parent / "model.safetensors"
+    ticks, result = exhaust(iter_train(settings, folder / "images", folder / "masks", out, folder / "cases.csv"))
+    return folder, out, ticks, result
+
+
 @pytest.fixture
-def not_root():
-    """Skip where file permissions do not hold."""
-    if os.name == "nt" or os.geteuid() == 0:
-        pytest.skip("permissions do not bind this user")
+def draw_head():
+    """Draw one head: draw_head(rng) -> image, mask (64, 64) uint8."""
+    return head

@@ -1,0 +1,164 @@
+"""train IMAGES_DIR MASKS_DIR: a network of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour import recipes
+from napari_unet_tumour.cli._flags import _number
+from napari_unet_tumour.cli._show import say, table, warn
+from napari_unet_tumour.settings import TrainSettings, asked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_unet_tumour.cli._flags import Commands
+    from napari_unet_tumour.settings import Progress
+
+    Show = Callable[[Progress], None]
+
+EVERY = 30.0
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "train",
+        help="train a network on images and masks",
+        description="Images and masks have the same file names. Splits by person where --cases or the names tell, "
+        "keeps the best weights in --out at any time, and writes log, checkpoint and report.html into NAME.training.",
+    )
+    command.add_argument("images", metavar="IMAGES_DIR", help="folder of PNG, JPEG, TIFF or NIfTI images")
+    command.add_argument("masks", metavar="MASKS_DIR", help="folder of their masks: 0 and 255, or labels 0, 1, 2 ...")
+    command.add_argument(
+        "--cases", metavar="CASES.csv", help="table with the column file and any of person, tumour, split"
+    )
+    command.add_argument(
+        "--out", default="trained.safetensors", metavar="FILE", help="the model (default: %(default)s)"
+    )
+    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
+    command.add_argument("--negatives", metavar="DIR", help="folder of images without any tumour")
+    known = ", ".join(recipes.names())
+    command.add_argument("--settings", default="", metavar="FILE.toml", help=f"settings file, or one of {known}")
+    command.add_argument("--summary", action="store_true", help="print the network's layers and stop")
+    _add_settings(command)
+    command.set_defaults(run=_run)
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """Add one flag for every field of TrainSettings; a flag not given leaves what the settings file says."""
+    group = command.add_argument_group("settings", "They go before those of the settings file.")
+    for name, kind, default, ask in asked(TrainSettings):
+        flag, text = f"--{name.replace('_', '-')}", f"{ask.text.replace('%', '%%')} (default: {default})"
+        if kind is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif ask.choices:
+            group.add_argument(flag, choices=ask.choices, help=text)
+        elif kind is str:
+            group.add_argument(flag, metavar="TEXT", help=ask.text.replace("%", "%%"))
+        else:
+            group.add_argument(flag, type=_number(kind, ask), metavar=kind.__name__.upper()[0], help=text)
+
+
+def _run(args: argparse.Namespace) -> int:
+    given = {name: getattr(args, name) for name, *_ in asked(TrainSettings) if getattr(args, name) is not None}
+    stages: dict[str, Any] = {"stages": ()} if given.keys() & {"epochs", "batch", "size"} else {}
+    network: dict[str, Any] = {"arguments": {}} if "network" in given else {}
+    settings = recipes.read(args.settings, **stages, **network, **given)
+    if args.summary:
+        return _summary(settings)
+    return _train(args, settings)
+
+
+def _summary(settings: TrainSettings) -> int:
+    from napari_unet_tumour.engine.learner import build
+    from napari_unet_tumour.engine.summary import summary_of
+    from napari_unet_tumour.spec import ModelSpec
+
+    labels = ("background", *(settings.labels or ("tumour",)))
+    channels = tuple(f"channel {n}" for n in range(settings.channels))
+    spec = ModelSpec("", settings.network, settings.arguments, channels, labels)
+    say(summary_of(build(settings, spec), settings.channels, settings.size).rstrip())
+    return 0
+
+
+def _train(args: argparse.Namespace, settings: TrainSettings) -> int:
+    from napari_unet_tumour.engine import ranks
+    from napari_unet_tumour.engine.train import iter_train
+
+    steps = iter_train(settings, args.images, args.masks, args.out, args.cases, args.negatives, resume=args.resume)
+    best = "nothing kept yet; what is saved goes on with --resume"
+    with _shown(ranks.rank() == 0) as show:
+        try:
+            while True:
+                tick = next(steps)
+                row = tick.values.get("row")
+                if row and tick.values["best"]:
+                    best = f"the best so far is kept in {args.out} (pass {row['pass']}, Dice {row['val_dice']:.3f})"
+                show(tick)
+        except StopIteration as end:
+            trained = end.value
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted: {best}") from None
+    if ranks.rank() == 0:
+        table(("score on the test part", "value"), [(name, f"{value:.3f}") for name, value in trained.scores.items()])
+        say(f"model {trained.path} (pass {trained.best_pass} of {trained.passes}), report {trained.report}")
+    return 0
+
+
+@contextmanager
+def _shown(speaks: bool) -> Iterator[Show]:
+    """Give a function that shows ticks: a bar with time left on a terminal, else lines."""
+    if not speaks:
+        yield lambda tick: None
+        return
+    if not sys.stderr.isatty():
+        yield _Lines().show
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None, left="")
+
+        def show(tick: Progress) -> None:
+            if _is_news(tick):
+                warn(tick.message)
+            bar.update(task, total=tick.total, completed=tick.done, description=tick.message, left=_left(tick))
+
+        yield show
+
+
+class _Lines:
+    """Every pass on a line, and a sign of life twice a minute."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def show(self, tick: Progress) -> None:
+        """Print what is worth a line."""
+        if _is_news(tick):
+            warn(tick.message)
+        elif time.monotonic() - self._said >= EVERY:
+            warn(f"{tick.message} ({tick.done} of {tick.total}) {_left(tick)}".rstrip())
+        else:
+            return
+        self._said = time.monotonic()
+
+
+def _is_news(tick: Progress) -> bool:
+    return "row" in tick.values or "parts" in tick.values
+
+
+def _left(tick: Progress) -> str:
+    seconds = tick.values.get("seconds_left")
+    if seconds is None:
+        return ""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min left" if hours else f"{minutes} min left" if minutes else "under 1 min left"

@@ -1,0 +1,110 @@
+"""One step of learning: averaged weights, schedules, precision, state."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from napari_unet_tumour.engine import learner as module
+from napari_unet_tumour.engine.learner import Learner, precision_of
+from napari_unet_tumour.errors import TrainingError
+from napari_unet_tumour.spec import ModelSpec
+
+SPEC = ModelSpec("m", "dynunet", {"filters": [4, 8, 8]}, ("grey",), size=32)
+
+
+def data(seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(4, 1, 32, 32, generator=rng)
+    return x, (x > 1).float()
+
+
+def test_learns_a_threshold(tiny):
+    learner = Learner(replace(tiny, schedule="constant", rate=0.03), SPEC, 20)
+    losses = [learner.step(*data(n)) for n in range(20)]
+    assert losses[-1] < losses[0] / 1.5
+
+
+def test_the_average_lies_between_old_and_new_weights(tiny):
+    learner = Learner(replace(tiny, ema=0.5), SPEC, 40)
+    before = next(learner.judged.parameters()).clone()
+    learner.step(*data())
+    now, mean = next(learner.net.parameters()), next(learner.judged.parameters())
+    # (1 + 1) / (10 + 1) of the mean is kept at the first step, until that share reaches `ema`.
+    assert torch.allclose(mean, before * 2 / 11 + now.detach() * 9 / 11)
+
+
+def test_the_rate_falls_on_a_plateau(tiny):
+    learner = Learner(replace(tiny, schedule="reduce-on-plateau", patience=1, rate=1e-3), SPEC, 40)
+    rates = []
+    for value in (1.0, 0.5, 0.5, 0.5, 0.5, 0.5):
+        learner.after_pass(value)
+        rates.append(learner.rate)
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 19, 30])
+def test_one_cycle_rises_and_falls_for_any_length(tiny, steps):
+    learner = Learner(replace(tiny, schedule="one-cycle", rate=1e-2), SPEC, steps)
+    rates = [learner.rate]
+    for _ in range(steps):
+        learner.step(*data())
+        rates.append(learner.rate)
+    assert max(rates) <= 1e-2 + 1e-12
+    assert rates[-1] < 1e-3
+
+
+def test_a_step_with_nan_moves_nothing(tiny):
+    learner = Learner(tiny, SPEC, 10)
+    learner.step(*data())
+    before = [p.clone() for p in learner.net.parameters()]
+    x, y = data()
+    assert learner.step(x * float("nan"), y) != learner.step(x * float("nan"), y)
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.net.parameters(), strict=True))
+
+
+def test_restored_state_goes_on_bitwise(tiny):
+    one, two = (Learner(replace(tiny, precision="auto"), SPEC, 10) for _ in range(2))
+    for n in range(3):
+        one.step(*data(n))
+    two.restore(copy.deepcopy(one.state()))
+    assert [one.step(*data(n)) for n in (3, 4)] == [two.step(*data(n)) for n in (3, 4)]
+    assert all(torch.equal(a, b) for a, b in zip(one.judged.parameters(), two.judged.parameters(), strict=True))
+
+
+def test_bfloat16_where_the_machine_is_fast_in_it(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert precision_of("auto", torch.device("cpu")) == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    assert precision_of("auto", torch.device("cpu")) == torch.float32
+    with pytest.raises(TrainingError, match="float16 needs a GPU"):
+        precision_of("float16", torch.device("cpu"))
+
+
+def test_bfloat16_learns_too(tiny):
+    learner = Learner(replace(tiny, precision="bfloat16", schedule="constant", rate=0.03), SPEC, 20)
+    losses = [learner.step(*data(n)) for n in range(20)]
+    assert losses[-1] < losses[0] / 1.5
+
+
+def test_deep_supervision_is_dynunets_alone(tiny):
+    with pytest.raises(TrainingError, match="only dynunet has deep supervision"):
+        module.build(replace(tiny, deep_supervision=1), replace(SPEC, network="tutorial-unet", arguments={}))
+
+
+def test_wrong_arguments_are_named(tiny):
+    with pytest.raises(TrainingError, match=r"dynunet cannot be built.*wings"):
+        module.build(tiny, replace(SPEC, arguments={"wings": 2}))
+
+
+def test_memory_that_is_full_says_what_to_do(tiny, monkeypatch):
+    learner = Learner(tiny, SPEC, 10)
+
+    def full(x):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    learner.front = full
+    with pytest.raises(TrainingError, match="smaller --batch"):
+        learner.step(*data())
