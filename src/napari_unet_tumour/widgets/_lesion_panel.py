@@ -1,0 +1,170 @@
+"""What the Lesion report widget looks like; what it does is in measure.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, ProgressBar, PushButton, TextEdit
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from napari_unet_tumour.widgets._lesion_table import shown
+from napari_unet_tumour.widgets._panel import ABOUT, RED, _flat, _note, _row, _shrink
+
+if TYPE_CHECKING:
+    from magicgui.widgets import Container, Widget
+    from qtpy.QtWidgets import QWidget
+
+    from napari_unet_tumour.measure import Comparison, Report
+    from napari_unet_tumour.settings import Progress
+    from napari_unet_tumour.widgets._lesion_run import Found
+    from napari_unet_tumour.widgets._lesion_table import LesionTable
+
+SIZES = [("mm where known", "auto"), ("pixels", "pixel")]
+AUTO = ("thickest spacing", None)
+
+
+class LesionPanel:
+    """The parts of the Lesion report widget, made and arranged."""
+
+    def __init__(self) -> None:
+        self.mask = _picker("Mask", "The Labels layer to measure; follows the selected layer.")
+        self.scan = _picker("Scan", "The image whose brightness is measured under the mask.", nullable=True)
+        self.earlier = _picker("Earlier mask", "Compare with this mask of an earlier date.", nullable=True)
+        self.axis = _picker("Slices across", "Diameters are measured within slices across this axis.", choices=[AUTO])
+        self.sizes = _picker("Sizes", "Choose pixels where the spacing of the scan is not true.", choices=SIZES)
+        self.run = PushButton(text="Measure", tooltip="Measure every lesion. While it measures: cancel.")
+        self.bar = ProgressBar(min=0, max=1, value=0)
+        self.status = _note()
+        self.totals = TextEdit(tooltip="Totals of every label, what changed, and what to know about the figures.")
+        self.copy = PushButton(text="Copy table", tooltip="Put the table on the clipboard, for a spreadsheet.")
+        self.csv = PushButton(text="Save CSV…", tooltip="A row per lesion and per label.")
+        self.json = PushButton(text="Save JSON…", tooltip="Everything, with the ends of the diameters.")
+        self._polish()
+
+    def rows(self) -> list[Widget]:
+        """Return the rows from top to bottom; the table goes after the status."""
+        pickers = [_row(one) for one in (self.mask, self.scan, self.earlier, self.axis, self.sizes)]
+        return [
+            *pickers, self.run, self.bar, self.status, self.totals,
+            _flat([self.copy, self.csv, self.json]), _note(ABOUT),
+        ]  # fmt: skip
+
+    def put_table(self, container: Container[Any], table: LesionTable) -> None:
+        """Place the table below the status; it takes the height that is left."""
+        layout = container.native.layout()
+        layout.insertWidget(layout.indexOf(self.totals.native), table, 1)
+
+    @property
+    def in_pixels(self) -> bool:
+        """Whether sizes shall count pixels."""
+        return bool(self.sizes.value == "pixel")
+
+    @property
+    def slice_axis(self) -> int | None:
+        """The chosen slice axis, None for the one with the largest spacing."""
+        value: int | None = self.axis.value
+        return value
+
+    def _polish(self) -> None:
+        self.run.native.setMinimumHeight(34)
+        self.run.native.setStyleSheet("font-weight: bold;")
+        policy = self.bar.native.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.bar.native.setSizePolicy(policy)
+        self.bar.native.setTextVisible(False)
+        self.bar.native.setFixedHeight(6)
+        self.bar.visible = False
+        # A scrolled text: a label as long as these notes would make the whole window taller.
+        self.totals.native.setReadOnly(True)
+        self.totals.native.setMinimumHeight(60)
+        self.totals.native.setMaximumHeight(150)
+
+    def offer_axes(self, names: list[str], axes: str) -> None:
+        """Offer the spatial axes of a mask, by the layer's own names where it has any."""
+        space = [i for i, letter in enumerate(axes) if letter != "t"]
+        kept = self.axis.value
+        named = [
+            (axes[i] if name.startswith("-") or not name else name, i) for i, name in enumerate(names) if i in space
+        ]
+        self.axis.choices = [AUTO, *named] if len(space) == 3 else [AUTO]
+        self.axis.value = kept if len(space) == 3 and kept in space else None
+
+    def say(self, text: str, wrong: bool = False) -> None:
+        """Show one line of status; errors in red."""
+        self.status.value = text
+        self.status.native.setStyleSheet(f"color: {RED};" if wrong else "")
+
+    def start(self) -> None:
+        """Show that measuring has begun."""
+        self.run.text = "Cancel"
+        self.bar.max, self.bar.value = 1, 0
+        self.say("Measuring…")
+
+    def show_bar(self) -> None:
+        """Show the progress bar: it takes longer than a moment."""
+        self.bar.visible = True
+
+    def tell_progress(self, progress: Progress) -> None:
+        """Show how far it is."""
+        self.bar.max, self.bar.value = progress.total, progress.done
+
+    def stop(self) -> None:
+        """Show that nothing is being measured."""
+        self.run.text = "Measure"
+        self.bar.visible = False
+
+    def tell_found(self, found: Found) -> None:
+        """Show the totals, the notes and what changed."""
+        report, change = found.report, found.comparison
+        count = len(report.lesions)
+        self.say(
+            f"{count} lesion{'s' * (count != 1)}. Click one to see its diameters." if count else "No lesion found."
+        )
+        notes = [*report.notes, *(change.notes if change else ()), *([change.caveat] if change else [])]
+        self.totals.native.setPlainText("\n".join([*totals_text(report), *changes_text(change), *notes]))
+
+
+def totals_text(report: Report) -> list[str]:
+    """Return a line per label with its number of lesions and volume."""
+    lines = []
+    for one in report.totals:
+        at = f" at {' '.join(map(str, one.frame))}" if one.frame else ""
+        lesions = f"{one.lesions} lesion{'s' * (one.lesions != 1)}"
+        lines.append(f"{one.name}{at}: {lesions}, {shown(one.volume)} {report.volume_units}")
+    return lines[:12]
+
+
+def changes_text(change: Comparison | None) -> list[str]:
+    """Return a line per label: volume, product, category."""
+    if change is None:
+        return []
+    return [
+        f"{one.name} since {change.earlier_mask}: volume {_percent(one.volume_change)}, "
+        f"product {_percent(one.product_change)}: {one.category}"
+        for one in change.changes
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "new" if value is None else f"{value:+.0f} %"
+
+
+def ask_where(parent: QWidget, name: str, suffix: str) -> str:
+    """Let the person choose where to save; "" when they change their mind."""
+    path, _ = QFileDialog.getSaveFileName(parent, "Save the lesion report", name, f"*{suffix}")
+    return str(path if not path or path.lower().endswith(suffix) else path + suffix)
+
+
+def copy(text: str) -> None:
+    """Put text on the clipboard."""
+    clipboard = QApplication.clipboard()
+    if clipboard is not None:
+        clipboard.setText(text)
+
+
+def _picker(label: str, tooltip: str, choices: Any = (), nullable: bool = False) -> ComboBox:
+    box = ComboBox(label=label, choices=choices, tooltip=tooltip, nullable=nullable)
+    if nullable:
+        box.null_string = "none"
+    _shrink(box.native)
+    return box
