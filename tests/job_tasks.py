@@ -73,7 +73,7 @@ def iter_die_when_unpickled(_):
 
 
 def surroundings():
-    names = ("OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+    names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
     nice = os.nice(0) if hasattr(os, "nice") else None
     folder = os.path.dirname(os.path.dirname(distributed.get_worker().local_directory))
     return {"pid": os.getpid(), "folder": folder, "nice": nice, **{name: os.environ.get(name) for name in names}}

@@ -39,6 +39,9 @@ QUIET = {
 }
 LOST = "The worker process ended in the middle of the job (killed, crashed or out of memory): "
 
+for _name in ("distributed", "distributed.client"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
 
 class Link:
     """Jobs in, events out, over one dask client."""
@@ -179,7 +182,6 @@ class _QuietScheduler(_worker.NoHttp, Scheduler):
 
 async def start_local() -> Link:
     """Start a scheduler in this process, on the loopback with TLS of its own, and one worker process."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     security = Security.temporary()  # type: ignore[no-untyped-call]
     folder = Path(tempfile.mkdtemp(prefix="napari-unet-tumour-"))
     with dask.config.set(QUIET):

@@ -142,6 +142,9 @@ def _environment() -> dict[str, str]:
     ours = {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
+        # Waiting threads sleep. Spinning ones make the network five times slower as soon as the viewer, or anything
+        # else, takes one of the cores.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "MALLOC_TRIM_THRESHOLD_": GIB,
         "MALLOC_MMAP_THRESHOLD_": GIB,
     }

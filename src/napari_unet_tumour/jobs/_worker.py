@@ -40,15 +40,20 @@ def serve(address: str, folder: str, security: dict[str, str], nice: int) -> Non
     security : dict of str
         PEM texts by field of `distributed.security.Security`.
     nice : int
-        Niceness on POSIX; below normal priority on Windows when not 0.
+        Added to the parent's niceness on POSIX; below normal priority on Windows when not 0.
     """
     faulthandler.enable()
     threading.Thread(target=_leave_with_parent, args=(folder,), daemon=True).start()
-    if nice:
-        psutil.Process().nice(nice if os.name == "posix" else psutil.BELOW_NORMAL_PRIORITY_CLASS)
     with dask.config.set({"distributed.worker.profile.enabled": False}):
         credentials = Security(require_encryption=True, **security)  # type: ignore[no-untyped-call]
-        asyncio.run(_serve(address, folder, credentials))
+        asyncio.run(_serve(address, folder, credentials, nice))
+
+
+def _give_way(nice: int) -> None:
+    if hasattr(os, "nice"):
+        os.nice(nice)
+    else:
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
 
 
 class NoHttp:
@@ -64,7 +69,7 @@ class _QuietWorker(NoHttp, Worker):
     pass
 
 
-async def _serve(address: str, folder: str, security: Security) -> None:
+async def _serve(address: str, folder: str, security: Security, nice: int) -> None:
     worker = _QuietWorker(
         address,
         nthreads=1,
@@ -76,6 +81,8 @@ async def _serve(address: str, folder: str, security: Security) -> None:
         death_timeout=30,
     )
     async with worker:
+        # Only now: on a busy machine the start would take long. The thread that computes begins later and inherits it.
+        _give_way(nice)
         await worker.finished()  # type: ignore[no-untyped-call]
 
 
@@ -101,9 +108,20 @@ class Parcel:
         self._buffers: list[pickle.PickleBuffer] = []
         self._head = pickle.dumps(content, protocol=5, buffer_callback=self._buffers.append)
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # Through a scheduler dask uses protocol 4, which knows no buffers.
+        buffers = [pickle.PickleBuffer(part) for part in self._buffers]
+        return _closed_parcel, (self._head, buffers if protocol >= 5 else [part.raw().tobytes() for part in buffers])
+
     def open(self) -> Any:
         """Return the content."""
         return pickle.loads(self._head, buffers=self._buffers)
+
+
+def _closed_parcel(head: bytes, buffers: list[Any]) -> Parcel:
+    parcel = Parcel.__new__(Parcel)
+    parcel._head, parcel._buffers = head, buffers
+    return parcel
 
 
 def cancel(job: str) -> None:
