@@ -152,20 +152,12 @@ def test_units_are_mm_only_where_known(tmp_path, volume, affine, unit, expected,
     assert scan.spacing == pytest.approx((step,) * 3)
 
 
-def test_btp_reports_pixels(btp):
-    scan = read(btp / "01" / "Pre_Scan_T1.nii.gz")
+def test_btp_reports_pixels(real_scans):
+    scan = read(real_scans / "btp" / "01" / "Pre_Scan_T1.nii.gz")
     assert scan.array.shape == (24, 256, 256)
     assert scan.units == "pixel"
-    mask = read(btp / "01" / "Pre_Mask.nii.gz").array
+    mask = read(real_scans / "btp" / "01" / "Pre_Mask.nii.gz").array
     assert mask.any(axis=(1, 2)).sum() == 9
-
-
-@pytest.fixture
-def btp() -> Path:
-    folder = Path(__file__).parents[3] / "shared" / "data" / "btp"
-    if not folder.is_dir():
-        pytest.skip("needs ../shared/data/btp")
-    return folder
 
 
 def test_a_cut_file_is_refused(tmp_path, nifti_file):

@@ -33,15 +33,14 @@ def test_every_reader_refuses_noise(tmp_path, suffix):
         read(path)
 
 
-@pytest.mark.parametrize("suffix", sorted(WRITERS))
+@pytest.mark.parametrize("suffix", sorted(set(WRITERS) - {".dcm"}))
 def test_every_writer_reads_back_and_leaves_one_file(tmp_path, suffix):
     mask = np.eye(6, dtype=np.uint8)
     scan = Scan(np.zeros((6, 6)), "yx", name="flat")
-    if suffix in READERS:
-        write_mask(tmp_path / f"m{suffix}", mask, scan)
-        found = np.asarray(read_mask(tmp_path / f"m{suffix}").array)
-        np.testing.assert_array_equal(found.reshape(6, 6) > 0, mask)
-        assert [p.name for p in tmp_path.iterdir()] == [f"m{suffix}"]
+    write_mask(tmp_path / f"m{suffix}", mask, scan)
+    found = np.asarray(read_mask(tmp_path / f"m{suffix}").array)
+    np.testing.assert_array_equal(found.reshape(6, 6) > 0, mask)
+    assert [p.name for p in tmp_path.iterdir()] == [f"m{suffix}"]
 
 
 def write_half(path, error: BaseException) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_unet_tumour.errors import OutputError, ScanError
-from napari_unet_tumour.scans import images, nifti
+from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, nifti
 from napari_unet_tumour.scans.safety import unreadable
 from napari_unet_tumour.scans.scan import Scan
 
@@ -24,6 +24,9 @@ READERS: dict[str, Reader] = {
     ".jpeg": images.read_picture,
     ".tif": images.read_tiff,
     ".tiff": images.read_tiff,
+    ".dcm": dicom.read_dicom,
+    ".dicom": dicom.read_dicom,
+    ".ima": dicom.read_dicom,
 }
 WRITERS: dict[str, Writer] = {
     ".nii": nifti.write_nifti,
@@ -31,6 +34,7 @@ WRITERS: dict[str, Writer] = {
     ".png": images.write_picture,
     ".tif": images.write_tiff,
     ".tiff": images.write_tiff,
+    ".dcm": dicom_seg.write_dicom_seg,
 }
 
 
@@ -40,13 +44,15 @@ def suffix_of(path: str | Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
-def read(path: str | Path) -> Scan:
-    """Read a scan: a file by its suffix, or a folder of slices.
+def read(path: str | Path, series: int | None = None) -> Scan:
+    """Read a scan: a file by its suffix or, failing that, its first bytes; or a folder of slices.
 
     Parameters
     ----------
     path : str or Path
-        .nii, .nii.gz, .png, .jpg, .tif, or a folder of numbered slices.
+        .nii, .nii.gz, .png, .jpg, .tif, a DICOM file, a DICOM folder or a folder of numbered slices.
+    series : int, optional
+        Which series of a DICOM folder, from 0, as `dicom.find_series` lists them; needed where there are several.
 
     Returns
     -------
@@ -58,22 +64,28 @@ def read(path: str | Path) -> Scan:
     ScanError
         One line that names the file and says what to do.
     """
-    path = Path(path)
-    if not path.exists():
-        raise unreadable(path, FileNotFoundError())
-    if path.is_dir():
-        return images.read_folder(path)
-    return _reader(path)(path)
+    path = _existing(path)
+    if _is_dicom(path) and series is not None:
+        found = dicom.find_series(path)
+        if not 0 <= series < len(found):
+            raise ScanError(f"{path.name} holds {len(found)} series: choose a number from 0 to {len(found) - 1}")
+        return dicom.read_series(found[series])
+    if _is_dicom(path):
+        return dicom.read_dicom(path)
+    return images.read_folder(path) if path.is_dir() else _reader(path)(path)
 
 
 def can_read(path: str | Path) -> bool:
-    """Tell by the suffix whether there is a reader for a file."""
-    return suffix_of(path) in READERS
+    """Tell by suffix or first bytes whether there is a reader for a file or folder."""
+    return Path(path).is_dir() or suffix_of(path) in READERS or _is_dicom(Path(path))
 
 
 def read_all(path: str | Path) -> list[Scan]:
-    """Read every scan that a file or folder holds; as `read`, which gives the first."""
-    return [read(path)]
+    """Read every series that a DICOM file or folder holds; anything else as `read` does."""
+    path = _existing(path)
+    if not _is_dicom(path):
+        return [read(path)]
+    return [dicom.read_series(series) for series in dicom.find_series(path)]
 
 
 def read_mask(path: str | Path) -> Scan:
@@ -135,6 +147,22 @@ def write_mask(
         )
     writer(path, mask, scan, labels)
     return path
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise unreadable(path, FileNotFoundError())
+    return path
+
+
+def _is_dicom(path: Path) -> bool:
+    """Tell whether a file or, failing a suffix that is known, its first bytes, or a folder's files are DICOM."""
+    if path.is_dir():
+        return next(dicom_files.dicom_files(path), None) is not None
+    return READERS.get(suffix_of(path)) is dicom.read_dicom or (
+        suffix_of(path) not in READERS and path.is_file() and dicom_files.has_mark(path)
+    )
 
 
 def _reader(path: Path) -> Reader:

@@ -139,7 +139,9 @@ def _decode(path: Path, *, indices: bool) -> NDArray[Any]:
         except Image.DecompressionBombError as error:
             raise ScanError(f"{path.name} claims more pixels than a picture can have: save it as TIFF") from error
         with picture:
-            check_size(path, picture.size, 4, compressed=path.suffix.lower() == ".png")
+            check_size(path, picture.size, 4)
+            # A mask may hold one bit a pixel, and deflates to almost nothing.
+            check_size(path, (picture.height, -(-picture.width // 8)), 1, compressed=path.suffix.lower() == ".png")
             return np.asarray(picture if indices and picture.mode == "P" else _plain(picture))
 
 
