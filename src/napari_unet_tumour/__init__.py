@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.version import __version__
+
 if TYPE_CHECKING:
     from napari_unet_tumour.api import evaluate, load_model, segment
 
 __all__ = ["__version__", "evaluate", "load_model", "segment"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

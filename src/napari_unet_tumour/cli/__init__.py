@@ -11,9 +11,9 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from napari_unet_tumour import __version__
 from napari_unet_tumour.cli import demo, evaluate, measure, models, segment, train
 from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

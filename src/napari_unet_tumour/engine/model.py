@@ -17,11 +17,11 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from napari_unet_tumour import __version__
 from napari_unet_tumour.engine import networks
 from napari_unet_tumour.engine.normalise import NORMALISATIONS
 from napari_unet_tumour.errors import ModelError, OutputError
 from napari_unet_tumour.spec import KEY, ModelSpec, read_spec, spec_from_json
+from napari_unet_tumour.version import __version__
 
 State = Mapping[str, torch.Tensor]
 EXTRA_HEADS = ("deep_supervision_heads.", "super_head.")

@@ -131,7 +131,7 @@ def cancel(job: str) -> None:
 
 def version() -> str:
     """Return the version of this package where it is called."""
-    from napari_unet_tumour import __version__
+    from napari_unet_tumour.version import __version__
 
     return __version__
 

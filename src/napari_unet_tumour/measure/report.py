@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour import __version__
 from napari_unet_tumour.measure.grid import Grid, grid_of, image_of
 from napari_unet_tumour.measure.lesions import MEASURABLE, iter_lesions
 from napari_unet_tumour.measure.runs import iter_runs
 from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
     from napari_unet_tumour.measure.figures import Lesion, Total

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour import __version__
 from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.layout import Layout, layout_of
+from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -236,13 +236,10 @@ def add_mask(viewer: ViewerModel, image: Image, layout: Layout, labels: Sequence
 
 def describe(mask: Labels, image: Image, **facts: Any) -> None:
     """Write into the mask's metadata whose it is and what made it: facts such as model, hash and settings."""
-    mine = {
-        "layer": str(mask.unique_id),
-        "image_layer": str(image.unique_id),
-        "image": image.name,
-        "version": __version__,
-    }
-    mask.metadata = {**mask.metadata, KEY: {**facts, **mine}}
+    # The grid of the image's file lets a writer save the mask on it (napari_io.py).
+    grid = {name: value for name, value in image.metadata.get(KEY, {}).items() if name == "grid"}
+    mine = {"layer": str(mask.unique_id), "image_layer": str(image.unique_id), "image": image.name}
+    mask.metadata = {**mask.metadata, KEY: {**grid, **facts, **mine, "version": __version__}}
 
 
 def amend(mask: Labels, **facts: Any) -> None:

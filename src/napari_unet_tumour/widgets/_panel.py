@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from magicgui.application import use_app
 from magicgui.widgets import ComboBox, Container, Label, LineEdit, ProgressBar, PushButton
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QSizePolicy
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QSizePolicy
 
-from napari_unet_tumour import __version__
 from napari_unet_tumour.settings import SegmentSettings
+from napari_unet_tumour.version import __version__
 from napari_unet_tumour.widgets._forms import form_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ class Panel:
         self.status.native.setMinimumHeight(2 * self.status.native.fontMetrics().lineSpacing() + 2)
         self.status.native.setAlignment(Qt.AlignmentFlag.AlignTop)
         _shrink(self.form["device"].native)
-        self.form["device"].native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.form["device"].native.setMaximumWidth(84)
+        readout = self.form["threshold"].native.findChild(QDoubleSpinBox)
+        if readout is not None:
+            readout.setMaximumWidth(48)  # it would take half of the slider's room
         self.address.native.setPlaceholderText("tls://host:8786")
 
     def say(self, text: str, wrong: bool = False) -> None:
