@@ -177,6 +177,15 @@ def test_a_gap_in_the_labels_and_masks_of_nothing(folder, tiny, exhaust):
         read(folder, tiny, exhaust)
 
 
+def test_a_mask_that_deflates_to_almost_nothing(make_folder, tiny, exhaust):
+    folder = make_folder("large", persons=1, slices=1, side=512)
+    mask = np.zeros((512, 512), np.uint8)
+    mask[200:240, 200:230] = 255
+    put(folder / "masks", "0.png", mask)
+    Image.fromarray(mask).save(folder / "masks" / "0.png", optimize=True)
+    assert len(read(folder, tiny, exhaust)[1]) == 1
+
+
 def test_a_damaged_image_is_named(folder, tiny, exhaust):
     (folder / "images" / "5.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     with pytest.raises(UNetTumourError, match=r"5\.png"):
