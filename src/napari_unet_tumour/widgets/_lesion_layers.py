@@ -159,10 +159,11 @@ def show(viewer: ViewerModel, mask: Labels, lesion: Lesion, slice_axis: int | No
     place = mask.data_to_world(middle)
     hidden = [axis for axis in viewer.dims.not_displayed if axis >= missing]
     viewer.dims.set_point(hidden, [place[axis - missing] for axis in hidden])
-    centre = list(viewer.camera.center)
+    camera = getattr(viewer, "scene", viewer).camera  # before napari 0.9 it was the viewer's own
+    centre = list(camera.center)
     shown = [place[axis - missing] if axis >= missing else 0.0 for axis in viewer.dims.displayed]
     centre[-len(shown) :] = shown
-    viewer.camera.center = tuple(centre)
+    camera.center = tuple(centre)
 
 
 def diameters(viewer: ViewerModel) -> Shapes | None:

@@ -20,17 +20,20 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets._lesion_table import LesionTable
 
 SIZES = [("mm where known", "auto"), ("pixels", "pixel")]
-AUTO = ("thickest spacing", None)
+AUTO: tuple[str, int | None] = ("thickest spacing", None)
 
 
 class LesionPanel:
     """The parts of the Lesion report widget, made and arranged."""
 
     def __init__(self) -> None:
+        self._offered: list[tuple[str, int | None]] = [AUTO]
         self.mask = _picker("Mask", "The Labels layer to measure; follows the selected layer.")
         self.scan = _picker("Scan", "The image whose brightness is measured under the mask.", nullable=True)
         self.earlier = _picker("Earlier mask", "Compare with this mask of an earlier date.", nullable=True)
-        self.axis = _picker("Slices across", "Diameters are measured within slices across this axis.", choices=[AUTO])
+        self.axis = _picker(
+            "Slices across", "Diameters are measured within slices across this axis.", choices=self._axes
+        )
         self.sizes = _picker("Sizes", "Choose pixels where the spacing of the scan is not true.", choices=SIZES)
         self.run = PushButton(text="Measure", tooltip="Measure every lesion. While it measures: cancel.")
         self.bar = ProgressBar(min=0, max=1, value=0)
@@ -86,8 +89,13 @@ class LesionPanel:
         named = [
             (axes[i] if name.startswith("-") or not name else name, i) for i, name in enumerate(names) if i in space
         ]
-        self.axis.choices = [AUTO, *named] if len(space) == 3 else [AUTO]
+        self._offered = [AUTO, *named] if len(space) == 3 else [AUTO]
+        self.axis.reset_choices()
         self.axis.value = kept if len(space) == 3 and kept in space else None
+
+    def _axes(self, picker: Any) -> list[tuple[str, int | None]]:
+        # A function, since magicgui asks again whenever the widget is docked.
+        return self._offered
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
