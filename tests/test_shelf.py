@@ -121,14 +121,6 @@ def test_import_refuses_a_name_that_is_none(shelves, name):
         shelf.import_(put(shelves / "a.safetensors"), name=name)
 
 
-@pytest.mark.parametrize(("suffix", "words"), [(".pt", "pickle"), (".safetensors", "pickle")])
-def test_import_refuses_a_pickle(shelves, suffix, words):
-    path = shelves / f"evil{suffix}"
-    path.write_bytes(b"\x80\x04pickle")
-    with pytest.raises(ModelError, match=words):
-        shelf.import_(path)
-
-
 def test_export_never_replaces_a_file(shelves):
     put(shelf.own_folder() / "mine.safetensors")
     taken = shelves / "mine.safetensors"
@@ -171,3 +163,21 @@ def test_a_failed_copy_leaves_nothing_behind(shelves, monkeypatch):
     with pytest.raises(OutputError, match="No space left"):
         shelf.import_(outside)
     assert list(shelf.own_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x80\x04\x95"])
+def test_weights_without_description_want_a_model_to_be_like(shelves, start, suffix):
+    path = shelves / f"net{suffix}"
+    path.write_bytes(start + b" and more")
+    with pytest.raises(ModelError, match="which model they fit with --like"):
+        shelf.import_(path)
+
+
+def test_import_proves_before_it_copies(shelves):
+    def refuse(path):
+        raise ModelError(f"{path.name} asks for an impossible network")
+
+    with pytest.raises(ModelError, match="impossible"):
+        shelf.import_(put(shelves / "a.safetensors"), prove=refuse)
+    assert shelf.entries() == []

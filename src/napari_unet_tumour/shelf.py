@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from platformdirs import user_data_path
 
 from napari_unet_tumour.errors import ModelError, OutputError
 from napari_unet_tumour.spec import ModelSpec, file_hash, read_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HOME = "NAPARI_UNET_TUMOUR_HOME"
 SHIPPED = Path(__file__).parent / "weights"
@@ -110,15 +114,22 @@ def find(name_or_path: str | Path = "default") -> Entry:
     raise ModelError(f"no model is called '{text}' (known: {names}): choose one of these, or give a model file")
 
 
-def import_(path: str | Path, name: str = "") -> Entry:
-    """Copy a model file onto the person's shelf.
+def import_(
+    path: str | Path, name: str = "", like: str = "", prove: Callable[[Path], object] = lambda path: None
+) -> Entry:
+    """Put a model file, or weights from elsewhere, onto the person's shelf.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        A .safetensors file with a model description.
+        A .safetensors file with a model description; with `like` also a state_dict (.pt, .safetensors).
     name : str
-        Its name on the shelf; the name in its description when empty.
+        Its name on the shelf; the name in its description, or its file name, when empty.
+    like : str
+        For weights without description: the model (name, hash or file) whose network and description they
+        get. Loads torch.
+    prove : callable
+        Called with a model file before it is copied; raises ModelError for one that cannot be used.
 
     Returns
     -------
@@ -133,16 +144,17 @@ def import_(path: str | Path, name: str = "") -> Entry:
         The shelf cannot be written.
     """
     source = Path(path).expanduser()
-    if source.suffix in (".pt", ".pth", ".ckpt", ".pkl"):
-        raise ModelError(f"{source.name} is a PyTorch pickle without a model description: import a {SUFFIX} model file")
+    if like:
+        return _import_weights(source, name, find(like))
+    if _is_pickle(source):
+        raise ModelError(f"{source.name} holds weights and no description: say which model they fit with --like MODEL")
     given = _entry(source, "")
-    wanted = clean_name(name or given.spec.name or given.path.stem)
-    for one in _shelf():
-        if isinstance(one, Entry) and one.hash == given.hash and not name:
+    prove(source.absolute())
+    for one in entries():
+        if one.hash == given.hash and not name:
             return one
-        if one.name == wanted:
-            raise ModelError(f"another model is called '{wanted}' already: give another name, or remove it first")
-    return _entry(_copy(given.path, own_folder() / f"{wanted}{SUFFIX}"), wanted)
+    wanted = _free_name(name or given.spec.name or source.stem)
+    return _entry(_copy(source, own_folder() / f"{wanted}{SUFFIX}"), wanted)
 
 
 def export(name: str, path: str | Path) -> Path:
@@ -174,6 +186,38 @@ def clean_name(text: str) -> str:
     if not name or name == "default":
         raise ModelError(f"'{text}' cannot be the name of a model: use letters, digits and dashes")
     return name
+
+
+def _import_weights(source: Path, name: str, like: Entry) -> Entry:
+    # The engine brings torch, which the viewer's process must not load.
+    from napari_unet_tumour.engine.convert import import_weights
+
+    wanted = _free_name(name or source.stem)
+    about = f"Weights of {source.name}, built like {like.name}"
+    spec = replace(like.spec, name=wanted, description=about, data="", licence="", scores={}, parent="")
+    target = own_folder() / f"{wanted}{SUFFIX}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target.parent} cannot be written ({error.strerror}): check the permissions") from error
+    import_weights(source, spec, target)
+    return _entry(target, wanted)
+
+
+def _free_name(text: str) -> str:
+    wanted = clean_name(text)
+    if any(one.name == wanted for one in _shelf()):
+        raise ModelError(f"another model is called '{wanted}' already: give another name, or remove it first")
+    return wanted
+
+
+def _is_pickle(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError:
+        return False
+    return start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[8:] != b"{")
 
 
 def _shelf() -> list[Entry | Broken]:

@@ -112,8 +112,9 @@ def scans_in(folder: Path) -> list[Path]:
 
 
 def stem(path: Path) -> str:
-    """Return the file name without its suffix; ".nii.gz" counts as one."""
-    return path.name[: len(path.name) - len(scans.suffix_of(path))] if path.suffix else path.name
+    """Return the name without the suffix of a scan; ".nii.gz" counts as one, a folder's dots stay."""
+    suffix = scans.suffix_of(path)
+    return path.name[: -len(suffix)] if suffix in scans.READERS else path.name
 
 
 def read_truth(pair: Pair, scan: Scan, shape: tuple[int, ...], labels: Sequence[str]) -> NDArray[np.uint8]:
@@ -159,7 +160,7 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
     missing = [name for name in ("scan", "mask") if name not in names]
     if missing:
         raise ScanError(
-            f"{path.name} has no column {' and no column '.join(missing)} (found: {', '.join(names) or 'nothing'}): "
+            f"{path.name} has no column {' and no column '.join(missing)} (found: {_short(', '.join(names))}): "
             "the first line must be scan,mask or scan,mask,group"
         )
 
@@ -208,6 +209,10 @@ def _is_scan(path: Path) -> bool:
 def _some(names: Sequence[Any]) -> str:
     shown = ", ".join(map(str, names[:SHOWN]))
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
+
+
+def _short(text: str, most: int = 60) -> str:
+    return (text if len(text) <= most else f"{text[:most]}...") or "nothing"
 
 
 def _by(shape: Sequence[int]) -> str:

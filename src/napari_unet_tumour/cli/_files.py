@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 SUFFIXES = {"nifti": ".nii.gz", "png": ".png", "tiff": ".tif", "dicom-seg": ".dcm"}
+DICOM = (".dcm", ".dicom", ".ima")
 OURS = ("_mask", "_probability")
 
 
 def expand(words: Sequence[str]) -> list[Path]:
     """Turn files, folders and patterns into files, each once.
 
-    A folder stands for all scans right in it, without the results of an earlier run; a folder with
-    none that can be read by its suffix stands for itself (a DICOM series).
+    A folder stands for all scans right in it, without the results of an earlier run; the DICOM files in
+    it are one scan, the folder itself, and so is a folder where no suffix is known.
     """
     found: dict[Path, Path] = {}
     for word in words:
@@ -102,16 +103,23 @@ def write_text(path: Path, text: str) -> None:
 def _expand(word: str) -> list[Path]:
     path = Path(word).expanduser()
     if path.is_dir():
-        try:
-            return _without_ours(scans_in(path))
-        except ScanError:
-            return [path]
+        return _in_folder(path)
     if not path.exists() and glob.has_magic(word):
         fitting = sorted(Path(one) for one in glob.glob(str(path), recursive=True))
         if not fitting:
             raise ScanError(f"no file fits '{word}': check the pattern")
         return fitting
     return [path]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Return what a folder stands for; DICOM files in it are one scan, the folder itself."""
+    try:
+        files = scans_in(folder)
+    except ScanError:
+        return [folder]
+    plain = [path for path in files if scans.suffix_of(path) not in DICOM]
+    return _without_ours(plain) + ([folder] if len(plain) < len(files) else [])
 
 
 def _without_ours(paths: list[Path]) -> list[Path]:

@@ -26,9 +26,12 @@ def add(commands: Commands) -> None:
     show.add_argument("model", nargs="?", default="default", metavar="MODEL", help="name, hash or file")
     show.add_argument("--json", action="store_true", help="print JSON")
     show.set_defaults(run=_show)
-    importing = verbs.add_parser("import", help="copy a model file onto your shelf")
-    importing.add_argument("file", metavar="FILE", help="a .safetensors model file")
+    importing = verbs.add_parser("import", help="put a model file, or weights from elsewhere, onto your shelf")
+    importing.add_argument("file", metavar="FILE", help="a .safetensors model file; with --like a .pt state_dict too")
     importing.add_argument("--name", default="", help="its name on the shelf (default: the one in the file)")
+    importing.add_argument(
+        "--like", default="", metavar="MODEL", help="the file holds weights only: they fit this model's network"
+    )
     importing.set_defaults(run=_import)
     export = verbs.add_parser("export", help="copy a model into a file")
     export.add_argument("model", metavar="MODEL", help="name, hash or file")
@@ -66,7 +69,9 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    entry = shelf.import_(args.file, args.name)
+    from napari_unet_tumour.api import load_model
+
+    entry = shelf.import_(args.file, args.name, args.like, prove=load_model)
     say(f"imported as {entry.name} ({entry.path})")
     return 0
 

@@ -56,6 +56,8 @@ def _run(args: argparse.Namespace) -> int:
         network = choose_network(entry, settings, args)
         shown.start()
         failed = _segment_all(outputs, args.axis, network, settings, shown)
+    if failed == len(paths) == 1:
+        return 1
     rest = f", {failed} failed" if failed else ""
     done = f"{count(shown.scans, 'scan')} done{rest}: {count(shown.slices, 'slice')} in {shown.seconds:.1f} s"
     warn(f"{done} ({shown.speed:.1f} slices/s)" if shown.slices else done)
@@ -101,10 +103,13 @@ def _segment_all(
 
 def _named(path: Path, error: UNetTumourError) -> str:
     """Return the error with the whole path of the file in front, once."""
+    from napari_unet_tumour.api.pairs import stem
+
     text = str(error)
-    for known in (str(path), path.name):
-        text = text.removeprefix(known)
-    return f"{path}{text}" if len(text) < len(str(error)) else f"{path}: {text}"
+    for known in (str(path), path.name, stem(path)):
+        if text.startswith(f"{known} "):
+            return f"{path}{text.removeprefix(known)}"
+    return text if str(path) in text else f"{path}: {text}"
 
 
 def _load(path: Path, outputs: Outputs, inputs: set[Path], axis: int | None) -> Work[Path]:
