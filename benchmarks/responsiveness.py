@@ -1,0 +1,361 @@
+"""How smooth the napari window stays while a volume is segmented, and how soon the mask shows.
+
+    python benchmarks/responsiveness.py [--volume SCAN] [--model NAME|FILE] [--json OUT]
+
+In a real window a timer ticks every 5 ms while the slices are scrubbed ten times a second; the gaps between ticks
+are recorded with the window idle, while the Segment widget works, and while the same network runs in a napari
+thread_worker in the viewer's process. Every part runs in a process of its own; without a display, under Xvfb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+BTP = Path(__file__).parents[2] / "shared/data/btp/01/Pre_Scan_T1.nii.gz"
+TICK_MS = 5
+P99_MS, LONGER_MS, WARM_S, COLD_S, VOLUME_S, MEMORY_MB, OPEN_S = 50, 100, 0.5, 8, 3, 150, 0.3
+
+
+def main() -> None:
+    given = arguments()
+    if given.part:
+        Path(given.json).write_text(json.dumps(PARTS[given.part](given)))
+        return
+    with display():
+        found = {part: in_process(part, given) for part in PARTS}
+    report = summary(found, given)
+    print(table(report))
+    if given.json:
+        Path(given.json).write_text(json.dumps(report, indent=1))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--volume", help="a scan; btp/01 where it lies beside the project, else the sample")
+    parser.add_argument("--model", default="default", help="name on the shelf, or a file")
+    parser.add_argument("--seconds", type=float, default=10, help="how long each phase is watched")
+    parser.add_argument("--scrub-ms", type=int, default=100, help="time between slice changes")
+    parser.add_argument("--json", help="write all figures here")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def in_process(part: str, given: argparse.Namespace) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        words = [sys.executable, __file__, "--part", part, "--json", str(out), "--model", given.model]
+        words += ["--seconds", str(given.seconds), "--scrub-ms", str(given.scrub_ms)]
+        words += ["--volume", given.volume] if given.volume else []
+        subprocess.run(words, check=True)
+        return json.loads(out.read_text())
+
+
+@contextlib.contextmanager
+def display():
+    if os.environ.get("DISPLAY") or os.name != "posix" or platform.system() == "Darwin":
+        yield
+        return
+    read, write = os.pipe()
+    words = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x900x24"]
+    server = subprocess.Popen(words, pass_fds=[write], stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as number:
+        os.environ["DISPLAY"] = f":{number.readline().strip()}"
+    try:
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+# ---- inside one window ------------------------------------------------------------------------------------------
+
+
+class Window:
+    """A viewer with the volume, a timer that notes its own gaps, and a hand that scrubs the slices."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        import napari
+        from qtpy.QtCore import Qt, QTimer
+
+        self.viewer = napari.Viewer()
+        self.array = volume(given)
+        self.image = self.viewer.add_image(self.array, name="scan")
+        self.middle = self.array.shape[0] // 2
+        self.viewer.dims.set_current_step(0, self.middle)
+        self.gaps: list[float] = []
+        self.busy: list[float] = []
+        self.last_busy = time.thread_time()
+        self.last = time.perf_counter()
+        self.until = lambda: True
+        self.loop = None
+        self.ticker, self.hand = QTimer(), QTimer()
+        self.ticker.setTimerType(Qt.TimerType.PreciseTimer)
+        self.ticker.timeout.connect(self.tick)
+        self.hand.timeout.connect(self.scrub)
+        self.ticker.start(TICK_MS)
+        self.scrub_ms = given.scrub_ms
+        self.wait(lambda: False, 2)
+
+    def tick(self) -> None:
+        """Note the gap, here and in the GUI thread's own processor time, which other programs do not lengthen."""
+        busy = time.thread_time()
+        self.busy.append(busy - self.last_busy)
+        self.last_busy = busy
+        now = time.perf_counter()
+        self.gaps.append(now - self.last)
+        self.last = now
+        if self.loop is not None and (self.until() or now > self.end):
+            self.loop.quit()
+
+    def scrub(self) -> None:
+        """Show the next slice."""
+        self.viewer.dims.set_current_step(0, (self.viewer.dims.current_step[0] + 1) % self.array.shape[0])
+
+    def wait(self, until, seconds: float) -> bool:
+        """Run the window until something holds; False when the time is over."""
+        from qtpy.QtCore import QEventLoop
+
+        self.until, self.end, self.loop = until, time.perf_counter() + seconds, QEventLoop()
+        self.loop.exec()
+        self.loop = None
+        return bool(until())
+
+    def watch(self, work, seconds: float, scrubbing: bool = True) -> dict:
+        """Return the gaps while `work()` is called again and again, at most `seconds` plus one more call."""
+        self.viewer.dims.set_current_step(0, self.middle)
+        self.wait(lambda: False, 0.3)
+        self.gaps.clear()
+        self.busy.clear()
+        if scrubbing:
+            self.hand.start(self.scrub_ms)
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            work()
+        self.hand.stop()
+        return gap_figures(self.gaps, self.busy)
+
+
+def volume(given: argparse.Namespace) -> np.ndarray:
+    from napari_unet_tumour import scans
+
+    if given.volume or BTP.exists():
+        return np.asarray(scans.read(Path(given.volume or BTP)).array)
+    from napari_unet_tumour.sample import phantom
+
+    return np.asarray(phantom()[0].array)
+
+
+def gap_figures(gaps: list[float], busy: list[float]) -> dict:
+    ms = np.array(gaps) * 1e3
+    names = ("p50_ms", "p99_ms", "p999_ms")
+    figures = dict(zip(names, np.percentile(ms, [50, 99, 99.9]).tolist(), strict=True))
+    figures |= {"busy_p99_ms": float(np.percentile(busy, 99) * 1e3), "busy_longest_ms": max(busy) * 1e3}
+    return {**figures, "longest_ms": float(ms.max()), "over_100_ms": int((ms > 100).sum()), "ticks": len(gaps)}
+
+
+def memory_mb() -> float:
+    import psutil
+
+    return psutil.Process().memory_full_info().uss / 1e6
+
+
+class Button:
+    """The real Segment widget, docked, and its Run button."""
+
+    def __init__(self, window: Window, given: argparse.Namespace) -> None:
+        from napari_unet_tumour.widgets.segment import SegmentWidget
+
+        self.window = window
+        start = time.perf_counter()
+        self.widget = SegmentWidget(window.viewer)
+        window.viewer.window.add_dock_widget(self.widget, name="Segment")
+        self.open_s = time.perf_counter() - start
+        self.panel = self.widget._panel
+        if given.model != "default":
+            self.widget.choose_model(given.model)
+
+    def press(self) -> tuple[float, float]:
+        """Press Run and wait; return the seconds to the first mask and to the last."""
+        panel, start = self.panel, time.perf_counter()
+        panel.run.native.click()
+        if not self.window.wait(lambda: panel.bar.value >= 1 or panel.run.text == "Run", 60):
+            sys.exit(f"no mask after 60 s: {panel.status.value}")
+        first = time.perf_counter() - start
+        self.window.wait(lambda: panel.run.text == "Run", 300)
+        if "slices in" not in panel.status.value:
+            sys.exit(f"the run ended with: {panel.status.value}")
+        return first, time.perf_counter() - start
+
+
+def part_ours(given: argparse.Namespace) -> dict:
+    window = Window(given)
+    idle = window.watch(lambda: window.wait(lambda: False, 1), given.seconds)
+    before = memory_mb()
+    buttons: list[Button] = []
+    opening = window.watch(lambda: (buttons.append(Button(window, given)), window.wait(lambda: False, 8)), 0.1)
+    button = buttons[0]
+    window.wait(lambda: button.panel.found.value != "…", 60)
+    window.wait(lambda: False, 1)
+    adding: list[tuple[float, float]] = []
+    first_run = window.watch(lambda: adding.append(button.press()), 0.1)
+    quiet = [button.press() for _ in range(5)]
+    runs: list[tuple[float, float]] = []
+    work = window.watch(lambda: runs.append(button.press()), given.seconds)
+    return {
+        "idle": idle, "opening": opening, "first_run": first_run, "segmenting": work, "open_s": button.open_s,
+        "first_mask_s": [first for first, _ in quiet], "volume_s": [last for _, last in quiet],
+        "first_mask_scrubbing_s": [first for first, _ in runs], "volume_scrubbing_s": [last for _, last in runs],
+        "memory_mb": memory_mb() - before, "torch": "torch" in sys.modules, "status": button.panel.status.value,
+        "slices": len(window.array),
+    }  # fmt: skip
+
+
+def part_cold(given: argparse.Namespace) -> dict:
+    window = Window(given)
+    first, last = Button(window, given).press()
+    return {"first_mask_s": first, "volume_s": last}
+
+
+def part_thread(given: argparse.Namespace) -> dict:
+    window = Window(given)
+    idle = window.watch(lambda: window.wait(lambda: False, 1), given.seconds)
+    before = memory_mb()
+    start = in_viewer_worker(window, given)
+    runs = [start() for _ in range(3)]
+    work = window.watch(lambda: runs.append(start()), given.seconds)
+    return {"idle": idle, "segmenting": work, "volume_scrubbing_s": runs[3:], "memory_mb": memory_mb() - before}
+
+
+def in_viewer_worker(window: Window, given: argparse.Namespace):
+    """Return a call that segments the volume in a napari thread_worker, as most plugins do."""
+    from napari.qt.threading import thread_worker
+
+    from napari_unet_tumour import shelf
+    from napari_unet_tumour.engine.model import load
+    from napari_unet_tumour.engine.segment import iter_segment
+    from napari_unet_tumour.layout import layout_of
+    from napari_unet_tumour.masks import mask_of
+    from napari_unet_tumour.settings import SegmentSettings
+
+    model = load(os.fspath(shelf.find(given.model).path))
+    settings, layout = SegmentSettings(), layout_of(window.array.shape)
+    mask = window.viewer.add_labels(np.zeros(layout.mask_shape, np.uint8))
+    order = sorted(range(layout.planes), key=lambda n: abs(n - window.middle))
+
+    @thread_worker
+    def segment():
+        yield from iter_segment(model, window.array, layout, settings, order)
+
+    def show(tick) -> None:
+        for n, found in zip(tick.values["planes"], tick.values["probability"], strict=True):
+            layout.put(mask.data, n, mask_of(found, settings))
+        mask.refresh()
+
+    def start() -> float:
+        begun, ended = time.perf_counter(), []
+        worker = segment()
+        worker.yielded.connect(show)
+        worker.finished.connect(lambda: ended.append(True))
+        worker.start()
+        window.wait(lambda: bool(ended), 300)
+        return time.perf_counter() - begun
+
+    return start
+
+
+PARTS = {"ours": part_ours, "cold": part_cold, "thread": part_thread}
+
+
+# ---- what it says -----------------------------------------------------------------------------------------------
+
+
+def summary(found: dict, given: argparse.Namespace) -> dict:
+    ours, thread = found["ours"], found["thread"]
+    ratios = {
+        "p99_ours_to_idle": ours["segmenting"]["p99_ms"] / ours["idle"]["p99_ms"],
+        "p99_ours_to_thread": ours["segmenting"]["p99_ms"] / thread["segmenting"]["p99_ms"],
+        "longest_ours_to_thread": ours["segmenting"]["longest_ms"] / thread["segmenting"]["longest_ms"],
+        "volume_ours_to_thread": middle(ours["volume_scrubbing_s"]) / middle(thread["volume_scrubbing_s"]),
+    }
+    return {"command": " ".join(sys.argv), "machine": machine(), **found, "ratios": ratios, "bounds": bounds(found)}
+
+
+def bounds(found: dict) -> dict:
+    ours = found["ours"]
+    work, idle = ours["segmenting"], ours["idle"]
+    checks = {
+        "99th percentile of gaps, ms": (work["p99_ms"], P99_MS),
+        "longest gap beyond idle's, ms": (work["longest_ms"] - idle["longest_ms"], LONGER_MS),
+        "click to first mask, warm, s": (middle(ours["first_mask_s"]), WARM_S),
+        "click to first mask, cold, s": (found["cold"]["first_mask_s"], COLD_S),
+        "whole volume, warm, s": (middle(ours["volume_s"]), VOLUME_S),
+        "memory growth, MB": (ours["memory_mb"], MEMORY_MB),
+        "opening the widget, s": (ours["open_s"], OPEN_S),
+        "torch in the viewer": (float(ours["torch"]), 0.5),
+    }
+    return {name: {"found": value, "bound": bound, "held": value < bound} for name, (value, bound) in checks.items()}
+
+
+def middle(values: list[float]) -> float:
+    return float(np.median(values))
+
+
+def machine() -> dict:
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {"cpu": name, "cores": os.cpu_count(), "system": platform.platform(), "load_before_end": load}
+
+
+def table(report: dict) -> str:
+    ours, thread = report["ours"], report["thread"]
+    rows = {
+        "idle": ours["idle"],
+        "opening the widget, warming up": ours["opening"],
+        "first run, adds the mask layer": ours["first_run"],
+        "segmenting, this plugin": ours["segmenting"],
+        "idle (before the thread_worker)": thread["idle"],
+        "segmenting, thread_worker": thread["segmenting"],
+    }
+    lines = [
+        f"$ {report['command']}",
+        f"{report['machine']}",
+        "",
+        "| window, ms | median | p99 | longest gap | busy p99 | busy longest |",
+    ]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    keys = ("p50_ms", "p99_ms", "longest_ms", "busy_p99_ms", "busy_longest_ms")
+    lines += [f"| {name} | " + " | ".join(f"{row[key]:.0f}" for key in keys) + " |" for name, row in rows.items()]
+    lines += ["", "busy: the GUI thread's own processor time within a gap, which other programs do not lengthen", ""]
+    lines += [
+        f"{who}: volume of {ours['slices']} slices while scrubbing in {middle(one['volume_scrubbing_s']):.2f} s, "
+        f"viewer's memory +{one['memory_mb']:.0f} MB"
+        for who, one in (("this plugin", ours), ("thread_worker", thread))
+    ]
+    lines += [f"{name}: {value:.2f}" for name, value in report["ratios"].items()]
+    lines += [
+        f"{'ok  ' if one['held'] else 'MISS'} {name}: {one['found']:.2f} (bound {one['bound']})"
+        for name, one in report["bounds"].items()
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    if shutil.which("Xvfb") is None and not os.environ.get("DISPLAY") and platform.system() == "Linux":
+        sys.exit("There is no display and no Xvfb: install xvfb, or run it in a desktop session")
+    main()
