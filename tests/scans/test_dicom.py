@@ -290,6 +290,14 @@ def test_reading_can_be_stopped_between_files(tmp_path, dicom_series, volume, af
     steps.close()
 
 
+def test_a_series_too_large_for_the_memory_is_opened_lazily(tmp_path, dicom_series, volume, affine_of, monkeypatch):
+    dicom_series(tmp_path, volume, affine_of(*STRAIGHT), RescaleIntercept=-5, RescaleSlope=1)[3].unlink()
+    monkeypatch.setattr(dicom, "memory_limit", lambda: 100)
+    scan = read(tmp_path)
+    assert not isinstance(scan.array, np.ndarray)
+    np.testing.assert_array_equal(np.asarray(scan.array)[[0, 1, 2, 4]], volume[[0, 1, 2, 4]] - 5)
+
+
 def test_headers_alone_hold_no_pixels_and_no_name(tmp_path, dicom_series, volume, affine_of):
     file = dicom_series(tmp_path, volume[:1], affine_of(*STRAIGHT))[0]
     (plane,) = files_of.read_planes(file)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import gzip
 import itertools
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
@@ -15,6 +15,9 @@ from hypothesis.extra import numpy as npst
 
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import read, write_mask
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ORIENTATIONS = [
     "".join(letters[i] for i in order)

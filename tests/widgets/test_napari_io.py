@@ -159,6 +159,83 @@ def test_metadata_says_where_a_layer_comes_from(tmp_path, array):
     assert (about["source"], about["units"], about["orientation"]) == (str(path), "mm", "SAL")
 
 
+def slices(folder, array, orientation, start=(0.0, 0.0, 0.0), **more):
+    """Write a DICOM series along the normal of `orientation`, 4 mm apart."""
+    import warnings
+
+    import pydicom
+
+    example = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm", download=False))
+    normal = np.cross(orientation[:3], orientation[3:])
+    folder.mkdir(exist_ok=True)
+    series = pydicom.uid.generate_uid()
+    for n, plane in enumerate(array):
+        example.Rows, example.Columns = plane.shape
+        example.SeriesInstanceUID, example.SOPInstanceUID = series, pydicom.uid.generate_uid()
+        example.PixelSpacing, example.SliceThickness = [0.9, 0.8], 4
+        example.RescaleIntercept, example.SeriesDescription = 0, "brain"
+        example.ImageOrientationPatient = list(orientation)
+        example.ImagePositionPatient = list(np.add(start, normal * 4 * n))
+        example.PixelData = plane.tobytes()
+        for key, value in more.items():
+            setattr(example, key, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            example.save_as(folder / f"{n}.dcm")
+
+
+@pytest.mark.parametrize("orientation", [(1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)])
+def test_a_dicom_folder_shows_the_slices_as_they_were_taken(make_napari_viewer, tmp_path, array, orientation):
+    viewer = make_napari_viewer()
+    slices(tmp_path / "s", array, orientation, (10.0, 20.0, 30.0), WindowCenter=50, WindowWidth=100)
+    (layer,) = viewer.open(tmp_path / "s", plugin="napari-unet-tumour")
+    assert (layer.name, layer.metadata["modality"]) == ("brain", "CT")
+    assert tuple(layer.contrast_limits) == (0.0, 100.0)
+    normal = np.cross(orientation[:3], orientation[3:])
+    for k, r, c in ((0, 0, 0), (3, 2, 5)):
+        index = np.argwhere(np.asarray(layer.data) == array[k, r, c])[0]
+        place = np.array([10, 20, 30]) + np.array(orientation[:3]) * 0.8 * c + np.array(orientation[3:]) * 0.9 * r
+        assert layer.data_to_world(index) == pytest.approx((place + normal * 4 * k)[::-1], abs=1e-3)
+    shown = np.asarray(layer._slice.image.raw)
+    assert sorted(shown.shape) == [6, 7]
+
+
+def test_a_mask_is_saved_as_dicom_seg_beside_its_series(make_napari_viewer, tmp_path, array):
+    slices(tmp_path / "s", array, (1, 0, 0, 0, 1, 0))
+    data, about, _ = napari_io.read_layers(str(tmp_path / "s"))[0]
+    mask = (np.asarray(data) > 150).astype(np.uint8)
+    napari_io.write_labels(str(tmp_path / "m.dcm"), mask, about)
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open(tmp_path / "m.dcm", plugin="napari-unet-tumour")
+    assert type(layer).__name__ == "Labels"
+    assert np.asarray(layer.data).sum() == mask.sum()
+
+
+def test_several_series_are_chosen_by_the_person(make_napari_viewer, tmp_path, array, monkeypatch):
+    from qtpy.QtWidgets import QInputDialog
+
+    slices(tmp_path / "a", array, (1, 0, 0, 0, 1, 0))
+    slices(tmp_path / "b", array[:3], (1, 0, 0, 0, 1, 0), SeriesDescription="short")
+    viewer = make_napari_viewer()
+    for answer, names in ((1, ["short"]), (2, ["brain", "short"]), (None, [])):
+        monkeypatch.setattr(QInputDialog, "getItem", lambda *args, pick=answer: (args[3][pick or 0], pick is not None))
+        added = viewer.open(tmp_path, plugin="napari-unet-tumour")
+        assert [layer.name for layer in added] == names
+        viewer.layers.clear()
+
+
+def test_what_is_odd_about_a_series_is_said(make_napari_viewer, tmp_path, array):
+    from napari.utils.notifications import notification_manager
+
+    slices(tmp_path / "s", array, (1, 0, 0, 0, 1, 0))
+    (tmp_path / "s" / "2.dcm").unlink()
+    viewer = make_napari_viewer()
+    before = len(notification_manager.records)
+    viewer.open(tmp_path / "s", plugin="napari-unet-tumour")
+    said = [record.message for record in list(notification_manager.records)[before:]]
+    assert said == ["brain: 1 slices are missing and shown empty"]
+
+
 def test_what_cannot_be_opened_is_left_to_others_or_named(tmp_path):
     assert napari_io.get_reader(str(tmp_path / "a.xyz")) is None
     assert napari_io.get_reader(str(tmp_path)) is napari_io.read_layers

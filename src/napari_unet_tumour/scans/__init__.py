@@ -65,25 +65,25 @@ def read(path: str | Path, series: int | None = None) -> Scan:
         One line that names the file and says what to do.
     """
     path = _existing(path)
-    if _is_dicom(path) and series is not None:
+    if is_dicom(path) and series is not None:
         found = dicom.find_series(path)
         if not 0 <= series < len(found):
             raise ScanError(f"{path.name} holds {len(found)} series: choose a number from 0 to {len(found) - 1}")
         return dicom.read_series(found[series])
-    if _is_dicom(path):
+    if is_dicom(path):
         return dicom.read_dicom(path)
     return images.read_folder(path) if path.is_dir() else _reader(path)(path)
 
 
 def can_read(path: str | Path) -> bool:
     """Tell by suffix or first bytes whether there is a reader for a file or folder."""
-    return Path(path).is_dir() or suffix_of(path) in READERS or _is_dicom(Path(path))
+    return Path(path).is_dir() or suffix_of(path) in READERS or is_dicom(Path(path))
 
 
 def read_all(path: str | Path) -> list[Scan]:
     """Read every series that a DICOM file or folder holds; anything else as `read` does."""
     path = _existing(path)
-    if not _is_dicom(path):
+    if not is_dicom(path):
         return [read(path)]
     return [dicom.read_series(series) for series in dicom.find_series(path)]
 
@@ -156,7 +156,7 @@ def _existing(path: str | Path) -> Path:
     return path
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
     """Tell whether a file or, failing a suffix that is known, its first bytes, or a folder's files are DICOM."""
     if path.is_dir():
         return next(dicom_files.dicom_files(path), None) is not None

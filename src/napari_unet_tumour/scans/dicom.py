@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans import geometry
 from napari_unet_tumour.scans.dicom_files import Head, Plane, dicom_files, pixels, read_planes
-from napari_unet_tumour.scans.safety import check_size
+from napari_unet_tumour.scans.safety import check_size, memory_limit
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.settings import Progress
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4",)
+_AT_ONCE = 0.4
 _SAME_PLACE = 1e-3
 _UNEVEN = 0.05
 _TILT = 0.5
@@ -50,6 +52,12 @@ class Series:
     times: int = 1
     step: tuple[float, ...] | None = None
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def size(self) -> int:
+        """Bytes that the stored pixels take, 2 bytes a sample where that is not known."""
+        head = self.first.head
+        return len(self.planes) * math.prod(head.shape) * (2 if head.dtype is None else head.dtype.itemsize)
 
     @property
     def first(self) -> Plane:
@@ -97,6 +105,8 @@ def read_series(series: Series) -> Scan:
 def iter_series(series: Series) -> Generator[Progress, None, Scan]:
     """Read the pixels of a series, a tick a file; stopping in between cancels.
 
+    A series that would fill much of the memory is not read but opened as a dask array, read when it is looked at.
+
     Returns
     -------
     Scan
@@ -113,6 +123,9 @@ def iter_series(series: Series) -> Generator[Progress, None, Scan]:
 
         yield Progress(0, 1, "reading a segmentation")
         return read_dicom_seg(series.first.head.path)
+    if series.size > _AT_ONCE * memory_limit() and series.first.head.dtype is not None:
+        yield Progress(0, 1, "opening a large series")
+        return scan_of(series, _when_needed(series))
     heads = list(dict.fromkeys(plane.head for plane in series.planes if plane is not None))
     places = defaultdict(list)
     for at, plane in enumerate(series.planes):
@@ -135,6 +148,24 @@ def iter_series(series: Series) -> Generator[Progress, None, Scan]:
         there = [plane is not None for plane in series.planes]
         stack[~np.array(there)] = stack[there].min()
     return scan_of(series, stack)
+
+
+def _when_needed(series: Series) -> Any:
+    """Return a dask array of the stack, a block a plane."""
+    import dask
+    import dask.array
+
+    lazily: Any = dask
+    head, whole = series.first.head, _whole(series)
+    kind = np.result_type(_valued(series.first, pixels(head)[series.first.frame], whole).dtype)
+    blocks = [lazily.delayed(_block)(plane, head.shape, kind.str, whole) for plane in series.planes]
+    return lazily.array.stack([lazily.array.from_delayed(block, head.shape, kind) for block in blocks])
+
+
+def _block(plane: Plane | None, shape: tuple[int, ...], kind: str, whole: bool) -> NDArray[Any]:
+    if plane is None:
+        return np.zeros(shape, kind)
+    return _valued(plane, pixels(plane.head)[plane.frame], whole).astype(kind, copy=False)
 
 
 def _all_planes(path: Path) -> tuple[list[Plane], ScanError | None]:

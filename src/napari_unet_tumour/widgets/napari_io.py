@@ -7,19 +7,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import napari
 import numpy as np
+from napari.utils import cancelable_progress
+from napari.utils.notifications import show_warning
 
 from napari_unet_tumour import scans
+from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import OutputError
-from napari_unet_tumour.scans import geometry
+from napari_unet_tumour.scans import dicom, geometry
 from napari_unet_tumour.scans.scan import Scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_unet_tumour.scans.dicom import Series
+    from napari_unet_tumour.settings import Progress
+
     LayerTuple = tuple[Any, dict[str, Any], str]
+    Nothing = tuple[None]
 
 KEY = "napari-unet-tumour"
 _LABEL_NAMES = re.compile(r"(?:^|[^a-z])(?:masks?|seg|segmentation|labels?|truth)(?:[^a-z]|$)", re.IGNORECASE)
@@ -27,13 +35,13 @@ _STRAIGHT = 1e-6
 _PERCENTILES = (0.5, 99.8)
 
 
-def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple]] | None:
+def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple] | list[Nothing]] | None:
     """Return the function that opens a path, or None where this package has no reader for it."""
     one = Path(path if isinstance(path, str) else path[0])
     return read_layers if one.is_dir() or scans.can_read(one) else None
 
 
-def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
+def read_layers(path: str | Sequence[str]) -> list[LayerTuple] | list[Nothing]:
     """Open one or more files or folders as layers that lie where the patient lay.
 
     Raises
@@ -41,8 +49,14 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
     ScanError
         One line that names the file and says what to do.
     """
-    paths = [path] if isinstance(path, (str, Path)) else path
-    return [layer for one in paths for scan in scans.read_all(one) for layer in _opened(scan)]
+    paths = [Path(path)] if isinstance(path, (str, Path)) else [Path(one) for one in path]
+    found = [scan for one in paths for scan in _scans_of(one)]
+    for scan in found:
+        for note in scan.extra.get("notes", ()):
+            show_warning(f"{scan.name}: {note}")
+    if found:
+        _show_as_acquired(found[0])
+    return [layer for scan in found for layer in _opened(scan)] or [(None,)]
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -134,6 +148,59 @@ def contrast(scan: Scan) -> tuple[float, float]:
     low = float(np.percentile(values, _PERCENTILES[0]))
     high = float(np.percentile(values[values > values.min()], _PERCENTILES[1]))
     return (low, high) if high > low else (float(values.min()), float(values.max()))
+
+
+def _scans_of(path: Path) -> list[Scan]:
+    if not scans.is_dicom(path):
+        return [scans.read(path)]
+    series = dicom.find_series(path)
+    chosen = series if len(series) == 1 else _choose(path.name, series)
+    return [scan for one in chosen if (scan := _read_with_bar(one)) is not None]
+
+
+def _choose(name: str, series: list[Series]) -> list[Series]:
+    """Let the person pick one of several series, or all; without a window all are opened."""
+    from qtpy.QtWidgets import QApplication, QInputDialog
+
+    if QApplication.instance() is None or napari.current_viewer() is None:
+        return series
+    lines = [
+        f"{n}: {one.name} ({len(one.planes)} slices, {one.first.head.modality})" for n, one in enumerate(series, 1)
+    ]
+    line, sure = QInputDialog.getItem(
+        None, "Open a series", f"{name} holds {len(series)} series:", [*lines, "all"], 0, False
+    )
+    if not sure:
+        return []
+    return series if line == "all" else [series[lines.index(line)]]
+
+
+def _read_with_bar(series: Series) -> Scan | None:
+    """Read a series with napari's progress bar; None when the person cancels."""
+    got: list[Scan] = []
+
+    def steps() -> Generator[Progress, None, None]:
+        got.append((yield from dicom.iter_series(series)))
+
+    for _ in cancelable_progress(steps(), desc=f"Reading {series.name}", total=len(series.planes)):
+        pass
+    return got[0] if got else None
+
+
+def _show_as_acquired(scan: Scan) -> None:
+    """Turn an empty viewer so that it will show the slices as they were taken, not reformatted ones."""
+    viewer, along = napari.current_viewer(), slice_axis(scan)
+    if viewer is None or len(viewer.layers) or along is None or "c" in scan.axes[:-1]:
+        return
+    count = len(scan.axes.removesuffix("c"))
+    order = (*range(scan.spatial[0]), along, *(n for n in range(scan.spatial[0], count) if n != along))
+
+    def turn(event: Any) -> None:
+        viewer.layers.events.inserted.disconnect(turn)
+        if viewer.dims.ndim == count:
+            viewer.dims.order = order
+
+    viewer.layers.events.inserted.connect(turn, position="last")
 
 
 def _label_names(meta: dict[str, Any]) -> tuple[str, ...]:
