@@ -1,0 +1,291 @@
+"""The shipped model beside a plain MONAI BasicUNet and the tutorial's U-Net, on the same persons.
+
+    python benchmarks/accuracy.py [--quick] [--rows shipped,basic-unet,tutorial-unet] [--json OUT]
+
+All are scored on the val persons of the Cheng set, on the slices' own grid; the networks that are trained here see
+only train persons, and as many images as the shipped recipe shows. 95 % intervals come from drawing persons with
+replacement. A second table gives the time of a training step. --quick trains for minutes on a few persons: it
+proves that the script runs, its scores mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from napari_unet_tumour import recipes, shelf
+from napari_unet_tumour.engine import assess, model
+from napari_unet_tumour.engine.batches import laps_of
+from napari_unet_tumour.engine.examples import Examples, iter_examples
+from napari_unet_tumour.engine.learner import Learner
+from napari_unet_tumour.engine.summary import parameters_of
+from napari_unet_tumour.engine.train import iter_train
+from napari_unet_tumour.settings import TrainSettings
+from napari_unet_tumour.spec import ModelSpec
+
+DATA = Path(__file__).parents[2] / "shared/data/cheng256"
+DRAWS = 2000
+# Measured once with the tutorial's own Keras code on two AVX-512 cores: 8.4 s a step of 2 images.
+KERAS_MS = 4200.0
+# MONAI's own 2D tutorials: Adam 1e-3, Dice and cross-entropy, no schedule, flips left away.
+MONAI = TrainSettings(
+    network="basic-unet", optimiser="adam", rate=1e-3, weight_decay=0.0, clip=0.0, schedule="constant",
+    batch=8, ema=0.0, augment=False, negative_share=0.0, loss="bce-dice", split="cases",
+)  # fmt: skip
+
+
+def main() -> None:
+    given = arguments()
+    with tempfile.TemporaryDirectory() as work:
+        folder = link(Path(work) / "data", rows_of(given), given.data)
+        settings = {"shipped": None, "basic-unet": basic(given), "tutorial-unet": tutorial(given)}
+        report: dict[str, Any] = {"quick": given.quick, "rows": [], "train_step": {}}
+        for name in given.rows.split(","):
+            report["rows"].append(row(name, settings[name], folder, Path(work), given))
+            print(line(report["rows"][-1]), flush=True)
+    if not given.no_speed:
+        report["train_step"] = speeds(given)
+    print("\n" + table(report))
+    if given.json:
+        Path(given.json).write_text(json.dumps(report, indent=1))
+
+
+def arguments() -> argparse.Namespace:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--data", type=Path, default=DATA, help="folder with images/, masks/ and cases.csv")
+    ask.add_argument("--rows", default="shipped,basic-unet,tutorial-unet")
+    ask.add_argument("--model", default="default", help="what stands in the row 'shipped'")
+    ask.add_argument("--minutes", type=float, default=0, help="longest training of a row, 0 for any")
+    ask.add_argument("--quick", action="store_true", help="few persons, small images, one pass")
+    ask.add_argument("--no-speed", action="store_true", help="leave the training step's time away")
+    ask.add_argument("--json", metavar="OUT")
+    return ask.parse_args()
+
+
+def rows_of(given: argparse.Namespace) -> list[dict[str, str]]:
+    with (given.data / "cases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    if not given.quick:
+        return rows
+    few = {kind: persons(rows, "train", kind)[:5] + persons(rows, "val", kind)[:3] for kind in kinds(rows)}
+    return [r for r in rows if r["person"] in few[r["tumour"]] and int(r["file"].split(".")[0]) % 2]
+
+
+def persons(rows: list[dict[str, str]], part: str, kind: str) -> list[str]:
+    return sorted({r["person"] for r in rows if r["split"] == part and r["tumour"] == kind})
+
+
+def kinds(rows: list[dict[str, str]]) -> list[str]:
+    return sorted({r["tumour"] for r in rows})
+
+
+def link(folder: Path, rows: list[dict[str, str]], data: Path) -> Path:
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+        for r in rows:
+            (folder / kind / r["file"]).symlink_to((data / kind / r["file"]).resolve())
+    with (folder / "cases.csv").open("w", newline="") as file:
+        out = csv.DictWriter(file, list(rows[0]))
+        out.writeheader()
+        out.writerows(rows)
+    return folder
+
+
+def basic(given: argparse.Namespace) -> TrainSettings:
+    if given.quick:
+        return replace(MONAI, size=64, epochs=1)
+    shipped, count = recipes.read("shipped"), 1700
+    laps = laps_of(shipped, count, has_twins=True, has_negatives=True)
+    return replace(MONAI, epochs=round(sum(lap.steps * lap.batch for lap in laps) / count))
+
+
+def tutorial(given: argparse.Namespace) -> TrainSettings:
+    settings = recipes.read("tutorial", split="cases", batch=4)
+    small = {"filters": [8, 16, 32, 64, 128]}
+    return replace(settings, size=64, epochs=1, arguments=small) if given.quick else settings
+
+
+def row(
+    name: str, settings: TrainSettings | None, folder: Path, work: Path, given: argparse.Namespace
+) -> dict[str, Any]:
+    began, seen = time.monotonic(), 0
+    if settings is None:
+        best = model.load(shelf.find(given.model).path)
+    else:
+        seen = train(settings, folder, work / f"{name}.safetensors", given.minutes)
+        best = model.load(work / f"{name}.safetensors")
+    minutes = (time.monotonic() - began) / 60
+    examples = all_of(folder, best.spec)
+    cases = finish(assess.iter_assess(best, examples, [i for i, s in enumerate(examples.sources) if s.part == "val"]))
+    return {
+        "name": name,
+        "parameters": parameters_of(best.net),
+        "images_seen": seen,
+        "minutes": minutes,
+        **scores(cases),
+    }
+
+
+def train(settings: TrainSettings, folder: Path, out: Path, minutes: float) -> int:
+    """Train, at most so long; return the number of images seen."""
+    steps, began, done = iter_train(settings, folder / "images", folder / "masks", out, folder / "cases.csv"), 0.0, 0
+    for tick in steps:
+        if "loss" in tick.values:
+            began, done = began or time.monotonic(), tick.done
+        late = minutes and began and time.monotonic() - began > 60 * minutes
+        if late and out.exists():
+            steps.close()
+            break
+    return done * settings.batch
+
+
+def all_of(folder: Path, spec: ModelSpec) -> Examples:
+    settings = TrainSettings(channels=spec.in_channels, size=32)
+    return finish(iter_examples(folder / "images", folder / "masks", settings, folder / "cases.csv"))
+
+
+def finish(steps: Any) -> Any:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def scores(cases: list[assess.Case]) -> dict[str, Any]:
+    dice = np.array([case.rates["dice"] for case in cases])
+    who = np.array([case.source.person for case in cases])
+    low, high = interval(dice, who)
+    types = assess.by(cases, lambda case: case.source.kind)
+    return {
+        "slices": len(cases),
+        "persons": len(set(who)),
+        "dice_mean": float(dice.mean()),
+        "dice_low": low,
+        "dice_high": high,
+        "dice_median": float(np.median(dice)),
+        "dice_p5": float(np.quantile(dice, 0.05)),
+        "by_type": {kind: assess.mean_of(group, "dice") for kind, group in types.items()},
+        "by_size": {size: assess.mean_of(group, "dice") for size, group in assess.by_size(cases).items()},
+    }
+
+
+def interval(dice: np.ndarray, who: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of the mean over slices when persons are drawn with replacement."""
+    names = sorted(set(who))
+    sums = np.array([dice[who == name].sum() for name in names])
+    counts = np.array([(who == name).sum() for name in names])
+    drawn = np.random.default_rng(0).integers(0, len(names), (DRAWS, len(names)))
+    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def speeds(given: argparse.Namespace) -> dict[str, float | None]:
+    """Return ms per image of a training step: forward, backward, weights."""
+    shipped, slow = recipes.read("shipped"), recipes.read("tutorial")
+    repeat = 3 if given.quick else 10
+    ours = step_ms(shipped, 12, repeat)
+    plain = step_ms(slow, 2, 2 if given.quick else 4)
+    keras = keras_ms(2, 3)
+    reference = keras or KERAS_MS
+    return {
+        "shipped_ms": ours, "tutorial_ms": plain, "keras_ms": keras, "keras_ms_noted": KERAS_MS,
+        "shipped_times_keras": reference / ours, "tutorial_times_keras": reference / plain,
+    }  # fmt: skip
+
+
+def step_ms(settings: TrainSettings, batch: int, repeat: int) -> float:
+    channels = tuple(f"c{n}" for n in range(settings.channels))
+    spec = ModelSpec("speed", settings.network, settings.arguments, channels, size=256)
+    learner = Learner(settings, spec, 100)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(batch, settings.channels, 256, 256, generator=rng).contiguous(memory_format=torch.channels_last)
+    y = (torch.rand(batch, 1, 256, 256, generator=rng) > 0.9).float()
+    x, y = x.to(learner.device), y.to(learner.device)
+    return timed(lambda: learner.step(x, y), repeat) / batch * 1000
+
+
+def timed(work: Any, repeat: int) -> float:
+    work()
+    times = []
+    for _ in range(repeat):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def keras_ms(batch: int, repeat: int) -> float | None:
+    """Time the tutorial's Keras U-Net where TensorFlow is installed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        from tensorflow import keras
+    except ImportError:
+        return None
+    net = keras_unet(keras)
+    net.compile(loss="binary_crossentropy", optimizer=keras.optimizers.Adam(1e-4))
+    rng = np.random.default_rng(0)
+    x, y = rng.random((batch, 256, 256, 3), np.float32), (rng.random((batch, 256, 256, 1)) > 0.9).astype(np.float32)
+    return timed(lambda: net.train_on_batch(x, y), repeat) / batch * 1000
+
+
+def keras_unet(keras: Any) -> Any:
+    layers = keras.layers
+
+    def twice(x: Any, width: int) -> Any:
+        for _ in range(2):
+            x = layers.Activation("relu")(layers.BatchNormalization()(layers.Conv2D(width, 3, padding="same")(x)))
+        return x
+
+    x = start = layers.Input((256, 256, 3))
+    skips = []
+    for width in (64, 128, 256, 512):
+        skips.append(twice(x, width))
+        x = layers.MaxPool2D()(skips[-1])
+    x = twice(x, 1024)
+    for width in (512, 256, 128, 64):
+        x = twice(layers.Concatenate()([layers.Conv2DTranspose(width, 2, strides=2)(x), skips.pop()]), width)
+    return keras.Model(start, layers.Conv2D(1, 1, activation="sigmoid")(x))
+
+
+def line(found: dict[str, Any]) -> str:
+    mean, low, high = (found[f"dice_{k}"] for k in ("mean", "low", "high"))
+    return f"{found['name']:14} Dice {mean:.3f} [{low:.3f}, {high:.3f}] on {found['slices']} slices"
+
+
+def table(report: dict[str, Any]) -> str:
+    head = (
+        f"{'':14} {'parameters':>12} {'seen':>8} {'min':>6} {'Dice':>6} {'95 % persons':>16} {'median':>7} {'5 %':>6}"
+    )
+    return "\n".join([f"{head}  by type", *map(cells, report["rows"]), *speed_lines(report["train_step"])])
+
+
+def cells(r: dict[str, Any]) -> str:
+    types = " ".join(f"{kind} {value:.2f}" for kind, value in r["by_type"].items())
+    both = f"[{r['dice_low']:.3f}, {r['dice_high']:.3f}]"
+    first = f"{r['name']:14} {r['parameters']:>12,} {r['images_seen'] or '-':>8} {r['minutes']:>6.1f}"
+    return f"{first} {r['dice_mean']:>6.3f} {both:>16} {r['dice_median']:>7.3f} {r['dice_p5']:>6.3f}  {types}"
+
+
+def speed_lines(step: dict[str, Any]) -> list[str]:
+    if not step:
+        return []
+    keras = f"{step['keras_ms']:.0f}" if step["keras_ms"] else f"not installed, noted {step['keras_ms_noted']:.0f}"
+    times = f"shipped {step['shipped_times_keras']:.1f}, tutorial-unet {step['tutorial_times_keras']:.1f}"
+    ours = f"shipped {step['shipped_ms']:.0f}, tutorial-unet {step['tutorial_ms']:.0f}"
+    return ["", f"training step, ms an image: {ours}, Keras {keras}", f"times as fast as Keras: {times}"]
+
+
+if __name__ == "__main__":
+    main()
