@@ -80,8 +80,8 @@ class Panel:
         _shrink(self.form["device"].native)
         self.form["device"].native.setMaximumWidth(84)
         readout = self.form["threshold"].native.findChild(QDoubleSpinBox)
-        if readout is not None:
-            readout.setMaximumWidth(48)  # it would take half of the slider's room
+        if readout is not None:  # napari's style keeps room for buttons that it does not have
+            readout.setStyleSheet("background: transparent; border: 0; padding: 0; min-width: 36px; max-width: 36px;")
         self.address.native.setPlaceholderText("tls://host:8786")
 
     def say(self, text: str, wrong: bool = False) -> None:

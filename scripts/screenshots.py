@@ -1,0 +1,65 @@
+"""Take the pictures of the documentation from the real window: before, during and after a run on the sample head.
+
+Usage: python scripts/screenshots.py [FOLDER]
+Without a screen: xvfb-run -a -s "-screen 0 1400x900x24" python scripts/screenshots.py
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import napari
+import numpy as np
+from napari.settings import get_settings
+from qtpy.QtWidgets import QApplication
+from skimage.io import imsave
+
+from napari_unet_tumour import jobs, shelf
+from napari_unet_tumour.sample import phantom
+
+SIZE = (1400, 900)
+LONGEST_S = 300
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    get_settings(Path(tempfile.mkdtemp()) / "napari.yaml")  # no person's theme and fonts in the pictures
+    viewer = napari.Viewer(title="napari")
+    viewer.window.resize(*SIZE)
+    viewer.open_sample("napari-unet-tumour", "head")
+    _, truth = phantom()
+    viewer.dims.set_current_step(0, int(np.argmax(np.count_nonzero(truth, axis=(1, 2)))))
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Segment")
+    panel = widget._panel
+    widget.choose_model(shelf.DEFAULT)
+    panel.scope.value, panel.place.value = "all", "this computer"
+    wait(lambda: "core" in str(panel.found.value) or "GPU" in str(panel.found.value))
+    picture(viewer, folder / "segment-before.png")
+    panel.run.native.click()
+    wait(lambda: not widget.running or len(widget._going.done) > truth.shape[0] // 3)
+    picture(viewer, folder / "segment-during.png", settle=0)
+    wait(lambda: not widget.running)
+    picture(viewer, folder / "segment-after.png")
+    viewer.close()
+    jobs.shutdown()
+
+
+def wait(until) -> None:
+    end = time.monotonic() + LONGEST_S
+    while not until():
+        if time.monotonic() > end:
+            raise SystemExit("the window was not ready in time")
+        QApplication.processEvents()
+        time.sleep(0.005)
+
+
+def picture(viewer: napari.Viewer, path: Path, settle: int = 20) -> None:
+    for _ in range(settle):
+        QApplication.processEvents()
+    imsave(path, viewer.screenshot(canvas_only=False, flash=False)[..., :3], check_contrast=False)
+    print(path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images")

@@ -1,0 +1,48 @@
+import shlex
+from pathlib import Path
+
+import pytest
+
+from napari_unet_tumour import cli, shelf
+from napari_unet_tumour.cli._flags import settings_of
+from napari_unet_tumour.layout import layout_of
+from napari_unet_tumour.settings import SegmentSettings
+from napari_unet_tumour.widgets._command import command_for
+
+VOLUME = layout_of((24, 64, 64))
+
+
+@pytest.fixture
+def entry(home):
+    return shelf.find("known")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SegmentSettings(), SegmentSettings(0.37, True, 20, True, "cpu"), SegmentSettings(threshold=0.05, device="cuda")],
+    ids=str,
+)
+def test_the_command_line_understands_it_as_the_same_run(entry, settings):
+    text = command_for("/data/my scan's.nii.gz", entry, settings, VOLUME, "tls://box:8786")
+    args = cli.parser().parse_args(shlex.split(text)[1:])
+    assert [str(scan) for scan in args.scans] == ["/data/my scan's.nii.gz"]
+    assert settings_of(args, entry.spec) == settings
+    assert shelf.find(args.model) == entry
+    assert args.scheduler == "tls://box:8786"
+
+
+def test_defaults_are_not_spelled_out(entry):
+    text = command_for("a.png", entry, SegmentSettings(), layout_of((64, 64)))
+    assert text == "napari-unet-tumour segment a.png --model known"
+
+
+def test_the_slice_axis_is_named_unless_it_is_the_first(entry):
+    assert "--axis" not in command_for("a", entry, SegmentSettings(), VOLUME)
+    rolled = layout_of((24, 64, 64), rows=0, columns=2)
+    assert command_for("a", entry, SegmentSettings(), rolled).endswith("--axis 1")
+
+
+def test_a_model_off_the_shelf_is_named_by_its_file(models: Path):
+    path = models / "four.safetensors"
+    assert str(path) in command_for("", shelf.find(path), SegmentSettings(), VOLUME)
+    assert " SCAN " in command_for("", shelf.find(path), SegmentSettings(), VOLUME)
