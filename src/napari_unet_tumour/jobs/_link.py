@@ -150,6 +150,8 @@ class Link:
         except asyncio.CancelledError as error:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 raise
+            # The next job connects anew; dask would go on trying behind our back.
+            await self._client._close(fast=True)
             raise WorkerError(f"The connection to {self._where} was lost: run the job again") from error
         except Exception as error:
             raise WorkerError(_log.explain(f"The job could not be run by {self._where}", error)) from error
