@@ -50,7 +50,7 @@ class SegmentWidget(Container[Widget]):
         self._bound = False
         self._saver = later(self._inbox, REMEMBER_MS, self._choice.remember)
         self._listen()
-        self._on_model()
+        self._prepare_model()
         self._on_place()
 
     @property
@@ -145,10 +145,13 @@ class SegmentWidget(Container[Widget]):
             self.choose_model(path)
 
     def _on_model(self) -> None:
+        self._choice.take_defaults()
+        self._prepare_model()
+
+    def _prepare_model(self) -> None:
         entry = self._choice.entry
         self._panel.tell_model(None if entry is None else entry.spec)
         if entry is not None:
-            self._choice.take_defaults()
             jobs.warm(str(entry.path), scheduler=self._choice.scheduler or None)
 
     def _on_setting(self) -> None:
