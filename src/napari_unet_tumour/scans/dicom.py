@@ -173,10 +173,11 @@ def _all_planes(path: Path) -> tuple[list[Plane], ScanError | None]:
     if path.is_file():
         return read_planes(path), None
     planes: list[Plane] = []
+    known: dict[Any, Plane] = {}
     skipped: ScanError | None = None
     for file in dicom_files(path):
         try:
-            planes += read_planes(file)
+            planes += read_planes(file, known)
         except ScanError as error:
             if "damaged" in str(error):
                 raise

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.scans.dicom_quick import PIXELS, Elements, quick_elements
 from napari_unet_tumour.scans.safety import check_size, damaged, decoding, unreadable
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CODECS = "pip install 'napari-unet-tumour[codecs]'"
-_PIXELS = 0x7FE00010
 # Whole numbers, float32 and float64 pixels, in either byte order.
 _PIXEL_TAGS = tuple(bytes(b) for n in (0x10, 8, 9) for b in ((0xE0, 0x7F, n, 0), (0x7F, 0xE0, 0, n)))
 # Only these are read: nothing that names the patient stays in memory, apart from the name that is checked against.
@@ -33,6 +34,18 @@ _TAGS = (
     "PerFrameFunctionalGroupsSequence", "GridFrameOffsetVector", "DoseGridScaling", "EncryptedAttributesSequence",
     "DirectoryRecordSequence",
 )  # fmt: skip
+
+# What must be equal, byte for byte, for a slice to be read like the one before.
+_COMMON = (
+    0x00020010, 0x00080016, 0x0020000E, 0x0008103E, 0x00200011, 0x00080060, 0x00100010, 0x00189087, 0x00200037,
+    0x00280030, 0x00180050, 0x00180088, 0x00280010, 0x00280011, 0x00280002, 0x00280004, 0x00280006, 0x00280100,
+    0x00280101, 0x00280102, 0x00280103, 0x00281053, 0x00281052, PIXELS,
+)  # fmt: skip
+# Frames, groups of frames, dose: such a file is read by itself.
+_SEVERAL = (0x00280008, 0x52009229, 0x52009230, 0x3004000E, 0x3004000C)
+_POSITION, _INSTANCE = 0x00200032, 0x00080018
+# Time, trigger, acquisition, echo, number: as `_turn` sorts.
+_ORDER = (0x00200100, 0x00181060, 0x00200012, 0x00180086, 0x00200013)
 
 Vector = tuple[float, ...]
 
@@ -53,8 +66,8 @@ class Head:
         Rows and columns; a third number where a pixel has several samples.
     dtype : numpy.dtype, optional
         How pixels are stored in the file; None where only pydicom can tell (compressed, colour, odd encodings).
-    at : int
-        Byte at which the first pixel is stored, when `dtype` is known.
+    at, element : int
+        Byte at which the first pixel is stored, when `dtype` is known, and at which its element starts.
     photometric : str
         "MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", ...
     bits : int
@@ -76,6 +89,7 @@ class Head:
     shape: tuple[int, ...]
     dtype: np.dtype[Any] | None
     at: int
+    element: int
     photometric: str
     bits: int
     signed: bool
@@ -113,8 +127,15 @@ class Plane:
     turn: tuple[float, ...]
 
 
-def read_planes(path: Path) -> list[Plane]:
+def read_planes(path: Path, known: dict[Any, Plane] | None = None) -> list[Plane]:
     """Read a file's header and return its planes, without pixels.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    known : dict, optional
+        Planes of files read before: the same dict, handed in again and again, makes the next slice of a series quick.
 
     Raises
     ------
@@ -122,13 +143,44 @@ def read_planes(path: Path) -> list[Plane]:
         The file is no DICOM, holds no pixels, is encrypted or cut, or claims absurd sizes.
     """
     with decoding(path):
-        found, at = _header(path)
-        if _PIXELS not in found:
-            raise _without_pixels(path, found)
-        head = _head(path, found, at)
-        frames = int(found.get("NumberOfFrames") or 1)
-        _check(path, head, frames)
-        return [_plane(found, head, n) for n in range(frames)]
+        quick = None if known is None else quick_elements(path)
+        key = quick and _signature(quick[0])
+        if quick and known and key in known:
+            plane = _like(known[key], path, *quick)
+            _check(path, plane.head, 1)
+            return [plane]
+        planes = _read_with_care(path)
+    if known is not None and key is not None and len(planes) == 1:
+        known[key] = planes[0]
+    return planes
+
+
+def _read_with_care(path: Path) -> list[Plane]:
+    found, at, start = _header(path)
+    if PIXELS not in found:
+        raise _without_pixels(path, found)
+    head = _head(path, found, at, start)
+    frames = int(found.get("NumberOfFrames") or 1)
+    _check(path, head, frames)
+    return [_plane(found, head, n) for n in range(frames)]
+
+
+def _signature(found: Elements) -> tuple[bytes | None, ...] | None:
+    """Return what slices of a series have in common, as stored; None where a file must be read by itself."""
+    if any(tag in found for tag in _SEVERAL) or not found.get(_POSITION) or not found.get(PIXELS):
+        return None
+    return tuple(found.get(tag) for tag in _COMMON)
+
+
+def _like(plane: Plane, path: Path, found: Elements, at: int) -> Plane:
+    """Return the plane of a file that differs from a known one only in where it lies and in its numbers."""
+    skip = 0 if plane.head.dtype is None else plane.head.at - plane.head.element
+    instance = found.get(_INSTANCE, b"").rstrip(b"\0 ").decode("ascii")
+    numbers = tuple(float(found.get(tag, b"").split(b"\\")[0].strip(b"\0 ") or 0) for tag in _ORDER)
+    turn = (0.0, *numbers[:4], plane.turn[5], numbers[4], 0.0)
+    position = _vector(found[_POSITION].rstrip(b"\0 ").split(b"\\"), 3)
+    head = replace(plane.head, path=path, instance=instance, at=at + skip, element=at)
+    return replace(plane, head=head, position=position, turn=turn)
 
 
 def pixels(head: Head) -> NDArray[Any]:
@@ -150,21 +202,29 @@ def pixels(head: Head) -> NDArray[Any]:
     return _decoded(head)
 
 
-def _header(path: Path) -> tuple[Any, int]:
-    """Return the wanted elements and the byte at which the element with the pixels starts."""
+def _header(path: Path) -> tuple[Any, int, bytes]:
+    """Return the wanted elements, the byte at which the element with the pixels starts, and its first 12 bytes."""
     pydicom = _pydicom(path)
     try:
         with path.open("rb") as file:
             forced = path.suffix.lower() in (".dcm", ".ima", ".dicom")
-            found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS), force=forced)
+            found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_tags(), force=forced)
             at = file.tell()
-            if file.read(4) in _PIXEL_TAGS:
-                found.add_new(_PIXELS, "OW", b"")
+            start = file.read(12)
+            if start[:4] in _PIXEL_TAGS:
+                found.add_new(PIXELS, "OW", b"")
     except pydicom.errors.InvalidDicomError as error:
         raise ScanError(f"{path.name} is not a DICOM file: choose another file") from error
     except OSError as error:
         raise unreadable(path, error) from error
-    return _with_deflated_pixels(path, found), at
+    return _with_deflated_pixels(path, found), at, start
+
+
+@cache
+def _tags() -> list[Any]:
+    from pydicom.tag import Tag
+
+    return [Tag(name) for name in _TAGS]
 
 
 def _pydicom(path: Path) -> Any:
@@ -182,8 +242,8 @@ def _with_deflated_pixels(path: Path, found: Any) -> Any:
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
         check_size(path, (int(found.Rows), int(found.Columns)), 2, compressed=True)
         whole = pydicom.dcmread(path)
-        if _PIXELS in whole:
-            found.add_new(_PIXELS, "OW", b"")
+        if PIXELS in whole:
+            found.add_new(PIXELS, "OW", b"")
     return found
 
 
@@ -196,10 +256,10 @@ def _without_pixels(path: Path, found: Any) -> ScanError:
     return ScanError(f"{path.name} holds no pixels{kind}: choose an image file of the series")
 
 
-def _head(path: Path, found: Any, at: int) -> Head:
+def _head(path: Path, found: Any, at: int, start: bytes) -> Head:
     samples = int(found.get("SamplesPerPixel") or 1)
     shape = (int(found.Rows), int(found.Columns), *((samples,) if samples > 1 else ()))
-    dtype, skip = _raw_dtype(path, found, at)
+    dtype, skip = _raw_dtype(found, start)
     return Head(
         path=path,
         storage=str(found.get("SOPClassUID", "")),
@@ -210,6 +270,7 @@ def _head(path: Path, found: Any, at: int) -> Head:
         shape=shape,
         dtype=dtype,
         at=at + skip,
+        element=at,
         photometric=str(found.get("PhotometricInterpretation") or "MONOCHROME2"),
         bits=int(found.get("BitsStored") or found.get("BitsAllocated") or 16),
         signed=int(found.get("PixelRepresentation") or 0) == 1,
@@ -218,7 +279,7 @@ def _head(path: Path, found: Any, at: int) -> Head:
     )
 
 
-def _raw_dtype(path: Path, found: Any, at: int) -> tuple[np.dtype[Any] | None, int]:
+def _raw_dtype(found: Any, start: bytes) -> tuple[np.dtype[Any] | None, int]:
     """Return how plain grey pixels are stored, and the length of the element's own header; None for all else."""
     syntax = _syntax(found)
     bits = int(found.get("BitsAllocated") or 0)
@@ -228,15 +289,13 @@ def _raw_dtype(path: Path, found: Any, at: int) -> tuple[np.dtype[Any] | None, i
     )
     if syntax is None or syntax.is_compressed or syntax.is_deflated or not grey or bits not in (8, 16, 32):
         return None, 0
-    with path.open("rb") as file:
-        file.seek(at)
-        tag, start = file.read(4), file.read(8)
-    length, skip = (start[:4], 8) if syntax.is_implicit_VR else (start[4:8], 12)
-    said = syntax.is_implicit_VR or start[:2] in (b"OW", b"OB")
+    tag, kind = start[:4], start[4:6]
+    length, skip = (start[4:8], 8) if syntax.is_implicit_VR else (start[8:12], 12)
+    said = syntax.is_implicit_VR or kind in (b"OW", b"OB")
     if tag not in _PIXEL_TAGS[:2] or length == b"\xff\xff\xff\xff" or not said or (bits == 8 and tag[0] == 0x7F):
         return None, 0
-    kind = "i" if int(found.get("PixelRepresentation") or 0) == 1 else "u"
-    return np.dtype(f"{'<' if syntax.is_little_endian else '>'}{kind}{bits // 8}"), skip
+    sign = "i" if int(found.get("PixelRepresentation") or 0) == 1 else "u"
+    return np.dtype(f"{'<' if syntax.is_little_endian else '>'}{sign}{bits // 8}"), skip
 
 
 def _syntax(found: Any) -> Any:
@@ -296,7 +355,7 @@ def _stepped(found: Any, position: Vector | None, orientation: Vector | None, n:
 
 
 def _turn(found: Any, groups: list[Any]) -> tuple[float, ...]:
-    content = _first(groups[0], "FrameContentSequence") if groups[0] is not None else None
+    content = None if groups[0] is None else _first(groups[0], "FrameContentSequence")
     time = _number(content, "TemporalPositionIndex") if content is not None else None
     names = ("TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber", "EchoNumbers", "DiffusionBValue")
     known = [_number(found, name) or 0.0 for name in names]

@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour.errors import OutputError, ScanError
@@ -111,6 +112,7 @@ def check_size(path: Path, shape: Sequence[int], itemsize: int, *, compressed: b
         raise damaged(path)
 
 
+@cache
 def memory_limit() -> int:
     """Return how many bytes one scan may take: 60 % of the machine's memory."""
     import psutil  # type: ignore[import-untyped]
