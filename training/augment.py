@@ -8,7 +8,9 @@ import torch
 from torch.nn import functional as F
 
 
-def augment(image: torch.Tensor, mask: torch.Tensor, size: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def augment(
+    image: torch.Tensor, mask: torch.Tensor, size: int, rng: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return image and mask, each (N, 1, size, size) float32, seen as another scanner might show them.
 
     image: (N, 1, H, W) float32 in 0..1; mask: (N, 1, H, W) float32 in {0, 1}.
@@ -35,10 +37,13 @@ def _geometry(n: int, size: int, rng: torch.Generator) -> torch.Tensor:
     flip_x = torch.where(_chance(n, 0.5, rng), -1.0, 1.0)
     flip_y = torch.where(_chance(n, 0.3, rng), -1.0, 1.0)
     cos, sin = torch.cos(angle), torch.sin(angle)
-    theta = torch.stack([
-        torch.stack([cos * zoom * aspect * flip_x, -sin * zoom * flip_y, _rand(n, -0.2, 0.2, rng)], 1),
-        torch.stack([sin * zoom * aspect * flip_x, cos * zoom * flip_y, _rand(n, -0.2, 0.2, rng)], 1),
-    ], 1)
+    theta = torch.stack(
+        [
+            torch.stack([cos * zoom * aspect * flip_x, -sin * zoom * flip_y, _rand(n, -0.2, 0.2, rng)], 1),
+            torch.stack([sin * zoom * aspect * flip_x, cos * zoom * flip_y, _rand(n, -0.2, 0.2, rng)], 1),
+        ],
+        1,
+    )
     grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
     coarse = torch.randn(n, 2, 8, 8, generator=rng) * 0.035 * _chance(n, 0.4, rng)[:, None, None, None]
     bend = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)
@@ -59,12 +64,16 @@ def _greys(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     x = where(0.5, x.clamp(min=1e-6) ** torch.exp(per(-0.6, 0.6)), x)
     bump = per(-0.35, 0.35)
     x = where(0.3, (x + bump * torch.sin(math.pi * x)).clamp(0, 1), x)
-    field = F.interpolate(torch.randn(n, 1, 4, 4, generator=rng) * 0.3, size=(size, size), mode="bicubic", align_corners=False)
+    field = F.interpolate(
+        torch.randn(n, 1, 4, 4, generator=rng) * 0.3, size=(size, size), mode="bicubic", align_corners=False
+    )
     x = where(0.4, x * torch.exp(field), x)
     x = where(0.2, 1 - (1 - x).clamp(min=1e-6) ** torch.exp(per(-0.5, 0.5)), x)
     soft = F.avg_pool2d(F.avg_pool2d(x, 3, 1, 1), 3, 1, 1)
     x = where(0.2, soft, x)
-    low = F.interpolate(F.interpolate(x, scale_factor=0.5, mode="area"), size=(size, size), mode="bilinear", align_corners=False)
+    low = F.interpolate(
+        F.interpolate(x, scale_factor=0.5, mode="area"), size=(size, size), mode="bilinear", align_corners=False
+    )
     x = where(0.15, low, x)
     x = where(0.1, x + 0.7 * (x - soft), x)
     noise = torch.randn(x.shape, generator=rng) * per(0.0, 0.08)

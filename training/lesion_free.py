@@ -12,8 +12,14 @@ import numpy as np
 from scipy import ndimage as ndi
 
 
-def twin(image: np.ndarray, mask: np.ndarray, pool: np.ndarray, thumbs: np.ndarray,
-         pool_masks: np.ndarray, allowed: np.ndarray) -> np.ndarray | None:
+def twin(
+    image: np.ndarray,
+    mask: np.ndarray,
+    pool: np.ndarray,
+    thumbs: np.ndarray,
+    pool_masks: np.ndarray,
+    allowed: np.ndarray,
+) -> np.ndarray | None:
     """Return `image` with its lesion replaced, or None where no donor fits.
 
     image, mask: (H, W) uint8; pool, pool_masks: (N, H, W) uint8; thumbs: (N, h, w) float32 of
