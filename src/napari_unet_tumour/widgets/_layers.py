@@ -211,9 +211,6 @@ def add_mask(viewer: ViewerModel, image: Image, layout: Layout, labels: Sequence
     labels : sequence of str
         Names by pixel value, shown in the status bar.
     """
-    from napari.layers import Labels
-    from napari.utils.colormaps import CyclicLabelColormap
-
     place = _place(image, layout)
     mask = own_mask(viewer, image)
     if mask is not None and mask.data.shape == layout.mask_shape:
@@ -222,16 +219,26 @@ def add_mask(viewer: ViewerModel, image: Image, layout: Layout, labels: Sequence
         return mask
     if mask is not None:
         amend(mask, layer="")  # the image has another shape now: its old mask is the person's to keep or remove
-    mask = Labels(
-        np.zeros(layout.mask_shape, np.uint8), name=f"{image.name} mask", opacity=0.5,
-        colormap=CyclicLabelColormap(colors=PALETTE),
-        features={"index": list(range(len(labels))), "label": list(labels)}, **place,
-    )  # fmt: skip
+    mask = _empty(layout.mask_shape, labels, name=f"{image.name} mask", **place)
     # A run makes one undo step a slice; with napari's 100 steps a large scan would push out the person's own.
     mask._history_limit = 100 + 2 * layout.planes
     mask._reset_history()
     viewer.add_layer(mask)
     return mask
+
+
+def _empty(shape: tuple[int, ...], labels: Sequence[str], **about: Any) -> Labels:
+    from napari.layers import Labels
+    from napari.utils.colormaps import CyclicLabelColormap
+
+    names = {"index": list(range(len(labels))), "label": list(labels)}
+    colours = CyclicLabelColormap(colors=PALETTE)
+    return Labels(np.zeros(shape, np.uint8), opacity=0.5, colormap=colours, features=names, **about)
+
+
+def prepare() -> None:
+    """Import what a first Labels layer imports (0.3 s: pandas, scikit-image), on whatever thread has time for it."""
+    _empty((1, 1), ("background",))
 
 
 def describe(mask: Labels, image: Image, **facts: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ class SegmentWidget(Container[Widget]):
         self._asked: jobs.Job | None = None
         self._bound = False
         self._saver = later(self._inbox, REMEMBER_MS, self._choice.remember)
+        threading.Thread(target=_layers.prepare, daemon=True).start()
         self._listen()
         self._prepare_model()
         self._on_place()
