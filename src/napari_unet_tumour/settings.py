@@ -111,6 +111,9 @@ class TrainSettings:
     patience: Annotated[int, Ask("Passes without a gain before the rate falls to a tenth.", low=0, high=10_000)] = 5
     early_stop: Annotated[int, Ask("Passes without a gain before it ends, 0 for never.", low=0, high=10_000)] = 0
     watch: Annotated[str, Ask("What tells the best model on the validation part.", choices=("dice", "loss"))] = "dice"
+    keep: Annotated[
+        str, Ask("The best pass, or the last one and train on the validation part too.", choices=("best", "last"))
+    ] = "best"
     ema: Annotated[
         float, Ask("Weight averaging: share of the old mean kept at a step, 0 for none.", low=0, high=0.99999)
     ] = 0.998

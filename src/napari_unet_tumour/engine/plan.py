@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from napari_unet_tumour import __version__
 from napari_unet_tumour.engine import split
 from napari_unet_tumour.engine.planes import COLOURS
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.spec import ModelSpec
+from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
     from napari_unet_tumour.engine.examples import Examples
@@ -18,7 +20,15 @@ if TYPE_CHECKING:
 
 
 def parts_of(examples: Examples, settings: TrainSettings) -> split.Parts:
-    """Split as the settings and what is known of the slices say; raises TrainingError for an empty part or class."""
+    """Split as the settings and what is known of the slices say.
+
+    Where the last pass is kept there is nothing to choose, and the validation part is trained on too.
+
+    Raises
+    ------
+    TrainingError
+        A part or a class is empty, or persons are needed and not known.
+    """
     persons = [source.person for source in examples.sources]
     kinds = [source.kind for source in examples.sources]
     words = [source.part for source in examples.sources]
@@ -32,6 +42,8 @@ def parts_of(examples: Examples, settings: TrainSettings) -> split.Parts:
     else:
         parts = split.by_person(persons, kinds, settings.seed)
     _check_parts(parts, examples)
+    if settings.keep == "last":
+        return replace(parts, train=np.concatenate([parts.train, parts.val]))
     return parts
 
 

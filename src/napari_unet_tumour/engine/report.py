@@ -170,7 +170,7 @@ def _png(picture: NDArray[np.uint8]) -> str:
 def _split(parts: Parts, examples: Examples) -> str:
     names = {
         "train": "trained on",
-        "val": "choice of the best pass",
+        "val": "to choose the best pass (trained on too where the last is kept)",
         "test": "test",
         "seen": "held out of train persons",
     }

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_unet_tumour import __version__
 from napari_unet_tumour.engine import assess, checkpoint, model, ranks, report, split
 from napari_unet_tumour.engine.batches import Lap, Pools, batch_of, laps_of, order_of
 from napari_unet_tumour.engine.checkpoint import Run
@@ -24,6 +23,7 @@ from napari_unet_tumour.engine.summary import summary_of
 from napari_unet_tumour.engine.twins import iter_twins
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.settings import Progress, TrainSettings
+from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -262,7 +262,7 @@ def _judged(
 
 def _keep_best(run: Run, learner: Learner, spec: ModelSpec, row: dict[str, Any], state: _State) -> bool:
     value = row["val_dice"] if learner.settings.watch == "dice" else -row["val_loss"]
-    if not value > state.best:
+    if not value > state.best and learner.settings.keep == "best":
         return False
     state.best, state.best_lap = value, len(state.rows)
     if ranks.rank() == 0:

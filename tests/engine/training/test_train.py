@@ -252,6 +252,14 @@ def test_early_stopping_ends_a_training_that_gains_nothing(folder, tiny, tmp_pat
     assert (result.passes, result.best_pass) == (3, 1)
 
 
+def test_the_last_pass_is_kept_where_nothing_is_left_to_choose_by(folder, tiny, tmp_path, exhaust):
+    _, result = run(folder, replace(tiny, keep="last"), tmp_path / "m.safetensors", exhaust)
+    assert result.best_pass == result.passes == 2
+    split = json.loads((tmp_path / "m.training" / "run.json").read_text())["split"]
+    assert set(split["val"]) < set(split["train"])
+    assert not set(split["test"]) & set(split["train"])
+
+
 def test_growing_sides_deep_supervision_and_negatives(folder, make_folder, tiny, tmp_path, exhaust):
     free = make_folder("free", persons=2) / "images"
     staged = replace(tiny, stages=((32, 6, 1), (64, 4, 1)), deep_supervision=1, negative_share=0.2)
