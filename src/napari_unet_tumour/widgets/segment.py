@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SHORTCUT = "Shift-S"
 REMEMBER_MS = 500
+WIDTH = 312
 
 
 class SegmentWidget(Container[Widget]):
@@ -42,6 +43,7 @@ class SegmentWidget(Container[Widget]):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._panel = Panel(SHORTCUT)
         super().__init__(widgets=self._panel.rows(), labels=False)
+        self.native.setMinimumWidth(WIDTH)
         self._viewer = viewer
         self._inbox = Inbox(self.native)
         self._masks = Masks(viewer, self._inbox)
