@@ -9,7 +9,7 @@ from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.sample import phantom
 from napari_unet_tumour.scans import read, read_mask
 from napari_unet_tumour.scans.scan import Scan
-from napari_unet_tumour.widgets import napari_io
+from napari_unet_tumour.widgets import _grid, napari_io
 
 
 def save(path, array, affine, unit="mm"):
@@ -99,9 +99,9 @@ def test_a_labels_layer_of_another_hand_is_written_by_its_transforms(make_napari
 
 def test_a_layer_that_was_moved_is_written_where_it_is_now(tmp_path, array):
     data, meta, _ = napari_io.read_layers(str(save(tmp_path / "seg.nii", array.astype(np.uint8), turned(0))))[0]
-    assert napari_io.scan_of(data, meta).extra
+    assert _grid.scan_of(data, meta).extra
     moved = {**meta, "translate": tuple(np.add(meta["translate"], (3, 0, 0)))}
-    scan = napari_io.scan_of(data, moved)
+    scan = _grid.scan_of(data, moved)
     assert not scan.extra
     assert scan.world[0, 3] == pytest.approx(meta["translate"][0] + 3)
 
@@ -209,6 +209,28 @@ def test_a_mask_is_saved_as_dicom_seg_beside_its_series(make_napari_viewer, tmp_
     (layer,) = viewer.open(tmp_path / "m.dcm", plugin="napari-unet-tumour")
     assert type(layer).__name__ == "Labels"
     assert np.asarray(layer.data).sum() == mask.sum()
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+def test_an_oblique_scan_can_be_straightened_to_draw_on_and_is_saved_where_it_lies(make_napari_viewer, tmp_path, array):
+    viewer = make_napari_viewer()
+    path = save(tmp_path / "head.nii.gz", array, turned(0.3))
+    (image,) = viewer.open(path, plugin="napari-unet-tumour")
+    before = image.data_to_world((3, 2, 1))
+    assert "affine" in napari_io.read_layers(str(path))[0][1]
+    _grid.straighten()
+    np.testing.assert_array_equal(image.affine.affine_matrix, np.eye(4))
+    np.testing.assert_allclose(image.scale, (5.0, -0.8, 0.9), atol=1e-5)
+    mask = viewer.add_labels(np.zeros(image.data.shape, np.uint8), scale=image.scale, translate=image.translate)
+    viewer.dims.set_point(range(3), image.data_to_world((2, 0, 0)))
+    mask.selected_label, mask.brush_size = 1, 1
+    mask.paint(mask.world_to_data(image.data_to_world((2, 4, 3))), 1)
+    assert np.argwhere(mask.data).tolist() == [[2, 4, 3]]
+    (saved,) = napari_io.write_labels(str(tmp_path / "m.nii.gz"), *mask.as_layer_data_tuple()[:2])
+    back = nibabel.load(saved)
+    np.testing.assert_array_equal(back.affine, nibabel.load(path).affine)
+    _grid.straighten()
+    assert image.data_to_world((3, 2, 1)) == pytest.approx(before)
 
 
 def test_several_series_are_chosen_by_the_person(make_napari_viewer, tmp_path, array, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_unet_tumour.errors import OutputError, ScanError
-from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, nifti
+from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, matlab, nifti
 from napari_unet_tumour.scans.safety import unreadable
 from napari_unet_tumour.scans.scan import Scan
 
@@ -24,10 +24,13 @@ READERS: dict[str, Reader] = {
     ".jpeg": images.read_picture,
     ".tif": images.read_tiff,
     ".tiff": images.read_tiff,
+    ".mat": matlab.read_matlab,
     ".dcm": dicom.read_dicom,
     ".dicom": dicom.read_dicom,
     ".ima": dicom.read_dicom,
 }
+# Where a mask is read in another way than a scan.
+MASK_READERS: dict[str, Reader] = {".png": images.read_label_picture, ".mat": matlab.read_matlab_mask}
 WRITERS: dict[str, Writer] = {
     ".nii": nifti.write_nifti,
     ".nii.gz": nifti.write_nifti,
@@ -83,6 +86,8 @@ def can_read(path: str | Path) -> bool:
 def read_all(path: str | Path) -> list[Scan]:
     """Read every series that a DICOM file or folder holds; anything else as `read` does."""
     path = _existing(path)
+    if suffix_of(path) == ".mat" and matlab.has_mask(path):
+        return [matlab.read_matlab(path), matlab.read_matlab_mask(path)]
     if not is_dicom(path):
         return [read(path)]
     return [dicom.read_series(series) for series in dicom.find_series(path)]
@@ -99,7 +104,7 @@ def read_mask(path: str | Path) -> Scan:
     import numpy as np
 
     path = Path(path)
-    scan = images.read_label_picture(path) if suffix_of(path) == ".png" and path.is_file() else read(path)
+    scan = MASK_READERS.get(suffix_of(path), read)(path) if path.is_file() else read(path)
     array = np.asarray(scan.array)
     if array.dtype.kind == "f":
         whole = np.asarray(np.nan_to_num(array), np.int32)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Matrix = NDArray[np.float64]
 
@@ -63,6 +66,16 @@ def tilt(affine: Matrix) -> float:
     linear = affine[:-1, :-1]
     cosines = np.abs(linear / np.linalg.norm(linear, axis=0)).max(axis=0)
     return float(np.degrees(np.arccos(np.clip(cosines.min(), -1.0, 1.0))))
+
+
+def straightened(affine: Matrix, shape: Sequence[int]) -> Matrix:
+    """Return an affine with the same spacing and directions along the patient's axes, centred at the same place."""
+    linear = affine[:-1, :-1]
+    straight = np.eye(len(affine))
+    straight[:-1, :-1] = np.diag(np.where(np.diag(linear) < 0, -1.0, 1.0) * np.linalg.norm(linear, axis=0))
+    centre = (np.asarray(shape, np.float64) - 1) / 2
+    straight[:-1, -1] = affine[:-1, -1] + (linear - straight[:-1, :-1]) @ centre
+    return straight
 
 
 def is_usable(affine: Any) -> bool:

@@ -16,7 +16,7 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.scans import dicom, geometry
-from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.widgets import _grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.scans.dicom import Series
+    from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import Progress
 
     LayerTuple = tuple[Any, dict[str, Any], str]
     Nothing = tuple[None]
 
-KEY = "napari-unet-tumour"
 _LABEL_NAMES = re.compile(r"(?:^|[^a-z])(?:masks?|seg|segmentation|labels?|truth)(?:[^a-z]|$)", re.IGNORECASE)
-_STRAIGHT = 1e-6
+_NOTICED = 0.5
 _PERCENTILES = (0.5, 99.8)
 
 
@@ -52,7 +52,7 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple] | list[Nothing]:
     paths = [Path(path)] if isinstance(path, (str, Path)) else [Path(one) for one in path]
     found = [scan for one in paths for scan in _scans_of(one)]
     for scan in found:
-        for note in scan.extra.get("notes", ()):
+        for note in (*scan.extra.get("notes", ()), *_tilt_note(scan)):
             show_warning(f"{scan.name}: {note}")
     if found:
         _show_as_acquired(found[0])
@@ -76,7 +76,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """
     array = np.asarray(data)
     values = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
-    return [str(scans.write_mask(path, values, scan_of(array, meta), _label_names(meta)))]
+    return [str(scans.write_mask(path, values, _grid.scan_of(array, meta), _label_names(meta)))]
 
 
 def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -84,7 +84,7 @@ def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     if meta.get("multiscale") or meta.get("rgb"):
         raise OutputError(f"{Path(path).name} cannot hold a colour or multiscale layer: choose a grey image layer")
     array = np.asarray(data)
-    return [str(scans.write_mask(path, array, scan_of(array, meta), ()))]
+    return [str(scans.write_mask(path, array, _grid.scan_of(array, meta), ()))]
 
 
 def open_sample() -> list[LayerTuple]:
@@ -111,7 +111,7 @@ def layer_of(scan: Scan, *, labels: bool = False) -> LayerTuple:
         "axis_labels": tuple(kept),
         "units": tuple(scan.units if letter in "zyx" else "pixel" for letter in kept),
         "metadata": _metadata(scan),
-        **_place(scan, kept),
+        **_grid.place(scan.world, scan.axes),
     }
     if labels:
         return scan.array, about, "labels"
@@ -120,20 +120,6 @@ def layer_of(scan: Scan, *, labels: bool = False) -> LayerTuple:
     if "c" in scan.axes:
         return scan.array, {**about, "channel_axis": scan.axes.index("c")}, "image"
     return scan.array, {**about, "contrast_limits": contrast(scan), "colormap": "gray"}, "image"
-
-
-def scan_of(array: NDArray[Any], meta: dict[str, Any]) -> Scan:
-    """Return the grid that a layer lies on: the one it was opened with, unless it was moved since."""
-    affine, axes = _spatial_part(array, meta)
-    kept: Scan | None = meta.get("metadata", {}).get(KEY, {}).get("grid")
-    if kept is not None and _same_grid(kept, array, affine):
-        return kept
-    unit = str(tuple(meta.get("units") or ("pixel",))[-1])
-    factor = {"millimeter": 1.0, "mm": 1.0, "micrometer": 1e-3, "centimeter": 10.0, "meter": 1e3}.get(unit)
-    known = None if factor is None and np.array_equal(affine, np.eye(len(affine))) else affine
-    if known is not None and factor not in (None, 1.0):
-        known = np.diag([*[factor or 1.0] * (len(affine) - 1), 1.0]) @ affine
-    return Scan(array, axes, known, "pixel" if factor is None else "mm", str(meta.get("name", "")))
 
 
 def contrast(scan: Scan) -> tuple[float, float]:
@@ -152,7 +138,7 @@ def contrast(scan: Scan) -> tuple[float, float]:
 
 def _scans_of(path: Path) -> list[Scan]:
     if not scans.is_dicom(path):
-        return [scans.read(path)]
+        return scans.read_all(path)
     series = dicom.find_series(path)
     chosen = series if len(series) == 1 else _choose(path.name, series)
     return [scan for one in chosen if (scan := _read_with_bar(one)) is not None]
@@ -203,6 +189,15 @@ def _show_as_acquired(scan: Scan) -> None:
     viewer.layers.events.inserted.connect(turn, position="last")
 
 
+def _tilt_note(scan: Scan) -> list[str]:
+    angle = geometry.tilt(scan.world)
+    if len(scan.spatial) < 3 or angle < _NOTICED:
+        return []
+    return [
+        f"lies {angle:.0f} degrees oblique, where napari draws on wrong slices: use Layers > Transform > Straighten"
+    ]
+
+
 def _label_names(meta: dict[str, Any]) -> tuple[str, ...]:
     features: Any = meta.get("features")  # a table, a dict or None
     names = () if features is None or "label" not in features else tuple(str(name) for name in features["label"])
@@ -238,39 +233,5 @@ def _metadata(scan: Scan) -> dict[str, Any]:
         "modality": scan.modality,
         "units": scan.units,
         "orientation": geometry.orientation(scan.world),
-        KEY: {"grid": replace(scan, array=empty)},
+        _grid.KEY: {"grid": replace(scan, array=empty)},
     }
-
-
-def _place(scan: Scan, kept: str) -> dict[str, Any]:
-    """Return scale and translate where the axes run straight, else the affine; other axes keep step 1."""
-    full = np.eye(len(kept) + 1)
-    at = [*(kept.index(letter) for letter in scan.axes if letter in "zyx"), len(kept)]
-    full[np.ix_(at, at)] = scan.world
-    linear = full[:-1, :-1]
-    spread = np.abs(linear - np.diag(np.diag(linear)))
-    if spread.max(initial=0) > _STRAIGHT * np.abs(linear).max():
-        return {"affine": full}
-    return {"scale": tuple(np.diag(linear).tolist()), "translate": tuple(full[:-1, -1].tolist())}
-
-
-def _spatial_part(array: NDArray[Any], meta: dict[str, Any]) -> tuple[NDArray[np.float64], str]:
-    """Return the whole transform of a layer along its last (at most three) axes, and their letters."""
-    from napari.utils.transforms import Affine
-
-    names = ("scale", "translate", "rotate", "shear")
-    inner = Affine(ndim=array.ndim, **{name: meta[name] for name in names if meta.get(name) is not None})
-    whole = np.asarray(inner.affine_matrix, np.float64)
-    if meta.get("affine") is not None:
-        whole = np.asarray(getattr(meta["affine"], "affine_matrix", meta["affine"]), np.float64) @ whole
-    first = max(array.ndim - 3, 0)
-    if array.ndim > 4:
-        raise OutputError(
-            f"layer '{meta.get('name', '')}' has {array.ndim} axes, at most 4 can be written: take a part"
-        )
-    return whole[first:, first:], "tzyx"[4 - array.ndim :]
-
-
-def _same_grid(kept: Scan, array: NDArray[Any], affine: NDArray[np.float64]) -> bool:
-    shape = tuple(n for n, letter in zip(kept.array.shape, kept.axes, strict=True) if letter != "c")
-    return shape == array.shape and affine.shape == kept.world.shape and np.allclose(affine, kept.world, atol=1e-4)
