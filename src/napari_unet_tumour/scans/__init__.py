@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_unet_tumour.errors import OutputError, ScanError
-from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, matlab, nifti
+from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, itk_files, matlab, nifti
 from napari_unet_tumour.scans.safety import unreadable
 from napari_unet_tumour.scans.scan import Scan
 
@@ -24,6 +24,8 @@ READERS: dict[str, Reader] = {
     ".jpeg": images.read_picture,
     ".tif": images.read_tiff,
     ".tiff": images.read_tiff,
+    ".nrrd": itk_files.read_nrrd,
+    ".mha": itk_files.read_metaimage,
     ".mat": matlab.read_matlab,
     ".dcm": dicom.read_dicom,
     ".dicom": dicom.read_dicom,
