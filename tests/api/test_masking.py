@@ -1,9 +1,10 @@
+import doctest
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_unet_tumour import api, errors, load_model, scans, segment
+from napari_unet_tumour import api, errors, load_model, scans, segment, shelf
 from napari_unet_tumour.api import masking
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.settings import SegmentSettings
@@ -177,3 +178,12 @@ def test_a_lost_worker_ends_everything(blob):
 
     with pytest.raises(errors.WorkerError):
         many(works_of([blob, blob]), network)
+
+
+def test_the_example_in_the_documentation_runs():
+    if not shelf.entries():
+        pytest.skip("no model ships yet")
+    results = doctest.DocTestRunner(verbose=False)
+    (example,) = [one for one in doctest.DocTestFinder().find(masking.segment, "segment") if one.examples]
+    results.run(example)
+    assert (results.failures, results.tries > 3) == (0, True)

@@ -143,7 +143,7 @@ def test_settings_and_axis_are_obeyed(folder, tmp_path, blob, capsys):
     ("words", "said"),
     [
         (["{in}/d.nii.gz", "--format", "png"], "a PNG holds one: choose --format"),
-        (["{in}/a.png", "--format", "dicom-seg"], "dicom-seg needs"),
+        (["{in}/a.png", "--format", "dicom-seg"], "is no DICOM series, so it cannot have a DICOM-SEG: choose --format"),
         (["{in}/a.png", "--model", "nope"], "no model is called 'nope' (known: bright)"),
         (["{in}/a.png", "--model", "{in}/notes.txt"], "notes.txt is not a model file"),
         (["{in}/a.png", "--out", "{in}/notes.txt"], "notes.txt cannot be written"),

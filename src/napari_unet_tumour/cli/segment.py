@@ -120,7 +120,11 @@ def _load(path: Path, outputs: Outputs, inputs: set[Path], axis: int | None) -> 
         if one.resolve() in inputs:
             raise ScanError(f"{path.name} would get its result written over the input {one}: choose another --out")
     scan = scans.read(path)
+    for note in scan.extra.get("notes", ()):
+        warn(f"note: {path}: {note}")
     layout = layout_for(scan, axis)
+    if outputs.mask.suffix == ".dcm" and "dicom" not in scan.extra:
+        raise ScanError(f"{path.name} is no DICOM series, so it cannot have a DICOM-SEG: choose --format nifti")
     if outputs.mask.suffix == ".png" and len(layout.mask_shape) > 2:
         raise ScanError(
             f"{path.name} has {count(layout.planes, 'slice')}, a PNG holds one: choose --format nifti or tiff"

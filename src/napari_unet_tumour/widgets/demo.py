@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour import scans
+from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets._layers import KEY
 from napari_unet_tumour.widgets._panel import HERE
-from napari_unet_tumour.widgets.napari_io import KEY, read_layers
+from napari_unet_tumour.widgets.napari_io import read_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,17 +105,18 @@ def begin(scan: str | None, model: str = "default") -> Show:
     """Open a window on a scan (None: the sample), dock the Segment widget and press Run."""
     import napari
 
-    # Read before the window opens: a bad file gets its line at once.
+    # Read before the window opens: a bad file gets its line at once, and no dialog waits for an answer.
     layers = [] if scan is None else read_layers(scan)
     viewer = napari.Viewer(title="napari-unet-tumour")
     viewer.window.resize(*SIZE)
     truth = _open_sample(viewer) if scan is None else None
-    for data, about, kind in layers:
+    for data, about, kind in layers:  # type: ignore[misc]
         getattr(viewer, f"add_{kind}")(data, **about)
     found = _layers.images(viewer)
     if not found:
         raise UNetTumourError(f"{scan} is a mask, not a scan: choose a file with an image")
-    _go_to(viewer, found[0], _fullest(truth) if truth is not None else None)
+    _turn(viewer, found[0])
+    _show_fullest(viewer, truth)
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Segment")
     _choose(widget, model)
     show = Show(viewer, found[0], widget, truth)
@@ -147,7 +150,8 @@ def tell(show: Show) -> None:
     _say(f"opened {show.image.name}: {' x '.join(map(str, show.image.data.shape))} pixels")
     _say(f"segmented {slices} slices in {seconds:.1f} s with {facts['model']} ({facts['hash']}): first mask after "
          f"{show.first - show.begun:.1f} s, then {rate:.1f} slices/s")  # fmt: skip
-    on = int(np.any(mask.data, axis=(-2, -1)).sum())
+    planes = tuple(show.viewer.dims.order[-2:])
+    on = int(np.any(mask.data, axis=planes).sum())
     _say(f"found {int(np.count_nonzero(mask.data))} tumour pixels on {on} slices")
     if show.truth is not None:
         from napari_unet_tumour.engine.metrics import dice
@@ -162,7 +166,7 @@ def leave(show: Show, folder: Path) -> None:
     from napari_unet_tumour.cli._files import suffix_for
 
     mask = show.made()
-    _go_to(show.viewer, show.image, _fullest(np.asarray(mask.data) if show.truth is None else show.truth))
+    _show_fullest(show.viewer, np.asarray(mask.data) if show.truth is None else show.truth)
     wait(_after(1.0))
     grid = show.image.metadata[KEY]["grid"]
     source = Path(grid.source or "sample.nii.gz")
@@ -207,17 +211,22 @@ def _choose(widget: SegmentWidget, model: str) -> None:
     widget.choose_model(model)
 
 
-def _go_to(viewer: napari.Viewer, image: Image, plane: int | None) -> None:
-    """Show a slice along the first axis, the middle one by default."""
-    if image.ndim > 2:
-        count = image.data.shape[0]
-        viewer.dims.set_current_step(0, count // 2 if plane is None else plane)
+def _turn(viewer: napari.Viewer, image: Image) -> None:
+    """Show the slices as they were taken."""
+    along = slice_axis(image.metadata[KEY]["grid"])
+    if along is not None and viewer.dims.ndim == image.ndim:
+        others = [axis for axis in range(image.ndim) if axis != along]
+        viewer.dims.order = (*others[:-2], along, *others[-2:])
 
 
-def _fullest(mask: NDArray[Any]) -> int | None:
-    """Return the slice along the first axis with the most tumour; None without any."""
-    sizes = np.count_nonzero(mask, axis=tuple(range(1, mask.ndim)))
-    return int(np.argmax(sizes)) if mask.ndim > 2 and sizes.any() else None
+def _show_fullest(viewer: napari.Viewer, mask: NDArray[Any] | None) -> None:
+    """Go to the slice with the most tumour; to the middle one where none is known."""
+    if viewer.dims.ndim < 3:
+        return
+    slider = viewer.dims.order[-3]
+    sizes = np.zeros(1) if mask is None else np.count_nonzero(mask, axis=tuple({*range(mask.ndim)} - {slider}))
+    middle = int(viewer.dims.nsteps[slider]) // 2
+    viewer.dims.set_current_step(slider, int(np.argmax(sizes)) if sizes.any() else middle)
 
 
 def _after(seconds: float) -> Callable[[], bool]:
