@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 def rank() -> int:
     """Return this process's number, 0 without torchrun."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ["RANK"]) if distributed.is_torchelastic_launched() else 0
 
 
 def count() -> int:
     """Return the number of processes, 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ["WORLD_SIZE"]) if distributed.is_torchelastic_launched() else 1
 
 
 def device_of(device: torch.device) -> torch.device:
@@ -31,7 +31,7 @@ def device_of(device: torch.device) -> torch.device:
         return device
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device.type == "cuda" else device
 
 
 def wrapped(net: nn.Module, device: torch.device) -> nn.Module:
