@@ -233,6 +233,18 @@ def test_an_oblique_scan_can_be_straightened_to_draw_on_and_is_saved_where_it_li
     assert image.data_to_world((3, 2, 1)) == pytest.approx(before)
 
 
+def test_a_mask_made_for_a_layer_is_saved_as_dicom_seg(make_napari_viewer, tmp_path, array):
+    slices(tmp_path / "s", array, (1, 0, 0, 0, 1, 0))
+    viewer = make_napari_viewer()
+    (image,) = viewer.open(tmp_path / "s", plugin="napari-unet-tumour")
+    mask = viewer.add_labels(
+        (np.asarray(image.data) > 99).astype(np.uint8), scale=image.scale, translate=image.translate
+    )
+    mask.metadata = {"napari-unet-tumour": {"image_layer": str(image.unique_id), "model": "any"}}
+    (saved,) = viewer.layers[1:].save(str(tmp_path / "m.dcm"), plugin="napari-unet-tumour")
+    assert read_mask(saved).array.sum() == mask.data.sum()
+
+
 def test_several_series_are_chosen_by_the_person(make_napari_viewer, tmp_path, array, monkeypatch):
     from qtpy.QtWidgets import QInputDialog
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, itk_files, matlab, nifti
+from napari_unet_tumour.scans.resample import resample, same_grid
 from napari_unet_tumour.scans.safety import unreadable
 from napari_unet_tumour.scans.scan import Scan
 
@@ -95,8 +97,15 @@ def read_all(path: str | Path) -> list[Scan]:
     return [dicom.read_series(series) for series in dicom.find_series(path)]
 
 
-def read_mask(path: str | Path) -> Scan:
+def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
     """Read a mask: as `read`, but a palette gives its indices and whole numbers become integers.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any file that `read` reads; of a MATLAB file its mask.
+    onto : Scan, optional
+        Bring the mask onto this scan's grid by their places, the nearest voxel's label each, where they differ.
 
     Returns
     -------
@@ -113,7 +122,8 @@ def read_mask(path: str | Path) -> Scan:
         if not np.array_equal(whole, array):
             raise ScanError(f"{path.name} holds fractions, so it is no mask: choose a file of whole label values")
         array = whole.astype(np.uint8) if whole.min(initial=0) >= 0 and whole.max(initial=0) < 256 else whole
-    return Scan(**{**vars(scan), "array": array})
+    mask = replace(scan, array=array)
+    return mask if onto is None or same_grid(mask, onto) else resample(mask, onto, labels=True)
 
 
 def write_mask(

@@ -55,7 +55,7 @@ def resample(scan: Scan, onto: Scan, *, labels: bool = False, outside: float = 0
     values = np.asarray(scan.array)
     values = values if labels else values.astype(np.float32)
     moved = affine_transform(
-        values, to_source, output_shape=_shape(onto), order=0 if labels else 1, mode="constant", cval=outside
+        values, to_source, output_shape=_shape(onto), order=0 if labels else 1, mode="grid-constant", cval=outside
     )
     return replace(scan, array=moved, affine=onto.affine, units=onto.units, extra=onto.extra)
 
