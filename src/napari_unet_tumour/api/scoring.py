@@ -10,22 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour import scans, shelf
-from napari_unet_tumour.api.masking import (
-    Refused,
-    Work,
-    default_settings,
-    iter_segment_many,
-    layout_for,
-    load_model,
-    network_here,
-    read_ahead,
-)
+from napari_unet_tumour.api.many import Refused, Work, iter_segment_many, network_here, read_ahead
+from napari_unet_tumour.api.masking import default_settings, layout_for, load_model
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_unet_tumour.api.masking import Network, OnTick
+    from napari_unet_tumour.api.many import Network, OnTick
     from napari_unet_tumour.settings import SegmentSettings
 
 PER_GROUP = ("slices", "tumour_slices", "dice_mean", "volume_dice_mean", "false_mask_rate")

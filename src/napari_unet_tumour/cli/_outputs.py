@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.api.masking import Segmented
+    from napari_unet_tumour.api.many import Segmented
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from napari_unet_tumour.api.masking import Network, Work
+    from napari_unet_tumour.api.many import Network, Work
     from napari_unet_tumour.cli._flags import Commands
     from napari_unet_tumour.cli._outputs import Outputs
     from napari_unet_tumour.cli._show import Meter
@@ -66,7 +66,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def choose_network(entry: shelf.Entry, settings: SegmentSettings, args: argparse.Namespace) -> Network:
     """Return the network that runs here, or on the cluster that the flags name."""
-    from napari_unet_tumour.api.masking import load_model, network_here, network_there
+    from napari_unet_tumour.api.many import network_here, network_there
+    from napari_unet_tumour.api.masking import load_model
 
     if args.scheduler:
         return network_there(entry, settings, args.scheduler, insecure=args.insecure)
@@ -77,7 +78,7 @@ def _segment_all(
     outputs: dict[Path, Outputs], axis: int | None, network: Network, settings: SegmentSettings, shown: Meter
 ) -> int:
     """Segment and write; return how many scans failed, each named on stderr."""
-    from napari_unet_tumour.api.masking import Refused, iter_segment_many, read_ahead
+    from napari_unet_tumour.api.many import Refused, iter_segment_many, read_ahead
     from napari_unet_tumour.cli._outputs import write
 
     failed = 0
@@ -114,7 +115,8 @@ def _named(path: Path, error: UNetTumourError) -> str:
 
 def _load(path: Path, outputs: Outputs, inputs: set[Path], axis: int | None) -> Work[Path]:
     from napari_unet_tumour import scans
-    from napari_unet_tumour.api.masking import Work, layout_for
+    from napari_unet_tumour.api.many import Work
+    from napari_unet_tumour.api.masking import layout_for
 
     for one in (outputs.mask, *outputs.probabilities()):
         if one.resolve() in inputs:
