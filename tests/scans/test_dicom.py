@@ -4,12 +4,15 @@ import itertools
 import re
 import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.uid import RLELossless, generate_uid
 
 from napari_unet_tumour.errors import ScanError
@@ -18,6 +21,7 @@ from napari_unet_tumour.scans import dicom_files as files_of
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1.0, -1.0), repeat=3)))
 PYDICOMS_OWN = sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm"))
+MR_SMALL = next(path for path in PYDICOMS_OWN if path.name == "MR_small.dcm").read_bytes()
 REFUSED = {
     "DICOMDIR-empty.dcm": "is a list of files",
     "ExplVR_BigEndNoMeta.dcm": "holds no pixels",
@@ -272,6 +276,16 @@ def test_a_missing_codec_names_the_extra(tmp_path, dicom_series, volume, affine_
     found.save_as(tmp_path / "film.dcm", implicit_vr=False, little_endian=True)
     with pytest.raises(ScanError, match=r"film\.dcm is compressed as MPEG2.*napari-unet-tumour\[codecs\]"):
         read(tmp_path / "film.dcm")
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(132, 2200), value=st.integers(0, 255))
+def test_no_damage_crashes(tmp_path, at, value):
+    data = bytearray(MR_SMALL)
+    data[at] = value
+    (tmp_path / "any.dcm").write_bytes(data)
+    with suppress(ScanError):
+        assert min(read(tmp_path / "any.dcm").array.shape) > 0
 
 
 def test_a_file_without_suffix_and_a_folder_of_other_things(tmp_path, dicom_series, volume, affine_of):

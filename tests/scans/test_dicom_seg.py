@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 from napari_unet_tumour.errors import OutputError, ScanError
-from napari_unet_tumour.scans import read, read_mask, write_mask
+from napari_unet_tumour.scans import dicom_seg, read, read_mask, write_mask
 from napari_unet_tumour.scans.scan import Scan
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1.0, -1.0), repeat=3)))
@@ -115,6 +115,20 @@ def test_a_fractional_segmentation_is_refused(tmp_path, dicom_series, volume, af
     found.save_as(tmp_path / "seg.dcm")
     with pytest.raises(ScanError, match="FRACTIONAL"):
         read(tmp_path / "seg.dcm")
+
+
+def test_label_maps_of_others_open_as_labels(tmp_path, dicom_series, volume, affine_of):
+    files = dicom_series(tmp_path / "s", volume, affine_of((0, 1, 2), (1.0, 1.0, 1.0)))
+    scan = read(tmp_path / "s")
+    mask = (np.asarray(scan.array) // 42 % 3).astype(np.uint8)
+    made = dicom_seg._segmentation(
+        tmp_path / "l.dcm", [pydicom.dcmread(f) for f in files], mask, ("core", "rim"), kind="LABELMAP"
+    )
+    made.save_as(tmp_path / "l.dcm")
+    back = read(tmp_path / "l.dcm")
+    assert back.extra["labels"]
+    for value in (1, 2):
+        np.testing.assert_allclose(positions(back, value), positions(Scan(mask, "zyx", scan.affine), value), atol=2e-3)
 
 
 def test_a_dicom_mask_lands_on_its_nifti_twin(tmp_path, dicom_series, volume, affine_of):

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4",)
+_LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
 _AT_ONCE = 0.4
 _SAME_PLACE = 1e-3
-_UNEVEN = 0.05
+_ROUNDING, _UNEVEN = 0.1, 0.05
 _TILT = 0.5
 
 
@@ -146,7 +147,7 @@ def iter_series(series: Series) -> Generator[Progress, None, Scan]:
         raise ScanError(f"{series.name} has no slices: choose another series")
     if None in series.planes:
         there = [plane is not None for plane in series.planes]
-        stack[~np.array(there)] = stack[there].min()
+        stack[~np.array(there)] = 0 if series.first.head.storage == _LABELMAP else stack[there].min()
     return scan_of(series, stack)
 
 
@@ -254,7 +255,9 @@ def _spread(
 def _numbers(along: NDArray[np.float64], gap: float | None) -> tuple[list[int], list[str]]:
     """Return the slice number of every place, with holes where slices are missing, and what to say about it."""
     gaps = np.diff(along)
-    usual = gap or float(np.median(gaps))
+    multiples = gaps / gaps.min()
+    whole = bool((np.abs(multiples - np.round(multiples)) < _ROUNDING).all())
+    usual = gap or float(gaps.min() if whole else np.median(gaps))
     counts = np.maximum(np.round(gaps / usual), 1).astype(int)
     numbers = np.concatenate([[0], np.cumsum(counts)])
     off = np.abs(along - numbers * along[-1] / numbers[-1]).max()
@@ -332,6 +335,8 @@ def scan_of(series: Series, stack: NDArray[Any]) -> Scan:
     head, colours = series.first.head, stack.ndim == 4
     slices = len(series.planes) // series.times
     extra: dict[str, Any] = {"notes": series.notes, "dicom": {"planes": series.planes, "times": series.times}}
+    if head.storage == _LABELMAP:
+        extra["labels"] = True
     if head.window is not None and not colours and head.photometric != "MONOCHROME1":
         extra["window"] = head.window
     scan = Scan(stack, "", None, "pixel", series.name, str(head.path), head.modality, extra)

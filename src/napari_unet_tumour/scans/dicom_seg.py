@@ -114,7 +114,9 @@ def _headers(path: Path, planes: list[Plane]) -> list[Any]:
         ) from error
 
 
-def _segmentation(path: Path, sources: list[Any], frames: NDArray[Any], names: Sequence[str]) -> Any:
+def _segmentation(
+    path: Path, sources: list[Any], frames: NDArray[Any], names: Sequence[str], kind: str = "BINARY"
+) -> Any:
     hd: Any = _highdicom(path)
     try:
         with warnings.catch_warnings():
@@ -122,7 +124,7 @@ def _segmentation(path: Path, sources: list[Any], frames: NDArray[Any], names: S
             return hd.seg.Segmentation(
                 source_images=sources,
                 pixel_array=frames,
-                segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+                segmentation_type=kind,
                 segment_descriptions=[_described(hd, n, name) for n, name in enumerate(names, start=1)],
                 series_instance_uid=hd.UID(),
                 series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
