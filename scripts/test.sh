@@ -8,6 +8,8 @@ ruff format --check .
 mypy
 lint-imports
 npe2 validate src/napari_unet_tumour/napari.yaml
+# Waiting threads sleep instead of spinning: tests start several processes on few cores.
+export OMP_WAIT_POLICY=PASSIVE
 screen=()
 [ -n "${DISPLAY:-}" ] || [ "$(uname)" != Linux ] || screen=(xvfb-run -a -s "-screen 0 1600x1000x24")
 "${screen[@]}" python -m pytest "$@"

@@ -105,16 +105,17 @@ def read_spec(path: Path) -> ModelSpec:
     """Read the header of a .safetensors model file without torch; raises ModelError."""
     try:
         with path.open("rb") as file:
-            start = file.read(8)
-            if start[:2] == b"PK" or start[:1] == b"\x80":
+            start = file.read(9)
+            # The header of a safetensors file is JSON from the ninth byte on, after its length.
+            if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
                 raise ModelError(
                     f"{path.name} is a pickle, which can run any code when opened: "
                     "convert it with 'napari-unet-tumour models import'"
                 )
-            length = int.from_bytes(start, "little")
-            if len(start) < 8 or not 2 <= length <= MAX_HEADER:
+            length = int.from_bytes(start[:8], "little")
+            if start[8:] != b"{" or not 2 <= length <= MAX_HEADER:
                 raise ModelError(f"{path.name} is not a model file (.safetensors): choose another file")
-            header = json.loads(file.read(length))
+            header = json.loads(b"{" + file.read(length - 1))
             _check_length(path, header, 8 + length)
     except OSError as error:
         raise ModelError(f"{path.name} cannot be read ({error.strerror}): check the path and permissions") from error

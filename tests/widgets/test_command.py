@@ -36,8 +36,8 @@ def test_defaults_are_not_spelled_out(entry):
     assert text == "napari-unet-tumour segment a.png --model known"
 
 
-def test_the_slice_axis_is_named_unless_it_is_the_first(entry):
-    assert "--axis" not in command_for("a", entry, SegmentSettings(), VOLUME)
+def test_the_slice_axis_of_a_volume_is_always_named(entry):
+    assert command_for("a", entry, SegmentSettings(), VOLUME).endswith("--axis 0")
     rolled = layout_of((24, 64, 64), rows=0, columns=2)
     assert command_for("a", entry, SegmentSettings(), rolled).endswith("--axis 1")
 

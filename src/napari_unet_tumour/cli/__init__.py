@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         With code 2 on wrong usage, with 0 after --help and --version.
     """
     args = parser().parse_args(argv)
+    # Read when torch is loaded: waiting threads that spin slow everything down on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with warnings.catch_warnings():
             if not sys.warnoptions:

@@ -27,12 +27,12 @@ def command_for(path: str, entry: Entry, settings: SegmentSettings, layout: Layo
     settings : SegmentSettings
         Those that differ from the command's own defaults are spelled out.
     layout : Layout
-        Names the slice axis when it is not the first.
+        Names the slice axis of a volume; the command would choose by spacing.
     scheduler : str
         Address, or "".
     """
     words = ["napari-unet-tumour", "segment", path or "SCAN", "--model", _model_word(entry)]
-    if len(layout.slice_axes) == 1 and layout.slice_axes[0] != 0:
+    if len(layout.slice_axes) == 1:
         words += ["--axis", str(layout.slice_axes[0])]
     own = {"threshold": entry.spec.threshold, "smallest": entry.spec.smallest}
     for name, kind, default, _ in asked(SegmentSettings):
