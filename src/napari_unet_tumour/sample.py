@@ -166,8 +166,9 @@ def _depth(slab: _Slab) -> Field:
     """Return the depth under the skin in mm: an egg, wider at the back, drawn out towards the neck."""
     across = slab.x / (np.float32(79) * (1 + np.float32(0.0009) * slab.y))
     flat = across**2 + (slab.y / np.float32(99)) ** 2
-    up = np.where(slab.z > -4, (slab.z + 4) / 79, (slab.z + 4) / 170) ** 2
-    r = np.sqrt(flat + np.float32(0.12) * across**2 * (slab.y / 99) ** 2 + up)
+    up = np.abs(np.where(slab.z > -4, (slab.z + 4) / 76, (slab.z + 4) / 170)) ** 3
+    side = np.sqrt(flat + np.float32(0.12) * across**2 * (slab.y / 99) ** 2)
+    r = np.cbrt(side * side * side + up)
     return np.asarray((1 - r) * np.float32(86) + np.float32(1.2) * slab.ripple(45), np.float32)
 
 
