@@ -33,12 +33,20 @@ def ce(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 def dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Mean of the Dice loss of every slice and of the whole batch, over the labels; a scalar in 0..1.
 
-    One logit layer is a sigmoid; 1 + L layers are a softmax whose background is not counted.
+    One logit layer is a sigmoid; 1 + L layers are a softmax whose background is not counted, and of a
+    slice with a tumour only the labels that it has are, lest painting nothing be nearly right.
     """
     several = logits.shape[1] > 1
     target = torch.cat([1 - truth.sum(1, keepdim=True), truth], 1) if several else truth
-    losses = [_monai_dice(several, batch)(logits, target) for batch in (False, True)]
-    return (losses[0] + losses[1]) / 2
+    slices, batch = (_monai_dice(several, whole)(logits, target) for whole in (False, True))
+    return ((slices.flatten(1) * _counted(truth, several)).sum(1).mean() + batch.mean()) / 2
+
+
+def _counted(truth: torch.Tensor, several: bool) -> torch.Tensor:
+    """Return (N, L) weights of each slice's labels, with a sum of 1."""
+    there = truth.amax((2, 3)) if several else truth.new_ones(truth.shape[:2])
+    there = torch.where(there.sum(1, keepdim=True) > 0, there, 1.0)
+    return there / there.sum(1, keepdim=True)
 
 
 def bce_dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -94,6 +102,7 @@ def _monai_dice(several: bool, batch: bool) -> Loss:
         sigmoid=not several,
         softmax=several,
         batch=batch,
+        reduction="none",
         smooth_nr=smooth,
         smooth_dr=smooth,
     )

@@ -49,6 +49,16 @@ def test_the_same_for_several_labels(name):
     assert LOSSES[name](-sure, truth) > 0.5
 
 
+def test_painting_nothing_is_wrong_also_where_most_labels_are_absent():
+    truth = torch.zeros(2, 3, 32, 32)
+    truth[0, 0, :24, :24] = truth[1, 2, :24, :24] = 1
+    nothing = torch.zeros(2, 4, 32, 32)
+    nothing[:, 0] = 30.0
+    slices = 1 - 50 / (24 * 24 + 50)
+    batch = (2 * (1 - 1 / (24 * 24 + 1)) + 0) / 3
+    assert dice(nothing, truth) == pytest.approx((slices + batch) / 2, abs=1e-3)
+
+
 def test_sums_are_sums():
     logits, truth = one_label()
     assert LOSSES["bce-dice"](logits, truth) == LOSSES["bce"](logits, truth) + LOSSES["dice"](logits, truth)
