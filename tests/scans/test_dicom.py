@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import re
 import shutil
@@ -26,9 +27,9 @@ REFUSED = {
     "DICOMDIR-empty.dcm": "is a list of files",
     "ExplVR_BigEndNoMeta.dcm": "holds no pixels",
     "ExplVR_LitEndNoMeta.dcm": "holds no pixels",
-    "JPEG-lossy.dcm": ".* is damaged, or needs another codec",
-    "JPEG2000-embedded-sequence-delimiter.dcm": ".* is damaged, or needs another codec",
-    "JPGExtended.dcm": ".* is damaged, or needs another codec",
+    "JPEG-lossy.dcm": ".* codec",
+    "JPEG2000-embedded-sequence-delimiter.dcm": ".* codec",
+    "JPGExtended.dcm": ".* codec",
     "MR_truncated.dcm": "is cut or damaged",
     "UN_sequence.dcm": "holds no pixels",
     "badVR.dcm": "is cut or damaged",
@@ -48,6 +49,7 @@ REFUSED = {
     "test-SR.dcm": "holds no pixels",
     "waveform_ecg.dcm": "holds no pixels",
 }
+CODECS = importlib.util.find_spec("gdcm") is not None and importlib.util.find_spec("openjpeg") is not None
 STRAIGHT = ((0, 1, 2), (1.0, 1.0, 1.0))
 
 
@@ -210,7 +212,12 @@ def test_pydicoms_own_files_open_right_or_say_why_not(path):
         with pytest.raises(ScanError, match=rf"^{re.escape(path.name)} {REFUSED[path.name]}"):
             read_all(path)
         return
-    scans = read_all(path)
+    try:
+        scans = read_all(path)
+    except ScanError as error:
+        if "codec" in str(error) and not CODECS:
+            pytest.skip(str(error))
+        raise
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = pydicom.dcmread(path, force=True)
