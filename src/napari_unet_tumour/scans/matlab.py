@@ -53,7 +53,7 @@ def _opened(path: Path) -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise ScanError(f"{path.name} is a MATLAB file: pip install h5py to open it") from error
+        raise ScanError(f"{path.name} is a MATLAB file: pip install 'napari-unet-tumour[matlab]' to open it") from error
     return h5py.File(path, "r")
 
 
