@@ -25,12 +25,13 @@ import numpy as np
 import torch
 
 from napari_unet_tumour import recipes, shelf
-from napari_unet_tumour.engine import assess, model
-from napari_unet_tumour.engine.batches import laps_of
-from napari_unet_tumour.engine.examples import Examples, iter_examples
-from napari_unet_tumour.engine.learner import Learner
-from napari_unet_tumour.engine.summary import parameters_of
-from napari_unet_tumour.engine.train import iter_train
+from napari_unet_tumour.engine import model
+from napari_unet_tumour.engine.training import assess
+from napari_unet_tumour.engine.training.batches import laps_of
+from napari_unet_tumour.engine.training.examples import Examples, iter_examples
+from napari_unet_tumour.engine.training.learner import Learner
+from napari_unet_tumour.engine.training.summary import parameters_of
+from napari_unet_tumour.engine.training.train import iter_train
 from napari_unet_tumour.settings import TrainSettings
 from napari_unet_tumour.spec import ModelSpec
 

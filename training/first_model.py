@@ -18,9 +18,9 @@ from monai.networks.nets import DynUNet
 from PIL import Image
 from torch.nn import functional as F
 
-from augment import augment
-from lesion_free import thumb, twin
 from napari_unet_tumour.engine.normalise import robust_zscore
+from napari_unet_tumour.engine.training.augment import augment
+from napari_unet_tumour.engine.training.twins import thumb, twin
 
 FILTERS = (16, 32, 64, 128, 192, 256)
 STAGES = ((128, 16, 20), (192, 12, 8), (256, 10, 7))  # side in pixels, batch, passes

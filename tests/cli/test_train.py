@@ -131,9 +131,9 @@ def test_the_shipped_settings_are_the_shipped_networks():
 
 
 def test_every_network_and_normalisation_can_be_asked_for():
-    from napari_unet_tumour.engine.losses import LOSSES
     from napari_unet_tumour.engine.networks import NETWORKS
     from napari_unet_tumour.engine.normalise import NORMALISATIONS
+    from napari_unet_tumour.engine.training.losses import LOSSES
 
     choices = {name: ask.choices for name, _, _, ask in asked(TrainSettings)}
     assert set(choices["network"]) == set(NETWORKS)

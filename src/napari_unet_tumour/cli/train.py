@@ -75,8 +75,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _summary(settings: TrainSettings) -> int:
-    from napari_unet_tumour.engine.learner import build
-    from napari_unet_tumour.engine.summary import summary_of
+    from napari_unet_tumour.engine.training.learner import build
+    from napari_unet_tumour.engine.training.summary import summary_of
     from napari_unet_tumour.spec import ModelSpec
 
     labels = ("background", *(settings.labels or ("tumour",)))
@@ -87,8 +87,8 @@ def _summary(settings: TrainSettings) -> int:
 
 
 def _train(args: argparse.Namespace, settings: TrainSettings) -> int:
-    from napari_unet_tumour.engine import ranks
-    from napari_unet_tumour.engine.train import iter_train
+    from napari_unet_tumour.engine.training import ranks
+    from napari_unet_tumour.engine.training.train import iter_train
 
     steps = iter_train(settings, args.images, args.masks, args.out, args.cases, args.negatives, resume=args.resume)
     best = "nothing kept yet; what is saved goes on with --resume"

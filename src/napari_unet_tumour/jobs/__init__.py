@@ -26,7 +26,7 @@ TASKS = {
     "warm": "napari_unet_tumour.engine.remote:iter_warm",
     "describe": "napari_unet_tumour.engine.remote:describe",
     "segment_planes": "napari_unet_tumour.engine.remote:iter_segment_planes",
-    "train": "napari_unet_tumour.engine.train:iter_train",
+    "train": "napari_unet_tumour.engine.training.train:iter_train",
 }
 
 _lock = threading.Lock()

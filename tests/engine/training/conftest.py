@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_unet_tumour.engine.train import iter_train
+from napari_unet_tumour.engine.training.train import iter_train
 from napari_unet_tumour.settings import TrainSettings
 
 TINY = {

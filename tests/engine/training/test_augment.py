@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_unet_tumour.engine.augment import augment
+from napari_unet_tumour.engine.training.augment import augment
 
 
 def disc(n=8, size=64, low=0.0, high=1.0):

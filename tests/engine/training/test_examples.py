@@ -9,9 +9,9 @@ import tifffile
 import torch
 from PIL import Image
 
-from napari_unet_tumour.engine.assess import native_of
-from napari_unet_tumour.engine.examples import iter_examples, iter_negatives
-from napari_unet_tumour.engine.plan import parts_of
+from napari_unet_tumour.engine.training.assess import native_of
+from napari_unet_tumour.engine.training.examples import iter_examples, iter_negatives
+from napari_unet_tumour.engine.training.plan import parts_of
 from napari_unet_tumour.errors import TrainingError, UNetTumourError
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from napari_unet_tumour.engine import learner as module
-from napari_unet_tumour.engine.learner import Learner, precision_of
+from napari_unet_tumour.engine.training import learner as module
+from napari_unet_tumour.engine.training.learner import Learner, precision_of
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.spec import ModelSpec
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_unet_tumour.engine.losses import LOSSES, ce, dice, loss_for, with_deep
+from napari_unet_tumour.engine.training.losses import LOSSES, ce, dice, loss_for, with_deep
 from napari_unet_tumour.errors import TrainingError
 
 

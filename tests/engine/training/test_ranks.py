@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from napari_unet_tumour.engine import model, ranks
+from napari_unet_tumour.engine import model
+from napari_unet_tumour.engine.training import ranks
 
 
 def test_alone_nothing_changes():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from napari_unet_tumour.engine import model, networks
-from napari_unet_tumour.engine.start import load_start
+from napari_unet_tumour.engine.training.start import load_start
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.spec import ModelSpec
 

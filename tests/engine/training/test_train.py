@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from napari_unet_tumour import recipes
-from napari_unet_tumour.engine import model, train
-from napari_unet_tumour.engine.train import iter_train
+from napari_unet_tumour.engine import model
+from napari_unet_tumour.engine.training import train
+from napari_unet_tumour.engine.training.train import iter_train
 from napari_unet_tumour.errors import OutputError, TrainingError
 
 SCRIPT = """
 import json, sys, time
-from napari_unet_tumour.engine.train import iter_train
+from napari_unet_tumour.engine.training.train import iter_train
 from napari_unet_tumour.settings import TrainSettings
 folder, out, settings = json.loads(sys.argv[1])
 settings["stages"], settings["labels"] = tuple(settings["stages"]), tuple(settings["labels"])
@@ -223,7 +224,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_best(folder, tiny, tmp_pat
 LIMITED = """
 import resource, signal, torch
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from napari_unet_tumour.engine import checkpoint
+from napari_unet_tumour.engine.training import checkpoint
 from napari_unet_tumour.errors import OutputError
 from pathlib import Path
 path = Path(__import__("sys").argv[1])

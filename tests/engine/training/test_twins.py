@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from napari_unet_tumour.engine.twins import iter_twins, twin
+from napari_unet_tumour.engine.training.twins import iter_twins, twin
 
 
 def cohort(head_like, n=12):

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from napari_unet_tumour.engine import split
+from napari_unet_tumour.engine.training import split
 from napari_unet_tumour.errors import TrainingError
 
 # First 16 hex digits of the SHA-256 of scikit-learn 1.7's answer for 3064 names, as int64.

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from napari_unet_tumour import scans
-from napari_unet_tumour.engine import fit
-from napari_unet_tumour.engine.pairs import Source, files_of, sources_of
 from napari_unet_tumour.engine.planes import LUMINANCE
+from napari_unet_tumour.engine.training import fit
+from napari_unet_tumour.engine.training.pairs import Source, files_of, sources_of
 from napari_unet_tumour.errors import ScanError, TrainingError
 from napari_unet_tumour.layout import Layout, layout_of
 from napari_unet_tumour.settings import Progress, TrainSettings

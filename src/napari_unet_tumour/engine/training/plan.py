@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_unet_tumour.engine import split
 from napari_unet_tumour.engine.planes import COLOURS
+from napari_unet_tumour.engine.training import split
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.spec import ModelSpec
 from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
-    from napari_unet_tumour.engine.examples import Examples
+    from napari_unet_tumour.engine.training.examples import Examples
     from napari_unet_tumour.settings import TrainSettings
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_unet_tumour.engine.batches import layers, prepared
+from napari_unet_tumour.engine.training.batches import layers, prepared
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from torch import nn
 
-    from napari_unet_tumour.engine.losses import Loss
+    from napari_unet_tumour.engine.training.losses import Loss
     from napari_unet_tumour.spec import ModelSpec
 
 BATCH = 8

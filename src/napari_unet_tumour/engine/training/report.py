@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.engine import assess
-from napari_unet_tumour.engine.curve import chart
+from napari_unet_tumour.engine.training import assess
+from napari_unet_tumour.engine.training.curve import chart
 from napari_unet_tumour.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.engine.assess import Case
-    from napari_unet_tumour.engine.examples import Examples
     from napari_unet_tumour.engine.model import Model
-    from napari_unet_tumour.engine.split import Parts
+    from napari_unet_tumour.engine.training.assess import Case
+    from napari_unet_tumour.engine.training.examples import Examples
+    from napari_unet_tumour.engine.training.split import Parts
     from napari_unet_tumour.settings import TrainSettings
 
 SHOWN = 4

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_unet_tumour.engine import assess, checkpoint, model, ranks, report, split
-from napari_unet_tumour.engine.batches import Lap, Pools, batch_of, laps_of, order_of
-from napari_unet_tumour.engine.checkpoint import Run
-from napari_unet_tumour.engine.curves import Curves
-from napari_unet_tumour.engine.examples import Examples, iter_examples, iter_negatives
-from napari_unet_tumour.engine.judge import judge
-from napari_unet_tumour.engine.learner import Learner
-from napari_unet_tumour.engine.plan import names_of, parts_of, spec_of
-from napari_unet_tumour.engine.summary import summary_of
-from napari_unet_tumour.engine.twins import iter_twins
+from napari_unet_tumour.engine import model
+from napari_unet_tumour.engine.training import assess, checkpoint, ranks, report, split
+from napari_unet_tumour.engine.training.batches import Lap, Pools, batch_of, laps_of, order_of
+from napari_unet_tumour.engine.training.checkpoint import Run
+from napari_unet_tumour.engine.training.curves import Curves
+from napari_unet_tumour.engine.training.examples import Examples, iter_examples, iter_negatives
+from napari_unet_tumour.engine.training.judge import judge
+from napari_unet_tumour.engine.training.learner import Learner
+from napari_unet_tumour.engine.training.plan import names_of, parts_of, spec_of
+from napari_unet_tumour.engine.training.summary import summary_of
+from napari_unet_tumour.engine.training.twins import iter_twins
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.settings import Progress, TrainSettings
 from napari_unet_tumour.version import __version__

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from napari_unet_tumour.engine.augment import augment
 from napari_unet_tumour.engine.normalise import NORMALISATIONS
+from napari_unet_tumour.engine.training.augment import augment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

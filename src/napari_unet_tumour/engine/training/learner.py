@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from napari_unet_tumour.engine import networks, ranks
+from napari_unet_tumour.engine import networks
 from napari_unet_tumour.engine.fast import pick_device
-from napari_unet_tumour.engine.judge import autocast
-from napari_unet_tumour.engine.losses import loss_for, with_deep
-from napari_unet_tumour.engine.start import load_start
+from napari_unet_tumour.engine.training import ranks
+from napari_unet_tumour.engine.training.judge import autocast
+from napari_unet_tumour.engine.training.losses import loss_for, with_deep
+from napari_unet_tumour.engine.training.start import load_start
 from napari_unet_tumour.errors import TrainingError
 
 if TYPE_CHECKING:

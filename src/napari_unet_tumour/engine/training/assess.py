@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_unet_tumour.engine.batches import layers
-from napari_unet_tumour.engine.examples import in_parallel, read_mask_plane, read_planes
-from napari_unet_tumour.engine.judge import RATES, rates
 from napari_unet_tumour.engine.segment import iter_segment_planes
+from napari_unet_tumour.engine.training.batches import layers
+from napari_unet_tumour.engine.training.examples import in_parallel, read_mask_plane, read_planes
+from napari_unet_tumour.engine.training.judge import RATES, rates
 from napari_unet_tumour.masks import mask_of
 from napari_unet_tumour.settings import Progress, SegmentSettings
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.engine.examples import Examples
     from napari_unet_tumour.engine.model import Model
-    from napari_unet_tumour.engine.pairs import Source
+    from napari_unet_tumour.engine.training.examples import Examples
+    from napari_unet_tumour.engine.training.pairs import Source
 
 CHUNK = 16
 # Share of the image that a tumour covers.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour import scans
-from napari_unet_tumour.engine import split
+from napari_unet_tumour.engine.training import split
 from napari_unet_tumour.errors import TrainingError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Train a network from folders of images and masks."""
