@@ -127,7 +127,8 @@ def test_only_this_slice_or_region(opened, scan, scope):
 
     one = opened(add, show=True)
     if scope == "view":
-        one.viewer.camera.center, one.viewer.camera.zoom = (0, 20, 32), 40
+        camera = getattr(one.viewer, "scene", one.viewer).camera  # before napari 0.9 it was the viewer's own
+        camera.center, camera.zoom = (0, 20, 32), 40
         one.qtbot.wait(100)
     one.panel.scope.value = scope
     mask = one.run().data
