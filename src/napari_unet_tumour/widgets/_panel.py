@@ -87,7 +87,9 @@ class Panel:
     def say(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
         self.status.value = text
-        self.status.native.setStyleSheet(f"color: {RED};" if wrong else "")
+        style = f"color: {RED};" if wrong else ""
+        if self.status.native.styleSheet() != style:  # a new style is costly even when it is the same
+            self.status.native.setStyleSheet(style)
 
     def tell_device(self, text: str) -> None:
         """Show what the worker would run on."""
@@ -107,7 +109,10 @@ class Panel:
 
     def tell_progress(self, done: int, text: str) -> None:
         """Show how far the run is."""
+        # QProgressBar repaints the whole window, canvas too, within setValue: let it wait for the next frame.
+        self.bar.native.setUpdatesEnabled(False)
         self.bar.value = done
+        self.bar.native.setUpdatesEnabled(True)
         self.say(text)
 
     def stop(self) -> None:
