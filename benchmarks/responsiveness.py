@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_unet_tumour import jobs
+
 BTP = Path(__file__).parents[2] / "shared/data/btp/01/Pre_Scan_T1.nii.gz"
 TICK_MS = 5
 P99_MS, LONGER_MS, WARM_S, COLD_S, VOLUME_S, MEMORY_MB, OPEN_S = 50, 100, 0.5, 8, 3, 150, 0.3
@@ -32,7 +34,9 @@ def main() -> None:
     given = arguments()
     if given.part:
         Path(given.json).write_text(json.dumps(PARTS[given.part](given)))
-        return
+        jobs.shutdown()
+        # The window is still open: Qt now and then crashes when the interpreter takes it down, after all was measured.
+        os._exit(0)
     with display():
         found = {part: in_process(part, given) for part in PARTS}
     report = summary(found, given)
