@@ -85,7 +85,11 @@ def save(path: str | Path, spec: ModelSpec, state: State, dtype: torch.dtype = t
         The file cannot be written.
     """
     path = Path(path)
-    data = to_bytes(spec, state, dtype)
+    write_whole(path, to_bytes(spec, state, dtype), "use another folder or free space")
+
+
+def write_whole(path: Path, data: bytes | memoryview, remedy: str) -> None:
+    """Write beside, sync, rename; raises OutputError with the remedy and leaves what was there before."""
     part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     try:
         with part.open("wb") as file:
@@ -94,7 +98,7 @@ def save(path: str | Path, spec: ModelSpec, state: State, dtype: torch.dtype = t
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}): use another folder or free space") from error
+        raise OutputError(f"{path} cannot be written ({error.strerror}): {remedy}") from error
     finally:
         with suppress(OSError):
             part.unlink()

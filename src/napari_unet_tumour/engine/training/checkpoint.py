@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import tempfile
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_unet_tumour.engine.model import write_whole
 from napari_unet_tumour.errors import OutputError, TrainingError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.settings import TrainSettings
 
+FULL = "free space and go on with --resume, what was saved is kept"
 # What may differ between a run and its resumption.
 FREE = ("device", "precision", "tensorboard", "card", "early_stop", "patience", "start")
 
@@ -67,11 +68,11 @@ class Run:
             table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
             table.writeheader()
             table.writerows({k: _short(v) for k, v in row.items()} for row in rows)
-        write_whole(self.folder / "log.csv", text.getvalue().encode())
+        write_whole(self.folder / "log.csv", text.getvalue().encode(), FULL)
 
     def note(self, name: str, text: str) -> Path:
         """Write a text file into the folder and return its path."""
-        write_whole(self.folder / name, text.encode())
+        write_whole(self.folder / name, text.encode(), FULL)
         return self.folder / name
 
 
@@ -87,7 +88,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint whole or not at all; raises OutputError."""
     data = io.BytesIO()
     torch.save(state, data)
-    write_whole(path, data.getbuffer())
+    write_whole(path, data.getbuffer(), FULL)
 
 
 def load(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:
@@ -120,23 +121,6 @@ def load(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:
     if theirs["names"] != mine["names"]:
         raise TrainingError(f"{path} was made with other images: give the same folders, or another --out")
     return state
-
-
-def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Write beside, sync, rename; raises OutputError and leaves what was there before."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror}): free space and go on with --resume, what was saved is kept"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _may_grow(key: str, settings: Mapping[str, Any]) -> bool:
