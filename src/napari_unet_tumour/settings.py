@@ -54,6 +54,25 @@ class SegmentSettings:
 
 
 @dataclass(frozen=True)
+class FinetuneSettings:
+    """What a person may choose when a network is fine-tuned on corrected slices."""
+
+    seconds: Annotated[float, Ask("Time to learn, in seconds.", label="budget (s)", low=1.0, high=3600.0, step=1.0)] = (
+        10.0
+    )
+    device: Annotated[str, Ask("Where the network learns.", choices=("auto", "cpu", "cuda"))] = "auto"
+    steps: Annotated[
+        int,
+        Ask(
+            "Stop after so many steps, 0 for when the time is over; fixed steps make it repeatable.",
+            low=0,
+            high=100_000,
+        ),
+    ] = 0
+    seed: Annotated[int, Ask("Start of all chance.", low=0, high=2**31 - 1)] = 0
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """What a person may choose when a network is trained; the fields without `Ask` come from a settings file.
 

@@ -11,9 +11,13 @@ from napari_unet_tumour.engine.model import load
 from napari_unet_tumour.settings import Progress, SegmentSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_unet_tumour.corrections import Correction
+    from napari_unet_tumour.engine.finetune import Tuned
+    from napari_unet_tumour.settings import FinetuneSettings
 
 
 def iter_warm(model: str | bytes | None = None, device: str = "auto") -> Generator[Progress, None, str]:
@@ -33,6 +37,20 @@ def iter_segment_planes(
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
     """Find the probability in raw planes, see `segment.iter_segment_planes`; ModelError for a bad model."""
     return (yield from segment.iter_segment_planes(load(model), planes, settings))
+
+
+def iter_finetune(
+    model: str | bytes,
+    corrections: Sequence[Correction],
+    settings: FinetuneSettings,
+    context: NDArray[Any] | None = None,
+    replay: Sequence[Correction] = (),
+    watch: NDArray[Any] | None = None,
+) -> Generator[Progress, None, Tuned]:
+    """Fine-tune a model, see `finetune.iter_finetune`; ModelError for a bad model."""
+    from napari_unet_tumour.engine import finetune
+
+    return (yield from finetune.iter_finetune(load(model), corrections, settings, context, replay, watch))
 
 
 def describe(device: str = "auto") -> str:

@@ -26,6 +26,7 @@ TASKS = {
     "warm": "napari_unet_tumour.engine.remote:iter_warm",
     "describe": "napari_unet_tumour.engine.remote:describe",
     "segment_planes": "napari_unet_tumour.engine.remote:iter_segment_planes",
+    "finetune": "napari_unet_tumour.engine.remote:iter_finetune",
     "train": "napari_unet_tumour.engine.training.train:iter_train",
 }
 

@@ -1,0 +1,52 @@
+"""Which slice is most worth a person's next correction, from the network's own probabilities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# A slice this many planes from a reviewed one counts in full.
+SPACING = 3.0
+
+
+def unsureness(probability: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return how unsure the network is of every slice.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        (N, L, H, W) uint8, 0..255 for 0..1, a layer per label.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N,) float64, expected number of wrong pixels: the sum of min(p, 1 - p) of the foreground.
+    """
+    wrong = np.minimum(np.arange(256), 255 - np.arange(256)) / 255
+    return np.array([wrong[np.minimum(plane.sum(0, dtype=np.uint16), 255)].sum() for plane in probability])
+
+
+def order(probability: NDArray[np.uint8], reviewed: Sequence[int] = ()) -> list[int]:
+    """Return the slices not reviewed, the one most worth correcting first.
+
+    A slice is worth its expected number of wrong pixels, less where a neighbour is reviewed.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        (N, L, H, W) uint8, 0..255 for 0..1.
+    reviewed : sequence of int
+        Slices that need no more work.
+    """
+    worth = unsureness(probability)
+    for n in reviewed:
+        away = abs(np.arange(len(worth)) - n)
+        worth = worth * np.minimum(1.0, away / SPACING)
+    done = set(reviewed)
+    return [int(n) for n in np.argsort(-worth, kind="stable") if int(n) not in done]
