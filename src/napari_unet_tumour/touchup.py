@@ -128,7 +128,7 @@ def _flood(region: NDArray[np.bool_], image: NDArray[np.float64]) -> NDArray[np.
     seeds = np.where(away > BAND_PX, 2, 0)
     seeds[depth > min(BAND_PX, 0.6 * depth.max())] = 1
     edges = ndimage.gaussian_gradient_magnitude(image, 1.0)
-    found: NDArray[np.bool_] = watershed(edges, seeds) == 1
+    found: NDArray[np.bool_] = watershed(edges, seeds) == 1  # type: ignore[no-untyped-call]
     return found
 
 

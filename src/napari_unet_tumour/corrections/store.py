@@ -97,6 +97,12 @@ class Store:
         except (OSError, shutil.Error) as error:
             raise OutputError(_unsaved(error)) from error
 
+    def clear(self, scan: str) -> None:
+        """Remove the masks of a scan that is begun anew; its record stays, since roles are for good."""
+        for path in (self.root / scan).glob("mask-*.npz"):
+            with suppress(OSError):
+                path.unlink()
+
     def corrections(self, scan: str) -> list[Correction]:
         """Return the reviewed slices of a scan."""
         record = self.load(scan)
