@@ -108,11 +108,11 @@ class Opened(SimpleNamespace):
 def opened(make_napari_viewer: Any, qtbot: Any) -> Callable[..., Opened]:
     """Open a viewer, let `add(viewer)` add layers, and open the widget from the plugin menu."""
 
-    def open_(add: Callable[[Any], Any] = lambda viewer: None, **options: Any) -> Opened:
+    def open_(add: Callable[[Any], Any] = lambda viewer: None, widget: str = "Segment", **options: Any) -> Opened:
         viewer = make_napari_viewer(**{"strict_qt": "raise", **options})
         add(viewer)
-        _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Segment")
-        return Opened(viewer=viewer, widget=widget, panel=widget._panel, qtbot=qtbot)
+        _, docked = viewer.window.add_plugin_dock_widget("napari-unet-tumour", widget)
+        return Opened(viewer=viewer, widget=docked, panel=docked._panel, qtbot=qtbot)
 
     return open_
 

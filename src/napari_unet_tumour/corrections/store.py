@@ -127,7 +127,8 @@ class Store:
 
     def _read(self, scan: str, name: str) -> NDArray[Any] | None:
         try:
-            with np.load(self.root / scan / name, allow_pickle=False) as found:
+            data = io.BytesIO((self.root / scan / name).read_bytes())
+            with np.load(data, allow_pickle=False) as found:
                 array: NDArray[Any] = found["a"]
                 return array
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

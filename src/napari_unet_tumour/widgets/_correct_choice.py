@@ -40,9 +40,10 @@ class CorrectChoice:
     def __init__(self, viewer: ViewerModel, panel: CorrectPanel) -> None:
         self._viewer, self._panel = viewer, panel
         self._entries: list[Entry] = []
-        self._shape: tuple[int, ...] = ()
+        self._labels: list[tuple[str, int]] = []
         # As functions, since magicgui asks again whenever the widget is docked or a layer comes or goes.
         panel.image.choices, panel.mask.choices, panel.model.choices = self._images, self._masks, self._models
+        panel.paint.choices = lambda picker: self._labels
         kept = remembered(PART)
         fill({"seconds": panel.seconds, "device": panel.device}, kept)
         self.list_models()
@@ -104,23 +105,17 @@ class CorrectChoice:
         if found is not None:
             self._panel.model.value = found
 
-    def list_layers(self) -> None:
-        """Offer the viewer's layers, keep what is chosen, and choose the mask that fits the image."""
+    def list_images(self) -> None:
+        """Offer the viewer's image layers, and keep the chosen one."""
         self._panel.image.reset_choices()
-        self.list_masks()
 
-    def list_masks(self) -> None:
-        """Offer the masks, those that fit the image first."""
-        image, before = self.image, self.mask
+    def list_masks(self, anew: bool = False) -> None:
+        """Offer the masks, and keep the chosen one; else, or `anew`, choose the one that fits the image best."""
+        before, image = None if anew else self.mask, self.image
         self._panel.mask.reset_choices()
-        offered = self._fitting()
-        own = None if image is None else _layers.own_mask(self._viewer, image)
-        if before in offered and not (own is not None and before is not own and _is_own(before)):
-            self._panel.mask.value = before
-        elif own is not None:
-            self._panel.mask.value = own
-        elif offered:
-            self._panel.mask.value = offered[0]
+        if before is None or before not in self._viewer.layers or not self._may_be_of(image, before):
+            before = next(iter(self._fitting()), None)
+        self._panel.mask.value = before
 
     def follow(self) -> None:
         """Choose the selected layer."""
@@ -131,19 +126,25 @@ class CorrectChoice:
             image = _layers.image_of(self._viewer, layer)
             if image is not None:
                 self._panel.image.value = image
-            self._panel.mask.value = layer
+            if layer in self._fitting():
+                self._panel.mask.value = layer
 
     def offer_labels(self, names: Sequence[tuple[str, int]]) -> None:
         """Offer what the brush can draw."""
-        if list(self._panel.paint.choices) != [value for _, value in names]:
-            self._panel.paint.choices = list(names)
+        if list(names) != self._labels:
+            self._labels = list(names)
+            with self._panel.paint.changed.blocked():  # nobody has taken up the brush
+                self._panel.paint.reset_choices()
 
     def _fitting(self) -> list[Labels]:
         image = self.image
         if image is None:
             return []
-        shape = image_shape(image)
-        return [mask for mask in masks_for(self._viewer, image, shape) if tuple(mask.data.shape) in _shapes(image)]
+        found = masks_for(self._viewer, image, image_shape(image))
+        return [mask for mask in found if tuple(mask.data.shape) in _shapes(image) and self._may_be_of(image, mask)]
+
+    def _may_be_of(self, image: Image | None, mask: Labels) -> bool:
+        return _layers.image_of(self._viewer, mask) in (None, image)
 
     def _images(self, picker: Any) -> list[tuple[str, Image]]:
         return [(layer.name, layer) for layer in _layers.images(self._viewer)]
@@ -166,10 +167,6 @@ def image_shape(image: Image) -> tuple[int, ...]:
 def _shapes(image: Image) -> set[tuple[int, ...]]:
     shape = image_shape(image)
     return {shape, shape[1:]} if len(shape) > 2 else {shape}
-
-
-def _is_own(mask: Labels | None) -> bool:
-    return mask is not None and mask.metadata.get(_layers.KEY, {}).get("layer") == str(mask.unique_id)
 
 
 def _named(entry: Entry, default: bool) -> str:

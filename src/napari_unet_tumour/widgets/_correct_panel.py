@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.corrections import Tuned
 
 NEXT_KEY, TICK_KEY = "N", "R"
+WIDTH = 330
 TOOLS = (
     ("smooth", "Smooth", "Round the outline on this slice. One undo step."),
     ("specks", "Remove specks", "Remove pieces much smaller than the largest on this slice. One undo step."),
@@ -35,7 +36,8 @@ class CorrectPanel:
 
     def __init__(self) -> None:
         self.image = _picker("Image", "The scan to correct; follows the selected layer.")
-        self.mask = _picker("Mask", "The Labels layer that you correct: made by Segment, drawn, or loaded from a file.")
+        tip = "The Labels layer that you correct: made by Segment, drawn, or loaded from a file."
+        self.mask = ComboBox(label="Mask", tooltip=tip, nullable=True)
         self.model = _picker("Model", "The network that learns. Choose an earlier version to roll back to it.")
         self.segment = _button("Segment", "Segment every slice that is not reviewed. Your strokes stay.")
         self.offer = _note()
@@ -104,9 +106,13 @@ class CorrectPanel:
         self.tick.native.setCheckable(True)
         self.status.native.setMinimumHeight(2 * self.status.native.fontMetrics().lineSpacing() + 2)
         self.status.native.setAlignment(Qt.AlignmentFlag.AlignTop)
-        _shrink(self.device.native)
+        for box in (self.device, self.mask):
+            _shrink(box.native)
         self.device.native.setMaximumWidth(72)
         self.table.native.setTextFormat(Qt.TextFormat.RichText)
+        self.table.native.setWordWrap(False)
+        for note in (self.status, self.offer, self.place):  # else Qt makes room for a text one word wide
+            note.native.setMinimumWidth(WIDTH - 30)
         for button in (self.segment, self.delete):
             button.native.setMaximumWidth(84)
 
@@ -172,11 +178,3 @@ def _table(tuned: Tuned) -> str:
 def labels_to_paint(names: list[str], unsure: int) -> list[tuple[str, int]]:
     """Return what the brush can draw, by name."""
     return [(name, value) for value, name in enumerate(names) if value] + [("unsure", unsure), ("eraser", 0)]
-
-
-def choices(box: ComboBox, named: list[tuple[str, Any]]) -> None:
-    """Offer these, and keep what is chosen where it is still there."""
-    before = box.value
-    box.choices = named
-    if any(value is before for _, value in named):
-        box.value = before

@@ -25,6 +25,8 @@ class Kept:
     def __init__(self, panel: CorrectPanel, store: Store, inbox: Inbox) -> None:
         self._panel, self._store = panel, store
         self._session: Session | None = None
+        self._found: list[tuple[str, str]] = []
+        panel.kept.choices = lambda picker: self._found
         self._calm = later(inbox, CALM_MS, self._forget)
         panel.keeping.visible = False
         panel.delete.native.clicked.connect(self._on_delete)
@@ -33,7 +35,8 @@ class Kept:
         """Show what can be deleted; nothing is shown where there is nothing."""
         self._session = session
         found = [one for one in self._store.records() if one.scan not in session.records]
-        self._panel.kept.choices = [(_told(one), one.scan) for one in found]
+        self._found = [(_told(one), one.scan) for one in found]
+        self._panel.kept.reset_choices()
         self._panel.keeping.visible = bool(found)
 
     def _on_delete(self) -> None:

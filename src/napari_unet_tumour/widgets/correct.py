@@ -16,7 +16,7 @@ from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.widgets import _layers, _tools
 from napari_unet_tumour.widgets._case import Case, case_of
 from napari_unet_tumour.widgets._correct_choice import SHELF, CorrectChoice
-from napari_unet_tumour.widgets._correct_panel import NEXT_KEY, TICK_KEY, CorrectPanel, labels_to_paint
+from napari_unet_tumour.widgets._correct_panel import NEXT_KEY, TICK_KEY, WIDTH, CorrectPanel, labels_to_paint
 from napari_unet_tumour.widgets._gui import Inbox, OnLeave, later
 from napari_unet_tumour.widgets._kept import Kept
 from napari_unet_tumour.widgets._learning import Learning, check
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from napari_unet_tumour.shelf import Entry
     from napari_unet_tumour.widgets._case import Part
 
-WIDTH = 330
 REOPEN_MS = 60
 
 
@@ -67,7 +66,8 @@ class CorrectWidget(Container[Widget]):
         self._bound: list[str] = []
         self._reopener = later(self._inbox, REOPEN_MS, self._open)
         self._listen()
-        self._choice.list_layers()
+        self._choice.list_images()
+        self._choice.list_masks(anew=True)
         self._choice.follow()
         self._open()
 
@@ -250,7 +250,7 @@ class CorrectWidget(Container[Widget]):
             self.finetune()
 
     def _on_layers(self, event: Any = None) -> None:
-        self._choice.list_layers()
+        self._choice.list_images()
         self._reopen()
 
     def _on_selection(self, event: Any = None) -> None:
@@ -258,7 +258,7 @@ class CorrectWidget(Container[Widget]):
         self._on_dims()
 
     def _on_image(self, event: Any = None) -> None:
-        self._choice.list_masks()
+        self._choice.list_masks(anew=True)
         self._reopen()
 
     def _on_data(self, event: Any = None) -> None:
@@ -323,6 +323,7 @@ class CorrectWidget(Container[Widget]):
 
     def _open(self) -> None:
         """Open the case of the chosen layers, unless it is the one that is open."""
+        self._choice.list_masks()
         try:
             case = self._case()
         except UNetTumourError as error:
@@ -347,11 +348,16 @@ class CorrectWidget(Container[Widget]):
 
     def _read(self, case: Case) -> None:
         try:
-            session: Session | str = Session(case, self._store, self._masks.held)
+            session: Session | str = self._new_session(case)
         except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
             said = str(error).partition("\n")[0] or type(error).__name__
             session = f"The scan cannot be read ({said}): check its file"
         self._inbox.put(partial(self._on_session, case, session))
+
+    def _new_session(self, case: Case) -> Session:
+        session = Session(case, self._store, self._masks.held)
+        session.look()
+        return session
 
     def _on_session(self, case: Case, session: Session | str) -> None:
         if case is not self._opening:
@@ -394,6 +400,9 @@ class CorrectWidget(Container[Widget]):
 
     def _complain(self) -> None:
         """Say why there is nothing to work on."""
+        if self._opening is not None:
+            self._panel.say("Still looking at the scan: try again in a moment.")
+            return
         try:
             self._case()
         except UNetTumourError as error:
