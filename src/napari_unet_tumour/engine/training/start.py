@@ -99,7 +99,7 @@ def _fill_encoder(net: nn.Module, state: Mapping[str, torch.Tensor], where: str)
 def _stem(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Spread the first convolution's colour weights evenly over the network's own channels."""
     name = "_conv_stem.weight"
-    if name not in own or name not in state or own[name].shape[2:] != state[name].shape[2:]:
+    if name not in own or name not in state or own[name].shape == state[name].shape:
         return {}
     return {name: (state[name].sum(1, keepdim=True) / own[name].shape[1]).expand_as(own[name]).clone()}
 
