@@ -99,6 +99,7 @@ class TrainSettings:
                 "attention-unet",
                 "segresnet",
                 "flexible-unet",
+                "lite-unet",
                 "unet-plus-plus",
                 "tutorial-unet",
             ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.fx import GraphModule, Node, symbolic_trace
+from torch.fx import GraphModule, Node, Tracer
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -124,7 +124,8 @@ def _quick_types(device: torch.device) -> tuple[torch.dtype, ...]:
 def _folded(net: nn.Module) -> nn.Module:
     """Return a copy with batch normalisation folded into the convolutions, where torch can follow the network."""
     try:
-        traced = symbolic_trace(copy.deepcopy(net))
+        whole = copy.deepcopy(net)
+        traced = GraphModule(whole, _Tracer().trace(whole))
     except Exception:  # noqa: BLE001 - tracing fails in as many ways as there are networks; the plain copy is right
         return copy.deepcopy(net)
     calls = Counter(str(node.target) for node in traced.graph.nodes)
@@ -135,6 +136,13 @@ def _folded(net: nn.Module) -> nn.Module:
     traced.recompile()
     traced.delete_all_unused_submodules()
     return traced
+
+
+class _Tracer(Tracer):
+    """Keeps every convolution whole, also one that is a child of torch's."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _fold(traced: GraphModule, convolution: Node, norm: Node) -> None:

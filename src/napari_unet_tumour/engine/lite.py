@@ -1,0 +1,112 @@
+"""A U-Net with an EfficientNet-Lite0 encoder: MobileNetV2's blocks, no squeeze-and-excitation, ReLU6.
+
+The encoder is MONAI's EfficientNet, built for the Lite variant (M. Tan and Q. Le 2019; Lite: Google
+2020), so that its published ImageNet weights fit. Every normalisation is BatchNorm after a convolution
+and folds into it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from monai.networks.nets.efficientnet import EfficientNet
+from torch import nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BLOCKS = (
+    "r1_k3_s11_e1_i32_o16",
+    "r2_k3_s22_e6_i16_o24",
+    "r2_k5_s22_e6_i24_o40",
+    "r3_k3_s22_e6_i40_o80",
+    "r3_k5_s11_e6_i80_o112",
+    "r4_k5_s22_e6_i112_o192",
+    "r1_k3_s11_e6_i192_o320",
+)
+SKIPS, DEEPEST = (112, 40, 24, 16, 0), 320
+
+
+class LiteUNet(nn.Module):
+    """U-Net over five halvings; the finest decoder level has no skip.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the image and of the logits.
+    decoder : sequence of int
+        Filters of the five decoder levels, from coarse to fine.
+    drop_connect : float
+        Chance that training skips a residual block, growing with depth up to this, 0..1.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, decoder: Sequence[int], drop_connect: float) -> None:
+        super().__init__()
+        if len(decoder) != len(SKIPS):
+            raise ValueError(f"decoder has {len(decoder)} levels, {len(SKIPS)} are needed")
+        self.encoder = LiteEncoder(in_channels, drop_connect)
+        below = (DEEPEST, *decoder[:-1])
+        self.decoder = nn.ModuleList(_twice(a + b, c) for a, b, c in zip(below, SKIPS, decoder, strict=True))
+        self.head = nn.Conv2d(decoder[-1], out_channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, out_channels, H, W) for (N, in_channels, H, W) with sides that are multiples of 32."""
+        *skips, x = self.encoder(x)
+        for level in self.decoder:
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = level(torch.cat([x, skips.pop()], 1) if skips else x)
+        logits: torch.Tensor = self.head(x)
+        return logits
+
+
+class LiteEncoder(EfficientNet):
+    """MONAI's EfficientNet as the Lite0 variant has it, giving its five feature maps instead of classes."""
+
+    def __init__(self, in_channels: int, drop_connect: float) -> None:
+        super().__init__(list(BLOCKS), 2, in_channels, 1, image_size=256, drop_connect_rate=drop_connect)
+        for classifier in ("_conv_head", "_conv_head_padding", "_bn1", "_avg_pooling", "_dropout", "_fc"):
+            delattr(self, classifier)
+        for module in self.modules():
+            if hasattr(module, "_swish"):
+                module._swish = nn.ReLU6(inplace=True)
+            depthwise = getattr(module, "_depthwise_conv", None)
+            if isinstance(depthwise, nn.Conv2d):
+                module._depthwise_conv = DepthwiseConv2d.like(depthwise)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return features at 1/2, 1/4, 1/8, 1/16 and 1/32 of (N, in_channels, H, W)."""
+        x = self._swish(self._bn0(self._conv_stem(self._conv_stem_padding(x))))
+        features = []
+        for number, stage in enumerate(self._blocks, 1):
+            x = stage(x)
+            if number in self.extract_stacks:
+                features.append(x)
+        return features
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution that learns in float32 on a CPU: bfloat16's backward pass takes far longer."""
+
+    @classmethod
+    def like(cls, other: nn.Conv2d) -> DepthwiseConv2d:
+        """Make one with the arguments and weights of another."""
+        sizes = {"kernel_size": other.kernel_size, "stride": other.stride, "padding": other.padding}
+        made = cls(other.in_channels, other.out_channels, **sizes, groups=other.groups, bias=other.bias is not None)  # type: ignore[arg-type]
+        made.weight, made.bias = other.weight, other.bias
+        return made
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (N, C, h, w) for (N, C, H, W)."""
+        if not (self.training and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
+
+
+def _twice(inputs: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in (inputs, outputs):
+        layers += [nn.Conv2d(width, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
