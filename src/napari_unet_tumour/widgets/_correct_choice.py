@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from psygnal import Signal
-
 from napari_unet_tumour import shelf
 from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
 from napari_unet_tumour.widgets import _layers
@@ -23,15 +21,6 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets._correct_panel import CorrectPanel
 
 PART = "correct"
-
-
-class Shelf:
-    """Tells the other widgets when another model has become the default."""
-
-    chosen = Signal(object)
-
-
-SHELF = Shelf()
 
 
 class CorrectChoice:

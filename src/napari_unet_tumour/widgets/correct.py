@@ -15,8 +15,9 @@ from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.widgets import _layers, _tools
 from napari_unet_tumour.widgets._case import Case, case_of
-from napari_unet_tumour.widgets._correct_choice import SHELF, CorrectChoice
+from napari_unet_tumour.widgets._correct_choice import CorrectChoice
 from napari_unet_tumour.widgets._correct_panel import NEXT_KEY, TICK_KEY, WIDTH, CorrectPanel, labels_to_paint
+from napari_unet_tumour.widgets._forms import SHELF
 from napari_unet_tumour.widgets._gui import Inbox, OnLeave, later
 from napari_unet_tumour.widgets._kept import Kept
 from napari_unet_tumour.widgets._learning import Learning, check
