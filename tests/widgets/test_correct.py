@@ -77,7 +77,7 @@ def names(one):
 
 def looked(one):
     """Wait until the journal has seen what was done."""
-    one.widget._watch.flush()
+    one.widget._desk.watch.flush()
     one.widget._on_seen()
 
 

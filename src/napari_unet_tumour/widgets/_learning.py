@@ -33,11 +33,11 @@ class Learning:
     Parameters
     ----------
     accepted : callable
-        Called on the GUI thread with the order and the `Tuned` that the person accepts.
+        Called on the GUI thread with the order and the model file's bytes that the person accepts.
     """
 
     def __init__(
-        self, panel: CorrectPanel, inbox: Inbox, masks: Masks, store: Store, accepted: Callable[[Order, Any], None]
+        self, panel: CorrectPanel, inbox: Inbox, masks: Masks, store: Store, accepted: Callable[[Order, bytes], None]
     ) -> None:
         self._panel, self._inbox, self._masks, self._store = panel, inbox, masks, store
         self._accepted = accepted
@@ -96,7 +96,7 @@ class Learning:
         judged, order = self.judged, self._order
         if judged is not None and order is not None:
             self._show(None)
-            self._accepted(order, judged.tuned)
+            self._accepted(order, judged.tuned.data)
 
     def reject(self) -> None:
         """Throw the new model away."""

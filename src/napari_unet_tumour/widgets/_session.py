@@ -16,7 +16,7 @@ import numpy as np
 from napari_unet_tumour import queue
 from napari_unet_tumour.corrections import UNSURE, Correction, Record, scan_id
 from napari_unet_tumour.corrections.record import HELD_OUT
-from napari_unet_tumour.errors import OutputError
+from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.widgets._prediction import PREDICTIONS, REVIEWED
 
 if TYPE_CHECKING:
@@ -314,6 +314,12 @@ class Session:
     def masks(self, numbers: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
         """Return copies (H, W) uint8 of slices' masks."""
         return {n: _small(np.array(self.case.pixels(n))) for n in numbers}
+
+    def check(self) -> None:
+        """Raise ScanError where a mask no longer has the shape of its image."""
+        for part in self.case.parts:
+            if part.mask is not None and not part.whole:
+                raise ScanError(f"the mask '{part.mask.name}' has another shape than its image: choose another")
 
     def correction(self, number: int, mask: NDArray[np.uint8]) -> Correction:
         """Return a reviewed slice as what a network is fine-tuned on; reads its image."""

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from magicgui.widgets import Container, Widget
 
-from napari_unet_tumour import jobs, shelf
+from napari_unet_tumour import shelf
 from napari_unet_tumour.corrections import UNSURE, Store
-from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
-from napari_unet_tumour.widgets import _layers, _tools
-from napari_unet_tumour.widgets._case import Case, case_of
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets import _correct_words, _layers, _tools
 from napari_unet_tumour.widgets._correct_choice import CorrectChoice
 from napari_unet_tumour.widgets._correct_panel import NEXT_KEY, TICK_KEY, WIDTH, CorrectPanel, labels_to_paint
-from napari_unet_tumour.widgets._forms import SHELF
-from napari_unet_tumour.widgets._gui import Inbox, OnLeave, later
+from napari_unet_tumour.widgets._desk import Desk
+from napari_unet_tumour.widgets._gui import Inbox, OnLeave
 from napari_unet_tumour.widgets._kept import Kept
 from napari_unet_tumour.widgets._learning import Learning, check
 from napari_unet_tumour.widgets._masks import Masks
 from napari_unet_tumour.widgets._resegment import Resegment
-from napari_unet_tumour.widgets._session import Session
 from napari_unet_tumour.widgets._tune import Order
-from napari_unet_tumour.widgets._watch import Watch
+from napari_unet_tumour.widgets._versions import Versions
 
 if TYPE_CHECKING:
     import napari.viewer
+    import numpy as np
     from napari.layers import Labels
     from numpy.typing import NDArray
 
     from napari_unet_tumour.shelf import Entry
     from napari_unet_tumour.widgets._case import Part
-
-REOPEN_MS = 60
+    from napari_unet_tumour.widgets._session import Session
 
 
 class CorrectWidget(Container[Widget]):
@@ -48,34 +44,34 @@ class CorrectWidget(Container[Widget]):
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        self._panel = CorrectPanel()
-        super().__init__(widgets=self._panel.rows(), labels=False)
-        self._panel.put(self)
+        panel = self._panel = CorrectPanel()
+        super().__init__(widgets=panel.rows(), labels=False)
+        panel.put(self)
         self.native.setMinimumWidth(WIDTH)
         self._viewer = viewer
-        self._inbox = Inbox(self.native)
-        self._store = Store(shelf.home() / "corrections")
-        self._masks = Masks(viewer, self._inbox)
-        self._choice = CorrectChoice(viewer, self._panel)
-        self._kept = Kept(self._panel, self._store, self._inbox)
-        self._watch = Watch(viewer, self._inbox, self._on_seen)
-        self._learning = Learning(self._panel, self._inbox, self._masks, self._store, self._on_accept)
-        self._again = Resegment(viewer, self._inbox, self._masks, self._panel.say, self._on_drawn)
-        self._session: Session | None = None
-        self._opening: Case | None = None
+        inbox = self._inbox = Inbox(self.native)
+        store = Store(shelf.home() / "corrections")
+        self._masks = Masks(viewer, inbox)
+        self._choice = CorrectChoice(viewer, panel)
+        self._kept = Kept(panel, store, inbox)
+        self._versions = Versions(panel, self._choice, inbox, self._on_model, self._on_version)
+        self._learning = Learning(panel, inbox, self._masks, store, self._versions.add)
+        self._again = Resegment(viewer, inbox, self._masks, panel.say, self._on_drawn)
+        self._desk = Desk(
+            viewer, inbox, self._choice, store, self._masks, self._on_opened, self._on_closed, self._on_seen
+        )
         self._trouble = ""
         self._bound: list[str] = []
-        self._reopener = later(self._inbox, REOPEN_MS, self._open)
         self._listen()
         self._choice.list_images()
         self._choice.list_masks(anew=True)
         self._choice.follow()
-        self._open()
+        self._desk.open()
 
     @property
     def session(self) -> Session | None:
         """The corrections of the case on screen; None while none is open."""
-        return self._session
+        return self._desk.session
 
     @property
     def running(self) -> bool:
@@ -86,7 +82,7 @@ class CorrectWidget(Container[Widget]):
 
     def next_slice(self) -> None:
         """Go to the slice most worth correcting; asks the network first where it was not asked yet."""
-        session, entry = self._session, self._choice.entry
+        session, entry = self.session, self._choice.entry
         if session is None:
             self._complain()
         elif not session.weighed and entry is not None and not self.running:
@@ -96,57 +92,54 @@ class CorrectWidget(Container[Widget]):
             self._go_next()
 
     def _go_next(self) -> None:
-        session = self._session
+        session, found = self.session, self._desk.on_screen()
         order = [] if session is None else session.order()
-        shown = None if session is None else session.case.on_screen(self._viewer)
         if session is None or not order:
             self._panel.say("Every slice is reviewed: press Fine-tune.")
             return
+        shown = None if found is None else found[1]
         number = next((n for n in order if n != shown), order[0])
         self.go(number)
-        if not self._learning.running:
-            self._panel.say(f"Slice {number}: {_why(session, number)} Correct it, then press {TICK_KEY}.")
+        if not self._busy():
+            why = _correct_words.why(session, number)
+            self._panel.say(f"Slice {number}: {why} Correct it, then press {TICK_KEY}.")
 
     def go(self, number: int) -> None:
         """Bring a slice on screen."""
-        if self._session is not None and number < len(self._session.case):
-            self._session.case.go(self._viewer, number)
+        if self.session is not None and number < len(self.session.case):
+            self.session.case.go(self._viewer, number)
             self._on_dims()
 
     def tick(self) -> None:
         """Mark the slice on screen as reviewed, or take the mark back."""
-        session = self._session
-        number = None if session is None else session.case.on_screen(self._viewer)
-        if session is None or number is None:
+        found = self._desk.on_screen()
+        if found is None:
             self._complain()
             return
-        part, plane = session.case.where(number)
-        held = None if part.mask is None else self._masks.held(part.mask, part.layout, plane)
-        reviewed = session.tick(number, np.zeros(part.layout.plane_shape, np.uint8) if held is None else held)
+        session, number = found
+        reviewed = session.tick(number, self._pixels(session, number))
         if reviewed and self._learning.running:
             self._masks.take_off()
         self._on_seen()
-        self._watch.poke()
-        if not self._learning.running and self._learning.judged is None:
-            self._panel.say(_ticked(session, number) if reviewed else f"Slice {number}: no longer reviewed.")
+        self._desk.watch.poke()
+        if not self._busy():
+            word = _correct_words.ticked(session, number)
+            self._panel.say(word if reviewed else f"Slice {number}: no longer reviewed.")
 
     def use_tool(self, name: str) -> None:
         """Use one of the tools on the slice on screen."""
-        session = self._session
-        number = None if session is None else session.case.on_screen(self._viewer)
-        if session is None or number is None:
+        found = self._desk.on_screen()
+        if found is None:
             self._complain()
             return
         try:
-            said = _tools.apply(name, self._viewer, session, number)
+            self._panel.say(_tools.apply(name, self._viewer, *found))
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
-        else:
-            self._panel.say(said)
 
     def finetune(self) -> None:
         """Let a copy of the network learn from the reviewed slices; what is in the way is said in the status line."""
-        session, entry = self._session, self._choice.entry
+        session, entry, choice = self.session, self._choice.entry, self._choice
         if session is None or entry is None:
             self._complain()
             return
@@ -154,15 +147,14 @@ class CorrectWidget(Container[Widget]):
         reviewed = session.reviewed()
         masks = session.masks(reviewed)
         try:
-            _check_masks(session)
+            session.check()
             note = check(masks, [n for n in reviewed if not session.is_held_out(n)], entry, UNSURE)
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
             return
         shown = session.case.on_screen(self._viewer)
-        choice = self._choice
         order = Order(session, entry, choice.settings, choice.segmenting(), masks, shown, choice.scheduler, note)
-        self._choice.remember()
+        choice.remember()
         self._learning.start(order)
 
     def cancel(self, why: str = "Cancelled") -> None:
@@ -173,7 +165,7 @@ class CorrectWidget(Container[Widget]):
 
     def segment(self) -> None:
         """Segment every slice that is not reviewed with the chosen model."""
-        session, entry = self._session, self._choice.entry
+        session, entry = self.session, self._choice.entry
         if session is None or entry is None:
             self._complain()
         elif self._again.running:
@@ -184,39 +176,37 @@ class CorrectWidget(Container[Widget]):
 
     def restore(self) -> None:
         """Bring back what an earlier session left: masks, ticks, hold-out and model."""
-        session = self._session
+        session = self.session
         if session is None:
             return
         masks = session.to_restore()
         for number, mask in masks.items():
-            part = session.case.where(number)[0]
-            if part.mask is None:
-                self._on_drawn(part, self._new_mask(part))
+            self._mask_of(session, number)
             session.restored(number, mask)
             self._inbox.put(partial(self._write, session, number, mask))
         model = next((one.model for one in session.kept.values() if one.model), "")
         session.take_up()
-        self._use_model(model)
+        self._versions.use(model)
         self._panel.ask_to_restore("")
         self._panel.say(f"Restored: {len(session.reviewed())} reviewed, masks of {len(masks)} slices.")
         self._inbox.put(self._on_seen)
-        self._watch.poke()
+        self._desk.watch.poke()
 
     def _write(self, session: Session, number: int, mask: NDArray[np.uint8]) -> None:
         session.case.write(self._viewer, {number: mask})
 
     def start_afresh(self) -> None:
         """Begin anew; a copy of the earlier corrections is kept."""
-        if self._session is None:
+        if self.session is None:
             return
         try:
-            self._session.start_afresh()
+            self.session.start_afresh()
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
             return
         self._panel.ask_to_restore("")
         self._panel.say("Begun anew. A copy of the earlier corrections is kept on disk.")
-        self._watch.poke()
+        self._desk.watch.poke()
 
     # ---- what happens in the window --------------------------------------------------------------
 
@@ -230,8 +220,7 @@ class CorrectWidget(Container[Widget]):
             button.native.clicked.connect(partial(_called, call))
         panel.strip.clicked.connect(self.go)
         panel.image.changed.connect(self._on_image)
-        panel.mask.changed.connect(self._reopen)
-        panel.model.changed.connect(self._on_model)
+        panel.mask.changed.connect(self._desk.reopen)
         panel.paint.changed.connect(self._on_paint)
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.connect(self._on_layers)
@@ -252,7 +241,7 @@ class CorrectWidget(Container[Widget]):
 
     def _on_layers(self, event: Any = None) -> None:
         self._choice.list_images()
-        self._reopen()
+        self._desk.reopen()
 
     def _on_selection(self, event: Any = None) -> None:
         self._choice.follow()
@@ -260,178 +249,32 @@ class CorrectWidget(Container[Widget]):
 
     def _on_image(self, event: Any = None) -> None:
         self._choice.list_masks(anew=True)
-        self._reopen()
+        self._desk.reopen()
 
-    def _on_data(self, event: Any = None) -> None:
-        """Open the case anew when a layer got other pixels."""
-        self._reopen()
-
-    def _on_model(self, entry: Entry | None) -> None:
-        """Roll back, or forward: what the person chooses is the default for the next scan."""
-        if entry is not None:
-            self._prepare(entry)
-            default = shelf.entries()[:1]
-            if default and default[0].hash != entry.hash:
-                self._make_default(entry)
-
-    def _use_model(self, mark: str) -> None:
-        """Choose the model that a mask was made with; the default stays."""
-        with self._panel.model.changed.blocked():
-            self._choice.choose_model(mark)
-        if self._choice.entry is not None:
-            self._prepare(self._choice.entry)
-
-    def _prepare(self, entry: Entry) -> None:
-        self._panel.model.tooltip = _lineage(entry)
-        jobs.warm(str(entry.path), scheduler=self._choice.scheduler or None)
-        if self._session is not None:
-            self._session.use_model(entry.hash)
-        self._offer_labels()
-        self._reopen()
-
-    def _make_default(self, entry: Entry) -> None:
-        if entry not in shelf.entries():
-            return
-        try:
-            shelf.choose(entry)
-        except UNetTumourError as error:
-            self._panel.say(str(error), wrong=True)
-            return
-        SHELF.chosen.emit(entry)
-        self._choice.list_models(entry)
-        if not self._learning.running:
-            self._panel.say(f"{entry.name} is now the default. Press Segment to redo the slices not reviewed.")
+    def _on_model(self, entry: Entry) -> None:
+        if self.session is not None:
+            self.session.use_model(entry.hash)
+        self._choice.offer_labels(labels_to_paint(list(entry.spec.labels), UNSURE))
+        self._desk.reopen()
 
     def _on_paint(self, value: Any) -> None:
         mask = self._choice.mask
-        if mask is not None and value is not None and self._session is not None:
+        if mask is not None and value is not None and self.session is not None:
             self._viewer.layers.selection.active = mask
             mask.mode = "paint" if value else "erase"
             if value:
                 mask.selected_label = int(value)
 
     def _on_dims(self, event: Any = None) -> None:
-        session = self._session
-        number = None if session is None else session.case.on_screen(self._viewer)
-        self._panel.strip.mark(number)
-        if session is not None and number is not None:
-            self._panel.tell_place(_place(session, number), session.is_reviewed(number))
-
-    # ---- the case on screen ------------------------------------------------------------------------
-
-    def _reopen(self, event: Any = None) -> None:
-        self._reopener.start()
-
-    def _open(self) -> None:
-        """Open the case of the chosen layers, unless it is the one that is open."""
-        self._choice.list_masks()
-        try:
-            case = self._case()
-        except UNetTumourError as error:
-            self._close(str(error))
-            return
-        if self._session is not None and _same(case, self._session.case):
-            self._take_masks(case, self._session)
-            return
-        if self._opening is not None and _same(case, self._opening):
-            return
-        self._close("Looking at the scan…", wrong=False)
-        self._opening = case
-        threading.Thread(target=self._read, args=(case,), daemon=True).start()
-
-    def _case(self) -> Case:
-        image, entry = self._choice.image, self._choice.entry
-        if image is None:
-            raise ScanError("There is no image layer: open a scan, or drag one into the window")
-        if entry is None:
-            raise ModelError("There is no model: import one with 'napari-unet-tumour models import'")
-        return case_of(self._viewer, image, self._choice.mask, entry.spec)
-
-    def _read(self, case: Case) -> None:
-        try:
-            session: Session | str = self._new_session(case)
-        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
-            said = str(error).partition("\n")[0] or type(error).__name__
-            session = f"The scan cannot be read ({said}): check its file"
-        self._inbox.put(partial(self._on_session, case, session))
-
-    def _new_session(self, case: Case) -> Session:
-        session = Session(case, self._store, self._masks.held)
-        session.look()
-        return session
-
-    def _on_session(self, case: Case, session: Session | str) -> None:
-        if case is not self._opening:
-            return
-        self._opening = None
-        if isinstance(session, str):
-            self._panel.say(session, wrong=True)
-            return
-        self._session = session
-        for part in case.parts:
-            part.image.events.data.connect(self._on_data)
-        self._kept.list(session)
-        mask = self._choice.mask
-        made_with = "" if mask is None else mask.metadata.get(_layers.KEY, {}).get("hash", "")
-        self._use_model(str(made_with))
-        self._watch.follow(session)
-        self._panel.ask_to_restore(session.offer())
-        self._panel.say(_welcome(session))
-        self._on_seen()
-
-    def _take_masks(self, case: Case, session: Session) -> None:
-        """Take up masks that were made since, e.g. by the Segment widget."""
-        for new, part in zip(case.parts, session.case.parts, strict=True):
-            if part.mask is None and new.mask is not None:
-                session.adopt_mask(part, new.mask)
-                self._watch.follow(session)
-        self._on_seen()
-
-    def _close(self, why: str, wrong: bool = True) -> None:
-        session, self._session, self._opening = self._session, None, None
-        self.cancel("Stopped, since the layers have changed")
-        self._learning.forget()
-        self._watch.follow(None)
-        for part in [] if session is None else session.case.parts:
-            part.image.events.data.disconnect(self._on_data)
-        self._panel.ask_to_restore("")
-        self._panel.strip.fill([])
-        self._panel.tell_place("", False)
-        self._panel.say(why, wrong)
-
-    def _complain(self) -> None:
-        """Say why there is nothing to work on."""
-        if self._opening is not None:
-            self._panel.say("Still looking at the scan: try again in a moment.")
-            return
-        try:
-            self._case()
-        except UNetTumourError as error:
-            self._panel.say(str(error), wrong=True)
-        else:
-            self._panel.say("The slices are not on screen: show the scan in 2D, then try again", wrong=True)
-
-    def _offer_labels(self) -> None:
-        entry = self._choice.entry
-        if entry is not None:
-            self._choice.offer_labels(labels_to_paint(list(entry.spec.labels), UNSURE))
-
-    def _new_mask(self, part: Part) -> Labels:
-        entry = self._choice.entry
-        labels = ("background", "tumour") if entry is None else entry.spec.labels
-        mask = _layers.add_mask(self._viewer, part.image, part.layout, labels)
-        _layers.describe(mask, part.image, labels=list(labels))
-        return mask
-
-    def _on_drawn(self, part: Part, mask: Labels) -> None:
-        _layers.show_unsure(mask, UNSURE)
-        if self._session is not None:
-            self._session.adopt_mask(part, mask)
-            self._watch.follow(self._session)
+        found = self._desk.on_screen()
+        self._panel.strip.mark(None if found is None else found[1])
+        if found is not None:
+            session, number = found
+            self._panel.tell_place(_correct_words.place(session, number), session.is_reviewed(number))
 
     def _on_seen(self) -> None:
         """Show what is known of the slices now."""
-        session = self._session
+        session = self.session
         if session is None:
             return
         self._panel.strip.fill(session.states())
@@ -440,37 +283,66 @@ class CorrectWidget(Container[Widget]):
             self._trouble = session.trouble
             self._panel.say(self._trouble or "Corrections are on disk again.", wrong=bool(self._trouble))
 
-    # ---- a new version -----------------------------------------------------------------------------
+    def _complain(self) -> None:
+        self._panel.say(self._desk.complaint(), wrong=True)
 
-    def _on_accept(self, order: Order, tuned: Any) -> None:
-        self._panel.say("Putting the new version on the shelf…")
-        threading.Thread(target=self._keep_version, args=(order, tuned.data), daemon=True).start()
+    def _busy(self) -> bool:
+        """Tell whether the status line is about a fine-tuning."""
+        return self._learning.running or self._learning.judged is not None
 
-    def _keep_version(self, order: Order, data: bytes) -> None:
-        """Write the new version; on a thread, since a model has megabytes."""
-        try:
-            entry: Entry | str = shelf.add_version(data, order.entry)
-        except UNetTumourError as error:
-            entry = str(error)
-        self._inbox.put(partial(self._on_version, order, entry))
+    # ---- the case on screen ------------------------------------------------------------------------
 
-    def _on_version(self, order: Order, entry: Entry | str) -> None:
-        if isinstance(entry, str):
-            self._panel.say(entry, wrong=True)
-            return
-        self._choice.list_models(entry)
-        self._make_default(entry)
-        session = self._session
-        if session is order.session:
-            session.use_model(entry.hash)
-            word = f"{entry.name} is now the default. "
-            self._again.draw(session, entry, order.segmenting, order.scheduler, word)
+    def _on_opened(self, session: Session) -> None:
+        self._kept.list(session)
+        mask = self._choice.mask
+        made_with = "" if mask is None else mask.metadata.get(_layers.KEY, {}).get("hash", "")
+        self._versions.use(str(made_with))
+        self._panel.ask_to_restore(session.offer())
+        self._panel.say(_correct_words.welcome(session))
+        self._on_seen()
+
+    def _on_closed(self, why: str, wrong: bool) -> None:
+        self.cancel("Stopped, since the layers have changed")
+        self._learning.forget()
+        self._panel.ask_to_restore("")
+        self._panel.strip.fill([])
+        self._panel.tell_place("", False)
+        self._panel.say(why, wrong)
+
+    def _pixels(self, session: Session, number: int) -> NDArray[np.uint8]:
+        """Return what a slice holds, whatever is tried on; a slice without a mask layer gets one."""
+        part, plane = session.case.where(number)
+        held = self._masks.held(self._mask_of(session, number), part.layout, plane)
+        return session.masks([number])[number] if held is None else held
+
+    def _mask_of(self, session: Session, number: int) -> Labels:
+        part = session.case.where(number)[0]
+        if part.mask is not None:
+            return part.mask
+        entry = self._choice.entry
+        labels = ("background", "tumour") if entry is None else entry.spec.labels
+        mask = _layers.add_mask(self._viewer, part.image, part.layout, labels)
+        _layers.describe(mask, part.image, labels=list(labels))
+        self._on_drawn(part, mask)
+        return mask
+
+    def _on_drawn(self, part: Part, mask: Labels) -> None:
+        _layers.show_unsure(mask, UNSURE)
+        self._desk.adopt(part, mask)
+
+    def _on_version(self, order: Order, entry: Entry) -> None:
+        """Segment what is not reviewed with the version that was just accepted."""
+        word = f"{entry.name} is now the default. "
+        if self.session is order.session:
+            self._again.draw(order.session, entry, order.segmenting, order.scheduler, word)
+        else:
+            self._panel.say(word)
 
     # ---- the end -----------------------------------------------------------------------------------
 
     def close_down(self) -> None:
         """Let go of the viewer; strokes and ticks are on disk, a fine-tuning that is under way stops."""
-        self._close("")
+        self._desk.close("", wrong=False)
         self._choice.remember()
         layers = self._viewer.layers
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
@@ -486,57 +358,9 @@ class CorrectWidget(Container[Widget]):
         """Stop the worker's part and write what is not written; touches nothing of Qt, which may be gone."""
         self._learning.drop()
         self._again.cancel()
-        self._watch.flush()
+        self._desk.watch.flush()
 
 
 def _called(call: Any, *given: Any) -> None:
     """Drop what a signal or a key hands over."""
     call()
-
-
-def _check_masks(session: Session) -> None:
-    for part in session.case.parts:
-        if part.mask is not None and not part.whole:
-            raise ScanError(f"the mask '{part.mask.name}' has another shape than its image: choose another")
-
-
-def _same(one: Case, other: Case) -> bool:
-    """Tell whether two cases are of the same images, with no mask exchanged for another."""
-    if len(one.parts) != len(other.parts):
-        return False
-    return all(
-        a.image is b.image and a.array is b.array and a.layout == b.layout and (b.mask is None or a.mask is b.mask)
-        for a, b in zip(one.parts, other.parts, strict=True)
-    )
-
-
-def _place(session: Session, number: int) -> str:
-    reviewed = session.reviewed()
-    held = sum(session.is_held_out(n) for n in reviewed)
-    state = session.states()[number].name or "nothing yet"
-    counts = f"{len(reviewed)} reviewed" + (f", {held} of them held out" if held else "")
-    return f"Slice {number} of {len(session.case)}: {state}. {counts}."
-
-
-def _ticked(session: Session, number: int) -> str:
-    if session.is_held_out(number):
-        return f"Slice {number} reviewed and held out: it scores the network, which never learns from it."
-    return f"Slice {number} reviewed: the network may learn from it."
-
-
-def _why(session: Session, number: int) -> str:
-    unsure = session.states()[number].unsure
-    return f"about {unsure:.0f} pixels may be wrong." if unsure >= 1 else "not reviewed yet."
-
-
-def _welcome(session: Session) -> str:
-    if session.kept:
-        return "This scan was corrected before: restore that, or go on."
-    if not any(part.mask is not None for part in session.case.parts):
-        return "There is no mask yet: press Segment."
-    return f"Correct a slice with the brush, then press {TICK_KEY}. {NEXT_KEY} finds the slice most worth it."
-
-
-def _lineage(entry: Entry) -> str:
-    line = " ← ".join(one.name for one in shelf.lineage(entry))
-    return f"{line}\n{entry.spec.description}"
