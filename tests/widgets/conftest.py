@@ -54,11 +54,13 @@ def save_known(path: Path, channels: tuple[str, ...] = ("grey",), **changes: Any
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of models: "known" (one channel), "four" (four channels), "slow" (works on many pixels)."""
+    """Folder of models: "known" (one channel), "four" (four channels), "slow" (works on many pixels),
+    "two" (two labels in its header; cannot run)."""
     folder = tmp_path_factory.mktemp("models")
     save_known(folder / "known.safetensors")
     save_known(folder / "four.safetensors", ("T1", "T1ce", "T2", "FLAIR"))
     save_known(folder / "slow.safetensors", size=1024)
+    save_known(folder / "two.safetensors", labels=("background", "edge", "core"))
     return folder
 
 

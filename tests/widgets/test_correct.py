@@ -4,8 +4,10 @@ import threading
 import time
 from pathlib import Path
 
+import dask.array
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
 from napari_unet_tumour import jobs, shelf
 from napari_unet_tumour.corrections import UNSURE, Store
@@ -30,11 +32,10 @@ def stand_in():
 def correcting(opened, qtbot):
     """Open a viewer with layers and the widget, and wait until it knows the scan."""
 
-    def open_(add, wait=True):
-        one = opened(add, widget="Correct and fine-tune")
+    def open_(add, **options):
+        one = opened(add, widget="Correct and fine-tune", **options)
         one.panel.seconds.value = 1
-        if wait:
-            one.wait(lambda: one.widget.session is not None)
+        one.wait(lambda: one.widget.session is not None)
         return one
 
     return open_
@@ -157,19 +158,92 @@ def test_the_whole_way(opened, correcting, scan):
 
 def test_keys_do_what_the_buttons_say(correcting, scan, qtbot):
     data, add = with_mask(scan)
-    one = correcting(add)
-    keys = {str(key): call for key, call in one.viewer.keymap.items()}
-    assert {"N", "R"} <= set(keys)
+    one = correcting(add, show=True)
     assert "(N)" in one.panel.next.text
     assert "(R)" in one.panel.tick.text
     one.viewer.dims.set_point(0, 4)
-    keys["R"](one.viewer)
+    canvas = one.viewer.window._qt_viewer.canvas.native
+    qtbot.keyClick(canvas, Qt.Key.Key_R)
     assert one.widget.session.reviewed() == [4]
-    keys["N"](one.viewer)
+    qtbot.keyClick(one.panel.tick.native, Qt.Key.Key_R)
+    qtbot.keyClick(one.panel.tick.native, Qt.Key.Key_R)
+    assert one.widget.session.reviewed() == [4]
+    qtbot.keyClick(canvas, Qt.Key.Key_N)
     one.wait(lambda: one.widget.session.weighed and one.viewer.dims.current_step[0] != 4)
     assert np.array_equal(one.viewer.layers[-1].data, data > 127), "asking the network draws nothing"
     one.close()
     assert not {"N", "R"} & {str(key) for key in one.viewer.keymap}
+
+
+def test_a_stroke_of_the_mouse_is_noticed(correcting, scan, qtbot):
+    one = correcting(with_mask(scan)[1])
+    one.viewer.dims.set_point(0, 2)
+    one.panel.paint.value = UNSURE
+    one.panel.paint.value = 1
+    mask = one.viewer.layers[-1]
+    assert mask.mode == "paint"
+    canvas = one.viewer.window._qt_viewer.canvas.native
+    middle = canvas.rect().center()
+    mask.data[2] = 0
+    qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=middle)
+    qtbot.mouseMove(canvas, middle / 2)
+    qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=middle)
+    assert mask.data[2].any()
+    one.wait(lambda: names(one)[2] == "edited")
+
+
+def test_several_classes_are_learnt_and_unknown_ones_are_not(correcting, scan, models):
+    data = scan(6, 64, 64)
+
+    def add(viewer):
+        viewer.add_image(data, name="scan")
+        viewer.add_labels((data > 127) + np.uint8(1) * (data > 200), name="two")
+
+    shelf.import_(models / "two.safetensors")
+    one = correcting(add)
+    one.panel.model.value = next(entry for entry in one.panel.model.choices if entry.name == "two")
+    one.wait(lambda: one.widget.session is not None and len(one.panel.paint.choices) == 4)
+    review(one, 1, 3)
+    one.panel.model.value = next(entry for entry in one.panel.model.choices if entry.name == "known")
+    one.click(one.panel.run)
+    assert one.status.startswith("the mask has label 2, model 'known' knows only 1 = tumour")
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (0, 2, 1)])
+def test_slices_may_lie_across_any_axis(correcting, scan, order):
+    data = np.ascontiguousarray(scan(6, 64, 56).transpose(np.argsort(order)))
+
+    def add(viewer):
+        viewer.add_image(data, scale=(3, 2, 1.5), translate=(7, -4, 9))
+        viewer.dims.order = order
+
+    one = correcting(add)
+    assert len(one.widget.session.case) == 6
+    mask = segment(one)
+    assert np.array_equal(mask.data, data > 127)
+    one.widget.go(4)
+    assert one.panel.strip.shown == 4
+    mask.data[(slice(None),) * order[0] + (4,)] = 0
+    one.click(one.panel.tick)
+    one.widget.go(2)
+    one.click(one.panel.tick)
+    one.viewer.dims.order = (0, 1, 2) if order[0] else (1, 0, 2)
+    one.click(one.panel.tick)
+    assert one.status.startswith("The slices are not on screen")
+    one.widget.go(4)
+    assert one.panel.strip.shown == 4
+    assert names(one)[4] == names(one)[2] == "reviewed"
+
+
+def test_a_lazy_colour_scan_works_too(correcting, scan):
+    grey = scan(4, 64, 64)
+    colours = dask.array.from_array(np.stack([grey] * 3, -1), chunks=(1, 64, 64, 3))
+    one = correcting(lambda viewer: viewer.add_image(colours, rgb=True, name="lazy"))
+    mask = segment(one)
+    assert np.array_equal(mask.data, grey > 127)
+    review(one, 1, 2)
+    learn(one)
+    assert one.panel.pictures.pictures[0].title == "held-out slice 2"
 
 
 def test_a_click_on_the_strip_goes_to_the_slice(correcting, scan):

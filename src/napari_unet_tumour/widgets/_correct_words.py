@@ -16,7 +16,7 @@ def place(session: Session, number: int) -> str:
     """Return where the person is in the scan."""
     reviewed = session.reviewed()
     held = sum(session.is_held_out(n) for n in reviewed)
-    state = session.states()[number].name or "nothing yet"
+    state = session.state(number).name or "nothing yet"
     counts = f"{len(reviewed)} reviewed" + (f", {held} of them held out" if held else "")
     return f"Slice {number} of {len(session.case)}: {state}. {counts}."
 
@@ -30,7 +30,7 @@ def ticked(session: Session, number: int) -> str:
 
 def why(session: Session, number: int) -> str:
     """Return why a slice is worth correcting."""
-    unsure = session.states()[number].unsure
+    unsure = session.state(number).unsure
     return f"about {unsure:.0f} pixels may be wrong." if unsure >= 1 else "not reviewed yet."
 
 

@@ -97,7 +97,7 @@ class Session:
 
     def reviewed(self) -> list[int]:
         """Return the reviewed slices, in the order of the case."""
-        return [n for n in range(len(self.case)) if self.is_reviewed(n)]
+        return sorted({part.first + n for part in self.case.parts for n in self.records[part.scan].reviewed})
 
     def is_reviewed(self, number: int) -> bool:
         """Tell whether a slice is ticked."""
@@ -272,11 +272,18 @@ class Session:
             self._dirty.discard(number)
         for number in sorted(self._imageless):
             part, plane = self.case.where(number)
-            self._store.save_image(part.scan, plane, self.case.image(number))
+            self._store.save_image(part.scan, plane, self._image(number))
             self._imageless.discard(number)
         for scan in sorted(self._stale):
             self._store.save(self._merged(scan))
             self._stale.discard(scan)
+
+    def _image(self, number: int) -> NDArray[Any]:
+        try:
+            return self.case.image(number)
+        except Exception as error:
+            said = str(error).partition("\n")[0] or type(error).__name__
+            raise OutputError(f"slice {number} of the scan cannot be read ({said}): check its file") from error
 
     def _merged(self, scan: str) -> Record:
         """Return the record to write: while the earlier session is still offered, its ticks are kept too."""
@@ -290,7 +297,11 @@ class Session:
 
     def states(self) -> list[SliceState]:
         """Return what the strip shows, a state a slice."""
-        return [SliceState(self._name(n), self._unsure.get(n, (0, 0.0))[1]) for n in range(len(self.case))]
+        return [self.state(n) for n in range(len(self.case))]
+
+    def state(self, number: int) -> SliceState:
+        """Return what the strip shows of one slice."""
+        return SliceState(self._name(number), self._unsure.get(number, (0, 0.0))[1])
 
     def _name(self, number: int) -> str:
         if self.is_held_out(number):

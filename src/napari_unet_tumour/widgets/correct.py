@@ -132,6 +132,7 @@ class CorrectWidget(Container[Widget]):
         if found is None:
             self._complain()
             return
+        self._masks.take_off()
         try:
             self._panel.say(_tools.apply(name, self._viewer, *found))
         except UNetTumourError as error:
@@ -226,12 +227,18 @@ class CorrectWidget(Container[Widget]):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._on_selection)
         self._viewer.dims.events.current_step.connect(self._on_dims)
-        for key, call in ((NEXT_KEY, self.next_slice), (TICK_KEY, self.tick)):
+        for key, call in ((NEXT_KEY, self._on_next_key), (TICK_KEY, self._on_tick_key)):
             with suppress(ValueError):  # the person has bound this key: theirs stays
-                self._viewer.bind_key(key, partial(_called, call))
+                self._viewer.bind_key(key, call)
                 self._bound.append(key)
         OnLeave(self.native, self.close_down)
         self.native.destroyed.connect(self._drop)
+
+    def _on_next_key(self, viewer: Any) -> None:
+        self.next_slice()
+
+    def _on_tick_key(self, viewer: Any) -> None:
+        self.tick()
 
     def _on_run(self) -> None:
         if self._learning.running:
