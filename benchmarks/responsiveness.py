@@ -4,7 +4,8 @@
 
 In a real window a timer ticks every 5 ms while the slices are scrubbed ten times a second; the gaps between ticks
 are recorded with the window idle, while the Segment widget works, while a person paints and the network learns, and
-while the same network runs in a napari thread_worker in the viewer's process. Every part runs in a process of its own; without a display, under Xvfb.
+while the same network runs in a napari thread_worker in the viewer's process. Every part runs in a process of its
+own; without a display, under Xvfb.
 """
 
 from __future__ import annotations

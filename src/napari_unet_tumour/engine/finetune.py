@@ -1,17 +1,78 @@
-"""Fine-tune a model on corrected slices, within a budget of seconds; never worse than its parent."""
+"""Fine-tune a model on corrected slices, within a budget of seconds; never worse than its parent on what it may see.
+
+A lite-unet that knows its training slices' statistics learns a new expert (`tuning/expert.py`): convex, done in a
+second or two. Any other network moves its weights a little (`tuning/tuner.py`). What was learnt is kept by a
+share that held-out slices choose; without them, leaving out one corrected slice after the other does.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
+from napari_unet_tumour.corrections import Tuned
+from napari_unet_tumour.engine import model as models
+from napari_unet_tumour.engine.fast import pick_device
+from napari_unet_tumour.engine.lite import LiteUNet
+from napari_unet_tumour.engine.tuning import guard
+from napari_unet_tumour.engine.tuning.acquaint import can_correct
+from napari_unet_tumour.engine.tuning.cases import Cases, cases_of, context_of
+from napari_unet_tumour.engine.tuning.expert import ExpertFit
+from napari_unet_tumour.engine.tuning.recipe import Recipe
+from napari_unet_tumour.engine.tuning.tuner import Tuner
+from napari_unet_tumour.errors import DeviceError, TrainingError
+from napari_unet_tumour.settings import Progress
+
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
+    from torch import nn
 
-    from napari_unet_tumour.corrections import Correction, Tuned
+    from napari_unet_tumour.corrections import Correction
     from napari_unet_tumour.engine.model import Model
-    from napari_unet_tumour.settings import FinetuneSettings, Progress
+    from napari_unet_tumour.settings import FinetuneSettings
+
+# Most slices of the same scan, and of earlier ones, that are looked at.
+MOST_CONTEXT, MOST_REPLAY = 24, 24
+# Share of the budget that learning may take; the rest is for judging.
+LEARNING = 0.8
+SHOW_EVERY, KEEP_EVERY = 4, 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Desk:
+    """All that one fine-tuning works on."""
+
+    model: Model
+    settings: FinetuneSettings
+    recipe: Recipe
+    device: torch.device
+    learn: Cases
+    held_out: Cases | None
+    context: Cases | None
+    replay: Cases | None
+    reference: Cases | None
+    watch: Cases | None
+    begin: float
+
+    def left(self) -> float:
+        """Seconds of the budget that are left."""
+        return self.settings.seconds - (time.monotonic() - self.begin)
+
+
+def finetune(model: Model, corrections: Sequence[Correction], settings: FinetuneSettings, **more: Any) -> Tuned:
+    """Fine-tune a copy of a model; see `iter_finetune`."""
+    steps = iter_finetune(model, corrections, settings, **more)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
 
 
 def iter_finetune(
@@ -21,6 +82,7 @@ def iter_finetune(
     context: NDArray[Any] | None = None,
     replay: Sequence[Correction] = (),
     watch: NDArray[Any] | None = None,
+    recipe: Recipe | None = None,
 ) -> Generator[Progress, None, Tuned]:
     """Fine-tune a copy of a model.
 
@@ -36,6 +98,8 @@ def iter_finetune(
         Reviewed slices of earlier scans, so that they are not forgotten.
     watch : numpy.ndarray, optional
         (1, C, H, W) raw plane on screen; ticks carry its new probability.
+    recipe : Recipe, optional
+        How it learns; only benchmarks give another one.
 
     Yields
     ------
@@ -45,9 +109,181 @@ def iter_finetune(
         (L, H, W) uint8 of the watched plane and "best" (a `Tuned` that is worth keeping if the person
         cancels now).
 
+    Returns
+    -------
+    Tuned
+
     Raises
     ------
     TrainingError
         Nothing to learn from, or labels that the model does not know.
+    DeviceError
+        The device is not there, or its memory is full.
     """
-    raise NotImplementedError
+    try:
+        desk = _prepared(model, corrections, settings, context, replay, watch, recipe or Recipe())
+        yield _tick(desk, 0, "looking at the slices")
+        learner = _learner(desk)
+        steps, kept = 0, time.monotonic()
+        for loss in _iter_loss(desk, learner):
+            steps += 1
+            yield _tick(desk, steps, "learning", loss=loss, **_shown(desk, learner, steps))
+            if time.monotonic() - kept > KEEP_EVERY:
+                best = _ending(desk, learner, desk.recipe.blend, steps, "stopped before its time")
+                kept = time.monotonic()
+                yield _tick(desk, steps, "learning", loss=loss, **({"best": best} if best.data else {}))
+        yield _tick(desk, steps, "judging")
+        share, how = _share(desk, learner)
+        return _ending(desk, learner, share, steps, how)
+    except torch.OutOfMemoryError as error:
+        raise DeviceError("the memory is full: close other programs, or choose the device cpu") from error
+
+
+def _prepared(
+    model: Model,
+    corrections: Sequence[Correction],
+    settings: FinetuneSettings,
+    context: NDArray[Any] | None,
+    replay: Sequence[Correction],
+    watch: NDArray[Any] | None,
+    recipe: Recipe,
+) -> _Desk:
+    spec, device, begin = model.spec, pick_device(settings.device), time.monotonic()
+    learn = [one for one in corrections if not one.held_out]
+    if not learn:
+        raise TrainingError("no slice to learn from: tick a corrected slice as reviewed")
+
+    def cases(some: Sequence[Correction]) -> Cases | None:
+        return cases_of(some, spec, device) if some else None
+
+    def planes(some: NDArray[Any] | None) -> Cases | None:
+        return (
+            None if some is None or not len(some) else context_of(np.stack(_spread(some, MOST_CONTEXT)), spec, device)
+        )
+
+    reference = [one for one in replay if one.held_out] or _spread(replay, 6)
+    reference += list(guard.phantom_slices()) if guard.fits_phantom(spec) else []
+    return _Desk(
+        model, settings, recipe, device,
+        learn=cases_of(learn, spec, device),
+        held_out=cases([one for one in corrections if one.held_out]),
+        context=planes(context),
+        replay=cases(_spread([one for one in replay if not one.held_out], MOST_REPLAY)),
+        reference=cases(reference),
+        watch=planes(watch),
+        begin=begin,
+    )  # fmt: skip
+
+
+def _learner(desk: _Desk) -> ExpertFit | Tuner:
+    more = (desk.learn, desk.context, desk.replay, desk.recipe, desk.device, desk.settings.seed)
+    torch.manual_seed(desk.settings.seed)
+    net = desk.model.net
+    if isinstance(net, LiteUNet) and can_correct(net):
+        return ExpertFit(net, *more)
+    return Tuner(net, *more)
+
+
+def _iter_loss(desk: _Desk, learner: ExpertFit | Tuner) -> Iterator[float]:
+    if isinstance(learner, ExpertFit):
+        yield from learner.iter_fit()
+        return
+    total = desk.settings.seconds * LEARNING
+    while desk.settings.steps == 0 or learner.taken < desk.settings.steps:
+        spent = (total - desk.left() + desk.settings.seconds * (1 - LEARNING)) / total
+        share = learner.taken / desk.settings.steps if desk.settings.steps else spent
+        if share >= 1:
+            return
+        yield learner.step(share)
+
+
+def _share(desk: _Desk, learner: ExpertFit | Tuner) -> tuple[float, str]:
+    """Choose how much of what was learnt stays, and say by what."""
+    shares = desk.recipe.blends
+    if desk.held_out is not None:
+        before = guard.mean_dice(guard.scores_of(desk.model.net, desk.held_out, desk.model.spec))
+        gains = [(s, _dice_at(desk, learner.blended(s), desk.held_out) - before) for s in shares]
+        return guard.best_share(gains), ""
+    alone = "no slice is held out yet (that begins with the third): only the reference guards against a worse model"
+    if isinstance(learner, ExpertFit) and len(desk.learn) > 1 and desk.left() > 0:
+        return _left_out(desk, learner), alone
+    return desk.recipe.blend, alone
+
+
+def _left_out(desk: _Desk, learner: ExpertFit) -> float:
+    """Choose the share on each corrected slice in turn, learnt without it."""
+    gains: dict[float, list[float]] = {share: [] for share in desk.recipe.blends}
+    for n in range(len(desk.learn)):
+        only, found = desk.learn.only(n), learner.without(n)
+        before = _dice_at(desk, desk.model.net, only)
+        for share, list_ in gains.items():
+            list_.append(_dice_at(desk, learner.blended(share, found), only) - before)
+    return guard.best_share([(share, float(np.mean(found))) for share, found in gains.items()])
+
+
+def _ending(desk: _Desk, learner: ExpertFit | Tuner, share: float, steps: int, note: str) -> Tuned:
+    net = desk.model.net
+    after = learner.blended(share) if share else net
+    reference = _compared(desk, net, after, desk.reference)
+    if share and _lost(reference) > guard.FORGOTTEN:
+        share, after, note = 0.0, net, "the model forgot earlier scans: nothing was changed, correct another slice"
+    held_out = _compared(desk, net, after, desk.held_out)
+    if share == 0 and not note.startswith("the model forgot"):
+        note = "nothing better was found: the model stays as it is, correct another slice"
+    seconds = time.monotonic() - desk.begin
+    if share == 0:
+        return Tuned(b"", 0.0, steps, seconds, held_out, reference, note)
+    return Tuned(_file(desk, after), share, steps, seconds, held_out, reference, note)
+
+
+def _file(desk: _Desk, net: nn.Module) -> bytes:
+    spec = desk.model.spec
+    arguments = dict(spec.arguments)
+    if isinstance(net, LiteUNet) and net.corrector is not None:
+        arguments["experts"] = net.corrector.experts
+    made = replace(spec, arguments=arguments, parent=desk.model.hash, scores={})
+    return models.to_bytes(made, {name: value.cpu() for name, value in net.state_dict().items()})
+
+
+def _compared(desk: _Desk, before: nn.Module, after: nn.Module, cases: Cases | None) -> list[dict[str, Any]]:
+    if cases is None:
+        return []
+    old = guard.scores_of(before, cases, desk.model.spec)
+    return guard.rows_of(cases, old, old if after is before else guard.scores_of(after, cases, desk.model.spec))
+
+
+def _lost(rows: Sequence[dict[str, Any]]) -> float:
+    return float(np.mean([row["before"]["dice"] - row["after"]["dice"] for row in rows])) if rows else 0.0
+
+
+def _dice_at(desk: _Desk, net: nn.Module, cases: Cases) -> float:
+    return guard.mean_dice(guard.scores_of(net, cases, desk.model.spec))
+
+
+def _shown(desk: _Desk, learner: ExpertFit | Tuner, steps: int) -> dict[str, Any]:
+    """Return what a tick shows beside the loss: the watched plane's new probability, the held-out score."""
+    shown: dict[str, Any] = {}
+    if steps % SHOW_EVERY or (desk.watch is None and desk.held_out is None):
+        return shown
+    net = learner.blended(1.0)
+    if desk.watch is not None and len(desk.watch):
+        native = desk.watch.native(0, guard.probability(net, desk.watch.images)[0])
+        shown["probability"] = (native * 255).round().clamp(0, 255).byte().cpu().numpy()
+    if desk.held_out is not None:
+        shown["score"] = _dice_at(desk, net, desk.held_out)
+    return shown
+
+
+def _tick(desk: _Desk, step: int, message: str, **values: Any) -> Progress:
+    total = max(1, round(desk.settings.seconds * 10))
+    left = max(0.0, desk.left())
+    return Progress(
+        min(total, total - round(left * 10)), total, message, {"step": step, "seconds_left": left, **values}
+    )
+
+
+def _spread(some: Any, most: int) -> list[Any]:
+    """Return at most so many, evenly spread."""
+    if len(some) <= most:
+        return list(some)
+    return [some[int(n)] for n in np.linspace(0, len(some) - 1, most).round()]

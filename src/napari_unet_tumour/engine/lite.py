@@ -14,6 +14,8 @@ from monai.networks.nets.efficientnet import EfficientNet
 from torch import nn
 from torch.nn import functional as F
 
+from napari_unet_tumour.engine.corrector import Corrector
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,6 +29,8 @@ BLOCKS = (
     "r1_k3_s11_e6_i192_o320",
 )
 SKIPS, DEEPEST = (112, 40, 24, 16, 0), 320
+# The finest decoder levels, which a corrector sees, and the encoder's map that tells a scan's style.
+FINEST, STYLE = (4, 2, 1), 112
 
 
 class LiteUNet(nn.Module):
@@ -40,9 +44,18 @@ class LiteUNet(nn.Module):
         Filters of the five decoder levels, from coarse to fine.
     drop_connect : float
         Chance that training skips a residual block, growing with depth up to this, 0..1.
+    experts : int, optional
+        Number of experts fitted to corrected slices (see `corrector`); None for a network without.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, decoder: Sequence[int], drop_connect: float) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        decoder: Sequence[int],
+        drop_connect: float,
+        experts: int | None = None,
+    ) -> None:
         super().__init__()
         if len(decoder) != len(SKIPS):
             raise ValueError(f"decoder has {len(decoder)} levels, {len(SKIPS)} are needed")
@@ -50,15 +63,29 @@ class LiteUNet(nn.Module):
         below = (DEEPEST, *decoder[:-1])
         self.decoder = nn.ModuleList(_twice(a + b, c) for a, b, c in zip(below, SKIPS, decoder, strict=True))
         self.head = nn.Conv2d(decoder[-1], out_channels, 3, padding=1)
+        seen, scales = (*decoder[-len(FINEST) :], in_channels), (*FINEST, 1)
+        self.corrector = None if experts is None else Corrector(seen, scales, STYLE, out_channels, experts)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits (N, out_channels, H, W) for (N, in_channels, H, W) with sides that are multiples of 32."""
-        *skips, x = self.encoder(x)
-        for level in self.decoder:
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = level(torch.cat([x, skips.pop()], 1) if skips else x)
-        logits: torch.Tensor = self.head(x)
+        return self.answer(*self.look(x))
+
+    def answer(self, maps: list[torch.Tensor], style: torch.Tensor) -> torch.Tensor:
+        """Return the logits of what `look` has found."""
+        logits: torch.Tensor = self.head(maps[-2])
+        if self.corrector is not None and self.corrector.experts:
+            logits = logits + self.corrector(maps, style)
         return logits
+
+    def look(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the finest decoder levels and the image, coarse to fine, and the map that tells the style."""
+        *skips, y = self.encoder(x)
+        style, levels = skips[-1], []
+        for level in self.decoder:
+            y = F.interpolate(y, scale_factor=2.0, mode="nearest")
+            y = level(torch.cat([y, skips.pop()], 1) if skips else y)
+            levels.append(y)
+        return [*levels[-len(FINEST) :], x], style
 
 
 class LiteEncoder(EfficientNet):
@@ -99,7 +126,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (N, C, h, w) for (N, C, H, W)."""
-        if not (self.training and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+        learning = torch.is_grad_enabled() and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        if not learning:
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float())

@@ -55,7 +55,7 @@ class Frame:
     def back(self, working: torch.Tensor) -> torch.Tensor:
         """Bring a working image (N, L, h, w) float back to the scan's grid (N, L, H, W)."""
         rows, columns = self.window
-        return _resize(working[..., rows, columns], self.native)
+        return resize(working[..., rows, columns], self.native)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ def as_planes(raw: NDArray[Any], spec: ModelSpec, device: torch.device | str = "
     frame = frame_of(raw.shape[2], raw.shape[3], spec.size)
     working = low.expand(*values.shape[:2], *frame.padded).clone()
     rows, columns = frame.window
-    working[..., rows, columns] = _resize(values, frame.inner)
+    working[..., rows, columns] = resize(values, frame.inner)
     # One by one: sums over a batch are grouped differently, and a plane's answer must not depend on its company.
     for n in range(len(working)):
         working[n : n + 1] = NORMALISATIONS[spec.normalisation](working[n : n + 1])
@@ -117,7 +117,8 @@ def as_planes(raw: NDArray[Any], spec: ModelSpec, device: torch.device | str = "
     return Planes(working, frame, tuple(not one for one in varied.tolist()))
 
 
-def _resize(values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+def resize(values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Bring (N, C, H, W) float to (N, C, *shape), antialiased; the same area is covered."""
     if tuple(values.shape[2:]) == shape:
         return values
     if 1 in (values.shape[3], shape[1]):

@@ -1,0 +1,227 @@
+"""Fit one more expert to corrected slices: a convex problem on the network's own features, done in a second or two."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from napari_unet_tumour.engine.corrector import Corrector
+from napari_unet_tumour.engine.training.judge import autocast
+from napari_unet_tumour.engine.training.learner import precision_of
+from napari_unet_tumour.engine.tuning import draws
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_unet_tumour.engine.lite import LiteUNet
+    from napari_unet_tumour.engine.tuning.cases import Cases
+    from napari_unet_tumour.engine.tuning.recipe import Recipe
+
+# Logits from which a background pixel is worth a closer look.
+HOT = -2.0
+SLOPE, FAR = 12.0, 9.0
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Pixels to fit to.
+
+    Parameters
+    ----------
+    seen : torch.Tensor
+        (n, F) float32 features, times how far the gate is open, with a column for the bias.
+    before : torch.Tensor
+        (n, O) float32, the parent's logits.
+    target : torch.Tensor
+        (n, O) float32 probabilities of the logit channels, 0..1.
+    weight : torch.Tensor
+        (n,) float32, how many pixels each stands for, times what its slice counts.
+    case : torch.Tensor
+        (n,) int64 number of the corrected slice; -1 for other slices.
+    """
+
+    seen: torch.Tensor
+    before: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
+    case: torch.Tensor
+
+
+class ExpertFit:
+    """Learns an expert on top of a parent network that knows its training slices' statistics.
+
+    Parameters
+    ----------
+    parent : LiteUNet
+        Stays as it is.
+    cases, context, replay : Cases
+        Corrected slices, uncorrected ones of the same scan, corrected ones of earlier scans.
+    recipe : Recipe
+        What counts how much.
+    device : torch.device
+        Where the tensors lie.
+    seed : int
+        Start of all chance.
+    """
+
+    def __init__(
+        self,
+        parent: LiteUNet,
+        cases: Cases,
+        context: Cases | None,
+        replay: Cases | None,
+        recipe: Recipe,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.recipe, self.device = recipe, device
+        self.precision = precision_of("auto", device)
+        self.parent = copy.deepcopy(parent).to(device).eval().requires_grad_(False)
+        assert self.parent.corrector is not None
+        self.corrector: Corrector = self.parent.corrector
+        self.cases, self.context, self.replay = cases, context, replay
+        self.rng = torch.Generator().manual_seed(seed)
+        self.gate = self._gate()
+        self.rows = Rows(*(torch.cat(parts) for parts in zip(*map(_parts, self._iter_rows()), strict=True)))
+        self.found = self.rows.seen.new_zeros(self.rows.before.shape[1], self.rows.seen.shape[1])
+
+    def iter_fit(self) -> Iterator[float]:
+        """Yield the loss after every few iterations; `found` is then better than before."""
+        yield from self._iter_fit(self.rows.weight, self.found)
+
+    def without(self, case: int) -> torch.Tensor:
+        """Return the weights (O, F + 1) that are found when the corrected slice `case` is left out."""
+        found = torch.zeros_like(self.found)
+        for _ in self._iter_fit(self.rows.weight * (self.rows.case != case), found):
+            pass
+        return found
+
+    def blended(self, share: float, found: torch.Tensor | None = None) -> LiteUNet:
+        """Return a network with the parent's experts and the new one, which counts by `share` (0..1)."""
+        found = self.found if found is None else found
+        old, net = self.corrector, copy.deepcopy(self.parent)
+        new = Corrector(old.features[:-1], old.scales[:-1], len(old.get_buffer("style_mean")) // 2,
+                        len(found), old.experts + 1).to(self.device)  # fmt: skip
+        added = {"weight": share * found[None, :, :-1], "bias": share * found[None, :, -1],
+                 "gate_weight": self.gate[0][None], "gate_bias": self.gate[1][None]}  # fmt: skip
+        for name, value in new.named_buffers():
+            value.copy_(torch.cat([old.get_buffer(name), added[name]]) if name in added else old.get_buffer(name))
+        net.corrector = new
+        return net.eval().requires_grad_(False)
+
+    def _iter_fit(self, weight: torch.Tensor, found: torch.Tensor) -> Iterator[float]:
+        rows, total = self.rows, weight.sum().clamp(min=1e-9)
+        found.requires_grad_(True)
+        solver = torch.optim.LBFGS([found], max_iter=4, history_size=20, line_search_fn="strong_wolfe")
+        pull = self.recipe.pull * torch.ones_like(found[0])
+        pull[-1] *= 0.1
+
+        def loss() -> torch.Tensor:
+            solver.zero_grad()
+            logits = rows.before + rows.seen @ found.T
+            if logits.shape[1] == 1:
+                wrong = F.binary_cross_entropy_with_logits(logits, rows.target, reduction="none")[:, 0]
+            else:
+                wrong = -(rows.target * logits.log_softmax(1)).sum(1)
+            value = (wrong * weight).sum() / total + 0.5 * (pull * found.square()).sum()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        last = math.inf
+        for _ in range(self.recipe.rounds):
+            now = float(solver.step(loss).detach())  # type: ignore[no-untyped-call]
+            yield now
+            if last - now < 1e-4 * abs(now):
+                break
+            last = now
+        found.requires_grad_(False)
+
+    def _gate(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weight and bias of a gate that opens for the style of this scan's slices and not of the training's.
+
+        Fisher's linear discriminant between both; always open where they look too much alike.
+        """
+        images = torch.cat([self.cases.images, *([self.context.images] if self.context is not None else [])])
+        centre = torch.cat([self._look(images[n : n + 8])[1] for n in range(0, len(images), 8)]).mean(0)
+        direction = self.corrector.get_buffer("style_precision") @ centre
+        apart = centre @ direction
+        if apart < FAR:
+            return torch.zeros_like(direction), direction.new_tensor(20.0)
+        # 0.5 is the middle of this scan's slices, -0.5 that of the training slices; it is half open a little above 0.
+        weight = SLOPE * direction / apart
+        return weight, -SLOPE * (0.5 + self.recipe.threshold) * torch.ones_like(apart)
+
+    @torch.inference_mode()
+    def _look(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Return the feature maps, the style (n, 2 C) and the parent's logits, all float32."""
+        with autocast(self.device, self.precision):
+            maps, style = self.parent.look(images)
+            logits = self.parent.answer(maps, style)
+        return [seen.float() for seen in maps], self.corrector.style_of(style.float()), logits.float()
+
+    def _iter_rows(self) -> Iterator[Rows]:
+        use = self.recipe
+        for n in range(len(self.cases)):
+            only = self.cases.only(n)
+            for view in self._views(only, use.views):
+                yield self._rows(view, n, 1.0 / (len(self.cases) * use.views), soft=False)
+        if self.replay is not None and len(self.replay):
+            for n in range(len(self.replay)):
+                yield self._rows(_plain(self.replay.only(n)), -1, use.replayed / len(self.replay), soft=False)
+        if self.context is not None and len(self.context):
+            for n in range(len(self.context)):
+                yield self._rows(_plain(self.context.only(n)), -1, use.likeness / len(self.context), soft=True)
+
+    def _views(self, case: Cases, count: int) -> Iterator[draws.View]:
+        yield _plain(case)
+        for _ in range(count - 1):
+            yield draws.whole(case, 1, self.rng)
+
+    def _rows(self, view: draws.View, case: int, counts: float, soft: bool) -> Rows:
+        """Take pixels of one slice; where `soft`, the parent's own answer is the target."""
+        image, truth, known = view
+        maps, style, logits = self._look(image)
+        weight, bias = self.gate
+        opened = (style @ weight + bias).sigmoid()[0]
+        places, stands_for = self._chosen(truth, known, logits)
+        flat = self.corrector.flat(maps)[0].flatten(1).T[places] * opened
+        before = logits[0].flatten(1).T[places]
+        target = _sure(before) if soft else _target(truth[0].flatten(1).T[places], before.shape[1])
+        seen = torch.cat([flat, opened.expand(len(flat), 1)], 1)
+        share = stands_for * counts / stands_for.sum().clamp(min=1)
+        return Rows(seen, before, target, share, torch.full((len(flat),), case, device=flat.device))
+
+    def _chosen(self, truth: torch.Tensor, known: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return places (k,) of pixels and how many each stands for: more of them near tumour, true or predicted."""
+        hot = logits > HOT if logits.shape[1] == 1 else logits[:, 1:].amax(1, keepdim=True) > logits[:, :1] + HOT
+        interesting = (truth.amax(1, keepdim=True) > 0.5) | hot
+        near = (F.max_pool2d(interesting.float(), 9, 1, 4) * known).flatten() > 0
+        parts = [near.nonzero()[:, 0], (~near & (known.flatten() > 0)).nonzero()[:, 0]]
+        places, stands = [], []
+        for part, most in zip(parts, (self.recipe.near, self.recipe.far), strict=True):
+            taken = part[torch.randperm(len(part), generator=self.rng)[:most].to(part.device)]
+            places.append(taken)
+            stands.append(torch.full((len(taken),), len(part) / max(len(taken), 1), device=part.device))
+        return torch.cat(places), torch.cat(stands)
+
+
+def _plain(cases: Cases) -> draws.View:
+    return cases.images, cases.truth, cases.known
+
+
+def _parts(rows: Rows) -> tuple[torch.Tensor, ...]:
+    return rows.seen, rows.before, rows.target, rows.weight, rows.case
+
+
+def _sure(logits: torch.Tensor) -> torch.Tensor:
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+
+def _target(truth: torch.Tensor, outputs: int) -> torch.Tensor:
+    hard = (truth > 0.5).float()
+    return hard if outputs == 1 else torch.cat([1 - hard.amax(1, keepdim=True), hard], 1)

@@ -1,0 +1,95 @@
+"""Before and after on slices that were not learnt from; the share of what was learnt that may stay."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_unet_tumour.corrections import UNSURE, Correction
+from napari_unet_tumour.engine.evaluate import score
+from napari_unet_tumour.engine.training.judge import autocast
+from napari_unet_tumour.engine.training.learner import precision_of
+from napari_unet_tumour.masks import mask_of
+from napari_unet_tumour.sample import phantom
+from napari_unet_tumour.settings import SegmentSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from napari_unet_tumour.engine.tuning.cases import Cases
+    from napari_unet_tumour.spec import ModelSpec
+
+KEPT = ("dice", "iou", "hd95")
+BATCH = 8
+# What the mean Dice of the reference may lose.
+FORGOTTEN = 0.01
+PHANTOM = "sample head"
+
+Scores = list[dict[str, Any]]
+
+
+def probability(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return the labels' probability (n, L, S, S) float32 of images (n, C, S, S), as quick as the device can."""
+    device = images.device
+    with torch.inference_mode(), autocast(device, precision_of("auto", device)):
+        found = torch.cat([net(images[n : n + BATCH]).float() for n in range(0, len(images), BATCH)])
+        return found.sigmoid() if found.shape[1] == 1 else found.softmax(1)[:, 1:]
+
+
+def scores_of(net: nn.Module, cases: Cases, spec: ModelSpec) -> Scores:
+    """Score a network on corrected slices on their own grid, unsure pixels left out: {"dice", "iou", "hd95"} each."""
+    found = probability(net, cases.images)
+    settings = SegmentSettings(threshold=spec.threshold, smallest=spec.smallest)
+    rows = []
+    for n, source in enumerate(cases.sources):
+        native = (cases.native(n, found[n]) * 255).round().clamp(0, 255).byte().cpu().numpy()
+        rows.append(_scored(mask_of(native, settings), source.mask))
+    return rows
+
+
+def mean_dice(rows: Scores) -> float:
+    """Return the mean Dice, NaN of nothing."""
+    return float(np.mean([row["dice"] for row in rows])) if rows else float("nan")
+
+
+def rows_of(cases: Cases, before: Scores, after: Scores) -> list[dict[str, Any]]:
+    """Return a row per slice: scan, slice, before, after."""
+    pairs = zip(cases.sources, before, after, strict=True)
+    return [{"scan": one.scan, "slice": one.slice, "before": old, "after": new} for one, old, new in pairs]
+
+
+@lru_cache(maxsize=1)
+def phantom_slices() -> tuple[Correction, ...]:
+    """Return slices of the sample head with their truth: a scan that every model has seen the like of."""
+    scan, truth = phantom(shape=(24, 256, 256))
+    chosen = [int(n) for n in np.flatnonzero(truth.any((1, 2)))[1::3]]
+    return tuple(Correction(PHANTOM, n, np.asarray(scan.array[n])[None], truth[n]) for n in chosen)
+
+
+def fits_phantom(spec: ModelSpec) -> bool:
+    """Whether the sample head (grey, one kind of tumour) is a scan for this model."""
+    return spec.in_channels == 1 and len(spec.labels) == 2
+
+
+def best_share(gains: Sequence[tuple[float, float]], least: float = 0.0) -> float:
+    """Return the share with the highest mean gain in Dice, the smaller of equals; 0 where none gains more than `least`.
+
+    Parameters
+    ----------
+    gains : sequence of (share, gain)
+        The mean change of Dice on slices that were not learnt from.
+    """
+    known = [(share, gain) for share, gain in gains if gain > least]
+    return min(known, key=lambda one: (-round(one[1], 3), one[0]))[0] if known else 0.0
+
+
+def _scored(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, Any]:
+    known = truth != UNSURE
+    found = score(np.where(known, mask, 0), np.where(known, truth, 0))
+    return {name: found[name] for name in KEPT}

@@ -1,0 +1,131 @@
+"""A copy of a network while it is fine-tuned: one step, averaged weights, blends with the parent."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from napari_unet_tumour.engine.training.judge import autocast
+from napari_unet_tumour.engine.training.learner import precision_of
+from napari_unet_tumour.engine.tuning import draws
+from napari_unet_tumour.engine.tuning.losses import likeness, partial
+from napari_unet_tumour.engine.tuning.recipe import Recipe, moving
+
+if TYPE_CHECKING:
+    from napari_unet_tumour.engine.tuning.cases import Cases
+
+BATCH = 8
+WARM = 5
+
+
+class Tuner:
+    """What changes while a network is fine-tuned; normalisation statistics never do, so single slices are safe.
+
+    Parameters
+    ----------
+    parent : torch.nn.Module
+        Stays as it is.
+    cases : Cases
+        Corrected slices to learn from.
+    context, replay : Cases or None
+        Uncorrected slices of the same scan, and corrected ones of earlier scans.
+    recipe : Recipe
+        What a step is made of.
+    device : torch.device
+        Where the tensors lie.
+    seed : int
+        Start of all chance.
+    """
+
+    def __init__(
+        self,
+        parent: nn.Module,
+        cases: Cases,
+        context: Cases | None,
+        replay: Cases | None,
+        recipe: Recipe,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.recipe, self.device = recipe, device
+        self.precision = precision_of("auto", device)
+        self.parent = copy.deepcopy(parent).to(device).eval().requires_grad_(False)
+        self.net = copy.deepcopy(self.parent).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.weights = moving(self.net, recipe.part)
+        self.mean = copy.deepcopy(self.parent)
+        self.optimiser = torch.optim.AdamW(self.weights, recipe.rate, weight_decay=0.0)
+        self.cases, self.context, self.replay = cases, context, replay
+        self.places = draws.lesions_of(cases)
+        self.before = self.sure(self.parent, context.images) if context is not None and len(context) else None
+        self.rng = torch.Generator().manual_seed(seed)
+        self.taken = 0
+
+    def step(self, progress: float) -> float:
+        """Learn from one draw; `progress` (0..1) is the share of the budget that is spent. Returns the loss."""
+        self._set_rate(progress)
+        loss = self._loss()
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.weights, 5.0)
+        self.optimiser.step()
+        self.taken += 1
+        self._average()
+        return float(loss.detach())
+
+    def blended(self, share: float) -> nn.Module:
+        """Return a new network with this share (0..1) of the tuned weights; the rest is the parent's."""
+        net = copy.deepcopy(self.parent)
+        with torch.no_grad():
+            for weight, tuned in zip(net.parameters(), self.mean.parameters(), strict=True):
+                weight.lerp_(tuned, share)
+        return net
+
+    def sure(self, net: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Return the labels' probability (n, L, S, S) float32 of images (n, C, S, S)."""
+        with torch.inference_mode(), autocast(self.device, self.precision):
+            found = [net(images[n : n + BATCH]).float() for n in range(0, len(images), BATCH)]
+        return torch.cat([one.sigmoid() if one.shape[1] == 1 else one.softmax(1)[:, 1:] for one in found])
+
+    def _loss(self) -> torch.Tensor:
+        use, parts = self.recipe, []
+        if use.crops and any(len(where) for where in self.places):
+            parts.append(self._wrong(draws.around_lesions(self.cases, self.places, use.crops, use.crop, self.rng)))
+        if use.whole or not parts:
+            parts.append(self._wrong(draws.whole(self.cases, max(use.whole, 1), self.rng)))
+        if use.replay and self.replay is not None and len(self.replay):
+            parts.append(self._wrong(draws.whole(self.replay, use.replay, self.rng)))
+        if use.context and self.context is not None and self.before is not None:
+            seen, before, known = draws.whole(self._as_before(), use.context, self.rng)
+            parts.append(use.likeness * likeness(self._logits(seen), before, known))
+        return torch.stack(parts).sum()
+
+    def _as_before(self) -> Cases:
+        from dataclasses import replace
+
+        assert self.context is not None
+        assert self.before is not None
+        return replace(self.context, truth=self.before)
+
+    def _wrong(self, view: draws.View) -> torch.Tensor:
+        seen, truth, known = view
+        return partial(self._logits(seen), truth, known)
+
+    def _logits(self, seen: torch.Tensor) -> torch.Tensor:
+        with autocast(self.device, self.precision):
+            found: torch.Tensor = self.net(seen)
+        return found.float()
+
+    def _set_rate(self, progress: float) -> None:
+        rate = self.recipe.rate * min(1.0, (self.taken + 1) / WARM) * (0.5 + 0.5 * math.cos(math.pi * min(progress, 1)))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        new = 1 - min(self.recipe.ema, self.taken / (10 + self.taken))
+        for mean, weight in zip(self.mean.parameters(), self.net.parameters(), strict=True):
+            mean.lerp_(weight, new)
