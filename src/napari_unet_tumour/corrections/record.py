@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 TRAIN, HELD_OUT, EMPTY = "train", "held out", "empty"
-# Of the reviewed slices with foreground the second is held out, then every third.
-EVERY, FIRST = 3, 1
+# Of the reviewed slices with foreground every third is held out; the first two are learnt from.
+EVERY = 3
 
 
 @dataclass
@@ -87,10 +87,10 @@ class Record:
 
 
 def role(foreground: bool, counted: int) -> str:
-    """Return what a newly reviewed slice is for: the first is trained on, the second held out, then every third."""
+    """Return what a newly reviewed slice is for: every third with foreground is held out."""
     if not foreground:
         return EMPTY
-    return HELD_OUT if counted % EVERY == FIRST else TRAIN
+    return HELD_OUT if counted % EVERY == EVERY - 1 else TRAIN
 
 
 def record_from_json(text: str) -> Record:

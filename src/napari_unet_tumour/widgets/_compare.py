@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.corrections import Tuned
 
 BEFORE, AFTER, TRUTH = (255, 59, 48), (52, 199, 89), (255, 255, 255)
-HIGH, CAPTION, MARGIN_PX = 158, 16, 24
+HIGH, CAPTION, MARGIN_PX, ASPECT = 158, 16, 24, 1.3
 MEASURES = (("dice", "Dice", "{:.3f}"), ("iou", "IoU", "{:.3f}"), ("hd95", "HD95", "{:.1f}"))
 
 
@@ -122,13 +122,16 @@ def _pair(picture: Picture) -> tuple[QImage, QImage]:
 
 
 def _box(found: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Return a square around what is found, whole where nothing is."""
+    """Return a box around what is found, as wide as the picture's frame; the whole where nothing is."""
     if not found.any():
         return slice(None), slice(None)
     rows, columns = np.nonzero(found)
     half = max(np.ptp(rows), np.ptp(columns)) // 2 + MARGIN_PX
     middle = ((rows.min() + rows.max()) // 2, (columns.min() + columns.max()) // 2)
-    first, second = (slice(max(0, m - half), m + half + 1) for m in middle)
+    first, second = (
+        slice(max(0, m - round(half * share)), m + round(half * share) + 1)
+        for m, share in zip(middle, (1, ASPECT), strict=True)
+    )
     return first, second
 
 
@@ -159,7 +162,7 @@ def _outline(mask: NDArray[np.uint8], scale: int, wide: int) -> NDArray[np.bool_
 def figures(tuned: Tuned) -> list[tuple[str, list[str]]]:
     """Return the rows of the table: what they are of, and before -> after of every measure."""
     rows = []
-    for name, found in (("Held out", tuned.held_out), ("Earlier", tuned.reference)):
+    for name, found in (("Held out", tuned.held_out), ("Reference", tuned.reference)):
         if found:
             told = [_told(found, key, how) for key, _, how in MEASURES]
             rows.append((f"{name} ({len(found)})", told))

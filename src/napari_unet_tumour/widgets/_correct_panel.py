@@ -111,6 +111,7 @@ class CorrectPanel:
         self.device.native.setMaximumWidth(72)
         self.table.native.setTextFormat(Qt.TextFormat.RichText)
         self.table.native.setWordWrap(False)
+        self.table.tooltip = "Means before → after. Held out: never learnt from. Reference: does it forget?"
         for note in (self.status, self.offer, self.place):  # else Qt makes room for a text one word wide
             note.native.setMinimumWidth(WIDTH - 30)
         for button in (self.segment, self.delete):

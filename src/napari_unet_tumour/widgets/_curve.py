@@ -71,7 +71,7 @@ class Curve(QWidget):
             for at, value in points
         ]
         painter.drawPolyline(QPolygonF(line))
-        if line and ink == SCORE:
+        if line and (ink == SCORE or len(line) == 1):
             painter.setBrush(QColor(ink))
             painter.drawEllipse(line[-1], 2.5, 2.5)
             painter.setBrush(Qt.BrushStyle.NoBrush)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets._masks import Masks
 
 UNTOUCHED = "model and mask are as they were"
-SECOND = "With one reviewed slice nothing can be held out: tick a second one to see a score."
+NONE_HELD = "Nothing is held out yet to score on: that begins with the third reviewed slice with tumour."
 
 
 class Learning:
@@ -139,7 +139,7 @@ class Learning:
         seconds = tick.done / 10
         panel.curve.add(seconds, values.get("loss"), values.get("score"))
         left = values.get("seconds_left", max(0.0, (tick.total - tick.done) / 10))
-        doing = tick.message or "Learning"
+        doing = (tick.message or "learning").capitalize()
         panel.say(f"{doing}: step {values.get('step', 0)}, {left:.0f} s left.{_replayed(tune)}")
         if panel.asking.visible:
             panel.best.enabled = tune.best is not None
@@ -162,7 +162,7 @@ class Learning:
         panel.run.text = "Fine-tune"
         panel.ask_what_to_keep(False)
         note = "" if self._order is None else self._order.note
-        took = f"{tuned.steps} steps in {tuned.seconds:.1f} s"
+        took = f"{tuned.steps} step{'s' * (tuned.steps != 1)} in {tuned.seconds:.1f} s"
         if not tuned.data:
             panel.say(f"Nothing better was found ({took}): {UNTOUCHED}. {tuned.note or note}".rstrip())
             return
@@ -203,4 +203,4 @@ def check(masks: dict[int, NDArray[np.uint8]], trained: Sequence[int], entry: En
         )
     if found == {0}:
         return "No reviewed slice has any tumour: the network learns only what is none."
-    return SECOND if len(masks) == 1 else ""
+    return NONE_HELD if len(trained) == len(masks) else ""
