@@ -117,6 +117,7 @@ class Desk:
     def _new_session(self, case: Case) -> Session:
         session = Session(case, self._store, self._masks.held)
         session.look()
+        session.as_left = bool(session.kept) and session.is_as_left()
         return session
 
     def _on_session(self, case: Case, session: Session | str) -> None:

@@ -251,7 +251,8 @@ class CorrectWidget(Container[Widget]):
         self._desk.reopen()
 
     def _on_selection(self, event: Any = None) -> None:
-        self._choice.follow()
+        if not self._busy():  # a click on another scan does not throw away what is being learnt
+            self._choice.follow()
         self._on_dims()
 
     def _on_image(self, event: Any = None) -> None:
@@ -304,6 +305,9 @@ class CorrectWidget(Container[Widget]):
         mask = self._choice.mask
         made_with = "" if mask is None else mask.metadata.get(_layers.KEY, {}).get("hash", "")
         self._versions.use(str(made_with))
+        if session.as_left:  # e.g. the person has looked at another scan and come back
+            self.restore()
+            return
         self._panel.ask_to_restore(session.offer())
         self._panel.say(_correct_words.welcome(session))
         self._on_seen()
