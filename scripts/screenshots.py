@@ -1,4 +1,4 @@
-"""Take the pictures of the documentation from the real window: before, during and after a run on the sample head.
+"""Take the pictures of the documentation from the real window: a run on the sample head, and a fine-tuning.
 
 Usage: python scripts/screenshots.py [FOLDER]
 Without a screen: xvfb-run -a -s "-screen 0 1400x900x24" python scripts/screenshots.py
@@ -42,7 +42,31 @@ def main(folder: Path) -> None:
     wait(lambda: not widget.running)
     picture(viewer, folder / "segment-after.png")
     viewer.close()
+    correct(folder, truth)
     jobs.shutdown()
+
+
+def correct(folder: Path, truth: np.ndarray) -> None:
+    """Correct two slices as a person would, let the network learn, and take the picture before the verdict."""
+    viewer = napari.Viewer(title="napari")
+    viewer.window.resize(*SIZE)
+    viewer.open_sample("napari-unet-tumour", "head")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
+    panel = widget._panel
+    wait(lambda: widget.session is not None)
+    panel.segment.native.click()
+    wait(lambda: not widget.running)
+    wait(lambda: widget.session.weighed)
+    for _ in range(3):
+        panel.next.native.click()
+        number = widget.session.case.on_screen(viewer)
+        widget.session.case.write(viewer, {number: truth[number].astype(np.uint8)})
+        panel.tick.native.click()
+    panel.next.native.click()
+    panel.run.native.click()
+    wait(lambda: widget._learning.judged is not None or not widget.running)
+    picture(viewer, folder / "correct.png")
+    viewer.close()
 
 
 def wait(until) -> None:

@@ -3,7 +3,7 @@ import os
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 
 from napari_unet_tumour import shelf
 from napari_unet_tumour.errors import ModelError, OutputError
@@ -181,3 +181,44 @@ def test_import_proves_before_it_copies(shelves):
     with pytest.raises(ModelError, match="impossible"):
         shelf.import_(put(shelves / "a.safetensors"), prove=refuse)
     assert shelf.entries() == []
+
+
+def version(parent, value):
+    spec = ModelSpec(name=parent.name, network="basic-unet", parent=parent.hash)
+    return save({"w": np.full(3, value, np.float32)}, {KEY: spec.to_json()})
+
+
+def test_an_accepted_version_has_a_parent_and_is_found_by_name(shelves):
+    put(shelves / "shipped/t1ce-small.safetensors")
+    shipped = shelf.find()
+    second = shelf.add_version(version(shipped, 1), shipped)
+    third = shelf.add_version(version(second, 2), second)
+    aside = shelf.add_version(version(shipped, 3), shipped)
+    assert [one.name for one in (second, third, aside)] == ["t1ce-small-v2", "t1ce-small-v3", "t1ce-small-v4"]
+    assert [one.name for one in shelf.lineage(third)] == ["t1ce-small-v3", "t1ce-small-v2", "t1ce-small"]
+    put(shelf.own_folder() / "other.safetensors", value=9)
+    assert [one.name for one in shelf.versions(second)] == ["t1ce-small", *(f"t1ce-small-v{n}" for n in (2, 3, 4))]
+    assert shelf.add_version(version(shipped, 1), shipped) == second, "the very same model is there already"
+    assert not list(shelf.own_folder().glob(".*"))
+
+
+def test_the_chosen_version_is_the_default_until_it_is_rolled_back(shelves):
+    put(shelves / "shipped/t1ce-small.safetensors")
+    shipped = shelf.find()
+    second = shelf.add_version(version(shipped, 1), shipped)
+    assert shelf.find() == shipped
+    shelf.choose(second)
+    assert shelf.find() == shelf.entries()[0] == second
+    assert shelf.find("t1ce-small") == shipped
+    shelf.choose(shipped)
+    assert shelf.find() == shipped
+    shelf.choose(second)
+    shelf.remove(second.name)
+    assert shelf.find() == shipped
+
+
+def test_a_version_that_is_no_model_is_not_kept(shelves):
+    put(shelves / "shipped/t1ce-small.safetensors")
+    with pytest.raises(ModelError):
+        shelf.add_version(b"nothing of the kind", shelf.find())
+    assert not list(shelf.own_folder().iterdir())

@@ -44,7 +44,11 @@ def order(probability: NDArray[np.uint8], reviewed: Sequence[int] = ()) -> list[
     reviewed : sequence of int
         Slices that need no more work.
     """
-    worth = unsureness(probability)
+    return by_worth(unsureness(probability), reviewed)
+
+
+def by_worth(worth: NDArray[np.float64], reviewed: Sequence[int] = ()) -> list[int]:
+    """Return the same as `order` where the unsureness (N,) of every slice is known already."""
     for n in reviewed:
         away = abs(np.arange(len(worth)) - n)
         worth = worth * np.minimum(1.0, away / SPACING)

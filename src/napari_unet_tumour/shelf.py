@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 HOME = "NAPARI_UNET_TUMOUR_HOME"
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "t1ce-small"
+CHOSEN = "default-model"
 SUFFIX = ".safetensors"
 
 
@@ -72,8 +74,79 @@ def own_folder() -> Path:
 
 def entries() -> list[Entry]:
     """Return every usable model: the default first, then those shipped, then the person's own, by name."""
-    found = [one for one in _shelf() if isinstance(one, Entry)]
-    return sorted(found, key=lambda one: (not one.shipped, one.name != DEFAULT, one.name))
+    found, first = [one for one in _shelf() if isinstance(one, Entry)], _chosen()
+    return sorted(
+        found, key=lambda one: (one.hash != first, not one.shipped, one.name != DEFAULT, _by_number(one.name))
+    )
+
+
+def choose(entry: Entry) -> None:
+    """Make a model the default for every next scan; the shipped one again when it is that. Raises OutputError."""
+    target = home() / CHOSEN
+    beside = target.with_name(f".{CHOSEN}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(entry.hash, encoding="utf-8")
+        os.replace(beside, target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written ({error.strerror}): check the permissions") from error
+
+
+def versions(entry: Entry) -> list[Entry]:
+    """Return a model with everything that it descends from and that descends from its first ancestor, by name."""
+    known = {one.hash: one for one in entries()} | {entry.hash: entry}
+    first = lineage(entry)[-1].hash
+    family = [one for one in known.values() if lineage(one, known)[-1].hash == first]
+    return sorted(family, key=lambda one: (one.hash != first, _by_number(one.name)))
+
+
+def lineage(entry: Entry, known: dict[str, Entry] | None = None) -> list[Entry]:
+    """Return a model, its parent, and so on, as far as they are on the shelf."""
+    known = {one.hash: one for one in entries()} if known is None else known
+    line = [entry]
+    while (parent := known.get(line[-1].spec.parent)) is not None and parent not in line:
+        line.append(parent)
+    return line
+
+
+def add_version(data: bytes, parent: Entry) -> Entry:
+    """Put a fine-tuned model onto the shelf, beside its parent, as the next version.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of a model file.
+    parent : Entry
+        The model that it was fine-tuned from.
+
+    Returns
+    -------
+    Entry
+        Called "NAME-v2", "NAME-v3", ...; the one already there when the very same model is.
+
+    Raises
+    ------
+    ModelError, OutputError
+        The data is no model file, or the shelf cannot be written.
+    """
+    stem = re.sub(r"-v\d+$", "", parent.name)
+    taken = {one.name for one in _shelf()}
+    name = next(f"{stem}-v{n}" for n in count(2) if f"{stem}-v{n}" not in taken)
+    target = own_folder() / f"{clean_name(name)}{SUFFIX}"
+    beside = target.with_name(f".{name}.{os.getpid()}.part{SUFFIX}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(data)
+        made = _entry(beside, name)
+        for one in entries():
+            if one.hash == made.hash:
+                return one
+        os.replace(beside, target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written ({error.strerror}): free some space and try again") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return _entry(target, name)
 
 
 def broken() -> list[Broken]:
@@ -202,6 +275,19 @@ def _import_weights(source: Path, name: str, like: Entry) -> Entry:
         raise OutputError(f"{target.parent} cannot be written ({error.strerror}): check the permissions") from error
     import_weights(source, spec, target)
     return _entry(target, wanted)
+
+
+def _chosen() -> str:
+    try:
+        return (home() / CHOSEN).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    """Sort "a-v10" after "a-v9", and "a" before both."""
+    stem, _, number = name.rpartition("-v")
+    return (stem, int(number)) if stem and number.isdecimal() else (name, 0)
 
 
 def _free_name(text: str) -> str:

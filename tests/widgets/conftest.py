@@ -54,11 +54,13 @@ def save_known(path: Path, channels: tuple[str, ...] = ("grey",), **changes: Any
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of models: "known" (one channel), "four" (four channels), "slow" (works on many pixels)."""
+    """Folder of models: "known" (one channel), "four" (four channels), "slow" (works on many pixels),
+    "two" (two labels in its header; cannot run)."""
     folder = tmp_path_factory.mktemp("models")
     save_known(folder / "known.safetensors")
     save_known(folder / "four.safetensors", ("T1", "T1ce", "T2", "FLAIR"))
     save_known(folder / "slow.safetensors", size=1024)
+    save_known(folder / "two.safetensors", labels=("background", "edge", "core"))
     return folder
 
 
@@ -108,11 +110,11 @@ class Opened(SimpleNamespace):
 def opened(make_napari_viewer: Any, qtbot: Any) -> Callable[..., Opened]:
     """Open a viewer, let `add(viewer)` add layers, and open the widget from the plugin menu."""
 
-    def open_(add: Callable[[Any], Any] = lambda viewer: None, **options: Any) -> Opened:
+    def open_(add: Callable[[Any], Any] = lambda viewer: None, widget: str = "Segment", **options: Any) -> Opened:
         viewer = make_napari_viewer(**{"strict_qt": "raise", **options})
         add(viewer)
-        _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Segment")
-        return Opened(viewer=viewer, widget=widget, panel=widget._panel, qtbot=qtbot)
+        _, docked = viewer.window.add_plugin_dock_widget("napari-unet-tumour", widget)
+        return Opened(viewer=viewer, widget=docked, panel=docked._panel, qtbot=qtbot)
 
     return open_
 

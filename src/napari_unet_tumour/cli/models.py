@@ -99,7 +99,8 @@ def _facts(entry: shelf.Entry) -> dict[str, Any]:
 
 
 def _cells(entry: shelf.Entry) -> tuple[str, ...]:
-    spec, origin = entry.spec, "package" if entry.shipped else "you"
+    spec, line = entry.spec, shelf.lineage(entry)
+    origin = line[1].name if len(line) > 1 else "package" if entry.shipped else "you"
     dice = f"{spec.scores['dice_mean']:.3f}" if "dice_mean" in spec.scores else "-"
     return (entry.name, origin, dice, ", ".join(spec.channels), ", ".join(spec.labels[1:]), spec.description)
 

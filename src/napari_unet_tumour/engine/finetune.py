@@ -8,12 +8,13 @@ share that held-out slices choose; without them, leaving out one corrected slice
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from napari_unet_tumour.corrections import Tuned
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.fast import pick_device
 from napari_unet_tumour.engine.lite import LiteUNet
@@ -41,36 +42,6 @@ MOST_CONTEXT, MOST_REPLAY = 24, 24
 # Share of the budget that learning may take; the rest is for judging.
 LEARNING = 0.8
 SHOW_EVERY, KEEP_EVERY = 4, 2.0
-
-
-@dataclass(frozen=True, eq=False)
-class Tuned:
-    """What a fine-tuning has made.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of a model file: the tuned model; b"" where nothing better than the parent was found.
-    blend : float
-        Share of the tuned weights, 0..1; the rest is the parent's. 0 where data is empty.
-    steps : int
-        Steps that were taken.
-    seconds : float
-        Time that they took.
-    held_out, reference : list of dict
-        A row per slice with the keys scan, slice, before and after; these hold {"dice", "iou", "hd95"},
-        None where undefined. Reference rows are of earlier scans and phantom slices: does it forget?
-    note : str
-        A line for the person, e.g. that nothing could be held out; may be empty.
-    """
-
-    data: bytes
-    blend: float
-    steps: int
-    seconds: float
-    held_out: list[dict[str, Any]] = field(default_factory=list)
-    reference: list[dict[str, Any]] = field(default_factory=list)
-    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.corrections import Correction
-    from napari_unet_tumour.engine.finetune import Tuned
+    from napari_unet_tumour.corrections import Correction, Tuned
     from napari_unet_tumour.settings import FinetuneSettings
 
 

@@ -90,6 +90,11 @@ class Choice:
         self._entries = shelf.entries()
         self._offer(self._entries[0] if self._entries else None)
 
+    def take_model(self, entry: Entry) -> None:
+        """Choose a model that has become the default, e.g. a version that was just accepted."""
+        self._entries = shelf.entries()
+        self._offer(next((one for one in self._entries if one.hash == entry.hash), None))
+
     def add_model(self, path: str) -> None:
         """Offer and choose a model file; raises ModelError."""
         found = shelf.find(path)
@@ -106,12 +111,15 @@ class Choice:
         model = "" if self.entry is None else str(self.entry.path)
         panel = self._panel
         places = {"scope": panel.scope.value, "place": panel.place.value, "address": panel.address.value}
-        remember(PART, {"settings": plain(self.settings), "model": model, **places})
+        remember(PART, {"settings": plain(self.settings), "model": model, "default": self._default(), **places})
+
+    def _default(self) -> str:
+        return self._entries[0].hash if self._entries else ""
 
     def _recall(self) -> None:
         kept: dict[str, Any] = remembered(PART)
         known = {str(one.path): one for one in self._entries}
-        if kept.get("model") in known:
+        if kept.get("model") in known and kept.get("default", self._default()) == self._default():
             self._panel.model.value = known[kept["model"]]
         self.take_defaults()
         if kept.get("model") in known and isinstance(kept.get("settings"), dict):

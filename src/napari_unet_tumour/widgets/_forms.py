@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from magicgui.widgets import create_widget
+from psygnal import Signal
 
 from napari_unet_tumour.settings import Ask, asked
 from napari_unet_tumour.shelf import home
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from magicgui.widgets.bases import ValueWidget
 
 Settings = TypeVar("Settings")
+
+
+class Shelf:
+    """Tells every open widget when another model has become the default."""
+
+    chosen = Signal(object)
+
+
+SHELF = Shelf()
 
 
 def form_of(kind: type[Any]) -> dict[str, ValueWidget[Any]]:

@@ -25,6 +25,7 @@ KEY = "napari-unet-tumour"
 MOST_AXES = 5
 COLOURS = ("red", "green", "blue")
 # First a red that stands out on grey scans, then colours that people with colour blindness tell apart from it.
+UNSURE_COLOUR = "#40c4ff"
 PALETTE = ("#00000000", "#ff3b30", "#ffcc00", "#00c7be", "#5e8bff", "#bf5af2", "#ff9500", "#a2e635", "#f472b6")
 
 Region = tuple[slice, slice]
@@ -246,9 +247,27 @@ def prepare() -> None:
 def describe(mask: Labels, image: Image, **facts: Any) -> None:
     """Write into the mask's metadata whose it is and what made it: facts such as model, hash and settings."""
     # The grid of the image's file lets a writer save the mask on it (napari_io.py).
+    kept = {name: value for name, value in mask.metadata.get(KEY, {}).items() if name == "unsure"}
     grid = {name: value for name, value in image.metadata.get(KEY, {}).items() if name == "grid"}
     mine = {"layer": str(mask.unique_id), "image_layer": str(image.unique_id), "image": image.name}
-    mask.metadata = {**mask.metadata, KEY: {**grid, **facts, **mine, "version": __version__}}
+    mask.metadata = {**mask.metadata, KEY: {**grid, **kept, **facts, **mine, "version": __version__}}
+
+
+def show_unsure(mask: Labels, unsure: int) -> None:
+    """Give the value for "unsure" a colour of its own, and say in the metadata that it is no label."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    if mask.metadata.get(KEY, {}).get("unsure") == unsure:
+        return
+    colours: dict[int | None, Any] = {label: mask.get_color(label) for label in range(1, unsure)}
+    mask.colormap = DirectLabelColormap(color_dict={**colours, None: PALETTE[0], 0: PALETTE[0], unsure: UNSURE_COLOUR})
+    amend(mask, unsure=unsure)
+
+
+def without_unsure(data: NDArray[Any], metadata: dict[str, Any]) -> NDArray[Any]:
+    """Return a mask's pixels with background where the person was unsure; the very array where there is none."""
+    unsure = metadata.get(KEY, {}).get("unsure")
+    return data if unsure is None or not (data == unsure).any() else np.where(data == unsure, 0, data)
 
 
 def amend(mask: Labels, **facts: Any) -> None:

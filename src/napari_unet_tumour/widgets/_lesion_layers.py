@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans.scan import Scan
-from napari_unet_tumour.widgets._layers import KEY, image_of, images
+from napari_unet_tumour.widgets._layers import KEY, image_of, images, without_unsure
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -73,8 +73,9 @@ def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int
         "model": str(about.get("model", "")),
         "model_hash": str(about.get("hash", "")),
     }
+    pixels = without_unsure(_pixels(mask), mask.metadata)
     if image is None:
-        return Measured(_pixels(mask), None, options)
+        return Measured(pixels, None, options)
     if _grid_shape(image) != tuple(_pixels(mask).shape):
         raise ScanError(
             f"layer '{image.name}' has other pixels than '{mask.name}' ({_by(_grid_shape(image))} and "
@@ -82,7 +83,7 @@ def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int
         )
     scan = Scan(_pixels(image), axes + "c" * image.rgb, name=image.name)
     note = "" if _same_place(mask, image) else f"'{image.name}' lies elsewhere than the mask: brightness goes by pixel."
-    return Measured(_pixels(mask), scan, options, note)
+    return Measured(pixels, scan, options, note)
 
 
 def axes_of(layer: Any) -> str:

@@ -12,7 +12,6 @@ import threading
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from napari_unet_tumour.masks import mask_of
 from napari_unet_tumour.widgets import _layers
 from napari_unet_tumour.widgets._forms import plain
 from napari_unet_tumour.widgets._gui import Inbox, later
-from napari_unet_tumour.widgets._prediction import Plane, Prediction, masks
+from napari_unet_tumour.widgets._prediction import PREDICTIONS, REVIEWED, Packed, Plane, Prediction, masks
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -60,28 +59,66 @@ class Masks:
     def __init__(self, viewer: ViewerModel, inbox: Inbox) -> None:
         self._viewer = viewer
         self._inbox = inbox
-        self._predictions: WeakKeyDictionary[Labels, Prediction] = WeakKeyDictionary()
         self._drag: Drag | None = None
         self._wanted: tuple[Labels, Prediction, SegmentSettings] | None = None
         self._moves = 0
         self._timer = later(inbox, SETTLE_MS, self._settle)
 
-    def show(self, mask: Labels, layout: Layout, plane: Plane) -> None:
-        """Write a plane that a run has brought as one undoable step, in place of whatever it held."""
+    def show(self, mask: Labels, layout: Layout, plane: Plane, keep_strokes: bool = False) -> None:
+        """Write a plane that a run has brought as one undoable step, in place of whatever it held.
+
+        A reviewed plane stays as it is; with `keep_strokes` so do the pixels that the person has drawn.
+        """
         self._drop_preview()
-        prediction = self._predictions.get(mask)
+        prediction = PREDICTIONS.get(mask)
         if prediction is None or prediction.layout != layout:
-            prediction = self._predictions[mask] = Prediction(layout)
-        now = _layers.pixels(mask, layout, plane.number, plane.region)
+            prediction = PREDICTIONS[mask] = Prediction(layout)
+        now, new = _layers.pixels(mask, layout, plane.number, plane.region), plane.mask.array()
         if not now.any():
             prediction.see(plane.number, now)
-        self._write(mask, layout, [(plane, plane.mask.array())])
-        prediction.keep(plane)
+        known = keep_strokes and plane.number in prediction.planes
+        aim = np.where(prediction.strokes(plane.number, now), now, new) if known else new
+        prediction.keep(plane)  # before the pixels change: whoever looks then can tell them from strokes
+        if plane.number not in REVIEWED.get(mask, ()):
+            self._write(mask, layout, [(plane, aim)])
+
+    def try_on(self, mask: Labels, layout: Layout, number: int, new: NDArray[np.uint8]) -> None:
+        """Show another mask (H, W) of a plane outside the undo history, until `take_off`; strokes stay on top."""
+        if number in REVIEWED.get(mask, ()) or not self._fits(mask, layout):
+            return
+        drag = self._drag
+        if drag is None or drag.mask is not mask or drag.plane.number != number:
+            self._drop_preview()
+            base = _layers.pixels(mask, layout, number).copy()
+            plane = Plane(number, None, Packed(new[None]), Packed(new))
+            drag = self._drag = Drag(mask, layout, plane, base, np.zeros(base.shape, bool), base)
+        drag.notice(_layers.pixels(mask, layout, number))
+        drag.shown = np.where(drag.strokes, drag.base, new)
+        _layers.preview(mask, layout, number, None, drag.shown)
+
+    def take_off(self) -> None:
+        """Put back what the person had before `try_on`, with what they have drawn since."""
+        self._drop_preview()
+
+    def held(self, mask: Labels, layout: Layout, number: int) -> NDArray[np.uint8] | None:
+        """Return a copy of what a plane (H, W) holds, whatever is tried on; None while that is in flux. Any thread."""
+        before = self._drag
+        now = _layers.pixels(mask, layout, number).copy()
+        drag = self._drag
+        if drag is not before:
+            return None
+        if drag is None or drag.mask is not mask or drag.plane.number != number:
+            return now
+        if drag.plane.region is not None:
+            return None
+        shown = drag.shown
+        base = np.where(now != shown, now, drag.base)
+        return base if drag.shown is shown else None
 
     def move(self, image: Image, settings: SegmentSettings, at_once: bool = False) -> None:
         """Follow new settings: the slice on screen now, the others when they come to rest."""
         mask = _layers.own_mask(self._viewer, image)
-        prediction = self._predictions.get(mask) if mask is not None else None
+        prediction = PREDICTIONS.get(mask) if mask is not None else None
         self._moves += 1
         if mask is None or prediction is None or not self._fits(mask, prediction.layout):
             return
@@ -93,7 +130,7 @@ class Masks:
         layout = prediction.layout
         number = _layers.plane_on_screen(self._viewer, mask, layout)
         plane = None if number is None else prediction.planes.get(number)
-        if plane is None or np.prod(plane.mask.shape) > PREVIEW_PIXELS:
+        if plane is None or number in REVIEWED.get(mask, ()) or np.prod(plane.mask.shape) > PREVIEW_PIXELS:
             return
         if self._drag is None or self._drag.plane is not plane:
             self._drop_preview()
@@ -106,11 +143,12 @@ class Masks:
 
     def _drop_preview(self) -> None:
         """Put back what the previewed plane held, but for pixels that the person has drawn since."""
-        drag, self._drag = self._drag, None
+        drag = self._drag
         if drag is not None and self._fits(drag.mask, drag.layout):
             at = (drag.mask, drag.layout, drag.plane.number, drag.plane.region)
             drag.notice(_layers.pixels(*at))
             _layers.preview(*at, drag.base)
+        self._drag = None
 
     def _settle(self) -> None:
         if self._wanted is not None:
@@ -132,7 +170,8 @@ class Masks:
             return
         self._drop_preview()
         self._wanted, aims = None, []
-        for plane, new in changes:
+        reviewed = REVIEWED.get(mask, frozenset())
+        for plane, new in (change for change in changes if change[0].number not in reviewed):
             now = _layers.pixels(mask, prediction.layout, plane.number, plane.region)
             if prediction.planes[plane.number].probability is plane.probability:
                 aims.append((plane, np.where(prediction.strokes(plane.number, now), now, new)))

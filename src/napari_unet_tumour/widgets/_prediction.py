@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from napari_unet_tumour.masks import keep_largest, mask_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from napari.layers import Labels
     from numpy.typing import NDArray
 
     from napari_unet_tumour.layout import Layout
@@ -86,6 +88,12 @@ class Prediction:
         if _digest(now) in self._seen.get(number, ()):
             return np.zeros(now.shape, bool)
         return np.not_equal(now, self.planes[number].mask.array())
+
+
+# What is known of a mask layer, whichever widget has drawn it; ends with the layer.
+PREDICTIONS: WeakKeyDictionary[Labels, Prediction] = WeakKeyDictionary()
+# Planes of a mask layer that the person has ticked as reviewed: nothing but the person changes them.
+REVIEWED: WeakKeyDictionary[Labels, frozenset[int]] = WeakKeyDictionary()
 
 
 def masks(

@@ -34,6 +34,13 @@ class Ended:
     error: UNetTumourError | None = None
 
 
+def check_model(entry: Entry) -> None:
+    """Raise ModelError when the file is gone, damaged, or not the one that the person chose."""
+    read_spec(entry.path)
+    if file_hash(entry.path) != entry.hash:
+        raise ModelError(f"{entry.path.name} has changed since it was chosen: choose it again")
+
+
 class Run:
     """Segment some planes of a source in the worker.
 
@@ -86,7 +93,7 @@ class Run:
 
     def _feed(self) -> None:
         try:
-            self._check_model()
+            check_model(self.entry)
             while self.left and self._room.acquire() and not self._stop.is_set():
                 self._send(self._nearest())
         except UNetTumourError as error:
@@ -97,13 +104,6 @@ class Run:
         for _ in range(IN_FLIGHT if not self._stop.is_set() else 0):
             self._room.acquire()
         self._tell(self, self._end)
-
-    def _check_model(self) -> None:
-        """Raise ModelError when the file is gone, damaged, or not the one that the person chose."""
-        path = self.entry.path
-        read_spec(path)
-        if file_hash(path) != self.entry.hash:
-            raise ModelError(f"{path.name} has changed since it was chosen: choose it again")
 
     def _nearest(self) -> list[int]:
         """Take the planes nearest to the one on screen: that one alone first, so that it shows soonest."""

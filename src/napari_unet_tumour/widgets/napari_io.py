@@ -17,6 +17,7 @@ from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.scans import dicom, geometry
 from napari_unet_tumour.widgets import _grid
+from napari_unet_tumour.widgets._layers import without_unsure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -74,7 +75,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     OutputError
         The file cannot be written; nothing is left behind.
     """
-    array = np.asarray(data)
+    array = without_unsure(np.asarray(data), meta.get("metadata", {}))
     values = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
     return [str(scans.write_mask(path, values, _grid.scan_of(array, meta), _label_names(meta)))]
 

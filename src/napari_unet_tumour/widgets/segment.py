@@ -15,6 +15,7 @@ from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.widgets import _layers
 from napari_unet_tumour.widgets._choice import Choice
 from napari_unet_tumour.widgets._command import command_for
+from napari_unet_tumour.widgets._forms import SHELF
 from napari_unet_tumour.widgets._going import Going
 from napari_unet_tumour.widgets._gui import Inbox, OnLeave, ask_for_model, later
 from napari_unet_tumour.widgets._masks import Masks
@@ -120,6 +121,7 @@ class SegmentWidget(Container[Widget]):
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._on_selection)
+        SHELF.chosen.connect(self._choice.take_model)
         self._viewer.dims.events.current_step.connect(self._on_dims)
         with suppress(ValueError):  # the person has bound this key: theirs stays
             self._viewer.bind_key(SHORTCUT, self._on_key)
@@ -241,6 +243,7 @@ class SegmentWidget(Container[Widget]):
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.disconnect(self._on_layers)
         layers.selection.events.active.disconnect(self._on_selection)
+        SHELF.chosen.disconnect(self._choice.take_model)
         self._viewer.dims.events.current_step.disconnect(self._on_dims)
         if self._bound:
             self._viewer.bind_key(SHORTCUT, None)

@@ -1,4 +1,4 @@
-"""What a person has said about slices of a scan: the truth that a network is fine-tuned on."""
+"""One reviewed slice: the truth that a network is fine-tuned on."""
 
 from __future__ import annotations
 

@@ -1,0 +1,106 @@
+"""What is known of one scan's corrections, apart from the masks themselves."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+TRAIN, HELD_OUT, EMPTY = "train", "held out", "empty"
+# Of the reviewed slices with foreground every third is held out; the first two are learnt from.
+EVERY = 3
+
+
+@dataclass
+class Record:
+    """Ticks, hold-out and model of one scan; no names of files, layers or people.
+
+    Parameters
+    ----------
+    scan : str
+        Content id, see `scan_id`.
+    shape : list of int
+        Shape of the mask.
+    planes : int
+        Number of slices.
+    person : str
+        Whose scan it is where known (an id, never a name), else "".
+    model : str
+        Hash of the model in use, "" where none was.
+    reviewed : list of int
+        Ticked slices in the order of their ticks.
+    edited : list of int
+        Slices with strokes of the person.
+    roles : dict of int to str
+        What a slice is for since it was first ticked: "train", "held out", or "empty" (trained on as a true
+        negative). A role is for good: it stays when the tick is taken back.
+    changed : float
+        When, in seconds since 1970.
+    """
+
+    scan: str
+    shape: list[int] = field(default_factory=list)
+    planes: int = 0
+    person: str = ""
+    model: str = ""
+    reviewed: list[int] = field(default_factory=list)
+    edited: list[int] = field(default_factory=list)
+    roles: dict[int, str] = field(default_factory=dict)
+    changed: float = field(default_factory=time.time)
+
+    @property
+    def held_out(self) -> list[int]:
+        """Reviewed slices that are only scored."""
+        return [n for n in self.reviewed if self.roles.get(n) == HELD_OUT]
+
+    def tick(self, plane: int, foreground: bool, counted: int | None = None) -> None:
+        """Mark a slice as reviewed and give it its role, if it has none.
+
+        Parameters
+        ----------
+        foreground : bool
+            Whether anything is drawn there; an empty slice is a true negative, never held out.
+        counted : int, optional
+            Slices with foreground that have a role already, where they are spread over several scans.
+        """
+        counted = self.counted if counted is None else counted
+        if plane not in self.reviewed:
+            self.reviewed.append(plane)
+        if plane not in self.roles:
+            self.roles[plane] = role(foreground, counted)
+        elif foreground and self.roles[plane] == EMPTY:
+            self.roles[plane] = TRAIN
+
+    def untick(self, plane: int) -> None:
+        """Take the tick back; the role stays, so that what was trained on is never held out, nor the other way."""
+        self.reviewed = [n for n in self.reviewed if n != plane]
+
+    @property
+    def counted(self) -> int:
+        """How many slices with foreground have a role."""
+        return sum(one != EMPTY for one in self.roles.values())
+
+    def to_json(self) -> str:
+        """Return the record as text."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def role(foreground: bool, counted: int) -> str:
+    """Return what a newly reviewed slice is for: every third with foreground is held out."""
+    if not foreground:
+        return EMPTY
+    return HELD_OUT if counted % EVERY == EVERY - 1 else TRAIN
+
+
+def record_from_json(text: str) -> Record:
+    """Rebuild a record; raises ValueError for anything else."""
+    found = json.loads(text)
+    try:
+        given: dict[str, Any] = {one.name: found[one.name] for one in fields(Record) if one.name in found}
+        given["roles"] = {int(n): str(what) for n, what in given.get("roles", {}).items()}
+        for name in ("shape", "reviewed", "edited"):
+            given[name] = [int(n) for n in given.get(name, [])]
+        return Record(**given)
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ValueError("not a record of corrections") from error

@@ -1,0 +1,162 @@
+"""The corrections on disk: a folder a scan, a small file a slice, each written beside and then renamed.
+
+A process that dies at any moment leaves whole files: the last ones, or those before.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import time
+import zipfile
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour.corrections.correction import Correction
+from napari_unet_tumour.corrections.record import HELD_OUT, Record, record_from_json
+from napari_unet_tumour.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+ABOUT = "record.json"
+MOST_REPLAYED = 64
+
+
+class Store:
+    """The corrections in a folder.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        It may not exist yet; `shelf.home() / "corrections"` for the person's own.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def load(self, scan: str) -> Record | None:
+        """Return what is known of a scan; None where nothing, or nothing readable, is there."""
+        try:
+            return record_from_json((self.root / scan / ABOUT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def save(self, record: Record) -> None:
+        """Write a record; raises OutputError when the disk is full or the folder cannot be written."""
+        record.changed = time.time()
+        self._write(record.scan, ABOUT, record.to_json().encode())
+
+    def save_mask(self, scan: str, plane: int, mask: NDArray[np.uint8]) -> None:
+        """Write the mask (H, W) uint8 of a slice; raises OutputError."""
+        self._write(scan, _name("mask", plane), _packed(mask))
+
+    def save_image(self, scan: str, plane: int, image: NDArray[Any]) -> None:
+        """Write the raw grey values (C, H, W) of a slice, once; raises OutputError."""
+        name = _name("image", plane)
+        if not (self.root / scan / name).exists():
+            self._write(scan, name, _packed(image))
+
+    def mask(self, scan: str, plane: int) -> NDArray[np.uint8] | None:
+        """Return the mask (H, W) uint8 of a slice, None where none was written."""
+        return self._read(scan, _name("mask", plane))
+
+    def masks(self, scan: str) -> dict[int, NDArray[np.uint8]]:
+        """Return the masks (H, W) uint8 of all slices that have one."""
+        found = {n: self.mask(scan, n) for n in self._planes(scan)}
+        return {n: mask for n, mask in found.items() if mask is not None}
+
+    def records(self) -> list[Record]:
+        """Return what is known of every scan with reviewed slices, the newest first."""
+        names = [path.parent.name for path in self.root.glob(f"*/{ABOUT}")]
+        found = [record for name in names if (record := self.load(name)) is not None and record.scan == name]
+        return sorted((one for one in found if one.reviewed), key=lambda one: -one.changed)
+
+    def delete(self, scan: str) -> None:
+        """Delete a scan's corrections for good; raises OutputError."""
+        for folder in self.root.glob(f"{scan}*"):
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise OutputError(
+                    f"{folder} cannot be removed ({error.strerror}): close what has it open, and try again"
+                ) from error
+
+    def set_aside(self, scan: str) -> None:
+        """Keep a copy of a scan's corrections as they are, before they are begun anew; raises OutputError."""
+        folder = self.root / scan
+        try:
+            if folder.is_dir():
+                shutil.copytree(folder, self.root / f"{scan}.{time.time_ns()}")
+        except (OSError, shutil.Error) as error:
+            raise OutputError(_unsaved(error)) from error
+
+    def clear(self, scan: str) -> None:
+        """Remove the masks of a scan that is begun anew; its record stays, since roles are for good."""
+        for path in (self.root / scan).glob("mask-*.npz"):
+            with suppress(OSError):
+                path.unlink()
+
+    def corrections(self, scan: str) -> list[Correction]:
+        """Return the reviewed slices of a scan."""
+        record = self.load(scan)
+        return [] if record is None else list(filter(None, (self._correction(record, n) for n in record.reviewed)))
+
+    def replay(self, but: Sequence[str] = ()) -> list[Correction]:
+        """Return reviewed slices of the newest scans, at most `MOST_REPLAYED`, apart from those named."""
+        found: list[Correction] = []
+        for record in self.records():
+            if record.scan not in but and len(found) < MOST_REPLAYED:
+                found += self.corrections(record.scan)
+        return found[:MOST_REPLAYED]
+
+    def _correction(self, record: Record, plane: int) -> Correction | None:
+        image, mask = self._read(record.scan, _name("image", plane)), self.mask(record.scan, plane)
+        if image is None or mask is None or image.shape[1:] != mask.shape:
+            return None
+        return Correction(record.scan, plane, image, mask, record.roles.get(plane) == HELD_OUT, record.person)
+
+    def _planes(self, scan: str) -> list[int]:
+        return sorted(int(path.stem.rpartition("-")[2]) for path in (self.root / scan).glob("mask-*.npz"))
+
+    def _read(self, scan: str, name: str) -> NDArray[Any] | None:
+        try:
+            data = io.BytesIO((self.root / scan / name).read_bytes())
+            with np.load(data, allow_pickle=False) as found:
+                array: NDArray[Any] = found["a"]
+                return array
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def _write(self, scan: str, name: str, data: bytes) -> None:
+        target = self.root / scan / name
+        beside = target.with_name(f".{name}.{os.getpid()}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(data)
+            os.replace(beside, target)
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise OutputError(_unsaved(error)) from error
+
+
+def _name(what: str, plane: int) -> str:
+    return f"{what}-{plane:05d}.npz"
+
+
+def _packed(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, a=array)
+    return file.getvalue()
+
+
+def _unsaved(error: OSError | shutil.Error) -> str:
+    why = getattr(error, "strerror", None) or "the folder cannot be copied"
+    return f"Corrections are not on disk ({why}): free some space; painting goes on and is saved as soon as it can be"

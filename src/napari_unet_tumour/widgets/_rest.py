@@ -1,0 +1,76 @@
+"""Segment slices of a case, part after part; knows no Qt and no napari."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_unet_tumour.widgets._layers import Source
+from napari_unet_tumour.widgets._run import Ended, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_unet_tumour.settings import SegmentSettings
+    from napari_unet_tumour.shelf import Entry
+    from napari_unet_tumour.widgets._case import Case, Part
+    from napari_unet_tumour.widgets._prediction import Plane
+
+
+class Rest:
+    """A run over some slices of a case.
+
+    Parameters
+    ----------
+    case, entry, settings, scheduler
+        What is segmented, and with what.
+    numbers : sequence of int
+        Slices of the case, the ones nearest to `focus` first.
+    tell : callable
+        Called on background threads with itself, a part and a `Plane`; last and once with None and `Ended`.
+    """
+
+    def __init__(
+        self, case: Case, entry: Entry, settings: SegmentSettings, numbers: Sequence[int], focus: int, scheduler: str,
+        tell: Callable[[Rest, Part | None, Plane | Ended], None],
+    ) -> None:  # fmt: skip
+        self.entry, self.settings, self.total, self.done = entry, settings, len(numbers), 0
+        self._tell, self._scheduler = tell, scheduler
+        self._left = _by_part(case, numbers, focus)
+        self._run: Run | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin, or go on with the next part."""
+        if not self._left or self._stopped:
+            self._tell(self, None, Ended(cancelled=self._stopped))
+            return
+        part, planes, plane = self._left.pop(0)
+        source = Source(part.image.name, part.array, part.layout, plane)
+        self._run = Run(source, self.entry, self.settings, planes, self._scheduler, partial(self._hear, part))
+        self._run.start()
+
+    def cancel(self) -> None:
+        """Stop soon."""
+        self._stopped = True
+        if self._run is not None:
+            self._run.cancel()
+
+    def _hear(self, part: Part, run: Run, news: Plane | Ended) -> None:
+        if not isinstance(news, Ended):
+            self._tell(self, part, news)
+        elif news.error is not None or news.cancelled:
+            self._left.clear()
+            self._tell(self, None, news)
+        else:
+            self.start()
+
+
+def _by_part(case: Case, numbers: Sequence[int], focus: int) -> list[tuple[Part, list[int], int]]:
+    found = []
+    for part in case.parts:
+        planes = [plane for one, plane in map(case.where, numbers) if one is part]
+        if planes:
+            near = min(max(focus - part.first, 0), part.layout.planes - 1)
+            found.append((part, planes, near))
+    return sorted(found, key=lambda one: abs(one[0].first - focus) if one[0].first > focus else 0)

@@ -1,0 +1,223 @@
+"""One fine-tuning: what the worker gets, what it tells, and the slices to compare; knows no Qt."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour import jobs
+from napari_unet_tumour.corrections import Tuned, scan_id
+from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
+from napari_unet_tumour.masks import mask_of
+from napari_unet_tumour.widgets._compare import Picture
+from napari_unet_tumour.widgets._run import check_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.corrections import Correction, Store
+    from napari_unet_tumour.settings import FinetuneSettings, Progress, SegmentSettings
+    from napari_unet_tumour.shelf import Entry
+    from napari_unet_tumour.widgets._session import Session
+
+CONTEXT = 24
+PICTURES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What was asked for at the press of Fine-tune.
+
+    Parameters
+    ----------
+    masks : dict of int to numpy.ndarray
+        Copies (H, W) uint8 of the reviewed slices' masks.
+    shown : int, optional
+        The slice on screen.
+    note : str
+        What the person should know, "" where nothing.
+    """
+
+    session: Session
+    entry: Entry
+    settings: FinetuneSettings
+    segmenting: SegmentSettings
+    masks: dict[int, NDArray[np.uint8]]
+    shown: int | None
+    scheduler: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A model to accept or reject, and what it does to some slices."""
+
+    tuned: Tuned
+    pictures: list[Picture] = field(default_factory=list)
+
+
+class Tune:
+    """Fine-tune in the worker.
+
+    Parameters
+    ----------
+    order : Order
+        What was asked for.
+    store : Store
+        Where the corrections of earlier scans are.
+    tell : callable
+        Called on background threads with itself and a `Progress`, and last with a `Judged` or an error.
+    """
+
+    def __init__(self, order: Order, store: Store, tell: Callable[[Tune, Any], None]) -> None:
+        self.order, self._store, self._tell = order, store, tell
+        self.best: Tuned | None = None
+        self.replayed = 0
+        self._job: jobs.Job | None = None
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Begin, on a background thread: lazy layers may take long to read."""
+        threading.Thread(target=self._begin, name="napari-unet-tumour fine-tuning", daemon=True).start()
+
+    def cancel(self) -> None:
+        """Stop at once and say nothing more."""
+        self._over.set()
+        if self._job is not None:
+            self._job.cancel()
+
+    def keep_best(self) -> None:
+        """Stop learning and judge the best model so far; its `Judged` follows."""
+        best = self.best
+        self.cancel()
+        if best is not None:
+            self._judge_soon(best)
+
+    def _begin(self) -> None:
+        try:
+            asked = self._gather()
+        except UNetTumourError as error:
+            self._end(error)
+            return
+        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
+            said = str(error).partition("\n")[0] or type(error).__name__
+            self._end(ScanError(f"the scan cannot be read ({said}): check its file"))
+            return
+        if self._over.is_set():
+            return
+        self._job = jobs.submit("finetune", *asked, on_event=self._hear, scheduler=self.order.scheduler or None)
+        if self._over.is_set():
+            self._job.cancel()
+
+    def _gather(self) -> tuple[Any, ...]:
+        """Read what the engine needs: reviewed slices, some that nobody reviewed, earlier scans, the one on screen."""
+        order, session = self.order, self.order.session
+        check_model(order.entry)
+        _check_images(session)
+        corrections = [session.correction(n, mask) for n, mask in order.masks.items()]
+        _check_alike(corrections)
+        replay = [one for one in self._store.replay([*session.records]) if _same_kind(one, corrections)]
+        self.replayed = len({one.scan for one in replay})
+        watch = None
+        if order.shown is not None and not session.is_reviewed(order.shown):
+            watch = session.case.image(order.shown)[None]
+        model = os.fspath(order.entry.path)
+        return model, corrections, order.settings, self._context(corrections), replay, watch
+
+    def _context(self, corrections: list[Correction]) -> NDArray[Any] | None:
+        session = self.order.session
+        free = session.order()
+        spread = free[:: max(1, len(free) // (CONTEXT // 2))]
+        chosen = list(dict.fromkeys([*free[: CONTEXT // 2], *sorted(spread)]))[:CONTEXT]
+        planes = [session.case.image(n) for n in chosen]
+        alike = [plane for plane in planes if plane.shape == corrections[0].image.shape]
+        return np.stack(alike) if alike else None
+
+    def _hear(self, event: Any) -> None:
+        if self._over.is_set():
+            return
+        if isinstance(event, jobs.Ticked):
+            self._on_tick(event.progress)
+        elif isinstance(event, jobs.Done):
+            self._over.set()
+            self._judge_soon(event.result)
+        elif isinstance(event, jobs.Failed):
+            self._end(event.error)
+        else:
+            self._end(TrainingError("the fine-tuning was stopped: press Fine-tune again"))
+
+    def _on_tick(self, progress: Progress) -> None:
+        best = progress.values.get("best")
+        if isinstance(best, Tuned):
+            self.best = best
+        self._tell(self, progress)
+
+    def _end(self, news: Any) -> None:
+        self._over.set()
+        self._tell(self, news)
+
+    def _judge_soon(self, tuned: Tuned) -> None:
+        threading.Thread(target=self._judge, args=(tuned,), name="napari-unet-tumour judge", daemon=True).start()
+
+    def _judge(self, tuned: Tuned) -> None:
+        pictures: list[Picture] = []
+        if tuned.data:
+            try:
+                pictures = self._pictures(tuned)
+            except (UNetTumourError, KeyboardInterrupt):
+                pictures = []  # the figures are there; only the pictures are not
+        self._tell(self, Judged(tuned, pictures))
+
+    def _pictures(self, tuned: Tuned) -> list[Picture]:
+        order, session = self.order, self.order.session
+        held = [n for n in order.masks if session.is_held_out(n)][:PICTURES]
+        free = session.order()
+        other = order.shown if order.shown in free else (free[0] if free else None)
+        numbers = held + ([] if other is None else [other])
+        return [self._picture(tuned, n) for n in numbers]
+
+    def _picture(self, tuned: Tuned, number: int) -> Picture:
+        order = self.order
+        image, truth = order.session.case.image(number), order.masks.get(number)
+        before, after = (
+            mask_of(self._probability(model, image), order.segmenting) for model in (order.entry.path, tuned.data)
+        )
+        name = "slice on screen" if truth is None and number == order.shown else "slice"
+        return Picture(f"{'held-out ' if truth is not None else ''}{name} {number}", image[0], before, after, truth)
+
+    def _probability(self, model: Any, image: NDArray[Any]) -> NDArray[np.uint8]:
+        given = model if isinstance(model, bytes) else os.fspath(model)
+        scheduler = self.order.scheduler or None
+        found: dict[int, NDArray[np.uint8]] = {}
+
+        def hear(progress: Progress) -> None:
+            values = progress.values
+            found.update(zip(values.get("planes", ()), values.get("probability", ()), strict=True))
+
+        jobs.run("segment_planes", given, image[None], self.order.segmenting, scheduler=scheduler, on_tick=hear)
+        return found[0]
+
+
+def _check_images(session: Session) -> None:
+    for part in session.case.parts:
+        if scan_id(part.array, part.layout) != part.scan:
+            raise ScanError(
+                f"the image '{part.image.name}' has changed since it was corrected: "
+                "bring back the image that the corrections were made on, or choose the layer again to begin anew"
+            )
+
+
+def _check_alike(corrections: list[Correction]) -> None:
+    channels = {one.image.shape[0] for one in corrections}
+    if len(channels) > 1:
+        raise ScanError("the reviewed images have different numbers of channels: review images of one kind")
+
+
+def _same_kind(one: Correction, corrections: list[Correction]) -> bool:
+    return bool(one.image.shape[0] == corrections[0].image.shape[0])

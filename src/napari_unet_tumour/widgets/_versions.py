@@ -1,0 +1,91 @@
+"""The versions of a model: which one is used, which is the default, and how a new one comes onto the shelf."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour import jobs, shelf
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets._correct_words import lineage
+from napari_unet_tumour.widgets._forms import SHELF
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_unet_tumour.shelf import Entry
+    from napari_unet_tumour.widgets._correct_choice import CorrectChoice
+    from napari_unet_tumour.widgets._correct_panel import CorrectPanel
+    from napari_unet_tumour.widgets._gui import Inbox
+    from napari_unet_tumour.widgets._tune import Order
+
+
+class Versions:
+    """Uses, rolls back and adds versions.
+
+    Parameters
+    ----------
+    use : callable
+        Called with the model that is used from now on.
+    added : callable
+        Called with the order and the new version, once it is on the shelf.
+    """
+
+    def __init__(
+        self, panel: CorrectPanel, choice: CorrectChoice, inbox: Inbox,
+        use: Callable[[Entry], None], added: Callable[[Order, Entry], None],
+    ) -> None:  # fmt: skip
+        self._panel, self._choice, self._inbox, self._use, self._added = panel, choice, inbox, use, added
+        panel.model.changed.connect(self._on_choice)
+
+    def use(self, mark: str) -> None:
+        """Choose the model that a mask was made with (its hash); the default stays."""
+        with self._panel.model.changed.blocked():
+            self._choice.choose_model(mark)
+        if self._choice.entry is not None:
+            self._prepare(self._choice.entry)
+
+    def add(self, order: Order, data: bytes) -> None:
+        """Put an accepted model onto the shelf, on a thread since it has megabytes; it becomes the default."""
+        self._panel.say("Putting the new version on the shelf…")
+        threading.Thread(target=self._write, args=(order, data), daemon=True).start()
+
+    def _on_choice(self, entry: Entry | None) -> None:
+        """Roll back, or forward: what the person chooses is the default for the next scan."""
+        if entry is None:
+            return
+        self._prepare(entry)
+        known = shelf.entries()
+        if known and known[0].hash != entry.hash and entry in known and self._make_default(entry):
+            self._panel.say(f"{entry.name} is now the default. Press Segment to redo the slices not reviewed.")
+
+    def _prepare(self, entry: Entry) -> None:
+        self._panel.model.tooltip = lineage(entry)
+        jobs.warm(str(entry.path), scheduler=self._choice.scheduler or None)
+        self._use(entry)
+
+    def _make_default(self, entry: Entry) -> bool:
+        try:
+            shelf.choose(entry)
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+            return False
+        SHELF.chosen.emit(entry)
+        with self._panel.model.changed.blocked():
+            self._choice.list_models(entry)
+        return True
+
+    def _write(self, order: Order, data: bytes) -> None:
+        try:
+            made: Any = shelf.add_version(data, order.entry)
+        except UNetTumourError as error:
+            made = str(error)
+        self._inbox.put(partial(self._on_written, order, made))
+
+    def _on_written(self, order: Order, made: Entry | str) -> None:
+        if isinstance(made, str):
+            self._panel.say(made, wrong=True)
+        elif self._make_default(made):
+            self._prepare(made)
+            self._added(order, made)

@@ -1,0 +1,373 @@
+"""The Correct and fine-tune widget: correct a slice, tick it, and the network learns from it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, Widget
+
+from napari_unet_tumour import shelf
+from napari_unet_tumour.corrections import UNSURE, Store
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets import _correct_words, _layers, _tools
+from napari_unet_tumour.widgets._correct_choice import CorrectChoice
+from napari_unet_tumour.widgets._correct_panel import NEXT_KEY, TICK_KEY, WIDTH, CorrectPanel, labels_to_paint
+from napari_unet_tumour.widgets._desk import Desk
+from napari_unet_tumour.widgets._gui import Inbox, OnLeave
+from napari_unet_tumour.widgets._kept import Kept
+from napari_unet_tumour.widgets._learning import Learning, check
+from napari_unet_tumour.widgets._masks import Masks
+from napari_unet_tumour.widgets._resegment import Resegment
+from napari_unet_tumour.widgets._tune import Order
+from napari_unet_tumour.widgets._versions import Versions
+
+if TYPE_CHECKING:
+    import napari.viewer
+    import numpy as np
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.shelf import Entry
+    from napari_unet_tumour.widgets._case import Part
+    from napari_unet_tumour.widgets._session import Session
+
+
+class CorrectWidget(Container[Widget]):
+    """Dock widget in which a person corrects masks and the network learns from them.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        panel = self._panel = CorrectPanel()
+        super().__init__(widgets=panel.rows(), labels=False)
+        panel.put(self)
+        self.native.setMinimumWidth(WIDTH)
+        self._viewer = viewer
+        inbox = self._inbox = Inbox(self.native)
+        store = Store(shelf.home() / "corrections")
+        self._masks = Masks(viewer, inbox)
+        self._choice = CorrectChoice(viewer, panel)
+        self._kept = Kept(panel, store, inbox)
+        self._versions = Versions(panel, self._choice, inbox, self._on_model, self._on_version)
+        self._learning = Learning(panel, inbox, self._masks, store, self._versions.add)
+        self._again = Resegment(viewer, inbox, self._masks, panel.say, self._on_drawn)
+        self._desk = Desk(
+            viewer, inbox, self._choice, store, self._masks, self._on_opened, self._on_closed, self._on_seen
+        )
+        self._trouble = ""
+        self._bound: list[str] = []
+        self._listen()
+        self._choice.list_images()
+        self._choice.list_masks(anew=True)
+        self._choice.follow()
+        self._desk.open()
+
+    @property
+    def session(self) -> Session | None:
+        """The corrections of the case on screen; None while none is open."""
+        return self._desk.session
+
+    @property
+    def running(self) -> bool:
+        """Whether the network learns or segments."""
+        return self._learning.running or self._again.running
+
+    # ---- what the person does ------------------------------------------------------------------------
+
+    def next_slice(self) -> None:
+        """Go to the slice most worth correcting; asks the network first where it was not asked yet."""
+        session, entry = self.session, self._choice.entry
+        if session is None:
+            self._complain()
+        elif not session.weighed and entry is not None and not self.running:
+            scheduler = self._choice.scheduler
+            self._again.weigh(session, entry, self._choice.segmenting(), scheduler, self._go_next)
+        else:
+            self._go_next()
+
+    def _go_next(self) -> None:
+        session, found = self.session, self._desk.on_screen()
+        order = [] if session is None else session.order()
+        if session is None or not order:
+            self._panel.say("Every slice is reviewed: press Fine-tune.")
+            return
+        shown = None if found is None else found[1]
+        number = next((n for n in order if n != shown), order[0])
+        self.go(number)
+        if not self._busy():
+            why = _correct_words.why(session, number)
+            self._panel.say(f"Slice {number}: {why} Correct it, then press {TICK_KEY}.")
+
+    def go(self, number: int) -> None:
+        """Bring a slice on screen."""
+        if self.session is not None and number < len(self.session.case):
+            self.session.case.go(self._viewer, number)
+            self._on_dims()
+
+    def tick(self) -> None:
+        """Mark the slice on screen as reviewed, or take the mark back."""
+        found = self._desk.on_screen()
+        if found is None:
+            self._complain()
+            return
+        session, number = found
+        reviewed = session.tick(number, self._pixels(session, number))
+        if reviewed and self._learning.running:
+            self._masks.take_off()
+        self._on_seen()
+        self._desk.watch.poke()
+        if not self._busy():
+            word = _correct_words.ticked(session, number)
+            self._panel.say(word if reviewed else f"Slice {number}: no longer reviewed.")
+
+    def use_tool(self, name: str) -> None:
+        """Use one of the tools on the slice on screen."""
+        found = self._desk.on_screen()
+        if found is None:
+            self._complain()
+            return
+        self._masks.take_off()
+        try:
+            self._panel.say(_tools.apply(name, self._viewer, *found))
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+
+    def finetune(self) -> None:
+        """Let a copy of the network learn from the reviewed slices; what is in the way is said in the status line."""
+        session, entry, choice = self.session, self._choice.entry, self._choice
+        if session is None or entry is None:
+            self._complain()
+            return
+        self._again.cancel()
+        reviewed = session.reviewed()
+        masks = session.masks(reviewed)
+        try:
+            session.check()
+            note = check(masks, [n for n in reviewed if not session.is_held_out(n)], entry, UNSURE)
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+            return
+        shown = session.case.on_screen(self._viewer)
+        order = Order(session, entry, choice.settings, choice.segmenting(), masks, shown, choice.scheduler, note)
+        choice.remember()
+        self._learning.start(order)
+
+    def cancel(self, why: str = "Cancelled") -> None:
+        """Stop what runs; model and mask stay as they were."""
+        if self._learning.running:
+            self._learning.stop(f"{why}: model and mask are as they were.")
+        self._again.cancel()
+
+    def segment(self) -> None:
+        """Segment every slice that is not reviewed with the chosen model."""
+        session, entry = self.session, self._choice.entry
+        if session is None or entry is None:
+            self._complain()
+        elif self._again.running:
+            self._again.cancel()
+            self._panel.say("Cancelled: finished slices stay.")
+        elif not self._learning.running:
+            self._again.draw(session, entry, self._choice.segmenting(), self._choice.scheduler)
+
+    def restore(self) -> None:
+        """Bring back what an earlier session left: masks, ticks, hold-out and model."""
+        session = self.session
+        if session is None:
+            return
+        masks = session.to_restore()
+        for number, mask in masks.items():
+            self._mask_of(session, number)
+            session.restored(number, mask)
+            self._inbox.put(partial(self._write, session, number, mask))
+        model = next((one.model for one in session.kept.values() if one.model), "")
+        session.take_up()
+        self._versions.use(model)
+        self._panel.ask_to_restore("")
+        self._panel.say(f"Restored: {len(session.reviewed())} reviewed, masks of {len(masks)} slices.")
+        self._inbox.put(self._on_seen)
+        self._desk.watch.poke()
+
+    def _write(self, session: Session, number: int, mask: NDArray[np.uint8]) -> None:
+        session.case.write(self._viewer, {number: mask})
+
+    def start_afresh(self) -> None:
+        """Begin anew; a copy of the earlier corrections is kept."""
+        if self.session is None:
+            return
+        try:
+            self.session.start_afresh()
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+            return
+        self._panel.ask_to_restore("")
+        self._panel.say("Begun anew. A copy of the earlier corrections is kept on disk.")
+        self._desk.watch.poke()
+
+    # ---- what happens in the window --------------------------------------------------------------
+
+    def _listen(self) -> None:
+        panel, layers = self._panel, self._viewer.layers
+        for button, call in (
+            (panel.next, self.next_slice), (panel.tick, self.tick), (panel.run, self._on_run),
+            (panel.segment, self.segment), (panel.restore, self.restore), (panel.afresh, self.start_afresh),
+            *((button, partial(self.use_tool, name)) for name, button in panel.tools.items()),
+        ):  # fmt: skip
+            button.native.clicked.connect(partial(_called, call))
+        panel.strip.clicked.connect(self.go)
+        panel.image.changed.connect(self._on_image)
+        panel.mask.changed.connect(self._desk.reopen)
+        panel.paint.changed.connect(self._on_paint)
+        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+            event.connect(self._on_layers)
+        layers.selection.events.active.connect(self._on_selection)
+        self._viewer.dims.events.current_step.connect(self._on_dims)
+        for key, call in ((NEXT_KEY, self._on_next_key), (TICK_KEY, self._on_tick_key)):
+            with suppress(ValueError):  # the person has bound this key: theirs stays
+                self._viewer.bind_key(key, call)
+                self._bound.append(key)
+        OnLeave(self.native, self.close_down)
+        self.native.destroyed.connect(self._drop)
+
+    def _on_next_key(self, viewer: Any) -> None:
+        self.next_slice()
+
+    def _on_tick_key(self, viewer: Any) -> None:
+        self.tick()
+
+    def _on_run(self) -> None:
+        if self._learning.running:
+            self._learning.ask()
+        else:
+            self.finetune()
+
+    def _on_layers(self, event: Any = None) -> None:
+        self._choice.list_images()
+        self._desk.reopen()
+
+    def _on_selection(self, event: Any = None) -> None:
+        self._choice.follow()
+        self._on_dims()
+
+    def _on_image(self, event: Any = None) -> None:
+        self._choice.list_masks(anew=True)
+        self._desk.reopen()
+
+    def _on_model(self, entry: Entry) -> None:
+        if self.session is not None:
+            self.session.use_model(entry.hash)
+        self._choice.offer_labels(labels_to_paint(list(entry.spec.labels), UNSURE))
+        self._desk.reopen()
+
+    def _on_paint(self, value: Any) -> None:
+        mask = self._choice.mask
+        if mask is not None and value is not None and self.session is not None:
+            self._viewer.layers.selection.active = mask
+            mask.mode = "paint" if value else "erase"
+            if value:
+                mask.selected_label = int(value)
+
+    def _on_dims(self, event: Any = None) -> None:
+        found = self._desk.on_screen()
+        self._panel.strip.mark(None if found is None else found[1])
+        if found is not None:
+            session, number = found
+            self._panel.tell_place(_correct_words.place(session, number), session.is_reviewed(number))
+
+    def _on_seen(self) -> None:
+        """Show what is known of the slices now."""
+        session = self.session
+        if session is None:
+            return
+        self._panel.strip.fill(session.states())
+        self._on_dims()
+        if session.trouble != self._trouble:
+            self._trouble = session.trouble
+            self._panel.say(self._trouble or "Corrections are on disk again.", wrong=bool(self._trouble))
+
+    def _complain(self) -> None:
+        self._panel.say(self._desk.complaint(), wrong=True)
+
+    def _busy(self) -> bool:
+        """Tell whether the status line is about a fine-tuning."""
+        return self._learning.running or self._learning.judged is not None
+
+    # ---- the case on screen ------------------------------------------------------------------------
+
+    def _on_opened(self, session: Session) -> None:
+        self._kept.list(session)
+        mask = self._choice.mask
+        made_with = "" if mask is None else mask.metadata.get(_layers.KEY, {}).get("hash", "")
+        self._versions.use(str(made_with))
+        self._panel.ask_to_restore(session.offer())
+        self._panel.say(_correct_words.welcome(session))
+        self._on_seen()
+
+    def _on_closed(self, why: str, wrong: bool) -> None:
+        self.cancel("Stopped, since the layers have changed")
+        self._learning.forget()
+        self._panel.ask_to_restore("")
+        self._panel.strip.fill([])
+        self._panel.tell_place("", False)
+        self._panel.say(why, wrong)
+
+    def _pixels(self, session: Session, number: int) -> NDArray[np.uint8]:
+        """Return what a slice holds, whatever is tried on; a slice without a mask layer gets one."""
+        part, plane = session.case.where(number)
+        held = self._masks.held(self._mask_of(session, number), part.layout, plane)
+        return session.masks([number])[number] if held is None else held
+
+    def _mask_of(self, session: Session, number: int) -> Labels:
+        part = session.case.where(number)[0]
+        if part.mask is not None:
+            return part.mask
+        entry = self._choice.entry
+        labels = ("background", "tumour") if entry is None else entry.spec.labels
+        mask = _layers.add_mask(self._viewer, part.image, part.layout, labels)
+        _layers.describe(mask, part.image, labels=list(labels))
+        self._on_drawn(part, mask)
+        return mask
+
+    def _on_drawn(self, part: Part, mask: Labels) -> None:
+        _layers.show_unsure(mask, UNSURE)
+        self._desk.adopt(part, mask)
+
+    def _on_version(self, order: Order, entry: Entry) -> None:
+        """Segment what is not reviewed with the version that was just accepted."""
+        word = f"{entry.name} is now the default. "
+        if self.session is order.session:
+            self._again.draw(order.session, entry, order.segmenting, order.scheduler, word)
+        else:
+            self._panel.say(word)
+
+    # ---- the end -----------------------------------------------------------------------------------
+
+    def close_down(self) -> None:
+        """Let go of the viewer; strokes and ticks are on disk, a fine-tuning that is under way stops."""
+        self._desk.close("", wrong=False)
+        self._choice.remember()
+        layers = self._viewer.layers
+        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+            event.disconnect(self._on_layers)
+        layers.selection.events.active.disconnect(self._on_selection)
+        self._viewer.dims.events.current_step.disconnect(self._on_dims)
+        for key in self._bound:
+            self._viewer.bind_key(key, None)
+        self._inbox.close()
+        self.native.deleteLater()
+
+    def _drop(self) -> None:
+        """Stop the worker's part and write what is not written; touches nothing of Qt, which may be gone."""
+        self._learning.drop()
+        self._again.cancel()
+        self._desk.watch.flush()
+
+
+def _called(call: Any, *given: Any) -> None:
+    """Drop what a signal or a key hands over."""
+    call()
