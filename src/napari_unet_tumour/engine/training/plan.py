@@ -64,6 +64,7 @@ def spec_of(settings: TrainSettings, examples: Examples, parts: split.Parts) -> 
         network=settings.network,
         arguments=dict(settings.arguments),
         channels=channels,
+        fill=dict(card.get("fill", {})),
         labels=examples.labels,
         normalisation=settings.normalisation,
         size=settings.size,
