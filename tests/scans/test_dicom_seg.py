@@ -106,14 +106,28 @@ def test_what_cannot_be_written_is_refused(tmp_path, dicom_series, volume, affin
     assert not (tmp_path / "a.dcm").exists()
 
 
-def test_a_fractional_segmentation_is_refused(tmp_path, dicom_series, volume, affine_of):
+def test_a_fractional_segmentation_counts_from_one_half(tmp_path, dicom_series, volume, affine_of):
+    files = dicom_series(tmp_path / "s", volume, affine_of((0, 2, 1), (1.0, -1.0, 1.0), 0.2))
+    sure = np.linspace(0, 1, volume.size).reshape(volume.shape)
+    made = dicom_seg._segmentation(
+        tmp_path / "f.dcm", [pydicom.dcmread(f) for f in files], sure[..., None], ("core",), kind="FRACTIONAL"
+    )
+    made.save_as(tmp_path / "f.dcm")
+    back, scan = read_mask(tmp_path / "f.dcm"), read(tmp_path / "s")
+    assert back.array.dtype == np.uint8
+    assert any("one half" in note for note in back.extra["notes"])
+    expected = Scan((np.asarray(scan.array) > np.median(volume)).astype(np.uint8), "zyx", scan.affine)
+    np.testing.assert_allclose(positions(back, 1), positions(expected, 1), atol=2e-3)
+
+
+def test_a_segmentation_of_another_kind_is_refused(tmp_path, dicom_series, volume, affine_of):
     dicom_series(tmp_path / "s", volume, affine_of((0, 1, 2), (1.0, 1.0, 1.0)))
     scan = read(tmp_path / "s")
     write_mask(tmp_path / "seg.dcm", np.ones(scan.array.shape, np.uint8), scan)
     found = pydicom.dcmread(tmp_path / "seg.dcm")
-    found.SegmentationType = "FRACTIONAL"
+    found.SegmentationType = "ODD"
     found.save_as(tmp_path / "seg.dcm")
-    with pytest.raises(ScanError, match="FRACTIONAL"):
+    with pytest.raises(ScanError, match=r"seg\.dcm holds a ODD segmentation"):
         read(tmp_path / "seg.dcm")
 
 
