@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour import shelf
-from napari_unet_tumour.cli._flags import add_model, add_settings, settings_of
+from napari_unet_tumour.cli._flags import add_model, add_series, add_settings, settings_of
 from napari_unet_tumour.cli._show import count, meter, say, warn
 from napari_unet_tumour.errors import ScanError, UNetTumourError
 
@@ -44,6 +44,7 @@ def add(commands: Commands) -> None:
         "--axis", type=int, metavar="N", help="array axis to slice along; 0, 1, 2 = z, y, x of a volume "
         "(default: the one with clearly the largest spacing, else the first)"
     )  # fmt: skip
+    add_series(command)
     command.add_argument("--probability", action="store_true", help="write SCAN_probability too, one file a label")
     add_model(command)
     add_settings(command)
@@ -73,7 +74,7 @@ def _run(args: argparse.Namespace) -> int:
     with meter(len(paths), "scan") as shown:
         network = choose_network(entry, settings, args)
         shown.start()
-        failed = _segment_all(outputs, Given(entry.spec, parts, args.axis), network, settings, shown)
+        failed = _segment_all(outputs, Given(entry.spec, parts, args.axis, args.series), network, settings, shown)
     if failed == len(paths) == 1:
         return 1
     rest = f", {failed} failed" if failed else ""
@@ -84,11 +85,12 @@ def _run(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Given:
-    """What is known about the scans beside their paths: the model, the files by channel of some, the slice axis."""
+    """What is known of the scans beside their paths: the model, the files by channel of some, slice axis, series."""
 
     spec: ModelSpec
     parts: dict[Path, dict[str, Path]]
     axis: int | None
+    series: int | None
 
 
 def _parts(groups: list[list[tuple[str, str]]], spec: ModelSpec) -> dict[Path, dict[str, Path]]:
@@ -182,7 +184,7 @@ def _read(path: Path, given: Given) -> tuple[Scan, Layout]:
     from napari_unet_tumour.api import channels, layout_for
 
     if path not in given.parts:
-        scan = channels.as_channels(scans.read(path), given.spec)
+        scan = channels.as_channels(scans.read(path, given.series), given.spec)
         return scan, layout_for(scan, given.axis)
     files = channels.read(given.parts[path])
     return channels.stacked(files, given.spec, lambda scan: layout_for(scan, given.axis))

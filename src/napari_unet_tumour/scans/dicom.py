@@ -52,7 +52,7 @@ def read_dicom(path: Path) -> Scan:
     found = find_series(path)
     if len(found) > 1:
         names = "; ".join(f"{n}: {s.name} ({len(s.planes)} slices)" for n, s in enumerate(found))
-        raise ScanError(f"{path.name} holds {len(found)} series ({names}): choose one by its number")
+        raise ScanError(f"{path.name} holds {len(found)} series ({names}): choose one by its number (--series N)")
     return read_series(found[0])
 
 

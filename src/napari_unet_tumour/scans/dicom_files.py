@@ -11,7 +11,7 @@ from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans.dicom_pixels import PIXEL_TAGS, syntax_of
 from napari_unet_tumour.scans.dicom_plane import Head, Plane, head_of, plane_of, vector
 from napari_unet_tumour.scans.dicom_quick import PIXELS, Elements, quick_elements
-from napari_unet_tumour.scans.safety import check_size, damaged, decoding, unreadable
+from napari_unet_tumour.scans.safety import check_size, damaged, decoding, kind_of, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,6 +148,9 @@ def _without_pixels(path: Path, found: Any) -> ScanError:
         return ScanError(f"{path.name} is encrypted: decrypt it, or export it again without encryption")
     if "DirectoryRecordSequence" in found:
         return ScanError(f"{path.name} is a list of files, not a scan: open the folder it lies in")
+    other = kind_of(path)
+    if other and not has_mark(path):  # the free 128 bytes before the mark may look like a TIFF
+        return ScanError(f"{path.name} holds {other} data, not DICOM: rename it to the suffix of what it is")
     kind = f" ({found.Modality})" if found.get("Modality") else ""
     return ScanError(f"{path.name} holds no pixels{kind}: choose an image file of the series")
 

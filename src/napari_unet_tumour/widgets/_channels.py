@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import ModelError
@@ -104,15 +105,15 @@ class Channels:
 
     def _picker(self, name: str, spec: ModelSpec) -> ComboBox:
         tip = f"The layer that is {name}. On another grid than the image it is resampled to it by its place."
-        box = _picker(name, f"{tip} {_without(name, spec)}")
-        box.choices = self._offered
+        box = _picker(name, tip)
+        box.choices = partial(self._offered, _without(name, spec))
         box.changed.connect(lambda: self._on_choice(name))
         return box
 
-    def _offered(self, picker: Any) -> list[tuple[str, Image | None]]:
+    def _offered(self, nothing: str, picker: Any) -> list[tuple[str, Image | None]]:
         # A function, since magicgui asks again whenever the widget is docked or a layer comes or goes.
         grey = [layer for layer in _layers.images(self._viewer) if not layer.rgb]
-        return [("\N{EN DASH}", None), *((layer.name, layer) for layer in grey)]
+        return [(nothing, None), *((layer.name, layer) for layer in grey)]
 
     def _fill(self, spec: ModelSpec) -> None:
         layers = {layer.name: layer for layer in _layers.images(self._viewer) if not layer.rgb}
@@ -140,10 +141,11 @@ def _alone(image: Image | None, spec: ModelSpec) -> bool:
 
 
 def _without(name: str, spec: ModelSpec) -> str:
+    """Return what a picker shows while no layer is chosen."""
     source = spec.fill.get(name)
     if source is None:
-        return "The model cannot do without it."
-    return "Without it the model sees nothing there." if source == ZEROS else f"Without it {source} stands in."
+        return "choose a layer"
+    return "none: zeros" if source == ZEROS else f"none: {source} stands in"
 
 
 def _scan_of(layer: Image) -> Scan:

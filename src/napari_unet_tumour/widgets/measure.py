@@ -116,7 +116,7 @@ class LesionReport(Container[Any]):
             if target.suffix.lower() == ".json":
                 write_json(target, self._found.report, self._found.comparison)
             else:
-                write_csv(target, self._found.report)
+                write_csv(target, self._found.report, self._found.comparison)
             self._panel.say(f"Saved {target.name}.")
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
