@@ -154,10 +154,11 @@ def test_layers_without_a_common_place_get_one_line(opened, scan, two):
     assert len(one.viewer.layers) == 4
 
 
-def test_colours_work_as_three_channels(opened, scan, home):
+@pytest.mark.parametrize("colours", [3, 4])
+def test_colours_work_as_three_channels(opened, scan, home, colours):
     save_known(home / "models" / "three.safetensors", ("T1", "T2", "FLAIR"))
     grey = scan(4, 64, 64)
-    colours = np.stack([grey, grey // 2, grey // 3], -1)
+    colours = np.stack([grey, grey // 2, grey // 3, np.full_like(grey, 255)][:colours], -1)
     one = opened(lambda viewer: viewer.add_image(colours, rgb=True))
     choose(one, "three")
     assert one.panel.channels.native.isHidden()

@@ -42,6 +42,7 @@ def array() -> np.ndarray:
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1.0, -1.0), repeat=3)))
 
 
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.parametrize("angle", [0.0, 0.3])
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)
 def test_nifti_to_layers_to_mask_to_nifti_keeps_every_voxel_in_place(tmp_path, array, order, signs, angle):
@@ -65,6 +66,7 @@ def test_nifti_to_layers_to_mask_to_nifti_keeps_every_voxel_in_place(tmp_path, a
     np.testing.assert_array_equal(np.asarray(back.dataobj), array % 7 == 3)
 
 
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS[::2])
 def test_dicom_to_layers_to_mask_to_dicom_seg_keeps_every_voxel_in_place(tmp_path, array, order, signs):
     turn = np.zeros((3, 3))

@@ -98,6 +98,7 @@ def source_of(viewer: ViewerModel, image: Image, spec: ModelSpec, in_view: bool 
         The layer cannot be segmented, or not with this model; names the layer and the remedy.
     """
     array = image.data[0] if image.multiscale else image.data
+    array = array[..., :3] if image.rgb and spec.in_channels == 3 else array  # without transparency
     _check(image.name, array)
     rows, columns = shown_axes(viewer, image)
     channel = channel_axis(image, spec)
@@ -130,7 +131,7 @@ def channel_axis(image: Image, spec: ModelSpec) -> int | None:
     """
     array = image.data[0] if image.multiscale else image.data
     flexible = spec.in_channels == 1 or spec.channels == COLOURS
-    if flexible or (image.rgb and array.shape[-1] == spec.in_channels):
+    if flexible or (image.rgb and spec.in_channels == 3):
         return array.ndim - 1 if image.rgb else None
     if image.rgb:
         raise ModelError(misfit(spec, image.name, "colours"))
