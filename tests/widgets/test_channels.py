@@ -172,11 +172,12 @@ def test_the_command_names_a_file_for_each_channel(opened, scan, two, tmp_path):
         imsave(tmp_path / f"{name}.png", scan(64, 64))
     one = opened(lambda viewer: viewer.open([str(tmp_path / "t1.png"), str(tmp_path / "flair.png")], plugin="napari"))
     choose(one, "two")
-    one.viewer.layers.selection.active = one.viewer.layers["flair"]
-    one.click(one.panel.copy)
-    text = QApplication.clipboard().text()
-    files = f"FLAIR={tmp_path / 'flair.png'} T1={tmp_path / 't1.png'}"
-    assert text == f"napari-unet-tumour segment --channels {files} --model two"
+    files = {name: f"{name}={tmp_path / name.lower()}.png" for name in ("T1", "FLAIR")}
+    for first, second in (("FLAIR", "T1"), ("T1", "FLAIR")):
+        one.viewer.layers.selection.active = one.viewer.layers[first.lower()]
+        one.click(one.panel.copy)
+        text = QApplication.clipboard().text()
+        assert text == f"napari-unet-tumour segment --channels {files[first]} {files[second]} --model two"
 
 
 def test_rows_survive_models_of_other_channels(opened, scan, two, models, home):

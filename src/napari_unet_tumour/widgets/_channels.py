@@ -89,7 +89,7 @@ class Channels:
 
     def files(self, image: Image) -> dict[str, str]:
         """Return the file of each chosen layer by channel, "" where it has none; the image's own first."""
-        inputs = sorted(self.chosen.items(), key=lambda item: item[1] is not image)
+        inputs = sorted(self.chosen.items(), key=lambda item: item[1] != image)
         return {name: str(layer.source.path or "") for name, layer in inputs}
 
     def _make_rows(self, spec: ModelSpec) -> None:

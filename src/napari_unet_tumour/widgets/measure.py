@@ -152,7 +152,8 @@ class LesionReport(Container[Any]):
         """Choose the selected mask; at first the topmost."""
         self._on_layers()
         active = self._viewer.layers.selection.active
-        if active in self._panel.mask.choices and active is not self._panel.earlier.value:
+        # Not "is": napari hands out a new wrapper of the same layer every time.
+        if active in self._panel.mask.choices and active != self._panel.earlier.value:
             self._panel.mask.value = active
         self._on_mask()
 
