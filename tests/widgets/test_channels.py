@@ -133,6 +133,8 @@ def test_a_mapping_is_remembered_and_a_choice_is_left_alone(opened, scan, two, h
     assert named(one) == {"FLAIR": "other", "T1": "one"}
     one.viewer.layers.remove("other")
     assert named(one)["FLAIR"] == "my flair"
+    one.viewer.layers.clear()
+    assert json.loads((home / "settings.json").read_text())["channels"] == kept
 
 
 def test_layers_without_a_common_place_get_one_line(opened, scan, two):

@@ -45,6 +45,7 @@ class Channels:
         self._viewer = viewer
         self._box = box
         self._pickers: dict[str, ComboBox] = {}
+        self._last: dict[str, Image | None] = {}
         self._model = ""
         self._set_by_person: set[str] = set()
         self._filling = False
@@ -98,7 +99,7 @@ class Channels:
             for box in self._pickers.values():
                 box.reset_choices()
             return
-        self._model, self._set_by_person = key, set()
+        self._model, self._set_by_person, self._last = key, set(), {}
         self._box.clear()
         self._pickers = {name: self._picker(name, spec) for name in spec.channels}
         self._box.extend([_row(box) for box in self._pickers.values()])
@@ -125,7 +126,10 @@ class Channels:
                 box.value = layers[likely[name]]
 
     def _on_choice(self, name: str) -> None:
-        if self._filling:
+        before, now = self._last.get(name), self._pickers[name].value
+        self._last[name] = now
+        gone = now is None and before is not None and before not in self._viewer.layers
+        if self._filling or gone:  # a layer that was closed is no choice: what is remembered stays
             return
         self._set_by_person.add(name)
         names = {channel: layer.name for channel, layer in self.chosen.items()}
