@@ -1,4 +1,4 @@
-"""Take the pictures of the documentation from the real window: a run on the sample head, and a fine-tuning.
+"""Take the pictures of the documentation from the real window: a run on the sample head, a fine-tuning, a report.
 
 Usage: python scripts/screenshots.py [FOLDER]
 Without a screen: xvfb-run -a -s "-screen 0 1400x900x24" python scripts/screenshots.py
@@ -44,6 +44,28 @@ def main(folder: Path) -> None:
     viewer.close()
     correct(folder, truth)
     jobs.shutdown()
+    lesions(folder)
+
+
+def lesions(folder: Path) -> None:
+    """Measure the sample's truth against a larger mask of an earlier date."""
+    viewer = napari.Viewer(title="napari")
+    viewer.window.resize(*SIZE)
+    _, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    mask.name = "head mask"
+    earlier = np.maximum(mask.data, np.roll(mask.data, 3, axis=1))
+    place = {"scale": mask.scale, "translate": mask.translate, "units": mask.units}
+    viewer.add_labels(earlier, name="spring mask", visible=False, **place)
+    mask.features = {"index": [0, 1], "label": ["background", "tumour"]}
+    viewer.layers.selection.active = mask
+    _, report = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Lesion report")
+    report._panel.mask.value, report._panel.earlier.value = mask, viewer.layers["spring mask"]
+    report.measure()
+    wait(lambda: not report.running)
+    report.table.selectRow(0)
+    report.show_lesion(report.found.report.lesions[0])
+    picture(viewer, folder / "lesion-report.png")
+    viewer.close()
 
 
 def correct(folder: Path, truth: np.ndarray) -> None:

@@ -37,6 +37,16 @@ def test_a_spec_comes_back_as_it_was():
     assert replace(SPEC, labels=("background", "tumour")).out_channels == 1
 
 
+def test_files_from_before_a_field_was_there_are_read_and_unknown_fields_are_passed_over():
+    old = json.loads(replace(SPEC, channels=("T1", "T2"), fill={"T2": "zeros"}).to_json())
+    assert spec_from_json(json.dumps(old | {"colour": "blue"}), "here").fill == {"T2": "zeros"}
+    del old["fill"]
+    assert spec_from_json(json.dumps(old), "here").fill == {}
+    for wrong in ({"T7": "zeros"}, {"T2": "nothing"}, [1]):
+        with pytest.raises(ModelError, match="get the file again"):
+            spec_from_json(json.dumps(old | {"fill": wrong}), "here")
+
+
 # Also header lengths whose first byte is that of a pickle (0x80) or of a zip file ("P").
 @given(padding=st.integers(0, 300))
 def test_every_header_length_is_read(tmp_path_factory, padding):

@@ -65,6 +65,10 @@ class Layout:
         """Shape of a mask: the array's without the channel axis."""
         return tuple(length for axis, length in enumerate(self.shape) if axis != self.channel)
 
+    def stacked(self, count: int) -> Layout:
+        """Return the layout of so many arrays of this one's shape in one, channels first; planes keep their numbers."""
+        return Layout((count, *self.shape), self.rows + 1, self.columns + 1, 0)
+
     def index(self, n: int) -> Index:
         """Return the index that selects plane `n` of a mask (`to_native` gives that plane's axis order)."""
         at = self._array_index(n)

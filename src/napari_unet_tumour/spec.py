@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 KEY = "napari-unet-tumour"
 MAX_HEADER = 1 << 20
+ZEROS = "zeros"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class ModelSpec:
         Held-out scores by name, e.g. {"dice_mean": 0.8}.
     parent : str
         Hash of the model that this one was fine-tuned from, or "".
+    fill : dict
+        What stands in for a channel that a scan lacks, by channel: another channel's name, or "zeros" (nothing, 0
+        after normalisation). A channel that is not named here cannot be left out.
     version : str
         Package version that wrote the file.
     format : int
@@ -67,6 +71,7 @@ class ModelSpec:
     licence: str = ""
     scores: dict[str, float] = field(default_factory=dict)
     parent: str = ""
+    fill: dict[str, str] = field(default_factory=dict)
     version: str = ""
     format: int = FORMAT
 
@@ -96,7 +101,10 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
             )
         known = {f.name for f in fields(ModelSpec)}
         given: dict[str, Any] = {k: v for k, v in found.items() if k in known}
-        return ModelSpec(**given | {"channels": tuple(given["channels"]), "labels": tuple(given["labels"])})
+        spec = ModelSpec(**given | {"channels": tuple(given["channels"]), "labels": tuple(given["labels"])})
+        if {*spec.fill, *spec.fill.values()} - {*spec.channels, ZEROS}:
+            raise ModelError(f"{where} fills in channels that it does not have: get the file again")
+        return spec
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(f"{where} has a damaged model header: get the file again") from error
 

@@ -165,6 +165,68 @@ def test_bad_input_gets_one_clear_line_and_no_file(folder, tmp_path, monkeypatch
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.fixture
+def two(bright):
+    """A model on the shelf that sees tumour where the second of its two channels is bright."""
+    spec = ModelSpec("two", "brightness", normalisation="divide-by-255", size=64, channels=("T1", "FLAIR"))
+    weights = {
+        "0.weight": networks.torch.tensor([0.0, 200.0]).reshape(1, 2, 1, 1),
+        "0.bias": networks.torch.tensor([-100.0]),
+    }
+    model.save(shelf.own_folder() / "two.safetensors", spec, weights)
+    return ["--model", "two"]
+
+
+def test_a_file_for_each_channel(folder, two, blob, tmp_path, capsys):
+    for name, image in (("t1", blob * 0), ("flair", blob)):
+        volume = np.stack([image] * 3)
+        for patient in ("p1", "p2"):
+            (tmp_path / patient).mkdir(exist_ok=True)
+            scans.write_mask(
+                tmp_path / patient / f"{name}.nii.gz", volume, Scan(volume, "zyx", np.diag([5, 1, 1, 1.0]), "mm")
+            )
+    words = []
+    for patient in ("p1", "p2"):
+        there = tmp_path / patient
+        words += ["--channels", f"t1={there / 't1.nii.gz'}", f"FLAIR={there / 'flair.nii.gz'}"]
+    assert main(["segment", *words, *two, "--out", str(tmp_path / "out"), "--axis", "0"]) == 0
+    said = capsys.readouterr()
+    assert "3 slices, 3 with tumour, 600 tumour pixels" in said.out
+    assert "2 scans done" in said.err
+    for patient in ("p1", "p2"):
+        written = nibabel.load(tmp_path / "out" / f"{patient}_t1_mask.nii.gz")
+        source = nibabel.load(tmp_path / patient / "t1.nii.gz")
+        np.testing.assert_array_equal(written.affine, source.affine)
+        assert np.asarray(written.dataobj).sum() == 600
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "code"),
+    [
+        (["--channels", "T1={in}/a.png"], "nothing is given for FLAIR", 1),
+        (["--channels", "T1={in}/a.png", "T3={in}/a.png"], "has no channel 'T3'", 1),
+        (["--channels", "T1={in}/a.png", "t1={in}/a.png"], "channel T1 is given twice", 1),
+        (["--channels", "T1={in}/a.png", "FLAIR={in}/gone.png"], "gone.png does not exist", 1),
+        (["--channels", "T1={in}/a.png", "FLAIR={in}/c.tif"], "choose scans with the same axes", 1),
+        (["--channels", "T1={in}/a.png", "FLAIR={in}/b.jpg"], "colours or channels of its own", 1),
+        (["{in}/a.png"], "needs 2 channels (T1, FLAIR), the scan has 1: give a scan for each channel", 1),
+        (["--channels", "T1"], "'T1' does not look like NAME=FILE", 2),
+        ([], "give a SCAN, or --channels", 2),
+    ],
+)
+def test_channels_that_do_not_fit_get_one_clear_line(folder, two, tmp_path, capsys, words, said, code):
+    given = ["segment", *(word.replace("{in}", str(folder)) for word in words), *two, "--out", str(tmp_path / "out")]
+    if code == 2:
+        with pytest.raises(SystemExit, match="2"):
+            main(given)
+    else:
+        assert main(given) == code
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert not list((tmp_path / "out").glob("*"))
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(folder, tmp_path, capsys):
     locked = tmp_path / "locked"

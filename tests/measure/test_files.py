@@ -57,6 +57,18 @@ def test_the_csv_has_a_row_per_lesion_and_per_label(report, tmp_path):
     assert len({tuple(row) for row in as_rows(report)}) == 1
 
 
+def test_the_csv_says_what_changed_since_an_earlier_mask(report, tmp_path):
+    earlier = np.zeros((3, 40, 40), np.uint8)
+    earlier[1, 5:25, 5:35] = 1
+    names = ("background", "tumour", "core")
+    write_csv(tmp_path / "out.csv", report, compare(report, measure(earlier, spacing=(5, 1, 1), labels=names)))
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["category"] for row in rows] == ["", "", "partial response", "progressive disease"]
+    assert (rows[2]["volume_before"], rows[2]["volume_change"]) == ("3", "-66.6667")
+    assert (rows[3]["volume_before"], rows[3]["volume_change"]) == ("0", "")
+
+
 def test_the_json_is_strict_and_complete(report, tmp_path):
     write_json(tmp_path / "out.json", report, compare(report, report))
     text = (tmp_path / "out.json").read_text(encoding="utf-8")

@@ -72,8 +72,9 @@ def test_every_voxel_lies_where_dicom_says(tmp_path, dicom_series, volume, order
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4])
-def test_simpleitk_agrees(tmp_path, dicom_series, volume, angle, affine_of):
-    dicom_series(tmp_path / "s", volume, affine_of((0, 2, 1), (1.0, -1.0, 1.0), angle))
+@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)
+def test_simpleitk_agrees(tmp_path, dicom_series, volume, order, signs, angle, affine_of):
+    dicom_series(tmp_path / "s", volume, affine_of(order, signs, angle))
     names = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path / "s"))
     other = SimpleITK.ReadImage(names)
     scan = read(tmp_path / "s")

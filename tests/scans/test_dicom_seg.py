@@ -17,8 +17,18 @@ LABELS = ("background", "core", "rim")
 
 def positions(scan, value) -> np.ndarray:
     index = np.argwhere(np.asarray(scan.array) == value)
-    places = np.c_[index, np.ones(len(index))] @ scan.world.T
-    return np.array(sorted(places[:, 2::-1].round(3).tolist()))
+    return in_order((np.c_[index, np.ones(len(index))] @ scan.world.T)[:, 2::-1])
+
+
+def in_order(places) -> np.ndarray:
+    return places[np.lexsort(places.round(2).T)]
+
+
+def places_in_highdicom(path, value) -> np.ndarray:
+    """Patient positions of the voxels of a segment, as highdicom reads them."""
+    found = highdicom.seg.segread(path).get_volume(combine_segments=True)
+    index = np.argwhere(found.array == value)
+    return in_order((np.c_[index, np.ones(len(index))] @ found.affine.T)[:, :3])
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.25])
@@ -31,7 +41,9 @@ def test_a_mask_comes_back_to_the_same_places(tmp_path, dicom_series, volume, or
     write_mask(tmp_path / "seg.dcm", mask, scan, LABELS)
     back = read(tmp_path / "seg.dcm")
     for value in (1, 2):
-        np.testing.assert_allclose(positions(back, value), positions(Scan(mask, "zyx", scan.affine), value), atol=2e-3)
+        expected = positions(Scan(mask, "zyx", scan.affine), value)
+        np.testing.assert_allclose(positions(back, value), expected, atol=1e-3)
+        np.testing.assert_allclose(places_in_highdicom(tmp_path / "seg.dcm", value), expected, atol=1e-3)
 
 
 def test_highdicom_reads_what_was_written(tmp_path, dicom_series, volume, affine_of):
@@ -41,12 +53,9 @@ def test_highdicom_reads_what_was_written(tmp_path, dicom_series, volume, affine
     mask[:, :2] = 0
     write_mask(tmp_path / "seg.dcm", mask, scan, LABELS)
     seg = highdicom.seg.segread(tmp_path / "seg.dcm")
-    found = seg.get_volume(combine_segments=True)
     for value in (1, 2):
-        index = np.argwhere(found.array == value)
-        places = (np.c_[index, np.ones(len(index))] @ found.affine.T)[:, :3]
-        theirs = np.array(sorted(places.round(3).tolist()))
-        np.testing.assert_allclose(theirs, positions(Scan(mask, "zyx", scan.affine), value), atol=2e-3)
+        expected = positions(Scan(mask, "zyx", scan.affine), value)
+        np.testing.assert_allclose(places_in_highdicom(tmp_path / "seg.dcm", value), expected, atol=1e-3)
     assert [seg.get_segment_description(n).SegmentLabel for n in (1, 2)] == ["core", "rim"]
     assert seg.get_segment_description(1).segmented_property_type.value == "108369006"
     assert seg.SeriesInstanceUID != pydicom.dcmread(files[0]).SeriesInstanceUID
@@ -106,14 +115,28 @@ def test_what_cannot_be_written_is_refused(tmp_path, dicom_series, volume, affin
     assert not (tmp_path / "a.dcm").exists()
 
 
-def test_a_fractional_segmentation_is_refused(tmp_path, dicom_series, volume, affine_of):
+def test_a_fractional_segmentation_counts_from_one_half(tmp_path, dicom_series, volume, affine_of):
+    files = dicom_series(tmp_path / "s", volume, affine_of((0, 2, 1), (1.0, -1.0, 1.0), 0.2))
+    sure = np.linspace(0, 1, volume.size).reshape(volume.shape)
+    made = dicom_seg._segmentation(
+        tmp_path / "f.dcm", [pydicom.dcmread(f) for f in files], sure[..., None], ("core",), kind="FRACTIONAL"
+    )
+    made.save_as(tmp_path / "f.dcm")
+    back, scan = read_mask(tmp_path / "f.dcm"), read(tmp_path / "s")
+    assert back.array.dtype == np.uint8
+    assert any("one half" in note for note in back.extra["notes"])
+    expected = Scan((np.asarray(scan.array) > np.median(volume)).astype(np.uint8), "zyx", scan.affine)
+    np.testing.assert_allclose(positions(back, 1), positions(expected, 1), atol=1e-3)
+
+
+def test_a_segmentation_of_another_kind_is_refused(tmp_path, dicom_series, volume, affine_of):
     dicom_series(tmp_path / "s", volume, affine_of((0, 1, 2), (1.0, 1.0, 1.0)))
     scan = read(tmp_path / "s")
     write_mask(tmp_path / "seg.dcm", np.ones(scan.array.shape, np.uint8), scan)
     found = pydicom.dcmread(tmp_path / "seg.dcm")
-    found.SegmentationType = "FRACTIONAL"
+    found.SegmentationType = "ODD"
     found.save_as(tmp_path / "seg.dcm")
-    with pytest.raises(ScanError, match="FRACTIONAL"):
+    with pytest.raises(ScanError, match=r"seg\.dcm holds a ODD segmentation"):
         read(tmp_path / "seg.dcm")
 
 
@@ -128,7 +151,7 @@ def test_label_maps_of_others_open_as_labels(tmp_path, dicom_series, volume, aff
     back = read(tmp_path / "l.dcm")
     assert back.extra["labels"]
     for value in (1, 2):
-        np.testing.assert_allclose(positions(back, value), positions(Scan(mask, "zyx", scan.affine), value), atol=2e-3)
+        np.testing.assert_allclose(positions(back, value), positions(Scan(mask, "zyx", scan.affine), value), atol=1e-3)
 
 
 def test_a_dicom_mask_lands_on_its_nifti_twin(tmp_path, dicom_series, volume, affine_of):
@@ -137,4 +160,4 @@ def test_a_dicom_mask_lands_on_its_nifti_twin(tmp_path, dicom_series, volume, af
     mask = (np.asarray(scan.array) > 150).astype(np.uint8)
     write_mask(tmp_path / "m.nii.gz", mask, scan)
     back = read_mask(tmp_path / "m.nii.gz")
-    np.testing.assert_allclose(positions(back, 1), positions(Scan(mask, "zyx", scan.affine), 1), atol=2e-3)
+    np.testing.assert_allclose(positions(back, 1), positions(Scan(mask, "zyx", scan.affine), 1), atol=1e-3)

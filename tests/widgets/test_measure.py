@@ -165,6 +165,9 @@ def test_compares_with_an_earlier_mask(viewer, widget, press):
     text = widget._panel.totals.native.toPlainText()
     assert "since spring: volume -" in text
     assert "partial response" in text
+    viewer.layers.selection.active = viewer.layers["spring"]
+    widget.show_lesion(widget.found.report.lesions[0])
+    assert widget._panel.mask.value == viewer.layers["head mask"]
     assert "not a medical device" in text
 
 

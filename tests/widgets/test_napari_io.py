@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import itertools
+
+import highdicom
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
+from napari.layers import Labels
 from PIL import Image
 
 from napari_unet_tumour.errors import OutputError, ScanError
@@ -10,6 +15,8 @@ from napari_unet_tumour.sample import phantom
 from napari_unet_tumour.scans import read, read_mask
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.widgets import _grid, napari_io
+
+PLACE = ("scale", "translate", "affine", "units", "axis_labels", "metadata", "name")
 
 
 def save(path, array, affine, unit="mm"):
@@ -30,6 +37,52 @@ def turned(angle: float) -> np.ndarray:
 @pytest.fixture
 def array() -> np.ndarray:
     return np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7)
+
+
+ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1.0, -1.0), repeat=3)))
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+@pytest.mark.parametrize("angle", [0.0, 0.3])
+@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)
+def test_nifti_to_layers_to_mask_to_nifti_keeps_every_voxel_in_place(tmp_path, array, order, signs, angle):
+    affine = np.zeros((4, 4))
+    affine[list(order), range(3)] = np.multiply(signs, (0.9, 0.8, 5.0))
+    affine[:, 3] = (-10, 20, 30, 1)
+    spin = np.eye(4)
+    spin[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    path = save(tmp_path / "head.nii.gz", array, spin @ affine)
+    data, about, _ = napari_io.read_layers(str(path))[0]
+    layer = Labels((np.asarray(data) % 7 == 3).astype(np.uint8), **{k: v for k, v in about.items() if k in PLACE})
+    one, two = SimpleITK.ReadImage(path), nibabel.load(path)
+    for value in (0, 57, 209):
+        voxel = np.argwhere(array == value)[0]
+        place = layer.data_to_world(np.argwhere(np.asarray(data) == value)[0])[::-1]
+        assert place == pytest.approx(one.TransformIndexToPhysicalPoint([int(v) for v in voxel]), abs=1e-3)
+        assert place == pytest.approx(np.array([-1, -1, 1]) * (two.affine @ [*voxel, 1])[:3], abs=1e-3)
+    (saved,) = napari_io.write_labels(str(tmp_path / "m.nii.gz"), *layer.as_layer_data_tuple()[:2])
+    back = nibabel.load(saved)
+    np.testing.assert_array_equal(back.affine, two.affine)
+    np.testing.assert_array_equal(np.asarray(back.dataobj), array % 7 == 3)
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS[::2])
+def test_dicom_to_layers_to_mask_to_dicom_seg_keeps_every_voxel_in_place(tmp_path, array, order, signs):
+    turn = np.zeros((3, 3))
+    turn[list(order), range(3)] = signs
+    spin = np.array([[1, 0, 0], [0, np.cos(0.2), -np.sin(0.2)], [0, np.sin(0.2), np.cos(0.2)]])
+    row, column = (spin @ turn).T[:2]
+    slices(tmp_path / "s", array, (*row, *column), (10.0, 20.0, 30.0))
+    data, about, _ = napari_io.read_layers(str(tmp_path / "s"))[0]
+    layer = Labels((np.asarray(data) == 57).astype(np.uint8), **{k: v for k, v in about.items() if k in PLACE})
+    (saved,) = napari_io.write_labels(str(tmp_path / "m.dcm"), *layer.as_layer_data_tuple()[:2])
+    found = highdicom.seg.segread(saved).get_volume(combine_segments=True)
+    k, r, c = np.argwhere(array == 57)[0]
+    place = np.array([10, 20, 30]) + row * 0.8 * c + column * 0.9 * r + np.cross(row, column) * 4 * k
+    assert (found.affine @ [*np.argwhere(found.array)[0], 1])[:3] == pytest.approx(place, abs=1e-3)
+    assert layer.data_to_world(np.argwhere(layer.data)[0])[::-1] == pytest.approx(place, abs=1e-3)
+    assert found.array.sum() == 1
 
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")

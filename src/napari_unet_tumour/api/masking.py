@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_unet_tumour import scans, shelf
+from napari_unet_tumour.api import channels
 from napari_unet_tumour.api.many import Work, assemble, network_here
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.layout import Layout, layout_of
@@ -15,12 +17,12 @@ from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_unet_tumour.api.many import OnTick
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.engine.segment import Segmentation
     from napari_unet_tumour.spec import ModelSpec
+
+Image = str | Path | Scan | np.ndarray[Any, Any]
 
 CLEARLY = 1.2
 COLOUR_SIDE = 30
@@ -50,7 +52,7 @@ def load_model(name: str | Path = "default") -> Model:
 
 
 def segment(
-    image: str | Path | Scan | NDArray[Any],
+    image: Image | Mapping[str, Image],
     model: str | Path | Model = "default",
     settings: SegmentSettings | None = None,
     *,
@@ -62,8 +64,10 @@ def segment(
 
     Parameters
     ----------
-    image : path, Scan or numpy.ndarray
-        A file that `scans.read` knows, a scan, or pixels of any integer, float or bool dtype.
+    image : path, Scan or numpy.ndarray, or a mapping of channel names to them
+        A file that `scans.read` knows, a scan, or pixels of any integer, float or bool dtype. For a model with several
+        channels one for each, e.g. {"T1": "t1.nii.gz", "FLAIR": "flair.nii.gz"}: the mask lies on the grid of the
+        first, and the others are resampled to it by their places.
     model : str, pathlib.Path or Model
         What `load_model` takes or returns.
     settings : SegmentSettings, optional
@@ -96,10 +100,14 @@ def segment(
     >>> found.mask.shape, found.mask.dtype.name, found.labels
     ((3, 128, 128), 'uint8', ('background', 'tumour'))
     """
-    scan = image if isinstance(image, Scan) else _scan_of(image, axes)
     chosen = load_model(model) if isinstance(model, (str, Path)) else model
     settings = settings or default_settings(chosen.spec)
-    work = Work(None, scan, layout_for(scan, axis))
+    if isinstance(image, Mapping):
+        given = {name: _scan_of(one, axes, name) for name, one in channels.named(image, chosen.spec).items()}
+        work = Work(None, *channels.stacked(given, chosen.spec, lambda scan: layout_for(scan, axis)))
+    else:
+        scan = channels.as_channels(_scan_of(image, axes), chosen.spec)
+        work = Work(None, scan, layout_for(scan, axis))
     answer = network_here(chosen, settings)(work.planes(), on_tick or (lambda progress: None))
     return assemble(answer, work.layout, settings, chosen.spec.labels)
 
@@ -156,13 +164,15 @@ def _checked(scan: Scan, axis: int) -> int:
     return axis
 
 
-def _scan_of(image: str | Path | NDArray[Any], axes: str | None) -> Scan:
+def _scan_of(image: Image, axes: str | None, name: str = "array") -> Scan:
+    if isinstance(image, Scan):
+        return image
     if isinstance(image, (str, Path)):
         return scans.read(Path(image).expanduser())
     letters = axes or _axes_of(image.shape)
     if len(letters) != image.ndim:
         raise ScanError(f"the axes '{letters}' do not fit an array with {image.ndim} axes: give a letter for each")
-    return Scan(image, letters, name="array")
+    return Scan(image, letters, name=name)
 
 
 def _axes_of(shape: tuple[int, ...]) -> str:

@@ -28,6 +28,13 @@ def add_model(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_series(command: argparse.ArgumentParser) -> None:
+    """Add --series: which one of a DICOM folder."""
+    command.add_argument(
+        "--series", type=int, metavar="N", help="which series of a DICOM folder that holds several, from 0"
+    )
+
+
 def add_settings(command: argparse.ArgumentParser) -> None:
     """Add one flag for every field of SegmentSettings; a flag not given leaves the model's own default."""
     for name, kind, default, ask in asked(SegmentSettings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour import shelf
+from napari_unet_tumour.cli._flags import add_series
 from napari_unet_tumour.cli._show import count, say, table, warn
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--axis", type=int, metavar="N", help="array axis across which slices lie (default: the largest spacing)"
     )
+    add_series(command)
     command.add_argument("--pixels", action="store_true", help="count pixels, where the file's spacing is not true")
     command.add_argument(
         "--model", metavar="NAME|FILE", help="the model that made the mask: recorded, and its label names are used"
@@ -50,7 +52,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.model:
         entry = shelf.find(args.model)
         options |= {"labels": entry.spec.labels, "model": entry.name, "model_hash": entry.hash}
-    scan, mask = scans.read(args.scan), scans.read_mask(args.mask)
+    scan, mask = scans.read(args.scan, args.series), scans.read_mask(args.mask)
     if _elsewhere(scan, mask):
         warn(f"note: {mask.name} says that it lies elsewhere than {scan.name}: the scan's geometry is used")
     report = measure.measure(mask.array, scan, mask_name=mask.name, **options)
@@ -62,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
         earlier = measure.measure(old.array, mask_name=old.name, **options | place)
         change = measure.compare(report, earlier)
     if as_csv:
-        measure.write_csv(as_csv, report)
+        measure.write_csv(as_csv, report, change)
     if as_json:
         measure.write_json(as_json, report, change)
     _print(report, change)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour import shelf
-from napari_unet_tumour.cli._flags import add_model, add_settings, settings_of
+from napari_unet_tumour.cli._flags import add_model, add_series, add_settings, settings_of
 from napari_unet_tumour.cli._show import count, meter, say, warn
 from napari_unet_tumour.errors import ScanError, UNetTumourError
 
 if TYPE_CHECKING:
-    import argparse
-    from pathlib import Path
-
     from napari_unet_tumour.api.many import Network, Work
     from napari_unet_tumour.cli._flags import Commands
     from napari_unet_tumour.cli._outputs import Outputs
     from napari_unet_tumour.cli._show import Meter
+    from napari_unet_tumour.layout import Layout
+    from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import SegmentSettings
+    from napari_unet_tumour.spec import ModelSpec
 
 
 def add(commands: Commands) -> None:
@@ -27,7 +30,12 @@ def add(commands: Commands) -> None:
         help="outline the tumour in scans",
         description="Write SCAN_mask for every scan. One that fails is named, the others are done, exit code 1.",
     )
-    command.add_argument("scans", nargs="+", metavar="SCAN", help="a file, a pattern such as '*.nii.gz', or a folder")
+    command.add_argument("scans", nargs="*", metavar="SCAN", help="a file, a pattern such as '*.nii.gz', or a folder")
+    command.add_argument(
+        "--channels", nargs="+", action="append", default=[], type=_channel, metavar="NAME=FILE",
+        help="one scan in several files, for a model with several channels, e.g. T1=a.nii.gz FLAIR=b.nii.gz; the mask "
+        "lies on the grid of the first; repeat it for further scans"
+    )  # fmt: skip
     command.add_argument("--out", default=".", metavar="DIR", help="where the masks go (default: the current folder)")
     command.add_argument(
         "--format", choices=("nifti", "png", "tiff", "dicom-seg"), help="of the masks (default: that of the scan)"
@@ -36,18 +44,29 @@ def add(commands: Commands) -> None:
         "--axis", type=int, metavar="N", help="array axis to slice along; 0, 1, 2 = z, y, x of a volume "
         "(default: the one with clearly the largest spacing, else the first)"
     )  # fmt: skip
+    add_series(command)
     command.add_argument("--probability", action="store_true", help="write SCAN_probability too, one file a label")
     add_model(command)
     add_settings(command)
-    command.set_defaults(run=_run)
+    command.set_defaults(run=_run, refuse=command.error)
+
+
+def _channel(text: str) -> tuple[str, str]:
+    name, sign, file = text.partition("=")
+    if not (name and sign and file):
+        raise argparse.ArgumentTypeError(f"'{text}' does not look like NAME=FILE")
+    return name, file
 
 
 def _run(args: argparse.Namespace) -> int:
     from napari_unet_tumour.cli import _files
     from napari_unet_tumour.cli._outputs import Outputs
 
-    paths = _files.expand(args.scans)
+    if not args.scans and not args.channels:
+        args.refuse("give a SCAN, or --channels NAME=FILE ...")
     entry = shelf.find(args.model)
+    parts = _parts(args.channels, entry.spec)
+    paths = [*_files.expand(args.scans), *parts]
     settings = settings_of(args, entry.spec)
     suffix = _files.suffix_for(args.format)
     targets = _files.targets(paths, _files.ready_folder(args.out), suffix)
@@ -55,13 +74,41 @@ def _run(args: argparse.Namespace) -> int:
     with meter(len(paths), "scan") as shown:
         network = choose_network(entry, settings, args)
         shown.start()
-        failed = _segment_all(outputs, args.axis, network, settings, shown)
+        failed = _segment_all(outputs, Given(entry.spec, parts, args.axis, args.series), network, settings, shown)
     if failed == len(paths) == 1:
         return 1
     rest = f", {failed} failed" if failed else ""
     done = f"{count(shown.scans, 'scan')} done{rest}: {count(shown.slices, 'slice')} in {shown.seconds:.1f} s"
     warn(f"{done} ({shown.speed:.1f} slices/s)" if shown.slices else done)
     return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of the scans beside their paths: the model, the files by channel of some, slice axis, series."""
+
+    spec: ModelSpec
+    parts: dict[Path, dict[str, Path]]
+    axis: int | None
+    series: int | None
+
+
+def _parts(groups: list[list[tuple[str, str]]], spec: ModelSpec) -> dict[Path, dict[str, Path]]:
+    """Return the files of each scan that comes in several, by channel, under the first one's path."""
+    from napari_unet_tumour.api.channels import named
+
+    found: dict[Path, dict[str, Path]] = {}
+    for group in groups:
+        names = [name.casefold() for name, _ in group]
+        twice = next((name for name, _ in group if names.count(name.casefold()) > 1), "")
+        if twice:
+            raise ScanError(f"channel {twice} is given twice in one --channels: give --channels for every scan")
+        files = {name: Path(file).expanduser() for name, file in named(dict(group), spec).items()}
+        first = next(iter(files.values()))
+        if first in found:
+            raise ScanError(f"{first} comes first in two --channels: begin with different files")
+        found[first] = files
+    return found
 
 
 def choose_network(entry: shelf.Entry, settings: SegmentSettings, args: argparse.Namespace) -> Network:
@@ -75,7 +122,7 @@ def choose_network(entry: shelf.Entry, settings: SegmentSettings, args: argparse
 
 
 def _segment_all(
-    outputs: dict[Path, Outputs], axis: int | None, network: Network, settings: SegmentSettings, shown: Meter
+    outputs: dict[Path, Outputs], given: Given, network: Network, settings: SegmentSettings, shown: Meter
 ) -> int:
     """Segment and write; return how many scans failed, each named on stderr."""
     from napari_unet_tumour.api.many import Refused, iter_segment_many, read_ahead
@@ -83,8 +130,8 @@ def _segment_all(
 
     failed = 0
     labels = next(iter(outputs.values())).labels
-    inputs = {path.resolve() for path in outputs}
-    works = read_ahead(list(outputs), lambda path: _load(path, outputs[path], inputs, axis), lambda path: path)
+    inputs = {path.resolve() for path in (*outputs, *(f for files in given.parts.values() for f in files.values()))}
+    works = read_ahead(list(outputs), lambda path: _load(path, outputs[path], inputs, given), lambda path: path)
     try:
         for one in iter_segment_many(works, network, settings, labels, shown.tick):
             try:
@@ -113,18 +160,15 @@ def _named(path: Path, error: UNetTumourError) -> str:
     return text if str(path) in text else f"{path}: {text}"
 
 
-def _load(path: Path, outputs: Outputs, inputs: set[Path], axis: int | None) -> Work[Path]:
-    from napari_unet_tumour import scans
+def _load(path: Path, outputs: Outputs, inputs: set[Path], given: Given) -> Work[Path]:
     from napari_unet_tumour.api.many import Work
-    from napari_unet_tumour.api.masking import layout_for
 
     for one in (outputs.mask, *outputs.probabilities()):
         if one.resolve() in inputs:
             raise ScanError(f"{path.name} would get its result written over the input {one}: choose another --out")
-    scan = scans.read(path)
+    scan, layout = _read(path, given)
     for note in scan.extra.get("notes", ()):
         warn(f"note: {path}: {note}")
-    layout = layout_for(scan, axis)
     if outputs.mask.suffix == ".dcm" and "dicom" not in scan.extra:
         raise ScanError(f"{path.name} is no DICOM series, so it cannot have a DICOM-SEG: choose --format nifti")
     if outputs.mask.suffix == ".png" and len(layout.mask_shape) > 2:
@@ -132,3 +176,15 @@ def _load(path: Path, outputs: Outputs, inputs: set[Path], axis: int | None) -> 
             f"{path.name} has {count(layout.planes, 'slice')}, a PNG holds one: choose --format nifti or tiff"
         )
     return Work(path, scan, layout)
+
+
+def _read(path: Path, given: Given) -> tuple[Scan, Layout]:
+    """Read a scan, of one file or of a file for each channel, and say how it is sliced."""
+    from napari_unet_tumour import scans
+    from napari_unet_tumour.api import channels, layout_for
+
+    if path not in given.parts:
+        scan = channels.as_channels(scans.read(path, given.series), given.spec)
+        return scan, layout_for(scan, given.axis)
+    files = channels.read(given.parts[path])
+    return channels.stacked(files, given.spec, lambda scan: layout_for(scan, given.axis))

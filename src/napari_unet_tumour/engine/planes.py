@@ -147,7 +147,7 @@ def _without_alpha(raw: NDArray[Any], spec: ModelSpec) -> NDArray[Any]:
         return raw
     raise ModelError(
         f"model {spec.name} needs {wanted} channel{'s' * (wanted > 1)} ({', '.join(spec.channels)}), "
-        f"the scan has {given}: choose a model or a scan that fits"
+        f"the scan has {given}: give a scan for each channel, or choose a model that fits"
     )
 
 

@@ -1,9 +1,12 @@
-"""Longest diameters of a shape in one slice.
+"""Longest diameters of a shape in one slice, finer than its pixels.
 
-The convention is scikit-image's: a pixel reaches half a pixel beyond its centre along its row and its column, so the
-outline runs through the middles of the pixels' outer edges. One pixel is 1 wide, a row of n pixels is n long. Pieces of
-a lesion that lie apart in the slice are measured together, and a diameter may cross a hole or a bay, but both its ends
-lie on the outline.
+A pixel is in a mask when its centre is in the shape, so a straight side of the shape lies between one row of pixel
+centres and the next one out, in whatever direction the side runs. The grown hull takes the middle: every side of the
+centres' convex hull, and the four sides of their bounding box, moved out by half the gap to the next row of centres
+that runs along it. A box of n x m pixels has exactly these sides; tilted boxes and ellipses come out without the
+bias that the jags of pixel edges bring. The long diameter joins two corners of the grown hull. The one across goes
+from the lesion's lowest to its highest pixel edge, cut to the grown hull: it may cross a hole or a bay, but both its
+ends lie on the lesion's rim. Pieces of a lesion that lie apart in the slice are measured together.
 """
 
 from __future__ import annotations
@@ -11,8 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import ConvexHull
-from skimage.measure import find_contours
+from scipy.spatial import HalfspaceIntersection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 # Lengths that differ by less than this share are equal; which of them is taken must not hang on rounding.
 EQUAL = 1e-9
+HALF = 0.5
+UPRIGHT = ((1, 0), (-1, 0), (0, 1), (0, -1))
+
+Corner = tuple[int, int]
 
 
 def plane_metric(columns: Floats) -> Floats:
@@ -42,12 +48,45 @@ def plane_metric(columns: Floats) -> Floats:
     return np.asarray(np.linalg.qr(columns)[1], np.float64)
 
 
-def outer_points(runs: Runs) -> Floats:
-    """Return the outline points at the ends of all runs of one slice, (n, 2) float64 as (row, column)."""
-    row, first, last = runs.row, runs.start, runs.stop - 1
-    sides = [np.stack([row, first - 0.5], axis=1), np.stack([row, last + 0.5], axis=1)]
-    caps = [np.stack([row + half, column], axis=1) for half in (-0.5, 0.5) for column in (first, last)]
-    return np.concatenate(sides + caps)
+def grown_hull(runs: Runs) -> Floats:
+    """Return the corners of the grown hull of one slice's runs, (n, 2) float64 as (row, column), in turn.
+
+    For whole numbers p, q without a common factor the rows of centres along a side with the normal (p, q) are those
+    where p * row + q * column is whole, so half a gap is half of one there, whatever the pixels' spacing.
+    """
+    corners = _hull(runs)
+    ends = np.array(corners)
+    steps = np.roll(ends, -1, axis=0) - ends
+    steps = steps[steps.any(axis=1)]
+    normals = np.stack([steps[:, 1], -steps[:, 0]], axis=1) // np.gcd(steps[:, 0], steps[:, 1])[:, None]
+    normals = np.unique(np.concatenate([normals, UPRIGHT]), axis=0)
+    reach = (normals @ ends.T).max(axis=1) + HALF
+    found = HalfspaceIntersection(np.column_stack([normals, -reach]), ends.mean(axis=0)).intersections
+    away = found - found.mean(axis=0)
+    return np.asarray(found[np.argsort(np.arctan2(away[:, 1], away[:, 0]))], np.float64)
+
+
+def _hull(runs: Runs) -> list[Corner]:
+    """Return the corners of the convex hull of the pixel centres, exactly; two for a line, one for a pixel."""
+    ends = np.concatenate([np.stack([runs.row, runs.start], axis=1), np.stack([runs.row, runs.stop - 1], axis=1)])
+    points = [(int(r), int(c)) for r, c in np.unique(ends, axis=0)]
+    if len(points) < 3:
+        return points
+    return _chain(points)[:-1] + _chain(points[::-1])[:-1]
+
+
+def _chain(points: list[Corner]) -> list[Corner]:
+    """Return one side of the hull of sorted points (Andrew's monotone chain)."""
+    side: list[Corner] = []
+    for r, c in points:
+        while len(side) > 1 and _turn(side[-2], side[-1], (r, c)) <= 0:
+            side.pop()
+        side.append((r, c))
+    return side
+
+
+def _turn(a: Corner, b: Corner, c: Corner) -> int:
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
 def longest_lines(points: Floats, metric: Floats) -> tuple[float, list[Line]]:
@@ -56,7 +95,7 @@ def longest_lines(points: Floats, metric: Floats) -> tuple[float, list[Line]]:
     Parameters
     ----------
     points : numpy.ndarray
-        (n, 2) float64 outline points as (row, column).
+        (n, 2) float64 corners as (row, column).
     metric : numpy.ndarray
         (2, 2) from `plane_metric`.
 
@@ -65,8 +104,6 @@ def longest_lines(points: Floats, metric: Floats) -> tuple[float, list[Line]]:
     tuple
         The length, and every pair of points that has it.
     """
-    if len(points) > 32:
-        points = points[ConvexHull(points).vertices]
     points = np.unique(points, axis=0)
     steps = (points[:, None] - points[None]) @ metric.T
     lengths = np.hypot(steps[..., 0], steps[..., 1])
@@ -74,29 +111,19 @@ def longest_lines(points: Floats, metric: Floats) -> tuple[float, list[Line]]:
     return float(lengths.max()), [(points[i], points[j]) for i, j in zip(one, other, strict=True)]
 
 
-def outline(runs: Runs) -> Floats:
-    """Return the outline of one slice's runs as segments, (n, 2, 2) float64: ends as (row, column)."""
-    top, left = int(runs.row.min()) - 1, int(runs.start.min()) - 1
-    steps = np.zeros((int(runs.row.max()) - top + 2, int(runs.stop.max()) - left + 2), np.int8)
-    np.add.at(steps, (runs.row - top, runs.start - left), 1)
-    np.add.at(steps, (runs.row - top, runs.stop - left), -1)
-    filled = np.cumsum(steps, axis=1, dtype=np.int8).astype(np.float64)
-    lines = find_contours(filled, 0.5, fully_connected="high")  # type: ignore[no-untyped-call]
-    segments = [np.stack([line[:-1], line[1:]], axis=1) for line in lines]
-    return np.asarray(np.concatenate(segments) + np.array([top, left]), np.float64)
+def perpendicular_line(runs: Runs, hull: Floats, axis: Line, metric: Floats) -> tuple[float, Line]:
+    """Find the longest line across the axis, at a right angle to it, from rim to rim.
 
-
-def perpendicular_line(segments: Floats, axis: Line, metric: Floats) -> tuple[float, Line]:
-    """Find the longest line across the axis, at a right angle to it, that ends on the outline.
-
-    At every position along the axis the line goes from the outline's lowest to its highest point
-    there. Between two outline corners its length changes linearly, so the corners are all that
-    need to be looked at.
+    At every position along the axis the line goes from the lowest to the highest pixel edge, cut to the hull. Its
+    length changes linearly between corners of pixels, corners of the hull and the points where the hull cuts pixel
+    edges, so these positions are all that need to be looked at.
 
     Parameters
     ----------
-    segments : numpy.ndarray
-        (n, 2, 2) float64 from `outline`.
+    runs : Runs
+        Of one slice.
+    hull : numpy.ndarray
+        (n, 2) from `grown_hull`.
     axis : tuple of numpy.ndarray
         The two ends of the long diameter.
     metric : numpy.ndarray
@@ -109,18 +136,51 @@ def perpendicular_line(segments: Floats, axis: Line, metric: Floats) -> tuple[fl
     """
     along = metric @ (axis[1] - axis[0])
     along = along / np.hypot(*along)
-    turn = np.stack([along, [-along[1], along[0]]])
-    ends = segments @ (turn @ metric).T
-    ends = np.take_along_axis(ends, np.argsort(ends[..., :1], axis=1), axis=1)
-    at = np.unique(ends[..., 0])
-    low, high = _across(ends, at)
-    best = int(np.argmax(np.round((high - low) / (high - low).max(), 9)))
-    back = np.linalg.inv(turn @ metric)
-    return float(high[best] - low[best]), (back @ (at[best], low[best]), back @ (at[best], high[best]))
+    turn = np.stack([along, [-along[1], along[0]]]) @ metric
+    sides, edges = _turned(_pixel_edges(runs), turn), _turned(_closed(hull), turn)
+    at = np.unique(np.concatenate([sides[..., 0].ravel(), edges[..., 0].ravel(), _cuts(hull) @ turn[0]]))
+    at = at[(at >= edges[..., 0].min()) & (at <= edges[..., 0].max())]
+    (low, high), (least, most) = _across(sides, at), _across(edges, at)
+    low, high = np.maximum(low, least), np.minimum(high, most)
+    length = high - low
+    best = int(np.argmax(np.round(length / length.max(), 9)))
+    back = np.linalg.inv(turn)
+    return float(length[best]), (back @ (at[best], low[best]), back @ (at[best], high[best]))
+
+
+def _closed(corners: Floats) -> Floats:
+    return np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
+
+
+def _turned(segments: Floats, turn: Floats) -> Floats:
+    """Return segments (n, 2, 2) as (position along, across), the end that comes first along in front."""
+    ends = segments @ turn.T
+    return np.take_along_axis(ends, np.argsort(ends[..., :1], axis=1), axis=1)
+
+
+def _pixel_edges(runs: Runs) -> Floats:
+    """Return the four edges of every run, (n, 2, 2) float64: ends as (row, column)."""
+    top, bottom, left, right = runs.row - HALF, runs.row + HALF, runs.start - HALF, runs.stop - HALF
+    corners = [np.stack(corner, axis=1) for corner in ((top, left), (top, right), (bottom, right), (bottom, left))]
+    edges = [np.stack([corners[i - 1], corners[i]], axis=1) for i in range(4)]
+    return np.concatenate(edges)
+
+
+def _cuts(hull: Floats) -> Floats:
+    """Return the points where the hull crosses the lines between pixels, (n, 2) float64 as (row, column)."""
+    found = [hull]
+    for one, other in _closed(hull):
+        for axis in (0, 1):
+            first, last = sorted((one[axis], other[axis]))
+            lines = np.arange(np.ceil(first - HALF), np.floor(last - HALF) + 1) + HALF
+            if last > first:
+                share = (lines - one[axis]) / (other[axis] - one[axis])
+                found.append(one + share[:, None] * (other - one))
+    return np.concatenate(found)
 
 
 def _across(ends: Floats, at: Floats) -> tuple[Floats, Floats]:
-    """Return the lowest and highest outline point at every position, a few positions at a time to spare memory."""
+    """Return the lowest and highest point at every position, a few positions at a time to spare memory."""
     low, high = np.empty(len(at)), np.empty(len(at))
     (t0, s0), (t1, s1) = ends[:, 0].T, ends[:, 1].T
     bottom, top = np.minimum(s0, s1), np.maximum(s0, s1)

@@ -12,20 +12,23 @@ from napari_unet_tumour.scans.safety import atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_unet_tumour.measure.change import Comparison
+    from napari_unet_tumour.measure.change import Change, Comparison
     from napari_unet_tumour.measure.figures import Brightness, Lesion, Total
     from napari_unet_tumour.measure.report import Report
 
 DISCLAIMER = "Research use only: not a medical device."
 
 
-def as_rows(report: Report) -> list[dict[str, Any]]:
+def as_rows(report: Report, comparison: Comparison | None = None) -> list[dict[str, Any]]:
     """Return flat rows: every lesion, then the totals of every label; all rows have the same keys.
 
     `kind` is "lesion" or "label"; index positions are `centroid_*`, world positions `position_*`;
-    `length_units` also goes for areas and products (mm -> mm²). Unknown values are None.
+    `length_units` also goes for areas and products (mm -> mm²). Unknown values are None. With a comparison the rows of
+    labels also say what changed since the earlier mask, in per cent, and the category.
     """
-    rows = [_lesion_row(one, report) for one in report.lesions] + [_total_row(one, report) for one in report.totals]
+    changes = {} if comparison is None else {(one.frame, one.label): one for one in comparison.changes}
+    rows = [_lesion_row(one, report) for one in report.lesions]
+    rows += [_total_row(one, report) | _change(changes.get((one.frame, one.label))) for one in report.totals]
     keys = list(dict.fromkeys(key for row in rows for key in row))
     return [{key: row.get(key) for key in keys} | _origin(report) for row in rows]
 
@@ -54,9 +57,9 @@ def as_text(report: Report, comparison: Comparison | None = None) -> str:
     return json.dumps(as_json(report, comparison), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_csv(path: Path, report: Report) -> None:
+def write_csv(path: Path, report: Report, comparison: Comparison | None = None) -> None:
     """Write `as_rows` beside, then rename; raises OutputError and leaves an old file as it was."""
-    rows = as_rows(report)
+    rows = as_rows(report, comparison)
     with atomic(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["kind", *_origin(report)])
         writer.writeheader()
@@ -120,6 +123,18 @@ def _total_row(one: Total, report: Report) -> dict[str, Any]:
         "product": one.product_sum,
         "length_units": report.units,
         **_brightness(one.brightness),
+    }
+
+
+def _change(one: Change | None) -> dict[str, Any]:
+    if one is None:
+        return {}
+    return {
+        "volume_before": one.volume_before,
+        "volume_change": one.volume_change,
+        "product_before": one.product_before,
+        "product_change": one.product_change,
+        "category": one.category,
     }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.errors import ScanError
-from napari_unet_tumour.measure.diameters import longest_lines, outer_points, outline, perpendicular_line
+from napari_unet_tumour.measure.diameters import grown_hull, longest_lines, perpendicular_line
 from napari_unet_tumour.measure.figures import Brightness, Lesion, Total
 from napari_unet_tumour.measure.runs import pieces_of
 from napari_unet_tumour.settings import Progress
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.measure.diameters import Line
+    from napari_unet_tumour.measure.diameters import Floats, Line
     from napari_unet_tumour.measure.grid import Grid
     from napari_unet_tumour.measure.runs import Ints, Runs
 
@@ -155,16 +155,16 @@ def _diameters(
     """Return the slice with the longest diameter (the one with more area where they are equal), and both diameters."""
     metric = grid.metric
     best, best_area = 0.0, 0.0
-    found: tuple[int, Runs, list[Line]] = (0, runs, [])
+    found: tuple[int, Runs, Floats, list[Line]] = (0, runs, metric, [])
     for plane, area, bound, here in _slices(runs, planes, areas, metric):
         if bound < best * (1 - 1e-9):
             break
-        length, lines = longest_lines(outer_points(here), metric)
+        hull = grown_hull(here)
+        length, lines = longest_lines(hull, metric)
         if length > best * (1 + 1e-9) or (length > best * (1 - 1e-9) and area > best_area):
-            best, best_area, found = length, area, (plane, here, lines)
-    plane, here, lines = found
-    segments = outline(here)
-    crossings = [perpendicular_line(segments, line, metric) for line in lines]
+            best, best_area, found = length, area, (plane, here, hull, lines)
+    plane, here, hull, lines = found
+    crossings = [perpendicular_line(here, hull, line, metric) for line in lines]
     chosen = max(range(len(lines)), key=lambda i: round(crossings[i][0] / best, 9))
     return plane, (best, lines[chosen]), crossings[chosen]
 

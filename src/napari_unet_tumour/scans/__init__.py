@@ -72,7 +72,7 @@ def read(path: str | Path, series: int | None = None) -> Scan:
         One line that names the file and says what to do.
     """
     path = _existing(path)
-    if is_dicom(path) and series is not None:
+    if series is not None and is_dicom(path):
         found = dicom.find_series(path)
         if not 0 <= series < len(found):
             raise ScanError(f"{path.name} holds {len(found)} series: choose a number from 0 to {len(found) - 1}")

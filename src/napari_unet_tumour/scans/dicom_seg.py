@@ -10,7 +10,9 @@ import numpy as np
 
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import dicom
-from napari_unet_tumour.scans.dicom_files import Plane, pixels, read_planes
+from napari_unet_tumour.scans.dicom_files import read_planes
+from napari_unet_tumour.scans.dicom_order import arranged
+from napari_unet_tumour.scans.dicom_pixels import pixels
 from napari_unet_tumour.scans.safety import atomic, decoding
 from napari_unet_tumour.version import __version__
 
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_unet_tumour.scans.dicom_plane import Plane
     from napari_unet_tumour.scans.scan import Scan
 
 _MAKER = "napari-unet-tumour"
+_HALF = "the segmentation holds fractions: a voxel counts where it reaches one half"
 
 
 def write_dicom_seg(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str]) -> None:
@@ -56,6 +60,8 @@ def write_dicom_seg(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence
 def read_dicom_seg(path: Path) -> Scan:
     """Read a DICOM-SEG as a label map: value n is segment n; where segments overlap the later one shows.
 
+    A FRACTIONAL segmentation counts where it reaches half of its highest value, and a note says so.
+
     Returns
     -------
     Scan
@@ -63,7 +69,7 @@ def read_dicom_seg(path: Path) -> Scan:
         and `extra["names"]` gives the segments' labels, background first.
     """
     planes = read_planes(path)
-    numbers, names, gap = _segments(path, len(planes))
+    numbers, names, gap, least = _segments(path, len(planes))
     values = pixels(planes[0].head)
     places: dict[Any, NDArray[Any]] = {}
     first: dict[Any, Plane] = {}
@@ -71,12 +77,13 @@ def read_dicom_seg(path: Path) -> Scan:
     for plane, number in zip(planes, numbers, strict=True):
         here = first.setdefault(plane.position, plane)
         label = places.setdefault(here.position, np.zeros(plane.head.shape, kind))
-        label[values[plane.frame] > 0] = number
-    series = dicom.arranged(list(first.values()), gap)
+        label[values[plane.frame] >= least] = number
+    series = arranged(list(first.values()), gap)
     empty = np.zeros(planes[0].head.shape, kind)
     stack = np.stack([empty if p is None else places[p.position] for p in series.planes])
     scan = dicom.scan_of(series, stack)
-    return replace(scan, extra={**scan.extra, "labels": True, "names": ("background", *names)})
+    notes = (*series.notes, *([_HALF] if least > 1 else []))
+    return replace(scan, extra={**scan.extra, "labels": True, "names": ("background", *names), "notes": notes})
 
 
 def _source_frames(path: Path, mask: NDArray[Any], scan: Scan) -> tuple[list[Plane], NDArray[Any]]:
@@ -169,8 +176,8 @@ def _highdicom(path: Path) -> Any:
     return highdicom
 
 
-def _segments(path: Path, frames: int) -> tuple[list[int], list[str], float | None]:
-    """Return the segment number of every frame, the names of the segments, and the distance between slices."""
+def _segments(path: Path, frames: int) -> tuple[list[int], list[str], float | None, int]:
+    """Return the segment of every frame, the segments' names, the slices' distance, and the least value that counts."""
     import pydicom
 
     wanted = [
@@ -178,11 +185,14 @@ def _segments(path: Path, frames: int) -> tuple[list[int], list[str], float | No
         "PerFrameFunctionalGroupsSequence",
         "SharedFunctionalGroupsSequence",
         "SegmentationType",
+        "MaximumFractionalValue",
     ]
     with decoding(path):
         found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(wanted), force=True)
-        if found.get("SegmentationType") not in ("BINARY", None):
+        if found.get("SegmentationType") not in ("BINARY", "FRACTIONAL", None):
             raise ScanError(f"{path.name} holds a {found.SegmentationType} segmentation: export it as BINARY")
+        fractions = found.get("SegmentationType") == "FRACTIONAL"
+        least = (int(found.get("MaximumFractionalValue") or 255) + 1) // 2 if fractions else 1
         shared = found.SharedFunctionalGroupsSequence[0]
         groups = [*found.PerFrameFunctionalGroupsSequence]
         numbers = [int(_identified(g, shared).ReferencedSegmentNumber) for g in groups]
@@ -194,7 +204,7 @@ def _segments(path: Path, frames: int) -> tuple[list[int], list[str], float | No
         if len(numbers) != frames:
             raise ScanError(f"{path.name} describes {len(numbers)} frames and holds {frames}: get the file again")
     labels = [names.get(n, f"label {n}") for n in range(1, max([*names, *numbers]) + 1)]
-    return numbers, labels, None if gap is None else float(gap)
+    return numbers, labels, None if gap is None else float(gap), least
 
 
 def _identified(group: Any, shared: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans.nifti import stem
-from napari_unet_tumour.scans.safety import check_size, decoding, expect
+from napari_unet_tumour.scans.safety import check_size, decoding, expect, kind_of
 from napari_unet_tumour.scans.scan import Scan
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def has_mask(path: Path) -> bool:
 
 
 def _opened(path: Path) -> Any:
+    if kind_of(path) == "MATLAB 5":
+        raise ScanError(f"{path.name} is a MATLAB file older than v7.3: save it with '-v7.3' in MATLAB")
     expect(path, "HDF5")
     try:
         import h5py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ _TO_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _PLAUSIBLE_MM = (0.05, 20.0)
 _LABEL_INTENT = 1002
 _MAPPED_FROM = 1 << 30
+
+# Else Python itself prints what nibabel logs of a bad header, beside our one line.
+logging.getLogger("nibabel").addHandler(logging.NullHandler())
 
 
 def read_nifti(path: Path) -> Scan:

@@ -33,6 +33,7 @@ _MAGIC = (
     (0, b"\x89HDF\r\n\x1a\n", "HDF5"),
     (512, b"\x89HDF\r\n\x1a\n", "HDF5"),
     (0, b"NRRD", "NRRD"),
+    (0, b"MATLAB 5.0", "MATLAB 5"),
     (0, b"PK\x03\x04", "ZIP"),
     (0, b"%PDF", "PDF"),
     (0, b"GIF8", "GIF"),

@@ -8,6 +8,7 @@ from napari_unet_tumour import shelf
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.settings import SegmentSettings
 from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets._channels import Channels
 from napari_unet_tumour.widgets._forms import fill, plain, remember, remembered, settings_in
 from napari_unet_tumour.widgets._panel import THERE, Panel
 
@@ -28,12 +29,16 @@ class Choice:
         self._viewer = viewer
         self._panel = panel
         self._entries: list[Entry] = []
+        self.channels = Channels(viewer, panel.channels)
         # As functions, since magicgui asks again whenever the widget is docked or a layer comes or goes.
         panel.image.choices, panel.model.choices = self._named_images, self._named_models
         self.list_models()
         self._recall()
         self.list_images()
         self.follow()
+        for picker in (panel.image, panel.model):
+            picker.changed.connect(self._offer_channels)
+        self._offer_channels()
 
     @property
     def settings(self) -> SegmentSettings:
@@ -66,7 +71,7 @@ class Choice:
         if self._panel.place.value == THERE and not self.scheduler:
             raise UNetTumourError("There is no scheduler address: type one, or run on this computer")
         in_view = self._panel.scope.value == "view"
-        return self.image, self.entry, _layers.source_of(self._viewer, self.image, self.entry.spec, in_view)
+        return self.image, self.entry, self.channels.source(self.image, self.entry.spec, in_view)
 
     def planes(self, source: Source) -> list[int]:
         """Return which planes are to be segmented."""
@@ -75,6 +80,7 @@ class Choice:
     def list_images(self) -> None:
         """Offer the viewer's image layers, and keep the chosen one."""
         self._panel.image.reset_choices()
+        self._offer_channels()
 
     def follow(self) -> None:
         """Choose the selected layer, or the image that a selected mask of ours belongs to."""
@@ -126,6 +132,9 @@ class Choice:
             fill(self._panel.form, kept["settings"])
         pickers = {"scope": self._panel.scope, "place": self._panel.place, "address": self._panel.address}
         fill(pickers, {name: kept[name] for name in pickers if isinstance(kept.get(name), str)})
+
+    def _offer_channels(self) -> None:
+        self.channels.offer(self.entry, self.image)
 
     def _offer(self, chosen: Entry | None) -> None:
         self._panel.model.reset_choices()

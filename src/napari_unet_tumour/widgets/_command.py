@@ -11,17 +11,21 @@ from napari_unet_tumour import shelf
 from napari_unet_tumour.settings import SegmentSettings, asked
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_unet_tumour.layout import Layout
     from napari_unet_tumour.shelf import Entry
 
 
-def command_for(path: str, entry: Entry, settings: SegmentSettings, layout: Layout, scheduler: str = "") -> str:
+def command_for(
+    files: Mapping[str, str], entry: Entry, settings: SegmentSettings, layout: Layout, scheduler: str = ""
+) -> str:
     """Return the command that segments a file as the widget would.
 
     Parameters
     ----------
-    path : str
-        The scan's file; the word SCAN stands for it when empty.
+    files : mapping of str to str
+        The scan's file by "", or the file of each channel by its name; the word SCAN stands for an empty one.
     entry : Entry
         The model.
     settings : SegmentSettings
@@ -31,9 +35,11 @@ def command_for(path: str, entry: Entry, settings: SegmentSettings, layout: Layo
     scheduler : str
         Address, or "".
     """
-    words = ["napari-unet-tumour", "segment", path or "SCAN", "--model", _model_word(entry)]
-    if len(layout.slice_axes) == 1:
-        words += ["--axis", str(layout.slice_axes[0])]
+    words = ["napari-unet-tumour", "segment"]
+    words += [files[""] or "SCAN"] if "" in files else ["--channels", *(f"{n}={f or 'SCAN'}" for n, f in files.items())]
+    words += ["--model", _model_word(entry)]
+    if len(layout.slice_axes) == 1:  # an axis of one channel's file
+        words += ["--axis", str(layout.slice_axes[0] - ("" not in files))]
     own = {"threshold": entry.spec.threshold, "smallest": entry.spec.smallest}
     for name, kind, default, _ in asked(SegmentSettings):
         value = getattr(settings, name)

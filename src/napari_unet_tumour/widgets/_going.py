@@ -54,7 +54,9 @@ class Going:
     def facts(self) -> dict[str, Any]:
         """Return what the mask's metadata says about the run."""
         entry = self.run.entry
-        made = {"model": entry.name, "hash": entry.hash, "labels": list(entry.spec.labels)}
+        made: dict[str, Any] = {"model": entry.name, "hash": entry.hash, "labels": list(entry.spec.labels)}
+        if self.run.source.channels:
+            made["channels"] = self.run.source.channels
         return {**made, "settings": plain(self.run.settings), "slices": sorted(self.done), "of": self.run.total}
 
     def told(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ class Source:
         The plane on screen.
     region : (slice, slice), optional
         Rows and columns to segment; the whole plane when None.
+    channels : dict of str to str
+        Where several layers make the input: the layer's name by channel of the model.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Source:
     layout: Layout
     plane: int
     region: Region | None = None
+    channels: dict[str, str] = field(default_factory=dict)
 
     def take(self, planes: Sequence[int]) -> NDArray[Any]:
         """Return (n, C, H, W): the asked planes, cut to the region."""
@@ -96,9 +99,10 @@ def source_of(viewer: ViewerModel, image: Image, spec: ModelSpec, in_view: bool 
         The layer cannot be segmented, or not with this model; names the layer and the remedy.
     """
     array = image.data[0] if image.multiscale else image.data
+    array = array[..., :3] if image.rgb and spec.in_channels == 3 else array  # without transparency
     _check(image.name, array)
     rows, columns = shown_axes(viewer, image)
-    channel = _channel_axis(image, array, spec)
+    channel = channel_axis(image, spec)
     if channel in (rows, columns):
         raise ScanError(
             f"layer '{image.name}' shows its channels as pixels: roll the dimensions so that two others show"
@@ -121,19 +125,24 @@ def _check(name: str, array: Any) -> None:
         raise ScanError(f"layer '{name}' holds {array.dtype} values: convert it to real numbers first")
 
 
-def _channel_axis(image: Image, array: Any, spec: ModelSpec) -> int | None:
-    """Return which axis holds channels: the engine turns colours into grey, and grey into colours, by itself."""
+def channel_axis(image: Image, spec: ModelSpec) -> int | None:
+    """Return which axis holds the model's channels, None for a grey image that fits; raises ModelError for a misfit.
+
+    The engine turns colours into grey, and grey into colours, by itself.
+    """
+    array = image.data[0] if image.multiscale else image.data
     flexible = spec.in_channels == 1 or spec.channels == COLOURS
-    if flexible:
+    if flexible or (image.rgb and spec.in_channels == 3):
         return array.ndim - 1 if image.rgb else None
     if image.rgb:
-        raise ModelError(_misfit(spec, image.name, "colours"))
-    if array.ndim < 3 or array.shape[0] != spec.in_channels:
-        raise ModelError(_misfit(spec, image.name, "one" if array.ndim < 3 else f"{array.shape[0]} on its first axis"))
+        raise ModelError(misfit(spec, image.name, "colours"))
+    if array.ndim < 3 or array.shape[0] != spec.in_channels or image.axis_labels[0] in ("z", "y", "x"):
+        raise ModelError(misfit(spec, image.name, "one" if array.ndim < 3 else f"{array.shape[0]} on its first axis"))
     return 0
 
 
-def _misfit(spec: ModelSpec, name: str, has: str) -> str:
+def misfit(spec: ModelSpec, name: str, has: str) -> str:
+    """Say that a layer has other channels than a model needs."""
     needs = f"{spec.in_channels} channel{'s'[: spec.in_channels - 1]} ({', '.join(spec.channels)})"
     return f"model '{spec.name}' needs {needs}, layer '{name}' has {has}: choose another model or layer"
 
@@ -277,7 +286,8 @@ def amend(mask: Labels, **facts: Any) -> None:
 
 def _place(image: Image, layout: Layout) -> dict[str, Any]:
     """Return scale, translate, rotate, shear, affine, units and axis labels of the image without its channel axis."""
-    kept = [axis for axis in range(image.ndim) if image.rgb or axis != layout.channel]
+    whole = image.ndim == len(layout.mask_shape)
+    kept = [axis for axis in range(image.ndim) if whole or axis != layout.channel]
     if len(kept) == image.ndim:
         own = {name: getattr(image, name) for name in ("scale", "translate", "rotate", "shear", "affine")}
     else:

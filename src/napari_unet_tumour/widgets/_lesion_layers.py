@@ -61,7 +61,7 @@ def scan_for(viewer: ViewerModel, mask: Labels) -> Image | None:
 def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int | None = None) -> Measured:
     """Freeze what a report needs; raises ScanError where the layers do not fit together."""
     axes = axes_of(mask)
-    affine, units = _affine_of(mask, axes)
+    affine, units = affine_of(mask, axes)
     about = mask.metadata.get(KEY, {})
     options = {
         "axes": axes,
@@ -122,12 +122,12 @@ def world_of(layer: Any) -> NDArray[np.float64]:
     return matrix
 
 
-def _affine_of(mask: Labels, axes: str) -> tuple[NDArray[np.float64], str]:
+def affine_of(layer: Any, axes: str) -> tuple[NDArray[np.float64], str]:
     """Return the affine of the spatial axes in mm where the layer's units are lengths, else as it is, in pixels."""
     space = [i for i, letter in enumerate(axes) if letter != "t"]
-    keep = [*space, mask.ndim]
-    matrix = world_of(mask)[np.ix_(keep, keep)]
-    factors = [_millimetres(mask.units[i]) for i in space]
+    keep = [*space, layer.ndim]
+    matrix = world_of(layer)[np.ix_(keep, keep)]
+    factors = [_millimetres(layer.units[i]) for i in space]
     if any(factor is None for factor in factors):
         return matrix, "pixel"
     return np.diag([*(f or 1.0 for f in factors), 1.0]) @ matrix, "mm"

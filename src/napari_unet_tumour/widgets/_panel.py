@@ -42,6 +42,8 @@ class Panel:
         self.model = _picker("Model", TELL_MODEL)
         self.file = PushButton(text="File…", tooltip="Use a model file that is not on the shelf.")
         self.about_model = _note()
+        self.channels: Container[Widget] = Container(labels=False)
+        self.channels.margins = (0, 0, 0, 0)
         self.scope = _picker("Slices", TELL_SCOPE, SCOPES, "all")
         self.run = PushButton(text="Run", tooltip=f"Segment ({shortcut}). While it runs: cancel.")
         self.bar = ProgressBar(min=0, max=1, value=0)
@@ -58,7 +60,8 @@ class Panel:
     def rows(self) -> list[Widget]:
         """Return the rows from top to bottom."""
         form = self.form
-        above: list[Widget] = [_row(self.image), _row(self.model, self.file), self.about_model, _row(self.scope)]
+        above: list[Widget] = [_row(self.image), _row(self.model, self.file), self.about_model]
+        above += [self.channels, _row(self.scope)]
         doing: list[Widget] = [self.run, self.bar, self.status]
         shaping = [_row(form["threshold"]), _row(form["smallest"]), _pair(form["keep_largest"], form["flips"])]
         placing = [_row(form["device"], self.found), _row(self.place), self.address_row]

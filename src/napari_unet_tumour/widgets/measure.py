@@ -116,7 +116,7 @@ class LesionReport(Container[Any]):
             if target.suffix.lower() == ".json":
                 write_json(target, self._found.report, self._found.comparison)
             else:
-                write_csv(target, self._found.report)
+                write_csv(target, self._found.report, self._found.comparison)
             self._panel.say(f"Saved {target.name}.")
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
@@ -152,7 +152,8 @@ class LesionReport(Container[Any]):
         """Choose the selected mask; at first the topmost."""
         self._on_layers()
         active = self._viewer.layers.selection.active
-        if active in self._panel.mask.choices and active is not self._panel.earlier.value:
+        # Not "is": napari hands out a new wrapper of the same layer every time.
+        if active in self._panel.mask.choices and active != self._panel.earlier.value:
             self._panel.mask.value = active
         self._on_mask()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.scans.dicom import Series
+    from napari_unet_tumour.scans.dicom_order import Series
     from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import Progress
 

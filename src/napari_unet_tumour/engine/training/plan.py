@@ -11,7 +11,7 @@ import torch
 from napari_unet_tumour.engine.planes import COLOURS
 from napari_unet_tumour.engine.training import split
 from napari_unet_tumour.errors import TrainingError
-from napari_unet_tumour.spec import ModelSpec
+from napari_unet_tumour.spec import ZEROS, ModelSpec
 from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ def spec_of(settings: TrainSettings, examples: Examples, parts: split.Parts) -> 
     channels = tuple(card.get("channels", usual))
     if len(channels) != count:
         raise TrainingError(f"the card names {len(channels)} channels and the setting is {count}: correct one of them")
+    fill = dict(card.get("fill", {}))
+    if {*fill, *fill.values()} - {*channels, ZEROS}:
+        raise TrainingError(f"the card's fill knows other channels than {', '.join(channels)} and zeros: correct it")
     persons = len({examples.sources[i].person or i for i in parts.train})
     trained = (
         f"{len(parts.train)} slices of {persons} persons" if parts.how != "slice" else f"{len(parts.train)} slices"
@@ -64,6 +67,7 @@ def spec_of(settings: TrainSettings, examples: Examples, parts: split.Parts) -> 
         network=settings.network,
         arguments=dict(settings.arguments),
         channels=channels,
+        fill=fill,
         labels=examples.labels,
         normalisation=settings.normalisation,
         size=settings.size,

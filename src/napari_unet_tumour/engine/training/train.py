@@ -13,7 +13,7 @@ import torch
 
 from napari_unet_tumour.engine import model
 from napari_unet_tumour.engine.training import assess, checkpoint, ranks, report, split
-from napari_unet_tumour.engine.training.batches import Lap, Pools, batch_of, laps_of, order_of
+from napari_unet_tumour.engine.training.batches import Lap, Pools, batch_of, laps_of, order_of, prepared
 from napari_unet_tumour.engine.training.checkpoint import Run
 from napari_unet_tumour.engine.training.curves import Curves
 from napari_unet_tumour.engine.training.examples import Examples, iter_examples, iter_negatives
@@ -22,6 +22,7 @@ from napari_unet_tumour.engine.training.learner import Learner
 from napari_unet_tumour.engine.training.plan import names_of, parts_of, spec_of
 from napari_unet_tumour.engine.training.summary import summary_of
 from napari_unet_tumour.engine.training.twins import iter_twins
+from napari_unet_tumour.engine.tuning.acquaint import iter_acquaint
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.settings import Progress, TrainSettings
 from napari_unet_tumour.version import __version__
@@ -216,7 +217,7 @@ def _iter_ending(
     run: Run, settings: TrainSettings, examples: Examples, parts: split.Parts, state: _State
 ) -> Generator[Progress, None, Trained]:
     """Score the best model on slices that it never saw, on their own grid, and write model and report."""
-    best = model.load(run.out)
+    best = yield from _iter_acquainted(model.load(run.out), run, examples, parts)
     test = yield from assess.iter_assess(best, examples, parts.test, settings.device)
     seen = yield from assess.iter_assess(best, examples, parts.seen, settings.device)
     scores = assess.summary(test, seen)
@@ -228,6 +229,20 @@ def _iter_ending(
     network = (run.folder / "network.txt").read_text()
     where = run.note("report.html", report.page(best, settings, examples, parts, state.rows, test, seen, network))
     return Trained(str(run.out), str(where), scores, len(state.rows), state.best_lap + 1)
+
+
+def _iter_acquainted(
+    best: model.Model, run: Run, examples: Examples, parts: split.Parts
+) -> Generator[Progress, None, model.Model]:
+    """Note what the training slices look like, for later fine-tuning, where the network has room for it."""
+    if best.spec.network != "lite-unet" or "experts" in best.spec.arguments:
+        return best
+    images = examples.images[parts.train]
+    spec, state = yield from iter_acquaint(
+        best.spec, best.net.state_dict(), lambda start, stop: prepared(images[start:stop], best.spec), len(images)
+    )
+    model.save(run.out, spec, state)
+    return model.load(run.out)
 
 
 def _opening(

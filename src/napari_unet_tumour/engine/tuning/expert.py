@@ -147,14 +147,17 @@ class ExpertFit:
         Fisher's linear discriminant between both; always open where they look too much alike.
         """
         images = torch.cat([self.cases.images, *([self.context.images] if self.context is not None else [])])
-        centre = torch.cat([self._look(images[n : n + 8])[1] for n in range(0, len(images), 8)]).mean(0)
-        direction = self.corrector.get_buffer("style_precision") @ centre
+        styles = torch.cat([self._look(images[n : n + 8])[1] for n in range(0, len(images), 8)])
+        spread = torch.linalg.inv(self.corrector.get_buffer("style_precision"))
+        if len(styles) > 1:
+            spread = spread + torch.cov(styles.T)
+        centre = styles.mean(0)
+        direction = torch.linalg.solve(spread, centre)
         apart = centre @ direction
         if apart < FAR:
             return torch.zeros_like(direction), direction.new_tensor(20.0)
         # 0.5 is the middle of this scan's slices, -0.5 that of the training slices; it is half open a little above 0.
-        weight = SLOPE * direction / apart
-        return weight, -SLOPE * (0.5 + self.recipe.threshold) * torch.ones_like(apart)
+        return SLOPE * direction / apart, -SLOPE * (0.5 + self.recipe.threshold) * torch.ones_like(apart)
 
     @torch.inference_mode()
     def _look(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:

@@ -1,0 +1,49 @@
+"""Several files or arrays of one patient -> a scan with the channels of a model, and its planes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour import scans
+from napari_unet_tumour.errors import ModelError
+from napari_unet_tumour.scans.channels import combine, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from napari_unet_tumour.layout import Layout
+    from napari_unet_tumour.scans.scan import Scan
+    from napari_unet_tumour.spec import ModelSpec
+
+
+def named(words: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
+    """Return what is given by channel, the model's own spelling of the names; raises ModelError for unknown ones."""
+    known = {name.casefold(): name for name in spec.channels}
+    given = {known.get(word.casefold(), word): value for word, value in words.items()}
+    if len(given) < len(words):
+        raise ModelError("a channel is given twice: give one scan for each")
+    sources(given, spec)
+    return given
+
+
+def stacked(given: Mapping[str, Scan], spec: ModelSpec, layout_of: Callable[[Scan], Layout]) -> tuple[Scan, Layout]:
+    """Stack scans as a model's channels, on the grid of the first one; see `scans.channels.combine`."""
+    channels = named(given, spec)
+    first = next(iter(given.values()))
+    layout = layout_of(first)
+    return combine(channels, spec, first, layout.slice_axes), layout.stacked(spec.in_channels)
+
+
+def read(files: Mapping[str, str | Path]) -> dict[str, Scan]:
+    """Read a file for each channel."""
+    return {name: scans.read(Path(path).expanduser()) for name, path in files.items()}
+
+
+def as_channels(scan: Scan, spec: ModelSpec) -> Scan:
+    """Take a fourth axis that has just the model's number of channels as these, as some data sets store them."""
+    count = scan.array.shape[0]
+    if spec.in_channels > 1 and scan.axes.startswith("t") and "c" not in scan.axes and count == spec.in_channels:
+        return replace(scan, axes="c" + scan.axes[1:])
+    return scan
