@@ -84,10 +84,10 @@ def correct(folder: Path, truth: np.ndarray) -> None:
         widget.session.case.write(viewer, {number: truth[number].astype(np.uint8)})
         panel.tick.native.click()
     panel.next.native.click()
-    panel.seconds.value = 30
+    picture(viewer, folder / "correct-before.png")
     panel.run.native.click()
     wait(lambda: widget._learning.judged is not None or not widget.running)
-    picture(viewer, folder / "correct.png")
+    picture(viewer, folder / "correct-after.png")
     viewer.close()
 
 

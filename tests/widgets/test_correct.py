@@ -240,6 +240,26 @@ def test_slices_may_lie_across_any_axis(correcting, scan, order):
     assert names(one)[4] == names(one)[2] == "reviewed"
 
 
+def test_several_layers_are_the_channels_of_one_scan(correcting, scan, models):
+    data = scan(5, 64, 64)
+
+    def add(viewer):
+        for name in ("FLAIR", "T2", "T1ce", "T1"):
+            viewer.add_image(data if name == "T1" else data * 0, name=name)
+
+    shelf.import_(models / "four.safetensors")
+    one = correcting(add)
+    one.panel.model.value = next(entry for entry in one.panel.model.choices if entry.name == "four")
+    one.wait(lambda: one.widget.session is not None and one.widget.session.case.parts[0].layout.channels == 4)
+    assert shown(one.panel.channels)
+    mask = segment(one)
+    assert np.array_equal(mask.data, data > 127)
+    review(one, 1, 2, 3)
+    assert names(one)[1:4] == ["reviewed", "reviewed", "held out"]
+    learn(one)
+    assert one.panel.pictures.pictures[0].title == "held-out slice 3"
+
+
 def test_a_lazy_colour_scan_works_too(correcting, scan):
     grey = scan(4, 64, 64)
     colours = dask.array.from_array(np.stack([grey] * 3, -1), chunks=(1, 64, 64, 3))

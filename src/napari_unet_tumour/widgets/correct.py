@@ -222,6 +222,7 @@ class CorrectWidget(Container[Widget]):
         panel.strip.clicked.connect(self.go)
         panel.image.changed.connect(self._on_image)
         panel.mask.changed.connect(self._desk.reopen)
+        panel.channels.changed.connect(self._desk.reopen)
         panel.paint.changed.connect(self._on_paint)
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.connect(self._on_layers)
