@@ -7,11 +7,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.spec import ModelSpec
+
+    # Region of a plane -> its values (C, h, w).
+    ReadPart = Callable[["Region"], NDArray[Any]]
 
 Region = tuple[slice, slice]
 
@@ -24,6 +33,8 @@ RUN = 4
 # Memory that one working pixel of a block takes at its widest point, beside what `shrink` adds.
 BYTES = 48
 SAMPLE = (16, 64)
+# Raw values that are read at once, for each MB of memory that the settings allow.
+RAW = (1 << 20) // 32
 
 
 @dataclass(frozen=True)
@@ -140,6 +151,11 @@ def is_tiled(shape: tuple[int, int], spec: ModelSpec, settings: SegmentSettings)
     return settings.windows == "tiled"
 
 
+def is_in_blocks(shape: Sequence[int], spec: ModelSpec, settings: SegmentSettings) -> bool:
+    """Tell whether a plane (C, H, W) is worked on in parts: in windows, or since it is too large to hold."""
+    return is_tiled((shape[1], shape[2]), spec, settings) or math.prod(shape) > RAW * settings.memory
+
+
 def tiling_of(shape: tuple[int, int], spec: ModelSpec, settings: SegmentSettings) -> Tiling:
     """Choose blocks that fit into half of the memory that the settings allow.
 
@@ -159,6 +175,56 @@ def sample_of(shape: tuple[int, int]) -> list[Region]:
     """Return regions spread evenly over a plane, at most 2^20 pixels together, that tell its range of values."""
     rows, columns = (_spread(length) for length in shape)
     return [(row, column) for row in rows for column in columns]
+
+
+def sample_from(read: ReadPart, shape: tuple[int, int]) -> NDArray[Any]:
+    """Return (C, a, b): pixels from all over a plane (H, W) that tell the range of its values."""
+    regions = sample_of(shape)
+    rows = sorted({region[0].start for region in regions})
+    strips = [[read(region) for region in regions if region[0].start == row] for row in rows]
+    return np.concatenate([np.concatenate(strip, axis=2) for strip in strips], axis=1)
+
+
+def thinned(read: ReadPart, shape: tuple[int, int], size: int, most: int) -> NDArray[np.float32]:
+    """Shrink a plane while it is read: means of squares of pixels, at least twice `size` along its longest side.
+
+    Parameters
+    ----------
+    most : int
+        Pixels to read at once.
+
+    Returns
+    -------
+    numpy.ndarray
+        (C, h, w) float32; squares at the far edges may be cut.
+    """
+    by = max(1, max(shape) // (2 * size))
+    step = max(1, most // (shape[1] * by)) * by
+    strips = []
+    for top in range(0, shape[0], step):
+        raw = read((slice(top, min(top + step, shape[0])), slice(0, shape[1])))
+        down = np.add.reduceat(raw, range(0, raw.shape[1], by), axis=1, dtype=np.float64)
+        sums = np.add.reduceat(down, range(0, raw.shape[2], by), axis=2)
+        counts = np.outer(*(np.diff([*range(0, length, by), length]) for length in raw.shape[1:]))
+        strips.append((sums / counts).astype(np.float32))
+    return np.concatenate(strips, axis=1)
+
+
+def enlarged(found: NDArray[np.uint8], shape: tuple[int, int], region: Region) -> NDArray[np.uint8]:
+    """Return a region of (L, h, w) enlarged to a plane (H, W), between pixel centres by straight lines."""
+    sizes = zip(found.shape[1:], shape, region, strict=True)
+    down, across = (_weights(old, new, part) for old, new, part in sizes)
+    return np.round(down @ found.astype(np.float32) @ across.T).astype(np.uint8)
+
+
+def _weights(old: int, new: int, part: slice) -> NDArray[np.float32]:
+    places = np.clip((np.arange(part.start, part.stop) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    below = places.astype(int)
+    rows = np.arange(len(places))
+    weights = np.zeros((len(places), old), np.float32)
+    weights[rows, below] = 1 - (places - below)
+    weights[rows, np.minimum(below + 1, old - 1)] += places - below
+    return weights
 
 
 def _spread(length: int) -> list[slice]:

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from napari_unet_tumour import tiling
 from napari_unet_tumour.engine import room, windows
 from napari_unet_tumour.engine.model import Model
 from napari_unet_tumour.engine.segment import (
     iter_segment,
     iter_segment_block,
     iter_segment_into,
-    sample_from,
     segment,
 )
 from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.layout import layout_of
 from napari_unet_tumour.settings import SegmentSettings
 from napari_unet_tumour.spec import ModelSpec
-from napari_unet_tumour.tiling import Tiling, tiling_of
+from napari_unet_tumour.tiling import Tiling, is_in_blocks, sample_from, tiling_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -171,7 +171,7 @@ def test_one_block_by_itself_is_what_the_whole_run_gives(small_model: Model, blo
     np.testing.assert_array_equal(found, whole[(slice(None), *block.region)])
 
 
-def test_a_huge_plane_as_a_whole_is_shrunk_while_it_is_read() -> None:
+def test_a_huge_plane_as_a_whole_is_shrunk_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a plane that fits gives, but for the way it is shrunk."""
     rows, columns = np.mgrid[:3000, :2000]
     image = (255 * np.exp(-((rows - 900) ** 2 + (columns - 700) ** 2) / 300**2)).astype(np.uint8)
@@ -185,13 +185,12 @@ def test_a_huge_plane_as_a_whole_is_shrunk_while_it_is_read() -> None:
         return part
 
     lazy = da.from_array(image, chunks=(100, 2000)).map_blocks(block, dtype=np.uint8)
-    import napari_unet_tumour.engine.segment as segmenting
-
-    assert not segmenting.is_in_blocks((1, 3000, 2000), bright().spec, whole)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segmenting, "RAW", 4000)
-        assert segmenting.is_in_blocks((1, 3000, 2000), bright().spec, small)
-        found = end(iter_segment(bright(), lazy, layout, small))
+    assert not is_in_blocks((1, 3000, 2000), bright().spec, whole)
+    monkeypatch.setattr(tiling, "RAW", 4000)
+    monkeypatch.setattr("napari_unet_tumour.engine.segment.RAW", 4000)
+    assert is_in_blocks((1, 3000, 2000), bright().spec, small)
+    found = end(iter_segment(bright(), lazy, layout, small))
+    assert max(reads) <= 100 * 2000
     both = (found.mask > 0) & (expected.mask > 0)
     assert 2 * both.sum() / (found.mask.sum() + expected.mask.sum()) > 0.99
 

@@ -13,24 +13,21 @@ import numpy as np
 import torch
 
 from napari_unet_tumour.engine.fast import describe_device, pick_device, runner
-from napari_unet_tumour.engine.overview import enlarged, whole_probability
 from napari_unet_tumour.engine.planes import as_planes, check_channels, frame_of
 from napari_unet_tumour.engine.room import WORKING, Room, Steady
 from napari_unet_tumour.engine.windows import blend, block_probability
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.masks import keep_largest, mask_of, remove_small_across
 from napari_unet_tumour.settings import Progress, SegmentSettings
-from napari_unet_tumour.tiling import is_tiled, sample_of, tiling_of
+from napari_unet_tumour.tiling import RAW, enlarged, is_in_blocks, is_tiled, sample_from, thinned, tiling_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.engine.model import Model
-    from napari_unet_tumour.engine.overview import ReadPart
     from napari_unet_tumour.engine.planes import Answer
     from napari_unet_tumour.layout import Layout, Region
-    from napari_unet_tumour.spec import ModelSpec
-    from napari_unet_tumour.tiling import Block
+    from napari_unet_tumour.tiling import Block, ReadPart
 
 __all__ = [
     "Segmentation",
@@ -42,9 +39,6 @@ __all__ = [
     "pick_device",
     "segment",
 ]
-
-# Raw values that are read at once, for each MB of memory that the settings allow.
-RAW = (1 << 20) // 32
 
 Read = Callable[[Sequence[int], "Region | None"], "NDArray[Any]"]
 
@@ -171,11 +165,6 @@ def iter_segment_block(
     return found
 
 
-def is_in_blocks(shape: Sequence[int], spec: ModelSpec, settings: SegmentSettings) -> bool:
-    """Tell whether a plane (C, H, W) is worked on in parts: in windows, or since it is too large to hold."""
-    return is_tiled((shape[1], shape[2]), spec, settings) or math.prod(shape) > RAW * settings.memory
-
-
 def _zeros(model: Model, planes: int, shape: Sequence[int]) -> NDArray[np.uint8]:
     return np.zeros((planes, len(model.spec.labels) - 1, *shape), np.uint8)
 
@@ -263,23 +252,9 @@ def _find_block(
 def _find_enlarged(
     model: Model, read: ReadPart, plane: tuple[int, int], steady: Steady, settings: SegmentSettings
 ) -> Callable[[Block], NDArray[np.uint8]]:
-    sample = sample_from(read, plane)
-    most = RAW * settings.memory // len(sample)
-
-    def whole(room: Room) -> torch.Tensor:
-        run = runner(model, room.device, settings.precision)
-        return whole_probability(run, model.spec, read, sample, plane, settings.flips, most)
-
-    answer = steady.run(whole, model.spec.size)
+    small = thinned(read, plane, model.spec.size, RAW * settings.memory)[None]
+    answer = steady.run(lambda room: _probability(model, small, room, settings), model.spec.size)()[0]
     return lambda block: enlarged(answer, plane, block.region)
-
-
-def sample_from(read: Callable[[Region], NDArray[Any]], shape: tuple[int, int]) -> NDArray[Any]:
-    """Return (C, a, b): pixels from all over a plane (H, W) that tell the range of its values."""
-    regions = sample_of(shape)
-    rows = sorted({region[0].start for region in regions})
-    strips = [[read(region) for region in regions if region[0].start == row] for row in rows]
-    return np.concatenate([np.concatenate(strip, axis=2) for strip in strips], axis=1)
 
 
 def _block(
