@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -217,7 +218,9 @@ def _on_disk(series: Any) -> Any:
     import dask.array as da
     import zarr
 
-    found = zarr.open_array(series.aszarr(level=0), mode="r")
+    store = series.aszarr(level=0)
+    found = zarr.open_array(store, mode="r")
+    weakref.finalize(found, store.close)
     # Small tiles and strips are read several at once: one task a tile makes dask slow.
     chunks = tuple(
         min(whole, n * -(-1024 // n)) if letter in "YX" else n
