@@ -91,9 +91,7 @@ def test_the_answer_does_not_depend_on_the_blocks(
     ask = replace(TILED, shrink=shrink)
     layout = layout_of(blobs.shape)
     at_once = segment(small_model, blobs, layout, ask).probability
-    monkeypatch.setattr(
-        "napari_unet_tumour.engine.segment.tiling_of", lambda shape, spec, s: Tiling(shape, 64, shrink, 192)
-    )
+    monkeypatch.setattr("napari_unet_tumour.parts.tiling_of", lambda shape, spec, s: Tiling(shape, 64, shrink, 192))
     in_parts = segment(small_model, blobs, layout, ask).probability
     assert np.abs(at_once.astype(int) - in_parts).max() <= 2
 
@@ -128,7 +126,7 @@ def test_colours_and_stacks(blobs: np.ndarray) -> None:
 
 
 def test_small_pieces_go_and_those_that_lie_across_blocks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_unet_tumour.engine.segment.tiling_of", lambda shape, spec, s: Tiling(shape, 64, 1, 192))
+    monkeypatch.setattr("napari_unet_tumour.parts.tiling_of", lambda shape, spec, s: Tiling(shape, 64, 1, 192))
     image = np.full((500, 500), 20, np.uint8)
     image[190:195, 100:104] = 230  # 20 pixels across the border at 192
     image[300:302, 300:304] = 230  # 8 pixels
@@ -140,7 +138,7 @@ def test_small_pieces_go_and_those_that_lie_across_blocks_stay(monkeypatch: pyte
 def test_a_lazy_image_is_read_and_written_part_by_part(blobs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     import zarr
 
-    monkeypatch.setattr("napari_unet_tumour.engine.segment.tiling_of", lambda shape, spec, s: Tiling(shape, 64, 1, 192))
+    monkeypatch.setattr("napari_unet_tumour.parts.tiling_of", lambda shape, spec, s: Tiling(shape, 64, 1, 192))
     largest = []
 
     class Spy:
@@ -187,7 +185,7 @@ def test_a_huge_plane_as_a_whole_is_shrunk_while_it_is_read(monkeypatch: pytest.
     lazy = da.from_array(image, chunks=(100, 2000)).map_blocks(block, dtype=np.uint8)
     assert not is_in_blocks((1, 3000, 2000), bright().spec, whole)
     monkeypatch.setattr(tiling, "RAW", 4000)
-    monkeypatch.setattr("napari_unet_tumour.engine.segment.RAW", 4000)
+    monkeypatch.setattr("napari_unet_tumour.parts.RAW", 4000)
     assert is_in_blocks((1, 3000, 2000), bright().spec, small)
     found = end(iter_segment(bright(), lazy, layout, small))
     assert max(reads) <= 100 * 2000

@@ -63,9 +63,10 @@ class Runner:
     @torch.inference_mode()
     def probability(self, working: torch.Tensor, flips: bool) -> torch.Tensor:
         """Return the labels' probability (N, L, h, w) float32, averaged over four mirrored copies if asked."""
-        mirrors: list[list[int]] = [[], [2], [3], [2, 3]] if flips else [[]]
-        answers = [_sure(self.logits(working.flip(axes))).flip(axes) for axes in mirrors]
-        return torch.stack(answers).mean(0) if flips else answers[0]
+        if not flips:
+            return _sure(self.logits(working))
+        mirrors: list[list[int]] = [[], [2], [3], [2, 3]]
+        return torch.stack([_sure(self.logits(working.flip(axes))).flip(axes) for axes in mirrors]).mean(0)
 
 
 def _sure(logits: torch.Tensor) -> torch.Tensor:

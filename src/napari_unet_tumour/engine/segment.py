@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from napari_unet_tumour import parts
 from napari_unet_tumour.engine.fast import describe_device, pick_device, runner
 from napari_unet_tumour.engine.planes import as_planes, check_channels, frame_of
 from napari_unet_tumour.engine.room import WORKING, Room, Steady
 from napari_unet_tumour.engine.windows import blend, block_probability
 from napari_unet_tumour.errors import ScanError
-from napari_unet_tumour.masks import keep_largest, mask_of, remove_small_across
+from napari_unet_tumour.masks import keep_largest
 from napari_unet_tumour.settings import Progress, SegmentSettings
-from napari_unet_tumour.tiling import RAW, enlarged, is_in_blocks, is_tiled, sample_from, thinned, tiling_of
+from napari_unet_tumour.tiling import RAW, is_in_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.engine.planes import Answer
     from napari_unet_tumour.layout import Layout, Region
-    from napari_unet_tumour.tiling import Block, ReadPart
+    from napari_unet_tumour.tiling import Block
 
 __all__ = [
     "Segmentation",
@@ -128,16 +129,14 @@ def iter_segment_into(
     shape = (layout.channels, *layout.plane_shape)
     read: Read = lambda planes, region: layout.take(array, planes, region)  # noqa: E731
     for tick in _iter_parts(model, read, order, shape, settings, point):
-        region = tick.values["region"]
-        now = settings if region is None else replace(settings, smallest=0)
-        for n, found in zip(tick.values["planes"], tick.values["probability"], strict=True):
-            if probability is not None:
-                probability[(n, slice(None), *(region or ()))] = found
-            layout.put(mask, n, mask_of(found, now), region)
+        found, region = tick.values["probability"], tick.values["region"]
+        part = parts.Part(tick.values["planes"], region, found, tick.done, tick.total)
+        if probability is not None:
+            for n, one in zip(part.planes, found, strict=True):
+                probability[(n, slice(None), *(region or ()))] = one
+        parts.put(mask, layout, part, settings)
         yield tick
-    if settings.smallest > 1 and is_in_blocks(shape, model.spec, settings):
-        for n in order:
-            remove_small_across(mask, layout, n, settings.smallest)
+    parts.tidy(mask, layout, model.spec, settings, order)
     if settings.keep_largest:
         mask[...] = keep_largest(mask)
 
@@ -159,9 +158,9 @@ def iter_segment_block(
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
     """Find the probability in one block of a large plane, see `windows.block_probability`; ticks tell notices."""
     check_channels(len(raw), model.spec)
-    steady = Steady(Room(pick_device(settings.device), _windows_at_once(model, settings)), note_on(model, settings))
-    found = steady.run(lambda room: _block(model, raw, sample, block, room, settings), model.spec.size)
-    yield Progress(1, 1, steady.notice)
+    find = _Here(model, settings)
+    found = find.block(raw, sample, block)
+    yield Progress(1, 1, find.steady.notice)
     return found
 
 
@@ -220,41 +219,29 @@ def _iter_blocks(
     point: tuple[int, int] | None,
 ) -> Generator[Progress, None, None]:
     check_channels(shape[0], model.spec)
-    plane = (shape[1], shape[2])
-    blocks = tiling_of(plane, model.spec, settings).nearest_first(point)
-    room = Room(pick_device(settings.device), _windows_at_once(model, settings))
-    steady = Steady(room, note_on(model, settings))
-    find = _find_block if is_tiled(plane, model.spec, settings) else _find_enlarged
-    for m, n in enumerate(order):
-        part = partial(_read_part, read, n)
-        found_in = find(model, part, plane, steady, settings)
-        for i, block in enumerate(blocks, start=1):
-            values = {"planes": [n], "region": block.region, "probability": found_in(block)[None]}
-            yield Progress(m * len(blocks) + i, len(order) * len(blocks), steady.notice, values)
+    find = _Here(model, settings)
+    for part in parts.iter_blocks(find, read, order, shape, model.spec, settings, point):
+        values = {"planes": part.planes, "region": part.region, "probability": part.probability}
+        yield Progress(part.done, part.total, find.steady.notice, values)
 
 
-def _read_part(read: Read, n: int, region: Region) -> NDArray[Any]:
-    part: NDArray[Any] = read([n], region)[0]
-    return part
+class _Here:
+    """Finds parts of large planes in this process."""
 
+    def __init__(self, model: Model, settings: SegmentSettings) -> None:
+        self._model, self._settings = model, settings
+        room = Room(pick_device(settings.device), _windows_at_once(model, settings))
+        self.steady = Steady(room, note_on(model, settings))
 
-def _find_block(
-    model: Model, read: ReadPart, plane: tuple[int, int], steady: Steady, settings: SegmentSettings
-) -> Callable[[Block], NDArray[np.uint8]]:
-    sample = sample_from(read, plane)
+    def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return (n, L, H, W) for whole planes."""
+        model, settings = self._model, self._settings
+        return self.steady.run(lambda room: _probability(model, raw, room, settings), model.spec.size)()
 
-    def found(block: Block) -> NDArray[np.uint8]:
-        return steady.run(lambda room: _block(model, read(block.reads), sample, block, room, settings), model.spec.size)
-
-    return found
-
-
-def _find_enlarged(
-    model: Model, read: ReadPart, plane: tuple[int, int], steady: Steady, settings: SegmentSettings
-) -> Callable[[Block], NDArray[np.uint8]]:
-    small = thinned(read, plane, model.spec.size, RAW * settings.memory)[None]
-    answer = steady.run(lambda room: _probability(model, small, room, settings), model.spec.size)()[0]
-    return lambda block: enlarged(answer, plane, block.region)
+    def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Block) -> NDArray[np.uint8]:
+        """Return (L, h, w) for the region of a block."""
+        model, settings = self._model, self._settings
+        return self.steady.run(lambda room: _block(model, raw, sample, block, room, settings), model.spec.size)
 
 
 def _block(

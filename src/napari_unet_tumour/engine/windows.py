@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from napari_unet_tumour.engine.planes import STEP, bounded, coloured
 from napari_unet_tumour.tiling import starts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     Probability = Callable[[torch.Tensor], torch.Tensor]
 
 
-def blend(probability: Probability, working: torch.Tensor, window: int, batch: int) -> torch.Tensor:
+def blend(
+    probability: Probability, working: torch.Tensor, window: int, batch: int, empty: float | None = None
+) -> torch.Tensor:
     """Run a network over windows of an image and blend them.
 
     Parameters
@@ -39,46 +41,52 @@ def blend(probability: Probability, working: torch.Tensor, window: int, batch: i
         Side of a window, a multiple of 32; an axis that is shorter is padded by its last value.
     batch : int
         Windows at once.
+    empty : float, optional
+        A window that holds this value and no other is not shown to the network: its answer is 0.
 
     Returns
     -------
     torch.Tensor
-        (L, H, W) float32; 0 where a window holds a single value.
+        (L, H, W) float32.
     """
     height, width = working.shape[1:]
     sides = [min(window, -(-length // STEP) * STEP) for length in (height, width)]
     padded = F.pad(working[None], (0, max(0, sides[1] - width), 0, max(0, sides[0] - height)), mode="replicate")[0]
     weight = _importance(*sides).to(working.device)
+    places, shown = _places(padded, sides, empty)
     total = padded.new_zeros(padded.shape[1:])
-    found: torch.Tensor | None = None
-    for places, some in _batches(padded, sides, batch):
-        answers = probability(some) * weight
-        answers *= (some.amax((1, 2, 3)) > some.amin((1, 2, 3)))[:, None, None, None]
-        if found is None:
+    for rows, columns in places:
+        total[rows, columns] += weight
+    found = padded.new_zeros((1, *padded.shape[1:]))
+    for first in range(0, len(shown), batch):
+        some = shown[first : first + batch]
+        answers = probability(torch.stack([padded[:, y, x] for y, x in some])) * weight
+        if len(found) != answers.shape[1]:
             found = padded.new_zeros((answers.shape[1], *padded.shape[1:]))
-        for (rows, columns), answer in zip(places, answers, strict=True):
+        for (rows, columns), answer in zip(some, answers, strict=True):
             found[:, rows, columns] += answer
-            total[rows, columns] += weight
-    assert found is not None
     return found.div_(total)[:, :height, :width]
 
 
-def _batches(
-    padded: torch.Tensor, sides: list[int], batch: int
-) -> Iterator[tuple[list[tuple[slice, slice]], torch.Tensor]]:
+def _places(
+    padded: torch.Tensor, sides: list[int], empty: float | None
+) -> tuple[list[tuple[slice, slice]], list[tuple[slice, slice]]]:
+    """Return where windows lie, and those of them that are not empty."""
     rows, columns = (starts(length, side) for length, side in zip(padded.shape[1:], sides, strict=True))
     places = [(slice(y, y + sides[0]), slice(x, x + sides[1])) for y in rows for x in columns]
-    for first in range(0, len(places), batch):
-        chosen = places[first : first + batch]
-        yield chosen, torch.stack([padded[:, y, x] for y, x in chosen])
+    if empty is None:
+        return places, places
+    full = (padded != empty).any(0)
+    return places, [one for one in places if bool(full[one].any())]
 
 
 @lru_cache(maxsize=4)
 def _importance(height: int, width: int) -> torch.Tensor:
-    from monai.data.utils import compute_importance_map
-
-    found: torch.Tensor = compute_importance_map((height, width), mode="gaussian", sigma_scale=0.125)
-    return found.float()
+    """Return the weights of a window: those of MONAI's sliding windows, whose import alone takes seconds."""
+    down, across = (
+        torch.exp(-((torch.arange(n) - (n - 1) / 2) ** 2) / (2 * (0.125 * n) ** 2)) for n in (height, width)
+    )
+    return torch.outer(down, across).clamp_(min=1e-3)
 
 
 @torch.inference_mode()
@@ -103,14 +111,16 @@ def block_probability(
         (L, H, W) uint8 of the block's `region`, 0..255 for 0..1.
     """
     shape = tuple(part.stop - part.start for part in block.region)
-    here = coloured(bounded(raw[None], sample[None]), spec)
-    if not bool(here.amax() > here.amin()):
+    here, whole = (coloured(bounded(one[None], sample[None]), spec) for one in (raw, sample))
+    if not bool(here.amax() > here.amin()) and bool(here.amax() <= whole.amin()):
         return np.zeros((len(spec.labels) - 1, *shape), np.uint8)
-    whole = coloured(bounded(sample[None], sample[None]), spec)
     normal = as_in(spec.normalisation, whole if bool(whole.amax() > whole.amin()) else here)
     working = normal(_shrunk(here.to(run.device), shrink))[0]
+    # Nothing but the plane's darkest value is background: most of a slide, and the air around a head.
+    empty = float(normal(whole.amin().expand(1, spec.in_channels, 1, 1).to(run.device)).amax())
     window = min(spec.size, room.window or spec.size)
-    found = blend(lambda some: run.probability(some, flips), working, window, room.batch)
+    found = blend(partial(run.probability, flips=flips), working, window, room.batch, empty)
+    found = found if len(found) == len(spec.labels) - 1 else found.expand(len(spec.labels) - 1, -1, -1)
     native = _grown(found[:, block.inner[0], block.inner[1]], block.before, shrink)[:, : shape[0], : shape[1]]
     return native.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
 
