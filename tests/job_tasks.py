@@ -81,6 +81,12 @@ def iter_die_once(note):
     return os.getpid()
 
 
+def iter_die_late():
+    yield Progress(0, 1)
+    time.sleep(0.3)
+    os.kill(os.getpid(), 9)
+
+
 def iter_nap(seconds):
     yield Progress(0, 1)
     time.sleep(seconds)

@@ -50,7 +50,7 @@ def test_a_job_whose_worker_is_killed_is_done_elsewhere_and_its_neighbours_too(t
 
 def test_a_job_that_kills_two_workers_is_given_up():
     with pytest.raises(WorkerError, match="2 times, so it is not tried again"):
-        jobs.run(T + "iter_die", scheduler=CREW, again=1)
+        jobs.run(T + "iter_die_late", scheduler=CREW, again=1)
     assert jobs.run(T + "iter_count", 2, scheduler=CREW) == 2
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import dask
+import distributed
 from distributed import Client, Scheduler
 from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
@@ -284,8 +285,21 @@ def _is_loopback(host: str) -> bool:
 
 
 async def _check_version(client: Any, address: str) -> None:
+    """Raise WorkerError unless scheduler and workers have this side's versions; names both."""
+    there = (await client.scheduler.versions())["packages"].get("distributed")
+    if there != distributed.__version__:
+        raise WorkerError(
+            f"The scheduler {address} has distributed {there}, this side has {distributed.__version__}: "
+            "install the same version on both"
+        )
     here = _worker.version()
-    for worker, there in (await client.run(_worker.version)).items():
+    try:
+        found = await client.run(_worker.version)
+    except ModuleNotFoundError as error:
+        raise WorkerError(
+            f"A worker of {address} has no napari-unet-tumour, this side has {here}: install it there"
+        ) from error
+    for worker, there in found.items():
         if there != here:
             raise WorkerError(
                 f"The worker {worker} of {address} has napari-unet-tumour {there}, this side has {here}: "
