@@ -287,9 +287,9 @@ def _is_loopback(host: str) -> bool:
 async def _check_version(client: Any, address: str) -> None:
     """Raise WorkerError unless scheduler and workers have this side's versions; names both."""
     there = (await client.scheduler.versions())["packages"].get("distributed")
-    if there != distributed.__version__:
+    if there != distributed.__version__:  # type: ignore[attr-defined]
         raise WorkerError(
-            f"The scheduler {address} has distributed {there}, this side has {distributed.__version__}: "
+            f"The scheduler {address} has distributed {there}, this side has {distributed.__version__}: "  # type: ignore[attr-defined]
             "install the same version on both"
         )
     here = _worker.version()
