@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -260,6 +262,42 @@ def test_then_the_cpu_and_then_an_error(monkeypatch: pytest.MonkeyPatch) -> None
     assert steady.notice == "the GPU's memory is full: working on the CPU"
     with pytest.raises(room.DeviceError, match="the memory is full: close other programs"):
         room.Room(cpu, 1, 64).smaller(64, MemoryError())
+
+
+LIMITED = """
+import resource, numpy as np, psutil, torch
+from napari_unet_tumour.engine import networks, room
+from napari_unet_tumour.engine.model import Model
+from napari_unet_tumour.engine.segment import iter_segment, segment
+from napari_unet_tumour.layout import layout_of
+from napari_unet_tumour.settings import SegmentSettings
+from napari_unet_tumour.spec import ModelSpec
+
+torch.manual_seed(0)
+net = networks.build("tutorial-unet", 1, 1, filters=[8, 16]).eval()
+model = Model(ModelSpec("m", "none", size=256), net, "m" * 12)
+array = np.random.default_rng(0).integers(0, 255, (24, 64, 64)).astype(np.uint8)
+ask = SegmentSettings(device="cpu", precision="float32")
+expected = segment(model, array, layout_of(array.shape), ask).probability
+room.WORKING["cpu"] = 24 * 256 * 256
+taken = psutil.Process().memory_info().vms
+resource.setrlimit(resource.RLIMIT_AS, (taken + 160_000_000, -1))
+notices, steps = set(), iter_segment(model, array, layout_of(array.shape), ask)
+while True:
+    try:
+        notices.add(next(steps).message)
+    except StopIteration as stop:
+        break
+print(sorted(notices), int(np.abs(stop.value.probability.astype(int) - expected).max()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits its own memory by a Linux call")
+def test_a_real_limit_of_memory_is_met_by_smaller_batches() -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("['the memory is full: working in smaller batches']"), done.stdout
+    assert int(done.stdout.split()[-1]) <= 1
 
 
 def test_other_errors_are_not_taken_for_full_memory() -> None:
