@@ -203,7 +203,8 @@ def _check_grid(pair: Pair, scan: Scan, mask: Scan, found: tuple[int, ...], want
 
 
 def _is_scan(path: Path) -> bool:
-    return not path.name.startswith(".") and scans.suffix_of(path) in scans.READERS and path.is_file()
+    known = scans.suffix_of(path) in scans.READERS
+    return known and not path.name.startswith(".") and (path.is_file() or path.suffix.lower() == ".zarr")
 
 
 def _some(names: Sequence[Any]) -> str:
