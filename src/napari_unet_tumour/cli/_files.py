@@ -91,9 +91,14 @@ def ready_file(text: str | None) -> Path | None:
 
 def write_text(path: Path, text: str) -> None:
     """Write beside, then rename."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write beside, then rename."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(data)
         beside.replace(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror}): choose another file") from error

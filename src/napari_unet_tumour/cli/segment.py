@@ -80,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
     out = _files.ready_folder(args.out)
     targets = _files.targets(paths, out, suffix)
     outputs = {path: Outputs(target, entry.spec.labels, args.probability) for path, target in targets.items()}
-    cohort = Cohort(out, outputs, entry, settings, axis=args.axis)
+    cohort = Cohort(out, outputs, entry, settings, axis=args.axis, series=args.series, channels=_stamps(parts))
     with meter(len(paths), "scan") as shown, cohort.summary():
         shown.before(len(paths) - len(cohort.left))
         if cohort.left:
@@ -127,6 +127,12 @@ def _parts(groups: list[list[tuple[str, str]]], spec: ModelSpec) -> dict[Path, d
             raise ScanError(f"{first} comes first in two --channels: begin with different files")
         found[first] = files
     return found
+
+
+def _stamps(parts: dict[Path, dict[str, Path]]) -> list[list[str | int]]:
+    """Return name, size and time of change of all files of scans in several files."""
+    files = [file for named in parts.values() for file in named.values() if file.exists()]
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def choose_network(entry: shelf.Entry, settings: SegmentSettings, args: argparse.Namespace) -> Network:
