@@ -72,6 +72,27 @@ def iter_die_when_unpickled(_):
     yield Progress(0, 1)
 
 
+def iter_die_once(note):
+    yield Progress(0, 1)
+    if not note.exists():
+        note.write_text("")
+        time.sleep(0.2)
+        os.kill(os.getpid(), 9)
+    return os.getpid()
+
+
+def iter_die_late():
+    yield Progress(0, 1)
+    time.sleep(0.3)
+    os.kill(os.getpid(), 9)
+
+
+def iter_nap(seconds):
+    yield Progress(0, 1)
+    time.sleep(seconds)
+    return os.getpid()
+
+
 def surroundings():
     names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
     nice = os.nice(0) if hasattr(os, "nice") else None

@@ -389,6 +389,20 @@ def test_a_scheduler_with_tls_does_the_same(cluster):
     assert long.end() == Cancelled()
 
 
+def test_other_versions_are_refused_with_both_named(cluster):
+    _, address = cluster
+    for name, said in (
+        ("distributed.__version__", r"The scheduler \S+ has distributed 20\S+, this side has 1999\.1"),
+        ("napari_unet_tumour.version.__version__", r"The worker \S+ of \S+ has \S+ \S+, this side has 1999\.1"),
+    ):
+        jobs.shutdown()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(name, "1999.1")
+            with pytest.raises(WorkerError, match=said):
+                jobs.run(T + "iter_count", 1, scheduler=address)
+    jobs.shutdown()
+
+
 # When its scheduler has gone, dask's client tries to connect again and forgets to close the socket of a failed try.
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_a_scheduler_that_is_lost_is_named(cluster):

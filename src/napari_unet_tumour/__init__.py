@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
-    from napari_unet_tumour.api import evaluate, load_model, segment
+    from napari_unet_tumour.api import evaluate, finetune, load_model, segment
 
-__all__ = ["__version__", "evaluate", "load_model", "segment"]
+__all__ = ["__version__", "evaluate", "finetune", "load_model", "segment"]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,10 @@ class WorkerError(UNetTumourError):
     """The worker process or the scheduler was lost, refused or did not answer."""
 
 
+class JobError(WorkerError):
+    """One job failed on its worker, or took the worker with it; others may go well."""
+
+
 class OutputError(UNetTumourError):
     """A result cannot be written."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Index = tuple[int | slice, ...]
+Region = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ class Layout:
         """Return the layout of so many arrays of this one's shape in one, channels first; planes keep their numbers."""
         return Layout((count, *self.shape), self.rows + 1, self.columns + 1, 0)
 
-    def index(self, n: int) -> Index:
-        """Return the index that selects plane `n` of a mask (`to_native` gives that plane's axis order)."""
-        at = self._array_index(n)
+    def index(self, n: int, region: Region | None = None) -> Index:
+        """Return the index that selects plane `n` of a mask (`to_native` gives that plane's axis order), or a part."""
+        at = self._array_index(n, region)
         return tuple(entry for axis, entry in enumerate(at) if axis != self.channel)
 
-    def take(self, array: Any, planes: Sequence[int]) -> NDArray[Any]:
-        """Read planes; of a lazy array only these are computed.
+    def take(self, array: Any, planes: Sequence[int], region: Region | None = None) -> NDArray[Any]:
+        """Read planes, or the same rows and columns of each; of a lazy array only these are computed.
 
         Returns
         -------
@@ -83,25 +84,34 @@ class Layout:
             (n, C, H, W), a native-endian copy with the array's type.
         """
         dtype = np.dtype(array.dtype).newbyteorder("=")
-        taken = np.empty((len(planes), self.channels, *self.plane_shape), dtype)
+        rows, columns = (slice(0, length) for length in self.plane_shape) if region is None else region
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        taken = np.empty((len(planes), self.channels, *shape), dtype)
         for i, n in enumerate(planes):
-            taken[i] = self._channels_first(np.asarray(array[self._array_index(n)]))
+            taken[i] = self._channels_first(np.asarray(array[self._array_index(n, region)]))
         return taken
 
     def to_native(self, plane: NDArray[Any]) -> NDArray[Any]:
         """Turn a plane (H, W) into the axis order that `mask[index(n)]` has."""
         return plane.T if self.rows > self.columns else plane
 
-    def put(self, mask: Any, n: int, plane: NDArray[Any]) -> None:
-        """Write plane `n` (H, W) into a mask of `mask_shape`."""
-        mask[self.index(n)] = self.to_native(plane)
+    def put(self, mask: Any, n: int, plane: NDArray[Any], region: Region | None = None) -> None:
+        """Write plane `n` (H, W), or its part at `region`, into a mask of `mask_shape`."""
+        mask[self.index(n, region)] = self.to_native(plane)
 
-    def _array_index(self, n: int) -> Index:
+    def part(self, mask: Any, n: int, region: Region | None = None) -> NDArray[Any]:
+        """Read plane `n` (H, W), or a part of it, of a mask of `mask_shape`."""
+        return self.to_native(np.asarray(mask[self.index(n, region)]))
+
+    def _array_index(self, n: int, region: Region | None = None) -> Index:
         if not 0 <= n < self.planes:
             raise IndexError(f"plane {n} of {self.planes}")
         axes = self.slice_axes
         place = dict(zip(axes, np.unravel_index(n, [self.shape[a] for a in axes]), strict=True)) if axes else {}
-        return tuple(int(place[axis]) if axis in place else slice(None) for axis in range(len(self.shape)))
+        cut = {} if region is None else {self.rows: region[0], self.columns: region[1]}
+        return tuple(
+            int(place[axis]) if axis in place else cut.get(axis, slice(None)) for axis in range(len(self.shape))
+        )
 
     def _channels_first(self, plane: NDArray[Any]) -> NDArray[Any]:
         left = [axis for axis in range(len(self.shape)) if axis not in self.slice_axes]

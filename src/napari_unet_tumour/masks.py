@@ -10,6 +10,7 @@ from scipy import ndimage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_unet_tumour.layout import Layout
     from napari_unet_tumour.settings import SegmentSettings
 
 
@@ -56,6 +57,36 @@ def _remove_small(mask: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]:
         pieces, sizes = _pieces(mask == label)
         kept[(sizes < smallest)[pieces] & (pieces > 0)] = 0
     return kept
+
+
+def remove_small_across(mask: Any, layout: Layout, n: int, smallest: int, side: int = 2048) -> None:
+    """Remove small pieces from plane `n` of a mask that was written block by block, reading a part at a time.
+
+    Each part is seen with a margin of `smallest` pixels: a piece that reaches from the part to the margin's end has
+    at least so many pixels, any other is seen whole.
+
+    Parameters
+    ----------
+    mask : array-like
+        uint8 of `layout.mask_shape`, numpy or zarr.
+    smallest : int
+        Pixels from which a piece stays.
+    side : int
+        Of a part without its margin.
+    """
+    height, width = layout.plane_shape
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            low = (max(0, top - smallest), max(0, left - smallest))
+            high = (min(height, top + side + smallest), min(width, left + side + smallest))
+            seen = layout.part(mask, n, (slice(low[0], high[0]), slice(low[1], high[1])))
+            if not seen.any():
+                continue
+            inner = (slice(top, min(top + side, height)), slice(left, min(left + side, width)))
+            local = tuple(slice(part.start - at, part.stop - at) for part, at in zip(inner, low, strict=True))
+            kept = _remove_small(seen, smallest)[local]
+            if not np.array_equal(kept, seen[local]):
+                layout.put(mask, n, kept, inner)
 
 
 def _labels(mask: NDArray[Any]) -> NDArray[Any]:

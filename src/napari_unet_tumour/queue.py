@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # A slice this many planes from a reviewed one counts in full.
 SPACING = 3.0
+NEIGHBOURS = (0.25, 0.5, 0.25)
+HALF = 128
 
 
 def unsureness(probability: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -32,10 +34,13 @@ def unsureness(probability: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.array([wrong[np.minimum(plane.sum(0, dtype=np.uint16), 255)].sum() for plane in probability])
 
 
+def areas(probability: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return how many pixels of every slice (N,) are more likely foreground than not; see `unsureness`."""
+    return np.array([(plane.sum(0, dtype=np.uint16) >= HALF).sum() for plane in probability], float)
+
+
 def order(probability: NDArray[np.uint8], reviewed: Sequence[int] = ()) -> list[int]:
     """Return the slices not reviewed, the one most worth correcting first.
-
-    A slice is worth its expected number of wrong pixels, less where a neighbour is reviewed.
 
     Parameters
     ----------
@@ -44,11 +49,17 @@ def order(probability: NDArray[np.uint8], reviewed: Sequence[int] = ()) -> list[
     reviewed : sequence of int
         Slices that need no more work.
     """
-    return by_worth(unsureness(probability), reviewed)
+    return by_worth(areas(probability), unsureness(probability), reviewed)
 
 
-def by_worth(worth: NDArray[np.float64], reviewed: Sequence[int] = ()) -> list[int]:
-    """Return the same as `order` where the unsureness (N,) of every slice is known already."""
+def by_worth(area: NDArray[np.float64], unsure: NDArray[np.float64], reviewed: Sequence[int] = ()) -> list[int]:
+    """Return the same as `order` where `areas` and `unsureness` (N,) of the slices are known already.
+
+    A slice is worth the predicted foreground of itself and its neighbours (an example from the middle of a lesion
+    teaches most, and what shows in one slice alone is often none) and its expected number of wrong pixels, less
+    where a neighbour is reviewed.
+    """
+    worth = np.convolve(np.pad(area, 1), NEIGHBOURS, "valid") + unsure
     for n in reviewed:
         away = abs(np.arange(len(worth)) - n)
         worth = worth * np.minimum(1.0, away / SPACING)

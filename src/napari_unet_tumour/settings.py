@@ -50,7 +50,29 @@ class SegmentSettings:
         int, Ask("Remove pieces with fewer pixels than this in a slice.", label="smallest object", low=0, high=100_000)
     ] = 0
     keep_largest: Annotated[bool, Ask("Keep only the largest connected piece of each label.")] = False
-    device: Annotated[str, Ask("Where the network runs.", choices=("auto", "cpu", "cuda"))] = "auto"
+    device: Annotated[str, Ask("Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))] = "auto"
+    windows: Annotated[
+        str,
+        Ask(
+            "A slice as a whole, shrunk to the network's size, or in windows at its own size. Auto: in windows when a "
+            "side is longer than 1024 pixels.",
+            choices=("auto", "whole", "tiled"),
+        ),
+    ] = "auto"
+    shrink: Annotated[
+        int, Ask("In windows: image pixels that become one, along each side.", low=1, high=64, step=1)
+    ] = 1
+    memory: Annotated[
+        int,
+        Ask("Memory for the work, in MB, beside network and program.", label="memory (MB)", low=128, high=1 << 20),
+    ] = 512
+    precision: Annotated[
+        str,
+        Ask(
+            "Numbers in the network. Auto: the quickest kind that agrees with float32.",
+            choices=("auto", "float32", "bfloat16", "float16"),
+        ),
+    ] = "auto"
 
 
 @dataclass(frozen=True)

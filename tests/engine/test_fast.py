@@ -3,16 +3,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from napari_unet_tumour import load_model, scans, shelf
 from napari_unet_tumour.engine import fast, networks
+from napari_unet_tumour.engine import segment as segmenting
 from napari_unet_tumour.engine.model import Model
 from napari_unet_tumour.errors import DeviceError
+from napari_unet_tumour.layout import layout_of
+from napari_unet_tumour.settings import SegmentSettings
 from napari_unet_tumour.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CPU = torch.device("cpu")
 
@@ -74,8 +82,8 @@ def test_a_network_that_bf16_spoils_runs_in_float32() -> None:
 
 def test_devices() -> None:
     assert fast.pick_device("cpu") == CPU
-    assert fast.pick_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(DeviceError, match="choose auto, cpu or cuda"):
+    assert fast.pick_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(DeviceError, match="choose auto, cpu, cuda or mps"):
         fast.pick_device("tpu")
     assert fast.describe_device("cpu").startswith("CPU, ")
     if not torch.cuda.is_available():
@@ -94,3 +102,50 @@ def test_the_environment_decides_the_threads(value: str, threads: int | None) ->
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     assert after == (threads or before)
+
+
+@pytest.mark.slow
+def test_the_quick_path_draws_the_masks_of_eager_float32_on_real_scans(
+    real_scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shelf.entries():
+        pytest.skip("no model ships yet")
+    model = load_model()
+    ask = SegmentSettings(threshold=model.spec.threshold, device="cpu")
+    arrays = [np.asarray(scans.read(f).array) for f in sorted((real_scans / "btp").glob("0[12]/*_Scan_T1.nii.gz"))]
+    quick = [segmenting.segment(model, a, layout_of(a.shape), ask).mask for a in arrays]
+    plain = fast.Runner(model.net, CPU, torch.float32)
+    monkeypatch.setattr(segmenting, "runner", lambda *given: plain)
+    eager = [segmenting.segment(model, a, layout_of(a.shape), ask).mask for a in arrays]
+    both = sum(int(((a > 0) & (b > 0)).sum()) for a, b in zip(quick, eager, strict=True))
+    assert 2 * both / sum(int((a > 0).sum()) for a in (*quick, *eager)) >= 0.998
+
+
+def test_a_precision_that_is_asked_for_is_taken(small_model: Model) -> None:
+    assert fast.runner(small_model, CPU, "float32").dtype == torch.float32
+    assert fast.describe_device("cpu", "float32").endswith(", float32")
+    assert fast.describe_device("cpu").split(", ")[-1] in ("bfloat16", "float32")
+    assert fast.runner(small_model, CPU).note == ""
+
+
+def test_a_precision_that_spoils_the_answer_is_refused_or_told() -> None:
+    class Picky(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + 1000) - 1000
+
+    model = Model(ModelSpec("picky", "none"), Picky().eval(), "5" * 12)
+    with pytest.raises(DeviceError, match="bfloat16 changes the answers of picky"):
+        fast.runner(model, CPU, "bfloat16")
+    if fast._types(CPU, "auto")[0] == torch.bfloat16:
+        assert "in float32" in fast.runner(model, CPU).note
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_recorded_batch_gives_what_the_network_gives(small_model: Model) -> None:
+    run = fast.runner(small_model, torch.device("cuda"))
+    for seed in range(5):
+        x = torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(seed))
+        with torch.inference_mode():
+            truth = small_model.net(x)
+        assert float((run.logits(x).cpu() - truth).square().mean().sqrt()) < 0.05 * float(truth.std())

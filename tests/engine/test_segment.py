@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_unet_tumour.engine import segment as segmenting
+from napari_unet_tumour.engine import room
 from napari_unet_tumour.engine.model import Model
 from napari_unet_tumour.engine.segment import iter_segment, iter_segment_planes, segment
 from napari_unet_tumour.errors import DeviceError, ModelError, ScanError
@@ -129,7 +129,7 @@ def test_the_answer_does_not_depend_on_the_chunks(
     layout, ask = layout_of(volume.shape), SegmentSettings(device="cpu", flips=flips)
     whole = segment(small_model, volume, layout, ask)
     for planes in (1, 2, 4):
-        monkeypatch.setitem(segmenting.WORKING, "cpu", planes * 64 * 64)
+        monkeypatch.setitem(room.WORKING, "cpu", planes * 64 * 64)
         chunked = segment(small_model, volume, layout, ask)
         np.testing.assert_array_equal(chunked.probability, whole.probability)
     raw = layout.take(volume, [4])
@@ -148,7 +148,7 @@ def _end(steps: Any) -> Any:
 def test_ticks_carry_the_planes_in_the_order_asked(
     small_model: Model, volume: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(segmenting.WORKING, "cpu", 2 * 64 * 64)
+    monkeypatch.setitem(room.WORKING, "cpu", 2 * 64 * 64)
     layout, order = layout_of(volume.shape), [3, 5, 4, 0, 2]
     steps, ticks = iter_segment(small_model, volume, layout, PLAIN, order), []
     result = None
@@ -170,7 +170,7 @@ def test_ticks_carry_the_planes_in_the_order_asked(
 def test_closing_in_the_middle_frees_everything_and_leaks_no_mode(
     small_model: Model, volume: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(segmenting.WORKING, "cpu", 64 * 96)
+    monkeypatch.setitem(room.WORKING, "cpu", 64 * 96)
 
     class Counted(np.ndarray):
         pass
@@ -244,7 +244,7 @@ def test_settings_decide_the_mask() -> None:
 
 
 def test_lazy_scans_are_read_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(segmenting.WORKING, "cpu", 2 * 64 * 64)
+    monkeypatch.setitem(room.WORKING, "cpu", 2 * 64 * 64)
     seen: list[int] = []
 
     def block(block_info: Any) -> np.ndarray:
@@ -288,17 +288,6 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
     array = np.zeros((64, 64))
     with pytest.raises(DeviceError, match="GPU"):
         segment(THRESHOLD, array, layout_of(array.shape), SegmentSettings(device="cuda"))
-
-
-def test_full_gpu_memory_means_smaller_batches_then_the_cpu() -> None:
-    full = torch.OutOfMemoryError("full")
-    gpu, cpu = torch.device("cuda"), torch.device("cpu")
-    assert segmenting._with_less_memory(gpu, 8, full)[:2] == (gpu, 4)
-    device, step, notice = segmenting._with_less_memory(gpu, 1, full)
-    assert (device, step) == (cpu, 1)
-    assert "CPU" in notice
-    with pytest.raises(DeviceError, match="memory is full"):
-        segmenting._with_less_memory(cpu, 1, full)
 
 
 @pytest.mark.gpu

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from napari_unet_tumour.errors import ModelError, ScanError
+from napari_unet_tumour.errors import JobError, ModelError, ScanError
 from napari_unet_tumour.masks import keep_largest, mask_of
+from napari_unet_tumour.tiling import is_in_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.engine.segment import Segmentation
+    from napari_unet_tumour.errors import UNetTumourError
     from napari_unet_tumour.layout import Layout
     from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import Progress, SegmentSettings
     from napari_unet_tumour.shelf import Entry
+    from napari_unet_tumour.spec import ModelSpec
+    from napari_unet_tumour.tiling import Block
 
     OnTick = Callable[[Progress], None]
-    Network = Callable[[NDArray[Any], OnTick], NDArray[np.uint8]]
+    AnyNetwork = Callable[[NDArray[Any], OnTick], NDArray[np.uint8]]
 
 Item = TypeVar("Item")
 
@@ -48,6 +52,12 @@ class Work(Generic[Item]):
         """Return all planes, (n, C, H, W)."""
         return self.layout.take(self.scan.array, range(self.layout.planes))
 
+    def is_large(self, spec: ModelSpec, settings: SegmentSettings) -> bool:
+        """Tell whether the scan and its answer do not fit into the memory that the settings allow."""
+        height, width = self.layout.plane_shape
+        values = self.layout.planes * height * width * (self.layout.channels + len(spec.labels))
+        return values > settings.memory << 20 or is_in_blocks((self.layout.channels, height, width), spec, settings)
+
     def goes_with(self, other: Work[Item]) -> bool:
         """Tell whether the planes of two scans fit into one array."""
         mine, theirs = ((w.layout.channels, *w.layout.plane_shape, w.scan.array.dtype) for w in (self, other))
@@ -62,20 +72,62 @@ class Segmented(Generic[Item]):
     found: Segmentation
 
 
+@dataclass(frozen=True, eq=False)
+class Large(Generic[Item]):
+    """A scan that is too large for memory: it is segmented part by part (`parts.iter_parts`) as it is written."""
+
+    work: Work[Item]
+
+
 @dataclass(frozen=True)
 class Refused(Generic[Item]):
     """A scan that could not be read, or used with this model."""
 
     item: Item
-    error: ScanError | ModelError
+    error: UNetTumourError
+
+
+class Network:
+    """Runs a model, here or elsewhere; all answers are uint8, 0..255 for 0..1.
+
+    Parameters
+    ----------
+    run : callable
+        (task, arguments, on_tick) -> its result; the tasks are those of `jobs.TASKS`.
+    workers : int
+        How many scans it takes at once; 0 for one in this process.
+    """
+
+    def __init__(self, run: Callable[[str, tuple[Any, ...], OnTick], NDArray[np.uint8]], workers: int = 0) -> None:
+        self._run = run
+        self.workers = workers
+
+    def __call__(self, planes: NDArray[Any], on_tick: OnTick) -> NDArray[np.uint8]:
+        """Return (n, L, H, W) for planes (n, C, H, W)."""
+        return self._run("segment_planes", (planes,), on_tick)
+
+    def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return (n, L, H, W) for planes (n, C, H, W)."""
+        return self(raw, _hear_nothing)
+
+    def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Block) -> NDArray[np.uint8]:
+        """Return (L, h, w) for the region of a block of a large plane."""
+        return self._run("segment_block", (raw, sample, block), _hear_nothing)
+
+
+def _hear_nothing(progress: Progress) -> None:
+    pass
 
 
 def network_here(model: Model, settings: SegmentSettings) -> Network:
-    """Return the function that runs a model in this process: planes (n, C, H, W) -> (n, L, H, W) uint8."""
+    """Return what runs a model in this process."""
     from napari_unet_tumour.engine import segment as engine
 
-    def run(planes: NDArray[Any], on_tick: OnTick) -> NDArray[np.uint8]:
-        ticks = engine.iter_segment_planes(model, planes, settings)
+    steps: dict[str, Callable[..., Generator[Progress, None, NDArray[np.uint8]]]]
+    steps = {"segment_planes": engine.iter_segment_planes, "segment_block": engine.iter_segment_block}
+
+    def run(task: str, arguments: tuple[Any, ...], on_tick: OnTick) -> NDArray[np.uint8]:
+        ticks = steps[task](model, *arguments, settings)
         while True:
             try:
                 on_tick(next(ticks))
@@ -83,22 +135,25 @@ def network_here(model: Model, settings: SegmentSettings) -> Network:
                 answer: NDArray[np.uint8] = end.value
                 return answer
 
-    return run
+    return Network(run)
 
 
 def network_there(entry: Entry, settings: SegmentSettings, scheduler: str, *, insecure: bool = False) -> Network:
-    """Return the function that runs a model on a dask cluster; as `network_here`."""
+    """Return what runs a model on a dask cluster, or on local workers (`jobs.crew`); raises WorkerError.
+
+    A job whose worker is lost is done once more by another; the second loss is its failure.
+    """
     from napari_unet_tumour import jobs
 
     content = entry.path.read_bytes()
 
-    def run(planes: NDArray[Any], on_tick: OnTick) -> NDArray[np.uint8]:
+    def run(task: str, arguments: tuple[Any, ...], on_tick: OnTick) -> NDArray[np.uint8]:
         answer: NDArray[np.uint8] = jobs.run(
-            "segment_planes", content, planes, settings, scheduler=scheduler, on_tick=on_tick, insecure=insecure
+            task, content, *arguments, settings, scheduler=scheduler, on_tick=on_tick, insecure=insecure, again=1
         )
         return answer
 
-    return run
+    return Network(run, jobs.workers(scheduler, insecure))
 
 
 def assemble(
@@ -115,16 +170,22 @@ def assemble(
 
 def iter_segment_many(
     works: Iterable[tuple[Item, Future[Work[Item]]]],
-    network: Network,
+    network: AnyNetwork,
     settings: SegmentSettings,
     labels: Sequence[str],
     on_tick: OnTick,
-) -> Iterator[Segmented[Item] | Refused[Item]]:
+    spec: ModelSpec | None = None,
+) -> Iterator[Segmented[Item] | Refused[Item] | Large[Item]]:
     """Segment many scans; neighbours with planes of one kind go through the network together.
+
+    Parameters
+    ----------
+    spec : ModelSpec, optional
+        The model's; scans that are too large for memory then come back as `Large`.
 
     Yields
     ------
-    Segmented or Refused
+    Segmented, Refused or Large
         One for every item, in order except that those not read come early.
 
     Raises
@@ -139,6 +200,9 @@ def iter_segment_many(
         except (ScanError, ModelError) as error:
             yield Refused(item, error)
             continue
+        if spec is not None and work.is_large(spec, settings):
+            yield Large(work)
+            continue
         full = sum(w.layout.planes for w in waiting) + work.layout.planes > TOGETHER
         if waiting and (full or not work.goes_with(waiting[0])):
             yield from _segment_together(waiting, network, settings, labels, on_tick)
@@ -147,8 +211,49 @@ def iter_segment_many(
     yield from _segment_together(waiting, network, settings, labels, on_tick)
 
 
+def iter_segment_apart(
+    items: Sequence[Item],
+    load: Callable[[Item], Work[Item]],
+    network: Network,
+    settings: SegmentSettings,
+    spec: ModelSpec,
+) -> Iterator[Segmented[Item] | Refused[Item] | Large[Item]]:
+    """Segment many scans on several workers, each scan by one of them; they come as they are done.
+
+    Raises
+    ------
+    DeviceError, WorkerError
+        No further scan could be done either.
+    """
+
+    def one(item: Item) -> Segmented[Item] | Refused[Item] | Large[Item]:
+        try:
+            work = load(item)
+            if work.is_large(spec, settings):
+                return Large(work)
+            return Segmented(work, assemble(network.planes(work.planes()), work.layout, settings, spec.labels))
+        except (ScanError, ModelError, JobError) as error:
+            return Refused(item, error)
+
+    # One more than there are workers: its scan is read and sent while they work.
+    pool = ThreadPoolExecutor(network.workers + 1, "scan")
+    left, going = deque(items), set[Future[Segmented[Item] | Refused[Item] | Large[Item]]]()
+    try:
+        while left or going:
+            while left and len(going) <= network.workers:
+                going.add(pool.submit(one, left.popleft()))
+            done, going = wait(going, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    finally:
+        if going:
+            from napari_unet_tumour import jobs
+
+            jobs.shutdown()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
 def _segment_together(
-    works: list[Work[Item]], network: Network, settings: SegmentSettings, labels: Sequence[str], on_tick: OnTick
+    works: list[Work[Item]], network: AnyNetwork, settings: SegmentSettings, labels: Sequence[str], on_tick: OnTick
 ) -> Iterator[Segmented[Item] | Refused[Item]]:
     if not works:
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour import scans
+from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ScanError
 
 if TYPE_CHECKING:
@@ -117,7 +118,9 @@ def stem(path: Path) -> str:
     return path.name[: -len(suffix)] if suffix in scans.READERS else path.name
 
 
-def read_truth(pair: Pair, scan: Scan, shape: tuple[int, ...], labels: Sequence[str]) -> NDArray[np.uint8]:
+def read_truth(
+    pair: Pair, scan: Scan, shape: tuple[int, ...], labels: Sequence[str], unsure: bool = False
+) -> NDArray[np.uint8]:
     """Read the true mask of a scan.
 
     Parameters
@@ -130,6 +133,8 @@ def read_truth(pair: Pair, scan: Scan, shape: tuple[int, ...], labels: Sequence[
         Shape that the mask must have (the scan without channels).
     labels : sequence of str
         The model's labels; with a single one any non-zero value is that label.
+    unsure : bool
+        Keep the value 255 = not sure beside the labels; a mask of 0 and 255 alone is one of a single label.
 
     Returns
     -------
@@ -145,9 +150,11 @@ def read_truth(pair: Pair, scan: Scan, shape: tuple[int, ...], labels: Sequence[
     values: NDArray[Any] = np.asarray(mask.array)
     values = values[..., 0] if mask.axes.endswith("c") else values
     _check_grid(pair, scan, mask, values.shape, shape)
+    there = set(np.unique(values).tolist())
+    open_ = (values == UNSURE) & unsure if there - {0, UNSURE} else np.zeros(values.shape, bool)
     if len(labels) == 2:
-        return np.asarray(values != 0, np.uint8)
-    unknown = sorted(set(np.unique(values).tolist()) - set(range(len(labels))))
+        return np.where(open_, UNSURE, values != 0).astype(np.uint8)
+    unknown = sorted(there - set(range(len(labels))) - ({UNSURE} if unsure else set()))
     if unknown:
         raise ScanError(
             f"{pair.mask.name} has the values {_some(unknown)}, the model knows 0 to {len(labels) - 1}: "
@@ -203,7 +210,8 @@ def _check_grid(pair: Pair, scan: Scan, mask: Scan, found: tuple[int, ...], want
 
 
 def _is_scan(path: Path) -> bool:
-    return not path.name.startswith(".") and scans.suffix_of(path) in scans.READERS and path.is_file()
+    known = scans.suffix_of(path) in scans.READERS
+    return known and not path.name.startswith(".") and (path.is_file() or path.suffix.lower() == ".zarr")
 
 
 def _some(names: Sequence[Any]) -> str:

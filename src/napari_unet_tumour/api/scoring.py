@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour import scans, shelf
-from napari_unet_tumour.api.many import Refused, Work, iter_segment_many, network_here, read_ahead
+from napari_unet_tumour.api.many import Refused, Segmented, Work, iter_segment_many, network_here, read_ahead
 from napari_unet_tumour.api.masking import default_settings, layout_for, load_model
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 
@@ -84,7 +84,8 @@ def score(
     works = read_ahead(pairs, partial(_load, axis=axis, labels=entry.spec.labels), lambda pair: pair.scan)
     tick = on_tick or (lambda progress: None)
     for one in iter_segment_many(works, network, settings, entry.spec.labels, tick):
-        if isinstance(one, Refused):
+        if not isinstance(one, Segmented):
+            assert isinstance(one, Refused)
             failed.append({"scan": str(one.item.scan), "mask": str(one.item.mask), "error": str(one.error)})
             continue
         work, pair = one.work, one.work.item

@@ -15,7 +15,8 @@ from napari_unet_tumour.errors import OutputError, ScanError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-SUFFIXES = {"nifti": ".nii.gz", "png": ".png", "tiff": ".tif", "dicom-seg": ".dcm"}
+SUFFIXES = {"nifti": ".nii.gz", "png": ".png", "tiff": ".tif", "dicom-seg": ".dcm", "zarr": ".zarr"}
+SAME = {".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".tif": ".tif", ".tiff": ".tif", ".zarr": ".zarr"}
 DICOM = (".dcm", ".dicom", ".ima")
 OURS = ("_mask", "_probability")
 
@@ -61,7 +62,7 @@ def suffix_for(wanted: str | None) -> Callable[[Path], str]:
         if wanted is not None:
             return SUFFIXES[wanted]
         kind = scans.suffix_of(path)
-        return {".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".tif": ".tif", ".tiff": ".tif"}.get(kind, ".nii.gz")
+        return SAME.get(kind, ".nii.gz")
 
     return suffix
 
@@ -90,9 +91,14 @@ def ready_file(text: str | None) -> Path | None:
 
 def write_text(path: Path, text: str) -> None:
     """Write beside, then rename."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write beside, then rename."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(data)
         beside.replace(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error.strerror}): choose another file") from error
@@ -102,7 +108,7 @@ def write_text(path: Path, text: str) -> None:
 
 def _expand(word: str) -> list[Path]:
     path = Path(word).expanduser()
-    if path.is_dir():
+    if path.is_dir() and scans.suffix_of(path) != ".zarr":
         return _in_folder(path)
     if not path.exists() and glob.has_magic(word):
         fitting = sorted(Path(one) for one in glob.glob(str(path), recursive=True))

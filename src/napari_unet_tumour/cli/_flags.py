@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour.settings import Ask, SegmentSettings, asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari_unet_tumour.spec import ModelSpec
 
@@ -37,15 +37,20 @@ def add_series(command: argparse.ArgumentParser) -> None:
 
 def add_settings(command: argparse.ArgumentParser) -> None:
     """Add one flag for every field of SegmentSettings; a flag not given leaves the model's own default."""
-    for name, kind, default, ask in asked(SegmentSettings):
+    add_fields(command, SegmentSettings, ("threshold", "smallest"))
+
+
+def add_fields(command: argparse.ArgumentParser, settings: type[Any], by_model: Sequence[str] = ()) -> None:
+    """Add one flag for every field of a settings dataclass, None where not given; `by_model` are the model's to say."""
+    for name, kind, default, ask in asked(settings):
         flag = f"--{name.replace('_', '-')}"
         text = ask.text.replace("%", "%%")
         if kind is bool:
             command.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif ask.choices:
-            command.add_argument(flag, choices=ask.choices, help=f"{text} (default: {default})")
+            command.add_argument(flag, choices=ask.choices, default=None, help=f"{text} (default: {default})")
         else:
-            shown = "default: as the model says" if name in ("threshold", "smallest") else f"default: {default}"
+            shown = "default: as the model says" if name in by_model else f"default: {default}"
             command.add_argument(
                 flag, type=_number(kind, ask), metavar=kind.__name__.upper()[0], help=f"{text} ({shown})"
             )

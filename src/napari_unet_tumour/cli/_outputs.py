@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.api.many import Segmented
+    from napari_unet_tumour.api.many import Segmented, Work
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,14 @@ def write(one: Segmented[Path], outputs: Outputs) -> str:
         values = _volume(one, number)
         scans.write_mask(path, values if path.suffix == ".png" else values / np.float32(255), work.scan, ())
     on = sum(bool(mask[work.layout.index(n)].any()) for n in range(work.layout.planes))
-    slices = f"{work.layout.planes} slices, {on} with tumour, " if work.layout.planes > 1 else ""
-    return f"{work.item} -> {outputs.mask}: {slices}{int((mask > 0).sum())} tumour pixels"
+    return told(work, outputs, on, int((mask > 0).sum()))
+
+
+def told(work: Work[Path], outputs: Outputs, on: int | None, pixels: int) -> str:
+    """Return the line about a scan whose mask is written; `on` is how many slices show tumour, where counted."""
+    with_tumour = "" if on is None else f", {on} with tumour"
+    slices = f"{work.layout.planes} slices{with_tumour}, " if work.layout.planes > 1 else ""
+    return f"{work.item} -> {outputs.mask}: {slices}{pixels} tumour pixels"
 
 
 def _volume(one: Segmented[Path], number: int) -> NDArray[np.uint8]:

@@ -66,6 +66,10 @@ class Meter:
         """Start the clock: everything is loaded."""
         self._begin = time.monotonic()
 
+    def before(self, scans: int) -> None:
+        """Count scans that an earlier run has done."""
+        self.scans += scans
+
     @property
     def seconds(self) -> float:
         """Seconds since `start`."""

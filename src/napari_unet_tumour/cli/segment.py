@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from napari_unet_tumour import shelf
 from napari_unet_tumour.cli._flags import add_model, add_series, add_settings, settings_of
 from napari_unet_tumour.cli._show import count, meter, say, warn
-from napari_unet_tumour.errors import ScanError, UNetTumourError
+from napari_unet_tumour.errors import JobError, ModelError, OutputError, ScanError
 
 if TYPE_CHECKING:
-    from napari_unet_tumour.api.many import Network, Work
+    from napari_unet_tumour.api.many import Large, Network, Refused, Segmented, Work
+    from napari_unet_tumour.cli._cohort import Cohort
     from napari_unet_tumour.cli._flags import Commands
     from napari_unet_tumour.cli._outputs import Outputs
     from napari_unet_tumour.cli._show import Meter
@@ -28,7 +29,8 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "segment",
         help="outline the tumour in scans",
-        description="Write SCAN_mask for every scan. One that fails is named, the others are done, exit code 1.",
+        description="Write SCAN_mask for every scan. One that fails is named, the others are done, exit code 1. "
+        "For several scans summary.csv says how each went; a second run does only what is not finished.",
     )
     command.add_argument("scans", nargs="*", metavar="SCAN", help="a file, a pattern such as '*.nii.gz', or a folder")
     command.add_argument(
@@ -38,7 +40,9 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     command.add_argument("--out", default=".", metavar="DIR", help="where the masks go (default: the current folder)")
     command.add_argument(
-        "--format", choices=("nifti", "png", "tiff", "dicom-seg"), help="of the masks (default: that of the scan)"
+        "--format",
+        choices=("nifti", "png", "tiff", "dicom-seg", "zarr"),
+        help="of the masks (default: that of the scan)",
     )
     command.add_argument(
         "--axis", type=int, metavar="N", help="array axis to slice along; 0, 1, 2 = z, y, x of a volume "
@@ -46,6 +50,9 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     add_series(command)
     command.add_argument("--probability", action="store_true", help="write SCAN_probability too, one file a label")
+    command.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="local processes that share the scans (default: 1)"
+    )
     add_model(command)
     add_settings(command)
     command.set_defaults(run=_run, refuse=command.error)
@@ -60,6 +67,7 @@ def _channel(text: str) -> tuple[str, str]:
 
 def _run(args: argparse.Namespace) -> int:
     from napari_unet_tumour.cli import _files
+    from napari_unet_tumour.cli._cohort import Cohort
     from napari_unet_tumour.cli._outputs import Outputs
 
     if not args.scans and not args.channels:
@@ -69,18 +77,28 @@ def _run(args: argparse.Namespace) -> int:
     paths = [*_files.expand(args.scans), *parts]
     settings = settings_of(args, entry.spec)
     suffix = _files.suffix_for(args.format)
-    targets = _files.targets(paths, _files.ready_folder(args.out), suffix)
+    out = _files.ready_folder(args.out)
+    targets = _files.targets(paths, out, suffix)
     outputs = {path: Outputs(target, entry.spec.labels, args.probability) for path, target in targets.items()}
-    with meter(len(paths), "scan") as shown:
-        network = choose_network(entry, settings, args)
-        shown.start()
-        failed = _segment_all(outputs, Given(entry.spec, parts, args.axis, args.series), network, settings, shown)
-    if failed == len(paths) == 1:
+    cohort = Cohort(out, outputs, entry, settings, axis=args.axis, series=args.series, channels=_stamps(parts))
+    with meter(len(paths), "scan") as shown, cohort.summary():
+        shown.before(len(paths) - len(cohort.left))
+        if cohort.left:
+            network = choose_network(entry, settings, args)
+            shown.start()
+            _segment_all(cohort, Given(entry.spec, parts, args.axis, args.series), network, settings, shown)
+    if cohort.failed == len(paths) == 1:
         return 1
-    rest = f", {failed} failed" if failed else ""
+    warn(_told(cohort, shown))
+    return 1 if cohort.failed else 0
+
+
+def _told(cohort: Cohort, shown: Meter) -> str:
+    earlier = len(cohort.outputs) - len(cohort.left)
+    rest = f", {cohort.failed} failed" if cohort.failed else ""
+    rest += f", {earlier} of them before this run" if earlier else ""
     done = f"{count(shown.scans, 'scan')} done{rest}: {count(shown.slices, 'slice')} in {shown.seconds:.1f} s"
-    warn(f"{done} ({shown.speed:.1f} slices/s)" if shown.slices else done)
-    return 1 if failed else 0
+    return f"{done} ({shown.speed:.1f} slices/s)" if shown.slices else done
 
 
 @dataclass(frozen=True)
@@ -111,45 +129,62 @@ def _parts(groups: list[list[tuple[str, str]]], spec: ModelSpec) -> dict[Path, d
     return found
 
 
+def _stamps(parts: dict[Path, dict[str, Path]]) -> list[list[str | int]]:
+    """Return name, size and time of change of all files of scans in several files."""
+    files = [file for named in parts.values() for file in named.values() if file.exists()]
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
 def choose_network(entry: shelf.Entry, settings: SegmentSettings, args: argparse.Namespace) -> Network:
-    """Return the network that runs here, or on the cluster that the flags name."""
+    """Return the network that runs here, on local workers, or on the cluster that the flags name."""
+    from napari_unet_tumour import jobs
     from napari_unet_tumour.api.many import network_here, network_there
     from napari_unet_tumour.api.masking import load_model
 
     if args.scheduler:
         return network_there(entry, settings, args.scheduler, insecure=args.insecure)
+    if getattr(args, "workers", 1) > 1:
+        return network_there(entry, settings, jobs.crew(args.workers))
     return network_here(load_model(entry.path), settings)
 
 
-def _segment_all(
-    outputs: dict[Path, Outputs], given: Given, network: Network, settings: SegmentSettings, shown: Meter
-) -> int:
-    """Segment and write; return how many scans failed, each named on stderr."""
-    from napari_unet_tumour.api.many import Refused, iter_segment_many, read_ahead
-    from napari_unet_tumour.cli._outputs import write
+def _segment_all(cohort: Cohort, given: Given, network: Network, settings: SegmentSettings, shown: Meter) -> None:
+    """Segment and write what is left; a scan that fails is named on stderr."""
+    from napari_unet_tumour.api.many import iter_segment_apart, iter_segment_many, read_ahead
 
-    failed = 0
-    labels = next(iter(outputs.values())).labels
-    inputs = {path.resolve() for path in (*outputs, *(f for files in given.parts.values() for f in files.values()))}
-    works = read_ahead(list(outputs), lambda path: _load(path, outputs[path], inputs, given), lambda path: path)
+    files = (*cohort.outputs, *(file for files in given.parts.values() for file in files.values()))
+    inputs = {path.resolve() for path in files}
+
+    def load(path: Path) -> Work[Path]:
+        cohort.look(path)
+        return _load(path, cohort.outputs[path], inputs, given)
+
+    works = read_ahead(cohort.left, load, lambda path: path)
+    spec = cohort.entry.spec
     try:
-        for one in iter_segment_many(works, network, settings, labels, shown.tick):
+        if network.workers:
+            ones = iter_segment_apart(cohort.left, load, network, settings, spec)
+        else:
+            ones = iter_segment_many(works, network, settings, spec.labels, shown.tick, spec)
+        for one in ones:
             try:
-                if isinstance(one, Refused):
-                    raise one.error
-                say(write(one, outputs[one.work.item]))
-                shown.finish(one.work.layout.planes)
-            except UNetTumourError as error:
-                failed += 1
-                warn(f"error: {_named(one.item if isinstance(one, Refused) else one.work.item, error)}")
+                line, slices = cohort.finish(one, network, shown)
+                say(line)
+                shown.finish(slices)
+            except (ScanError, ModelError, OutputError, JobError) as error:
+                cohort.fail(_item(one), _named(_item(one), error))
+                warn(f"error: {_named(_item(one), error)}")
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted: {shown.scans} of {count(len(outputs), 'scan')} done") from None
+        raise KeyboardInterrupt(f"interrupted: {shown.scans} of {count(len(cohort.outputs), 'scan')} done") from None
     finally:
         works.close()
-    return failed
 
 
-def _named(path: Path, error: UNetTumourError) -> str:
+def _item(one: Segmented[Path] | Refused[Path] | Large[Path]) -> Path:
+    return one.item if hasattr(one, "item") else one.work.item
+
+
+def _named(path: Path, error: Exception) -> str:
     """Return the error with the whole path of the file in front, once."""
     from napari_unet_tumour.api.pairs import stem
 

@@ -15,6 +15,7 @@ from torch.fx import GraphModule, Node, Tracer
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from napari_unet_tumour.engine.graphs import Graphs
 from napari_unet_tumour.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -37,11 +38,17 @@ class Runner:
         Where it lies.
     dtype : torch.dtype
         What it computes in.
+    note : str
+        What a person should know about the choice, or "".
+    graphs : Graphs, optional
+        Replays what a CUDA card has done before, without the launches of single kernels.
     """
 
     net: nn.Module
     device: torch.device
     dtype: torch.dtype
+    note: str = ""
+    graphs: Graphs | None = None
 
     @torch.inference_mode()
     def logits(self, working: torch.Tensor) -> torch.Tensor:
@@ -50,14 +57,16 @@ class Runner:
         alone = len(working) == 1 and self.dtype == torch.float32 and self.device.type == "cpu"
         x = working.expand(2, -1, -1, -1) if alone else working
         x = x.to(self.device, self.dtype, memory_format=torch.channels_last)
-        return self.net(x)[: len(working)].float()  # type: ignore[no-any-return]
+        answer = self.net(x) if self.graphs is None else self.graphs.run(self.net, x)
+        return answer[: len(working)].float()
 
     @torch.inference_mode()
     def probability(self, working: torch.Tensor, flips: bool) -> torch.Tensor:
         """Return the labels' probability (N, L, h, w) float32, averaged over four mirrored copies if asked."""
-        mirrors: list[list[int]] = [[], [2], [3], [2, 3]] if flips else [[]]
-        answers = [_sure(self.logits(working.flip(axes))).flip(axes) for axes in mirrors]
-        return torch.stack(answers).mean(0) if flips else answers[0]
+        if not flips:
+            return _sure(self.logits(working))
+        mirrors: list[list[int]] = [[], [2], [3], [2, 3]]
+        return torch.stack([_sure(self.logits(working.flip(axes))).flip(axes) for axes in mirrors]).mean(0)
 
 
 def _sure(logits: torch.Tensor) -> torch.Tensor:
@@ -65,15 +74,25 @@ def _sure(logits: torch.Tensor) -> torch.Tensor:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device for "auto", "cpu", "cuda" or "cuda:N"; DeviceError when it is not there."""
-    there = torch.cuda.is_available()
+    """Return the device for "auto", "cpu", "mps", "cuda" or "cuda:N"; DeviceError when it is not there."""
     if name == "auto":
-        return torch.device("cuda" if there else "cpu")
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise DeviceError(f"the device {name!r} is not known: choose auto, cpu or cuda")
-    if not name.startswith("cuda"):
-        return torch.device("cpu")
-    if not there:
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"the device {name!r} is not known: choose auto, cpu, cuda or mps")
+    if kind == "cuda":
+        return _cuda(name)
+    if kind == "mps" and not _has_mps():
+        raise DeviceError("A GPU of an Apple computer (mps) was asked for but none is found: choose auto or cpu")
+    return torch.device(kind)
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def _cuda(name: str) -> torch.device:
+    if not torch.cuda.is_available():
         raise DeviceError("A GPU (cuda) was asked for but none is found: choose the device auto or cpu")
     try:
         device = torch.device(name)
@@ -83,27 +102,55 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def describe_device(name: str = "auto") -> str:
-    """Return what a device is in words, e.g. "CPU, 2 cores" or the GPU's name."""
+def describe_device(name: str = "auto", precision: str = "auto") -> str:
+    """Return a device and the numbers it computes in, e.g. "CPU, 2 cores, bfloat16" or the GPU's name, in words."""
     device = pick_device(name)
+    numbers = _word(_types(device, precision)[0])
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return f"{torch.cuda.get_device_name(device)}, {numbers}"
+    if device.type == "mps":
+        return f"Apple GPU, {numbers}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"CPU, {cores} core{'s' * (cores > 1)}"
+    return f"CPU, {cores} core{'s' * (cores > 1)}, {numbers}"
 
 
-@lru_cache(maxsize=2)
-def runner(model: Model, device: torch.device) -> Runner:
-    """Make the quickest copy of a model's network that agrees with it; kept for the last two models."""
+def runner(model: Model, device: torch.device, precision: str = "auto") -> Runner:
+    """Make the quickest copy of a model's network that agrees with it; kept for the last few models.
+
+    Parameters
+    ----------
+    precision : str
+        "float32", "bfloat16" or "float16", or "auto" for the quickest that agrees.
+
+    Raises
+    ------
+    DeviceError
+        A precision that was asked for changes the network's answers, or the device does not have it.
+    """
+    return _runner(model, device, precision)
+
+
+@lru_cache(maxsize=4)
+def _runner(model: Model, device: torch.device, precision: str) -> Runner:
     _use_threads()
     probe = _probe(model.spec.in_channels)
     truth = Runner(model.net, torch.device("cpu"), torch.float32).logits(probe)
-    for dtype in _quick_types(device):
+    wanted = _types(device, precision)
+    for dtype in wanted:
         net = _folded(model.net).to(device, dtype)
-        candidate = Runner(net.to(memory_format=torch.channels_last), device, dtype)  # type: ignore[call-overload]
+        graphs = Graphs() if device.type == "cuda" else None
+        note = "" if dtype == wanted[0] else f"{_word(wanted[0])} changes this network's answers: in {_word(dtype)}"
+        quick = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        candidate = Runner(quick, device, dtype, note, graphs)
         if _agrees(candidate, probe, truth):
             return candidate
+    if precision not in ("auto", "float32"):
+        raise DeviceError(f"{precision} changes the answers of {model.spec.name} on this device: choose auto")
     return Runner(copy.deepcopy(model.net).to(device), device, torch.float32)
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _use_threads() -> None:
@@ -112,9 +159,14 @@ def _use_threads() -> None:
         torch.set_num_threads(int(wanted))
 
 
-def _quick_types(device: torch.device) -> tuple[torch.dtype, ...]:
+def _types(device: torch.device, precision: str) -> tuple[torch.dtype, ...]:
+    """Return what to try, the quickest first."""
+    if precision != "auto":
+        return (getattr(torch, precision),)
     if device.type == "cuda":
         return (torch.float16, torch.bfloat16, torch.float32)
+    if device.type == "mps":
+        return (torch.float16, torch.float32)
     fast = (
         getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.corrections import Correction, Tuned
     from napari_unet_tumour.settings import FinetuneSettings
+    from napari_unet_tumour.tiling import Block
 
 
 def iter_warm(model: str | bytes | None = None, device: str = "auto") -> Generator[Progress, None, str]:
@@ -36,6 +37,13 @@ def iter_segment_planes(
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
     """Find the probability in raw planes, see `segment.iter_segment_planes`; ModelError for a bad model."""
     return (yield from segment.iter_segment_planes(load(model), planes, settings))
+
+
+def iter_segment_block(
+    model: str | bytes, raw: NDArray[Any], sample: NDArray[Any], block: Block, settings: SegmentSettings
+) -> Generator[Progress, None, NDArray[np.uint8]]:
+    """Find the probability in a block of a large plane, see `segment.iter_segment_block`."""
+    return (yield from segment.iter_segment_block(load(model), raw, sample, block, settings))
 
 
 def iter_finetune(

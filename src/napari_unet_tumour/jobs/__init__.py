@@ -14,7 +14,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.jobs._bridge import Bridge
+from napari_unet_tumour.jobs._bridge import COUNT, CREW, Bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,7 @@ TASKS = {
     "warm": "napari_unet_tumour.engine.remote:iter_warm",
     "describe": "napari_unet_tumour.engine.remote:describe",
     "segment_planes": "napari_unet_tumour.engine.remote:iter_segment_planes",
+    "segment_block": "napari_unet_tumour.engine.remote:iter_segment_block",
     "finetune": "napari_unet_tumour.engine.remote:iter_finetune",
     "train": "napari_unet_tumour.engine.training.train:iter_train",
 }
@@ -78,19 +79,27 @@ class Job:
         Address of a dask scheduler; None for the local worker.
     insecure : bool
         Whether an address without TLS outside this machine is allowed.
+    again : int
+        How often it may begin once more after its worker was lost.
     """
 
     def __init__(
-        self, task: str, args: tuple[Any, ...], on_event: Callable[[Event], None], scheduler: str | None, insecure: bool
-    ) -> None:
+        self, task: str, args: tuple[Any, ...], on_event: Callable[[Event], None], scheduler: str | None,
+        insecure: bool = False, again: int = 0,
+    ) -> None:  # fmt: skip
         self.id = uuid.uuid4().hex
         self.task, self.args, self.on_event = task, args, on_event
-        self.scheduler, self.insecure = scheduler, insecure
-        self.started = False
-        self.stop = asyncio.Event()
+        self.scheduler, self.insecure, self.again = scheduler, insecure, again
+        self.starts = 0
+        self.stop, self.overdone = asyncio.Event(), asyncio.Event()
         self._lock = threading.Lock()
         self._end: type[Event] | None = None
         self._bridge: Bridge | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether a worker has begun with it."""
+        return self.starts > 0
 
     @property
     def ended(self) -> bool:
@@ -127,7 +136,12 @@ class Job:
 
 
 def submit(
-    name: str, *args: Any, on_event: Callable[[Event], None], scheduler: str | None = None, insecure: bool = False
+    name: str,
+    *args: Any,
+    on_event: Callable[[Event], None],
+    scheduler: str | None = None,
+    insecure: bool = False,
+    again: int = 0,
 ) -> Job:
     """Start a job and return at once.
 
@@ -143,9 +157,11 @@ def submit(
         `Cancelled`, in order, on a background thread.
     scheduler : str, optional
         Address of a dask scheduler, e.g. "tls://gpu-box:8786", with TLS settings from dask's own
-        configuration; the local worker by default.
+        configuration; the local worker by default, or `crew(n)` for several local ones.
     insecure : bool
         Allow an address without TLS outside this machine.
+    again : int
+        How often the job may begin once more, elsewhere, after its worker was lost.
 
     Returns
     -------
@@ -154,7 +170,7 @@ def submit(
     """
     global _bridge
     task = TASKS[name] if ":" not in name else name
-    job = Job(task, args, on_event, scheduler, insecure)
+    job = Job(task, args, on_event, scheduler, insecure, again)
     with _lock:
         if _bridge is None:
             _bridge = Bridge(before_exit=_shutdown_first)
@@ -173,12 +189,13 @@ def run(
     scheduler: str | None = None,
     on_tick: Callable[[Progress], None] | None = None,
     insecure: bool = False,
+    again: int = 0,
 ) -> Any:
     """Run a job and wait for its result; Ctrl-C cancels it.
 
     Parameters
     ----------
-    name, args, scheduler, insecure
+    name, args, scheduler, insecure, again
         As in `submit`.
     on_tick : callable, optional
         Called with every `Progress` on the calling thread.
@@ -196,7 +213,7 @@ def run(
         On Ctrl-C or when the job was cancelled.
     """
     events: queue.Queue[Event] = queue.Queue()
-    job = submit(name, *args, on_event=events.put, scheduler=scheduler, insecure=insecure)
+    job = submit(name, *args, on_event=events.put, scheduler=scheduler, insecure=insecure, again=again)
     try:
         while True:
             match _next(events):
@@ -211,6 +228,17 @@ def run(
                     raise KeyboardInterrupt
     finally:
         job.cancel()
+
+
+def crew(workers: int) -> str:
+    """Return what to give as `scheduler` for so many local worker processes."""
+    return f"{CREW}{workers}"
+
+
+def workers(scheduler: str | None = None, insecure: bool = False) -> int:
+    """Return how many workers there are, once one is there; raises WorkerError as `run` does."""
+    found: int = run(COUNT, scheduler=scheduler, insecure=insecure)
+    return found
 
 
 def _next(events: queue.Queue[Event]) -> Event:

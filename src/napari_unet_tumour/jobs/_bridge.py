@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from napari_unet_tumour.jobs import Event, Job
     from napari_unet_tumour.jobs._link import Link
 
+# What stands for so many local workers in place of an address, and for the job that counts them.
+CREW = "local-workers:"
+COUNT = "jobs:count"
 CLOSE_S = 5.0
 LINK_S = 2.0
 
@@ -102,7 +105,9 @@ class Bridge:
         self._before_exit()
         if self._leaving:
             raise asyncio.CancelledError
-        return await (_link.start_local() if scheduler is None else _link.connect(scheduler, insecure))
+        if scheduler is not None and not scheduler.startswith(CREW):
+            return await _link.connect(scheduler, insecure)
+        return await _link.start_local(int((scheduler or "1").removeprefix(CREW)))
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

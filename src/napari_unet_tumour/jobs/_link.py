@@ -13,20 +13,26 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import dask
+import distributed
 from distributed import Client, Scheduler
+from distributed.client import FutureCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
-from napari_unet_tumour.errors import UNetTumourError, WorkerError
+from napari_unet_tumour.errors import JobError, UNetTumourError, WorkerError
 from napari_unet_tumour.jobs import _log, _worker
+from napari_unet_tumour.jobs._bridge import COUNT
 from napari_unet_tumour.jobs._process import LocalProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari_unet_tumour.jobs import Job
 
 ANSWER_S = 4.0
 STEP_S = 5.0
+WORKERS_S = 30.0
 ATTEMPTS = 3
 QUIET = {
     "distributed.worker.profile.enabled": False,
@@ -37,18 +43,23 @@ QUIET = {
     # The scheduler keeps this many ticks of ours, each with its compressed arrays.
     "distributed.admin.low-level-log-length": 4,
 }
-LOST = "The worker process ended in the middle of the job (killed, crashed or out of memory): "
+LOST = "The worker process ended in the middle of the job (killed, crashed or out of memory)"
 
 for _name in ("distributed", "distributed.client"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
+class Lost(Exception):
+    """The worker of a job is gone."""
+
+
 class Link:
     """Jobs in, events out, over one dask client."""
 
-    def __init__(self, client: Any, where: str, scheduler: Any = None, process: LocalProcess | None = None) -> None:
+    def __init__(self, client: Any, where: str, scheduler: Any = None, processes: Sequence[LocalProcess] = ()) -> None:
         self._client, self._where = client, where
-        self._scheduler, self._process = scheduler, process
+        self._scheduler, self._processes = scheduler, processes
+        self._busy: dict[str, int] = {}
         self._order = asyncio.Lock()
         self._sent = 0
         self._jobs: dict[str, Job] = {}
@@ -58,37 +69,54 @@ class Link:
     @property
     def alive(self) -> bool:
         """Whether new jobs can be sent here."""
-        hopeless = self._process is not None and self._process.hopeless
+        hopeless = any(process.hopeless for process in self._processes)
         return self._client.status in ("running", "connecting") and not hopeless
 
     async def perform(self, job: Job) -> Any:
         """Run a job to its end and return its result; raises UNetTumourError."""
+        if job.task == COUNT:
+            return await self._count()
         self._jobs[job.id] = job
+        lost = 0
         try:
-            for _ in range(ATTEMPTS):
+            while True:
+                begun = job.starts
                 try:
                     return await self._attempt(job)
-                except (KilledWorker, CommClosedError) as error:
+                except (KilledWorker, CommClosedError, Lost) as error:
                     # A job that was only waiting behind the one that fell is simply sent again.
-                    if job.started:
-                        raise WorkerError(self._lost()) from error
-            raise WorkerError(self._lost())
+                    lost += 1
+                    if job.starts > job.again or (job.starts == begun and lost >= ATTEMPTS):
+                        raise JobError(self._lost(job, max(lost, job.starts))) from error
         finally:
             del self._jobs[job.id]
 
+    async def _count(self) -> int:
+        for process in self._processes[:1]:
+            await process.ready()
+        return max(1, len(self._processes), len(await self._workers()))
+
+    async def _workers(self) -> dict[str, Any]:
+        """Return the workers by address, idlest first; waits some seconds for the first."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._client.wait_for_workers(1), WORKERS_S)
+        found = (await self._client.scheduler.identity())["workers"]
+        return dict(sorted(found.items(), key=lambda one: self._busy.get(one[0], 0)))
+
     async def close(self) -> None:
         """Let go of the scheduler; ends the local worker."""
-        if self._process is not None:
-            self._process.end()
+        for process in self._processes:
+            process.end()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._client._close(fast=True), 1)
         if self._scheduler is not None:
             await asyncio.wait_for(self._scheduler.close(fast=True, reason="shutdown"), 2)
 
-    def _lost(self) -> str:
-        if self._process is None:
-            return f"{LOST}run it again, or look into the log of the worker at {self._where}"
-        return f"{LOST}run it again; if memory was short, close other programs first. Its log is {_log.path()}"
+    def _lost(self, job: Job, times_lost: int) -> str:
+        times = f"{LOST} {times_lost} times, so it is not tried again" if job.again else LOST
+        if not self._processes:
+            return f"{times}: run it again, or look into the log of the worker at {self._where}"
+        return f"{times}: run it again; if memory was short, close other programs first. Its log is {_log.path()}"
 
     def _hear(self, event: tuple[float, tuple[str, bytes]]) -> None:
         job = self._jobs.get(event[1][0])
@@ -96,41 +124,56 @@ class Link:
             return
         progress = _worker.unpack(event[1][1])
         if progress is None:
-            job.started = True
+            job.starts += 1
+            if job.starts > job.again + 1:
+                job.overdone.set()
         else:
             job.tick(progress)
 
     async def _attempt(self, job: Job) -> Any:
-        future = await self._send(job)
-        if future is None:
+        sent = await self._send(job)
+        if sent is None:
             return None
+        future, worker = sent
         result = asyncio.ensure_future(self._outcome(future))
-        stop = asyncio.ensure_future(job.stop.wait())
+        ends = [asyncio.ensure_future(event.wait()) for event in (job.stop, job.overdone)]
+        self._busy[worker] = self._busy.get(worker, 0) + 1
         try:
-            await asyncio.wait({result, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({result, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if not result.done() and job.overdone.is_set():
+                # A scheduler elsewhere would go on giving it to one worker after the other.
+                await self._client.cancel([future], force=True)
+                raise Lost
             if not result.done():
                 await self._stop(job, result)
             return await result if result.done() else None
         finally:
-            stop.cancel()
+            self._busy[worker] -= 1
+            for end in ends:
+                end.cancel()
             result.cancel()
             future.release()
 
     async def _send(self, job: Job) -> Any:
+        """Send a job to the idlest worker; return its future and that worker."""
         # In order of submission, however long each one's arrays take to travel.
         async with self._order:
-            if self._process is not None:
-                await self._process.ready()
+            for process in self._processes[:1]:
+                await process.ready()
             args = job.args
             if job.ended:
                 return None
             parcel = _worker.Parcel(args)
+            worker = next(iter(await self._workers()), None)
+            if worker is None:
+                raise WorkerError(f"No worker answers at {self._where}: start one, and run again")
             try:
-                data = await self._client.scatter(parcel, hash=False, timeout=30)
-            except TimeoutError as error:
-                raise WorkerError(f"No worker answers at {self._where}: start one, and run again") from error
+                data = await self._client.scatter(parcel, workers=[worker], hash=False, timeout=30)
+            except (TimeoutError, ValueError, OSError) as error:
+                # It has gone in between.
+                raise Lost from error
             self._sent += 1
-            return self._client.submit(
+            future = self._client.submit(
                 _worker.perform,
                 job.id,
                 self._topic,
@@ -141,12 +184,16 @@ class Link:
                 priority=-self._sent,
                 retries=0,
             )
+            return future, worker
 
     async def _outcome(self, future: Any) -> Any:
         try:
             kind, value = await future
         except (KilledWorker, CommClosedError):
             raise
+        except FutureCancelledError as error:
+            # The arrays of a job go down with the worker that holds them.
+            raise Lost from error
         except asyncio.CancelledError as error:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 raise
@@ -160,7 +207,7 @@ class Link:
         if kind == "crashed":
             line, details = value
             _log.write(details)
-            raise WorkerError(f"The job failed unexpectedly: {line}. Details are in {_log.path()}")
+            raise JobError(f"The job failed unexpectedly: {line}. Details are in {_log.path()}")
         return value.open() if kind == "done" else None
 
     async def _stop(self, job: Job, result: asyncio.Future[Any]) -> None:
@@ -170,8 +217,9 @@ class Link:
             while not job.started:
                 if (await asyncio.wait({result}, timeout=0.1))[0]:
                     return
-            if not (await asyncio.wait({result}, timeout=STEP_S))[0] and self._process is not None:
-                self._process.kill()
+            if not (await asyncio.wait({result}, timeout=STEP_S))[0]:
+                for process in self._processes:
+                    process.kill()
         finally:
             # Cut off in the middle it would leave its socket open.
             await asyncio.wait({asking}, timeout=1)
@@ -182,10 +230,9 @@ class _QuietScheduler(_worker.NoHttp, Scheduler):
     pass
 
 
-async def start_local() -> Link:
-    """Start a scheduler in this process, on the loopback with TLS of its own, and one worker process."""
+async def start_local(workers: int = 1) -> Link:
+    """Start a scheduler in this process, on the loopback with TLS of its own, and worker processes."""
     security = Security.temporary()  # type: ignore[no-untyped-call]
-    folder = Path(tempfile.mkdtemp(prefix="napari-unet-tumour-"))
     with dask.config.set(QUIET):
         scheduler = await _QuietScheduler(
             host="127.0.0.1", protocol="tls://", security=security, dashboard=False, allowed_failures=0
@@ -197,8 +244,9 @@ async def start_local() -> Link:
             set_as_default=False,
             direct_to_workers=True,
         )
-    process = LocalProcess(scheduler, security, folder)
-    return Link(client, "the local worker", scheduler, process)
+    folders = [Path(tempfile.mkdtemp(prefix="napari-unet-tumour-")) for _ in range(workers)]
+    processes = [LocalProcess(scheduler, security, folder, workers) for folder in folders]
+    return Link(client, "the local worker", scheduler, processes)
 
 
 async def connect(address: str, insecure: bool = False) -> Link:
@@ -237,8 +285,21 @@ def _is_loopback(host: str) -> bool:
 
 
 async def _check_version(client: Any, address: str) -> None:
+    """Raise WorkerError unless scheduler and workers have this side's versions; names both."""
+    there = (await client.scheduler.versions())["packages"].get("distributed")
+    if there != distributed.__version__:  # type: ignore[attr-defined]
+        raise WorkerError(
+            f"The scheduler {address} has distributed {there}, this side has {distributed.__version__}: "  # type: ignore[attr-defined]
+            "install the same version on both"
+        )
     here = _worker.version()
-    for worker, there in (await client.run(_worker.version)).items():
+    try:
+        found = await client.run(_worker.version)
+    except ModuleNotFoundError as error:
+        raise WorkerError(
+            f"A worker of {address} has no napari-unet-tumour, this side has {here}: install it there"
+        ) from error
+    for worker, there in found.items():
         if there != here:
             raise WorkerError(
                 f"The worker {worker} of {address} has napari-unet-tumour {there}, this side has {here}: "

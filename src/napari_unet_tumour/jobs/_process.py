@@ -50,10 +50,12 @@ class LocalProcess:
         Temporary credentials, given to the worker through its stdin.
     folder : pathlib.Path
         For the worker's temporary files; removed by `end`.
+    of : int
+        How many workers share the cores.
     """
 
-    def __init__(self, scheduler: Any, security: Any, folder: Path) -> None:
-        self._scheduler, self._security, self._folder = scheduler, security, folder
+    def __init__(self, scheduler: Any, security: Any, folder: Path, of: int = 1) -> None:
+        self._scheduler, self._security, self._folder, self._of = scheduler, security, folder, of
         self._ending = False
         self._log = _log.open_log()
         self._popen = self._start()
@@ -107,7 +109,7 @@ class LocalProcess:
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,
-            env=_environment(),
+            env=_environment(self._of),
             # Ctrl-C in the terminal is for the parent alone.
             start_new_session=os.name == "posix",
             creationflags=0 if os.name == "posix" else _WINDOWS_FLAGS,
@@ -136,9 +138,9 @@ class LocalProcess:
 _WINDOWS_FLAGS = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
 
-def _environment() -> dict[str, str]:
-    """Return the parent's environment with all cores for torch and no giving back of large buffers."""
-    threads = str(min(CPU_COUNT, psutil.cpu_count(logical=False) or CPU_COUNT))
+def _environment(of: int) -> dict[str, str]:
+    """Return the parent's environment with the worker's share of the cores and no giving back of large buffers."""
+    threads = str(max(1, min(CPU_COUNT, psutil.cpu_count(logical=False) or CPU_COUNT) // of))
     ours = {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_unet_tumour.errors import OutputError, ScanError
-from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, itk_files, matlab, nifti
+from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, itk_files, matlab, nifti, zarrs
 from napari_unet_tumour.scans.resample import resample, same_grid
 from napari_unet_tumour.scans.safety import unreadable
 from napari_unet_tumour.scans.scan import Scan
@@ -32,6 +32,7 @@ READERS: dict[str, Reader] = {
     ".dcm": dicom.read_dicom,
     ".dicom": dicom.read_dicom,
     ".ima": dicom.read_dicom,
+    ".zarr": zarrs.read_zarr,
 }
 # Where a mask is read in another way than a scan.
 MASK_READERS: dict[str, Reader] = {".png": images.read_label_picture, ".mat": matlab.read_matlab_mask}
@@ -42,6 +43,7 @@ WRITERS: dict[str, Writer] = {
     ".tif": images.write_tiff,
     ".tiff": images.write_tiff,
     ".dcm": dicom_seg.write_dicom_seg,
+    ".zarr": zarrs.write_zarr,
 }
 
 
@@ -79,7 +81,7 @@ def read(path: str | Path, series: int | None = None) -> Scan:
         return dicom.read_series(found[series])
     if is_dicom(path):
         return dicom.read_dicom(path)
-    return images.read_folder(path) if path.is_dir() else _reader(path)(path)
+    return images.read_folder(path) if path.is_dir() and suffix_of(path) != ".zarr" else _reader(path)(path)
 
 
 def can_read(path: str | Path) -> bool:
@@ -175,6 +177,8 @@ def _existing(path: str | Path) -> Path:
 
 def is_dicom(path: Path) -> bool:
     """Tell whether a file or, failing a suffix that is known, its first bytes, or a folder's files are DICOM."""
+    if suffix_of(path) == ".zarr":
+        return False
     if path.is_dir():
         return next(dicom_files.dicom_files(path), None) is not None
     return READERS.get(suffix_of(path)) is dicom.read_dicom or (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from napari_unet_tumour.scans.safety import atomic, check_size, decoding, expect
 from napari_unet_tumour.scans.scan import Scan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 PICTURES = (".png", ".jpg", ".jpeg")
 STACKS = (".tif", ".tiff")
+# A TIFF with more bytes of pixels stays on disk.
+LAZY_FROM = 1 << 30
 _TO_MM = {"nm": 1e-6, "µm": 1e-3, "um": 1e-3, "micron": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
 
 
@@ -58,10 +61,18 @@ def read_tiff(path: Path) -> Scan:
     expect(path, "TIFF")
     with decoding(path), tifffile.TiffFile(path) as file:
         series = file.series[0]
-        check_size(path, series.shape, series.dtype.itemsize)
+        lazy = series.size * series.dtype.itemsize >= LAZY_FROM
+        check_size(path, series.shape, series.dtype.itemsize, compressed=True, held=not lazy)
         spacing = _spacing(file)
-        array, axes = _tidy(path, _pages(path, series), series.axes)
+        array, axes = _tidy(path, _on_disk(series) if lazy else _pages(path, series), series.axes)
+    if lazy:
+        return _with_spacing(path, array, axes, spacing)
+    with decoding(path):
         check_size(path, array.shape, array.itemsize)
+    return _with_spacing(path, array, axes, spacing)
+
+
+def _with_spacing(path: Path, array: Any, axes: str, spacing: dict[str, float] | None) -> Scan:
     affine = None if spacing is None else np.diag([*(spacing[a] for a in axes if a in "zyx"), 1.0])
     units = "pixel" if affine is None else "mm"
     return Scan(array=array, axes=axes, affine=affine, units=units, name=stem(path), source=str(path))
@@ -111,11 +122,6 @@ def write_tiff(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str]
     """Write an array on the scan's grid as a deflated OME-TIFF with axes and, where known, the spacing."""
     import tifffile
 
-    axes = scan.axes.replace("c", "")
-    metadata: dict[str, Any] = {"axes": axes.upper()}
-    if scan.units == "mm":
-        for letter, step in zip((a for a in axes if a in "zyx"), scan.spacing, strict=True):
-            metadata |= {f"PhysicalSize{letter.upper()}": step, f"PhysicalSize{letter.upper()}Unit": "mm"}
     values = mask.astype(np.uint8) if mask.dtype == np.bool_ else mask
     with atomic(path) as beside:
         tifffile.imwrite(
@@ -124,9 +130,38 @@ def write_tiff(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str]
             ome=True,
             photometric="minisblack",
             compression="zlib",
-            metadata=metadata,
+            metadata=_ome(scan),
             software="napari-unet-tumour",
         )
+
+
+def write_tiles(path: Path, tiles: Iterator[NDArray[np.uint8]], shape: tuple[int, ...], scan: Scan, side: int) -> None:
+    """Write an array of any size as `write_tiff` does, from the square tiles of its planes, row by row."""
+    import tifffile
+
+    with atomic(path) as beside:
+        tifffile.imwrite(
+            beside,
+            tiles,
+            shape=shape,
+            dtype=np.uint8,
+            tile=(side, side),
+            bigtiff=True,
+            ome=True,
+            photometric="minisblack",
+            compression="zlib",
+            metadata=_ome(scan),
+            software="napari-unet-tumour",
+        )
+
+
+def _ome(scan: Scan) -> dict[str, Any]:
+    axes = scan.axes.replace("c", "")
+    metadata: dict[str, Any] = {"axes": axes.upper()}
+    if scan.units == "mm":
+        for letter, step in zip((a for a in axes if a in "zyx"), scan.spacing, strict=True):
+            metadata |= {f"PhysicalSize{letter.upper()}": step, f"PhysicalSize{letter.upper()}Unit": "mm"}
+    return metadata
 
 
 def _decode(path: Path, *, indices: bool) -> NDArray[Any]:
@@ -176,6 +211,22 @@ def _pages(path: Path, series: Any) -> NDArray[Any]:
         if "imagecodecs" not in str(error):
             raise
         return _libtiff(path, series)
+
+
+def _on_disk(series: Any) -> Any:
+    """Return a series as a lazy array, whose tiles or strips are decoded when they are read."""
+    import dask.array as da
+    import zarr
+
+    store = series.aszarr(level=0)
+    found = zarr.open_array(store, mode="r")
+    weakref.finalize(found, store.close)
+    # Small tiles and strips are read several at once: one task a tile makes dask slow.
+    chunks = tuple(
+        min(whole, n * -(-1024 // n)) if letter in "YX" else n
+        for n, whole, letter in zip(found.chunks, found.shape, series.axes, strict=True)
+    )
+    return da.from_zarr(found, chunks=chunks)  # type: ignore[no-untyped-call]
 
 
 def _libtiff(path: Path, series: Any) -> NDArray[Any]:

@@ -89,7 +89,7 @@ def decoding(path: Path) -> Iterator[None]:
         raise damaged(path) from error
 
 
-def check_size(path: Path, shape: Sequence[int], itemsize: int, *, compressed: bool = False) -> None:
+def check_size(path: Path, shape: Sequence[int], itemsize: int, *, compressed: bool = False, held: bool = True) -> None:
     """Raise ScanError for a 0-pixel axis, or for more data than the file or this machine can hold.
 
     Parameters
@@ -100,11 +100,13 @@ def check_size(path: Path, shape: Sequence[int], itemsize: int, *, compressed: b
         The array that would be made; `itemsize` in bytes.
     compressed : bool
         Whether the pixels are deflated.
+    held : bool
+        Whether the array must fit into memory.
     """
     if not shape or min(shape) < 1:
         raise ScanError(f"{path.name} has an axis without pixels {_by(shape)}: choose another file")
     size = math.prod(int(n) for n in shape) * itemsize
-    if size > memory_limit():
+    if held and size > memory_limit():
         raise ScanError(
             f"{path.name} claims {_by(shape)} pixels ({size / 2**30:,.1f} GiB), more than this machine can hold: "
             "crop it or get the file again"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_unet_tumour.settings import SegmentSettings
+    from napari_unet_tumour.widgets._large import LargeRun, Written
     from napari_unet_tumour.widgets._prediction import Plane
     from napari_unet_tumour.widgets._run import Run
 
@@ -28,18 +29,25 @@ class Going:
         By finished plane: whether the mask has any pixel there.
     """
 
-    run: Run
+    run: Run | LargeRun
     image: Image
     settings: SegmentSettings
     mask: Labels | None = None
     done: dict[int, bool] = field(default_factory=dict)
     begun: float = field(default_factory=time.perf_counter)
     first: float = 0.0
+    part: Written | None = None
 
     def count(self, plane: Plane) -> None:
         """Note that a plane has arrived."""
         self.first = self.first or time.perf_counter()
         self.done[plane.number] = bool(plane.mask.array().any())
+
+    def mark(self, part: Written) -> None:
+        """Note that a part of a large mask is written."""
+        self.first = self.first or time.perf_counter()
+        self.part = part
+        self.done[part.plane] = self.done.get(part.plane, False) or part.marked
 
     def layers(self) -> list[Any]:
         """Return the layers without which the run makes no sense."""
@@ -61,11 +69,16 @@ class Going:
 
     def told(self) -> str:
         """Return how far the run is, e.g. "9 of 24 slices"."""
+        if self.part is not None:
+            return f"{self.part.done} of {self.part.total} parts"
         return f"{len(self.done)} of {slices(self.run.total)}"
 
     def pace(self) -> str:
         """Return how far, how quickly and how long still, e.g. "9 of 24 slices, 12 a second, 2 s left"."""
         seconds = time.perf_counter() - self.first
+        if self.part is not None:
+            left = (self.part.total - self.part.done) * seconds / max(self.part.done - 1, 1)
+            return f"{self.told()}, {_duration(left)} left" if self.part.done > 1 else self.told()
         if len(self.done) < 2 or seconds <= 0:
             return self.told()
         rate = (len(self.done) - 1) / seconds

@@ -238,13 +238,44 @@ def add_mask(viewer: ViewerModel, image: Image, layout: Layout, labels: Sequence
     return mask
 
 
+def add_mask_on_disk(
+    viewer: ViewerModel, image: Image, layout: Layout, levels: Sequence[Any], labels: Sequence[str]
+) -> Labels:
+    """Add a mask layer over arrays on disk, the finest first; it lies exactly on the image."""
+    data = levels[0] if len(levels) == 1 else list(levels)
+    mask = _labels_of(data, labels, multiscale=len(levels) > 1, name=f"{image.name} mask", **_place(image, layout))
+    viewer.add_layer(mask)
+    return mask
+
+
+def coarser_shapes(image: Image, layout: Layout) -> list[tuple[int, ...]]:
+    """Return the shapes of an image's coarser levels, without the channel axis."""
+    if not image.multiscale:
+        return []
+    kept = [axis for axis in range(len(layout.shape)) if axis != layout.channel]
+    return [tuple(int(level.shape[axis]) for axis in kept) for level in image.data[1:]]
+
+
+def middle_of_view(image: Image, layout: Layout) -> tuple[int, int]:
+    """Return the row and column of a plane in the middle of what the canvas shows, or of the plane."""
+    try:
+        parts = _region_in_view(image, layout.rows, layout.columns)
+    except ScanError:
+        parts = (slice(0, layout.plane_shape[0]), slice(0, layout.plane_shape[1]))
+    return (parts[0].start + parts[0].stop) // 2, (parts[1].start + parts[1].stop) // 2
+
+
 def _empty(shape: tuple[int, ...], labels: Sequence[str], **about: Any) -> Labels:
+    return _labels_of(np.zeros(shape, np.uint8), labels, **about)
+
+
+def _labels_of(data: Any, labels: Sequence[str], **about: Any) -> Labels:
     from napari.layers import Labels
     from napari.utils.colormaps import CyclicLabelColormap
 
     names = {"index": list(range(len(labels))), "label": list(labels)}
     colours = CyclicLabelColormap(colors=PALETTE)
-    return Labels(np.zeros(shape, np.uint8), opacity=0.5, colormap=colours, features=names, **about)
+    return Labels(data, opacity=0.5, colormap=colours, features=names, **about)
 
 
 def prepare() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from magicgui.application import use_app
-from magicgui.widgets import ComboBox, Container, Label, LineEdit, ProgressBar, PushButton
+from magicgui.widgets import CheckBox, ComboBox, Container, Label, LineEdit, ProgressBar, PushButton
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QSizePolicy
 
@@ -52,10 +52,19 @@ class Panel:
         self.found = _note()
         self.place = _picker("Where it runs", TELL_PLACE, [(HERE, HERE), (THERE, THERE)], HERE)
         self.address = LineEdit(label="Address", value="", tooltip="For example tls://gpu-box:8786")
+        self.more = CheckBox(text="More settings", value=False, tooltip="Windows for large images, memory, precision.")
         self.copy = PushButton(text="Copy as command", tooltip=TELL_COPY)
         self._polish()
         self.address_row = _row(self.address)
         self.address_row.visible = False
+        form = self.form
+        self.advanced = [_row(form[name]) for name in ("windows", "shrink", "memory", "precision")]
+        self._show_more(False)
+        self.more.changed.connect(self._show_more)
+
+    def _show_more(self, shown: bool) -> None:
+        for row in self.advanced:
+            row.visible = shown
 
     def rows(self) -> list[Widget]:
         """Return the rows from top to bottom."""
@@ -65,7 +74,7 @@ class Panel:
         doing: list[Widget] = [self.run, self.bar, self.status]
         shaping = [_row(form["threshold"]), _row(form["smallest"]), _pair(form["keep_largest"], form["flips"])]
         placing = [_row(form["device"], self.found), _row(self.place), self.address_row]
-        return [*above, *doing, *shaping, *placing, self.copy, _note(ABOUT)]
+        return [*above, *doing, *shaping, *placing, self.more, *self.advanced, self.copy, _note(ABOUT)]
 
     def _polish(self) -> None:
         self.file.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)

@@ -17,6 +17,9 @@ from napari_unet_tumour.widgets._prediction import Packed, Plane
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_unet_tumour.settings import Progress, SegmentSettings
     from napari_unet_tumour.shelf import Entry
     from napari_unet_tumour.widgets._layers import Source
@@ -74,6 +77,7 @@ class Run:
         self._stop = threading.Event()
         self._room = threading.Semaphore(IN_FLIGHT)
         self._jobs: list[jobs.Job] = []
+        self._in_parts: set[int] = set()
         self._end = Ended()
 
     def start(self) -> None:
@@ -117,7 +121,7 @@ class Run:
         planes = self.source.take(chunk)
         if self._stop.is_set():
             return
-        hear, model = partial(self._hear, chunk), os.fspath(self.entry.path)
+        hear, model = partial(self._hear, chunk), model_for(self.entry, self._scheduler)
         job = jobs.submit("segment_planes", model, planes, self.settings, on_event=hear, scheduler=self._scheduler)
         self._jobs.append(job)
         if self._stop.is_set():
@@ -128,7 +132,9 @@ class Run:
         if isinstance(event, jobs.Ticked):
             self._pass_on(chunk, event.progress)
             return
-        if isinstance(event, jobs.Failed):
+        if isinstance(event, jobs.Done):
+            self._pass_late(chunk, event.result)
+        elif isinstance(event, jobs.Failed):
             self._finish(Ended(error=event.error))
         elif isinstance(event, jobs.Cancelled):
             self._finish(Ended(cancelled=True))
@@ -137,9 +143,25 @@ class Run:
     def _pass_on(self, chunk: list[int], progress: Progress) -> None:
         found = progress.values
         self.notice = progress.message or self.notice
+        if found.get("region") is not None:  # a plane in windows: it is passed on when it is whole
+            self._in_parts.update(chunk)
+            return
         for place, probability in zip(found.get("planes", ()), found.get("probability", ()), strict=True):
-            if self._stop.is_set():
-                return
-            mask = mask_of(probability, self.settings)
-            mask = keep_largest(mask) if self.settings.keep_largest else mask
-            self._tell(self, Plane(chunk[place], self.source.region, Packed(probability), Packed(mask)))
+            self._pass(chunk[place], probability)
+
+    def _pass_late(self, chunk: list[int], probability: NDArray[np.uint8]) -> None:
+        for number, found in zip(chunk, probability, strict=True):
+            if number in self._in_parts:
+                self._pass(number, found)
+
+    def _pass(self, number: int, probability: NDArray[np.uint8]) -> None:
+        if self._stop.is_set():
+            return
+        mask = mask_of(probability, self.settings)
+        mask = keep_largest(mask) if self.settings.keep_largest else mask
+        self._tell(self, Plane(number, self.source.region, Packed(probability), Packed(mask)))
+
+
+def model_for(entry: Entry, scheduler: str | None) -> str | bytes:
+    """Return what to send for a model: its path on this computer, its content to another one."""
+    return os.fspath(entry.path) if scheduler is None else entry.path.read_bytes()

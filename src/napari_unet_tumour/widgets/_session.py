@@ -61,6 +61,7 @@ class Session:
         self._sums: dict[int, int] = {}
         self._first: dict[int, int] = {}
         self._unsure: dict[int, tuple[int, float]] = {}
+        self._areas: dict[int, float] = {}
         self._dirty: set[int] = set()
         self._imageless: set[int] = set()
         self._stale: set[str] = set()
@@ -253,6 +254,7 @@ class Session:
     def weigh(self, number: int, probability: NDArray[np.uint8], mark: int = 0) -> None:
         """Note how unsure the network is of a slice, from its probability (L, H, W) uint8."""
         self._unsure[number] = (mark, float(queue.unsureness(probability[None])[0]))
+        self._areas[number] = float(queue.areas(probability[None])[0])
 
     def _save(self) -> None:
         self._begun = self._begun or any(one.reviewed or one.edited for one in self.records.values())
@@ -321,7 +323,8 @@ class Session:
     def order(self) -> list[int]:
         """Return the slices not reviewed, the one most worth correcting first."""
         unsure = np.array([self._unsure.get(n, (0, 0.0))[1] for n in range(len(self.case))])
-        return queue.by_worth(unsure, self.reviewed())
+        area = np.array([self._areas.get(n, 0.0) for n in range(len(self.case))])
+        return queue.by_worth(area, unsure, self.reviewed())
 
     @property
     def weighed(self) -> bool:

@@ -18,13 +18,17 @@ from napari_unet_tumour.widgets._command import command_for
 from napari_unet_tumour.widgets._forms import SHELF
 from napari_unet_tumour.widgets._going import Going
 from napari_unet_tumour.widgets._gui import Inbox, OnLeave, ask_for_model, later
+from napari_unet_tumour.widgets._large import LargeRun, Pace, Written, is_large, new_mask
 from napari_unet_tumour.widgets._masks import Masks
 from napari_unet_tumour.widgets._panel import THERE, Panel
-from napari_unet_tumour.widgets._run import Ended, Run
+from napari_unet_tumour.widgets._run import Ended, Run, model_for
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Image
 
+    from napari_unet_tumour.shelf import Entry
+    from napari_unet_tumour.widgets._layers import Source
     from napari_unet_tumour.widgets._prediction import Plane
 
 SHORTCUT = "Shift-S"
@@ -51,6 +55,7 @@ class SegmentWidget(Container[Widget]):
         self._choice = Choice(viewer, self._panel)
         self._going: Going | None = None
         self._asked: jobs.Job | None = None
+        self._pace = Pace()
         self._bound = False
         self._saver = later(self._inbox, REMEMBER_MS, self._choice.remember)
         threading.Thread(target=_layers.prepare, daemon=True).start()
@@ -74,8 +79,27 @@ class SegmentWidget(Container[Widget]):
             return
         planes = self._choice.planes(source)
         tell = partial(self._tell, self._inbox)
+        if is_large(source, entry.spec, self._choice.settings):
+            self._segment_large(image, entry, source, planes)
+            return
         run = Run(source, entry, self._choice.settings, planes, self._choice.scheduler, tell)
         self._going = Going(run, image, self._choice.settings)
+        self._panel.start(len(planes))
+        run.start()
+
+    def _segment_large(self, image: Image, entry: Entry, source: Source, planes: list[int]) -> None:
+        settings, tell = self._choice.settings, partial(self._tell, self._inbox)
+        if settings.keep_largest:
+            self._panel.say("This image is too large to keep only the largest piece: switch that off", wrong=True)
+            return
+        shapes = _layers.coarser_shapes(image, source.layout)
+        mask = new_mask(source, entry.spec, settings, shapes)
+        point = _layers.middle_of_view(image, source.layout)
+        run = LargeRun(source, entry, settings, planes, self._choice.scheduler, tell, mask, point)
+        layer = _layers.add_mask_on_disk(self._viewer, image, source.layout, mask.levels, entry.spec.labels)
+        self._going = Going(run, image, settings, layer)
+        _layers.describe(layer, image, **self._going.facts())
+        self._pace = Pace()
         self._panel.start(len(planes))
         run.start()
 
@@ -158,7 +182,8 @@ class SegmentWidget(Container[Widget]):
         entry = self._choice.entry
         self._panel.tell_model(None if entry is None else entry.spec)
         if entry is not None:
-            jobs.warm(str(entry.path), scheduler=self._choice.scheduler or None)
+            where = self._choice.scheduler or None
+            jobs.warm(model_for(entry, where), scheduler=where)
 
     def _on_setting(self) -> None:
         self._saver.start()
@@ -193,11 +218,25 @@ class SegmentWidget(Container[Widget]):
 
     # ---- what a run brings -----------------------------------------------------------------------
 
-    def _tell(self, inbox: Inbox, run: Run, news: Plane | Ended) -> None:
+    def _tell(self, inbox: Inbox, run: Run | LargeRun, news: Plane | Written | Ended) -> None:
         """Pass news from the run's threads on to the GUI thread."""
-        inbox.put(partial(self._on_end, run, news) if isinstance(news, Ended) else partial(self._on_plane, run, news))
+        if isinstance(news, Ended):
+            inbox.put(partial(self._on_end, run, news))
+        elif isinstance(news, Written):
+            inbox.put(partial(self._on_written, run, news))
+        else:
+            inbox.put(partial(self._on_plane, run, news))
 
-    def _on_plane(self, run: Run, plane: Plane) -> None:
+    def _on_written(self, run: Run | LargeRun, part: Written) -> None:
+        going = self._going
+        if going is None or going.run is not run or going.mask is None:
+            return
+        going.mark(part)
+        self._pace.draw(going.mask.refresh)
+        self._panel.bar.max = part.total
+        self._panel.tell_progress(part.done, going.pace())
+
+    def _on_plane(self, run: Run | LargeRun, plane: Plane) -> None:
         going = self._going
         if going is None or going.run is not run:
             return
@@ -209,7 +248,7 @@ class SegmentWidget(Container[Widget]):
         going.count(plane)
         self._panel.tell_progress(len(going.done), going.pace())
 
-    def _on_end(self, run: Run, end: Ended) -> None:
+    def _on_end(self, run: Run | LargeRun, end: Ended) -> None:
         going = self._going
         if going is None or going.run is not run:
             return

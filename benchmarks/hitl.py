@@ -1,0 +1,383 @@
+"""How much better uncorrected slices get when a person corrects a few: ours, controls, and what it costs.
+
+    python benchmarks/hitl.py [--pairs PAIRS.csv] [--model default] [--corrections 3] [--seconds 10] [--json OUT]
+
+For every volume: segment, choose a slice, replace its mask by the truth (or by a noisy brush with a clock), fine-tune
+within the budget, score only the slices that were not corrected; and again, on from what was learnt. Methods:
+
+    none     no fine-tuning                      random   ours, slices drawn among those with predicted foreground
+    ours     the queue's slices                  middle   ours, the middle slice of the prediction first
+    copy     the nearest corrected mask          oracle   ours, the slice with the worst Dice (an upper bound)
+    plain    the queue's slices, the same budget of "train all layers with Adam 1e-4"
+
+A quick part: --methods none,ours,copy --no-extras.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from napari_unet_tumour import queue, scans
+from napari_unet_tumour.api.masking import default_settings, layout_for, load_model
+from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
+from napari_unet_tumour.corrections import Correction
+from napari_unet_tumour.engine import model as models
+from napari_unet_tumour.engine.finetune import finetune
+from napari_unet_tumour.engine.metrics import dice
+from napari_unet_tumour.engine.segment import iter_segment_planes
+from napari_unet_tumour.engine.training.curve import chart
+from napari_unet_tumour.engine.tuning.cases import cases_of, context_of
+from napari_unet_tumour.engine.tuning.recipe import Recipe
+from napari_unet_tumour.engine.tuning.tuner import Tuner
+from napari_unet_tumour.masks import mask_of
+from napari_unet_tumour.settings import FinetuneSettings
+
+DATA = Path(__file__).parents[2] / "shared/data"
+METHODS = ("none", "ours", "copy", "plain", "random", "middle", "oracle")
+FAR, IGNORED, FOREGROUND_S, BACKGROUND_S, BETWEEN_S = 3, 2, 1.4, 0.75, 1.5
+PLAIN = Recipe(part="all", rate=1e-4, crops=0, whole=4, context=0, ema=0.0, blend=1.0)
+LONG = Recipe(views=24, near=20_000, far=10_000, rounds=200)
+
+
+@dataclass(eq=False)
+class Volume:
+    """A scan that is not blank anywhere: planes (N, C, H, W), truth (N, H, W) and the shipped model's answer."""
+
+    name: str
+    planes: np.ndarray
+    truth: np.ndarray
+    before: np.ndarray
+    steps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def main() -> None:
+    given = arguments()
+    torch.set_num_threads(given.threads)
+    base = load_model(given.model)
+    volumes = [volume_of(pair, base) for pair in pairs_of(given)]
+    print(
+        f"{' '.join(sys.argv)}\n{machine()}\nmodel {base.spec.name} ({base.hash}), {len(volumes)} volumes", flush=True
+    )
+    for volume in volumes:
+        for method in given.methods:
+            volume.steps[method] = list(iter_rounds(volume, method, base, given))
+            last = volume.steps[method][-1]
+            print(f"{volume.name:32} {method:7} slices {last['done']}  rest {said(volume, method, 'rest')}", flush=True)
+    report = {"summary": summary(volumes, base, given), "volumes": [{"name": v.name, **v.steps} for v in volumes]}
+    print(table(report["summary"]))
+    if given.json:
+        Path(given.json).write_text(json.dumps(report, indent=1))
+    if given.picture:
+        picture(report["summary"], Path(given.picture))
+
+
+def arguments() -> argparse.Namespace:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--pairs", help="PAIRS.csv of volumes; the btp volumes beside the project when left out")
+    ask.add_argument("--model", default="default")
+    ask.add_argument("--corrections", type=int, default=3)
+    ask.add_argument("--seconds", type=float, default=10)
+    ask.add_argument("--methods", type=lambda text: text.split(","), default=list(METHODS))
+    ask.add_argument("--brush", choices=("truth", "noisy"), default="truth")
+    ask.add_argument("--long", type=int, default=2, help="volumes for the comparison with 600 s")
+    ask.add_argument("--forget", type=int, default=60, help="Cheng val slices that are looked at for forgetting")
+    ask.add_argument("--no-extras", action="store_true", help="no forgetting, sequence, attainable and 600 s figures")
+    ask.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    ask.add_argument("--picture", metavar="SVG", help="draw the curves")
+    ask.add_argument("--json", metavar="OUT")
+    return ask.parse_args()
+
+
+def pairs_of(given: argparse.Namespace) -> list[Pair]:
+    if given.pairs:
+        return read_pairs(given.pairs)
+    dates = [(at, date) for at in sorted((DATA / "btp").iterdir()) for date in ("Pre", "Post")]
+    return [Pair(at / f"{date}_Scan_T1.nii.gz", at / f"{date}_Mask.nii.gz", at.name) for at, date in dates]
+
+
+def volume_of(pair: Pair, base: models.Model) -> Volume:
+    scan = scans.read(pair.scan)
+    layout = layout_for(scan)
+    truth = read_truth(pair, scan, layout.mask_shape, base.spec.labels)
+    planes = layout.take(scan.array, range(layout.planes))
+    shown = [n for n in range(len(planes)) if np.ptp(planes[n]) > 0]
+    masks = np.stack([layout.to_native(truth[layout.index(n)]) for n in shown])
+    return Volume(f"{pair.scan.parent.name}/{pair.scan.name}", planes[shown], masks, answer(base, planes[shown]))
+
+
+def answer(model: models.Model, planes: np.ndarray) -> np.ndarray:
+    """Return the probability (N, L, H, W) uint8."""
+    steps = iter_segment_planes(model, planes, default_settings(model.spec))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def masks_of(model: models.Model, probability: np.ndarray) -> np.ndarray:
+    settings = default_settings(model.spec)
+    return np.stack([mask_of(one, settings) for one in probability])
+
+
+def iter_rounds(volume: Volume, method: str, base: models.Model, given: argparse.Namespace):
+    """Yield the scores after k = 0, 1, ... corrections."""
+    rng = np.random.default_rng(0)
+    model, probability, done, fixed, clock = base, volume.before, [], {}, 0.0
+    yield scored(volume, masks_of(base, probability), [], 0.0, 0.0, base.hash)
+    for _ in range(given.corrections):
+        number = chosen(volume, method, probability, done, base, rng)
+        fixed[number], spent = corrected(volume, number, masks_of(base, probability)[number], given.brush)
+        done, clock = [*done, number], clock + spent
+        begin = time.perf_counter()
+        model = tuned(model, base, volume, fixed, method, given)
+        seconds = time.perf_counter() - begin
+        probability = answer(model, volume.planes) if model is not base else volume.before
+        masks = masks_of(base, probability)
+        if method == "copy":
+            masks = np.stack([fixed[min(done, key=lambda d: abs(d - n))] for n in range(len(volume.planes))])
+        yield scored(volume, masks, done, seconds, clock, model.hash)
+
+
+def chosen(volume, method, probability, done, base, rng) -> int:
+    masks = masks_of(base, probability)
+    left = [n for n in range(len(masks)) if n not in done]
+    painted = [n for n in left if masks[n].any()] or left
+    if method == "random":
+        return int(rng.choice(painted))
+    if method == "middle":
+        return min(painted, key=lambda n: abs(n - np.median(painted)))
+    if method == "oracle":
+        return min(left, key=lambda n: (dice(masks[n], volume.truth[n]), -np.count_nonzero(volume.truth[n])))
+    return queue.order(probability, done)[0]
+
+
+def corrected(volume: Volume, number: int, mask: np.ndarray, brush: str) -> tuple[np.ndarray, float]:
+    """Return the corrected mask of a slice and the seconds that the strokes took."""
+    truth = volume.truth[number]
+    fixed, seconds = mask.copy(), 0.0
+    for missing, cost in ((truth > mask, FOREGROUND_S), (mask > truth, BACKGROUND_S)):
+        core = ndimage.distance_transform_edt(missing) > IGNORED if brush == "noisy" else missing
+        pieces, _ = ndimage.label(missing)
+        for piece in np.setdiff1d(np.unique(pieces[core]), 0):
+            fixed[pieces == piece] = truth[pieces == piece]
+            seconds += cost + BETWEEN_S
+    return (fixed if brush == "noisy" else truth), seconds
+
+
+def tuned(model, base, volume, fixed, method, given, **more) -> models.Model:
+    if method in ("none", "copy"):
+        return base
+    corrections = [Correction(volume.name, n, volume.planes[n], mask) for n, mask in fixed.items()]
+    rest = np.delete(volume.planes, list(fixed), axis=0)
+    if method == "plain":
+        return plain(base, corrections, rest, given)
+    found = finetune(model, corrections, FinetuneSettings(seconds=given.seconds), context=rest, **more)
+    return models.load(found.data) if found.data else model
+
+
+def plain(base, corrections, rest, given) -> models.Model:
+    device = torch.device("cpu")
+    cases, context = cases_of(corrections, base.spec, device), context_of(rest, base.spec, device)
+    learner, begin = Tuner(base.net, cases, context, None, PLAIN, device, 0), time.perf_counter()
+    learner.optimiser = torch.optim.Adam(learner.weights, 1e-4)
+    learner._set_rate = lambda progress: None
+    while time.perf_counter() - begin < given.seconds:
+        learner.step(0.0)
+    return models.from_state(base.spec, learner.net.state_dict())
+
+
+def scored(volume, masks, done, seconds, clock, which) -> dict[str, Any]:
+    """Score the slices that were not corrected."""
+    rest = [n for n in range(len(masks)) if n not in done]
+    tumour = {n: dice(masks[n], volume.truth[n]) for n in rest if volume.truth[n].any()}
+    far = [value for n, value in tumour.items() if all(abs(n - d) >= FAR for d in done)]
+    empty = [bool(masks[n].any()) for n in rest if not volume.truth[n].any()]
+    known = {
+        "rest": mean(tumour.values()), "far": mean(far), "volume": dice(masks[rest], volume.truth[rest]),
+        "false": mean(empty), "slices": {str(n): value for n, value in tumour.items()},
+    }  # fmt: skip
+    return {"done": done, "seconds": seconds, "user_seconds": clock, "model": which, **known}
+
+
+def summary(volumes: list[Volume], base: models.Model, given: argparse.Namespace) -> dict[str, Any]:
+    found: dict[str, Any] = {"volumes": len(volumes), "machine": machine(), "model": base.hash}
+    for method in given.methods:
+        name = "dice_rest" if method == "ours" else f"{method}"
+        found[f"{name}_by_k"] = by_k(volumes, method, "rest")
+    if "ours" in given.methods:
+        found |= {
+            "dice_far_by_k": by_k(volumes, "ours", "far"), "volume_dice_by_k": by_k(volumes, "ours", "volume"),
+            "false_mask_rate_by_k": by_k(volumes, "ours", "false"),
+            "untuned_rest_by_k": by_k(volumes, "ours", "rest", untuned=(base,)),
+            "untuned_far_by_k": by_k(volumes, "ours", "far", untuned=(base,)),
+            "untuned_volume_dice_by_k": by_k(volumes, "ours", "volume", untuned=(base,)),
+            "untuned_false_mask_rate_by_k": by_k(volumes, "ours", "false", untuned=(base,)),
+            "worst_volume_delta": worst(volumes, base),
+            "seconds_per_finetune": mean(s["seconds"] for v in volumes for s in v.steps["ours"][1:]),
+            "longest_finetune": max(s["seconds"] for v in volumes for s in v.steps["ours"][1:]),
+        }  # fmt: skip
+    if "copy" in found and "copy_by_k" in found:
+        found["copy_nearest_by_k"] = found.pop("copy_by_k")
+    if not given.no_extras and "ours" in given.methods:
+        found |= extras(volumes, base, given)
+    return found
+
+
+def untuned(volume: Volume, step: dict[str, Any], base: models.Model) -> dict[str, Any]:
+    """Score the untuned model on the very slices that a step was scored on."""
+    return scored(volume, masks_of(base, volume.before), step["done"], 0, 0, "")
+
+
+def by_k(volumes, method, what, untuned: tuple = ()) -> list[float]:
+    rounds = range(len(volumes[0].steps[method]))
+    step = lambda v, k: globals()["untuned"](v, v.steps[method][k], *untuned) if untuned else v.steps[method][k]  # noqa: E731
+    return [mean(step(v, k)[what] for v in volumes) for k in rounds]
+
+
+def worst(volumes, base) -> float:
+    """Return the largest loss of slice Dice of any volume at any k, negative for a loss."""
+    steps = [(v, step) for v in volumes for step in v.steps["ours"][1:]]
+    changes = [step["rest"] - untuned(v, step, base)["rest"] for v, step in steps]
+    return float(np.nanmin(changes))
+
+
+def extras(volumes, base, given) -> dict[str, Any]:
+    found: dict[str, Any] = {"forgetting": forgetting(volumes, base, given)}
+    found["sequence"], found["sequence_untuned"] = sequence(volumes, base, given)
+    found["gain_share_of_long"] = share_of_long(volumes[: given.long], base, given)
+    attainable = [reach(v, base, given) for v in volumes]
+    found["attainable"] = mean(attainable)
+    spent = [seconds_to(v, 0.9 * most) for v, most in zip(volumes, attainable, strict=True)]
+    found["user_seconds_to_090"] = float(np.median(spent))
+    found["corrections_to_090"] = float(
+        np.median([corrections_to(v, 0.9 * m) for v, m in zip(volumes, attainable, strict=True)])
+    )
+    return found
+
+
+def forgetting(volumes, base, given) -> float | None:
+    """Return the mean change of Dice on Cheng val of what the volumes' last models are, negative = forgotten."""
+    if not (DATA / "cheng256").is_dir() or not given.forget:
+        return None
+    with (DATA / "cheng256/cases.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    rows = rows[:: max(1, len(rows) // given.forget)]
+    folders = (DATA / "cheng256" / part for part in ("images", "masks"))
+    images, truth = (np.stack([np.asarray(Image.open(at / row["file"])) for row in rows]) for at in folders)
+
+    def score(model):
+        masks = masks_of(base, answer(model, images[:, None]))
+        return mean(dice(mask, real) for mask, real in zip(masks, truth > 0, strict=True))
+
+    before, changes = score(base), []
+    for volume in volumes:
+        model = base
+        for step in volume.steps["ours"][-1:]:
+            fixed = {n: volume.truth[n] for n in step["done"]}
+            model = tuned(model, base, volume, fixed, "ours", given)
+        changes.append(score(model) - before)
+    return mean(changes)
+
+
+def sequence(volumes, base, given) -> tuple[list[float], list[float]]:
+    """Return the Dice at k = 1 of scan after scan, corrections kept and the model handed on; and the untuned one."""
+    model, kept, found, plainly = base, [], [], []
+    for volume in volumes:
+        number = queue.order(answer(model, volume.planes))[0]
+        corrections = [Correction(volume.name, number, volume.planes[number], volume.truth[number])]
+        rest = np.delete(volume.planes, [number], axis=0)
+        result = finetune(model, corrections, FinetuneSettings(seconds=given.seconds), context=rest, replay=kept)
+        model, kept = models.load(result.data) if result.data else model, kept + corrections
+        step = scored(volume, masks_of(base, answer(model, volume.planes)), [number], 0, 0, "")
+        found.append(step["rest"])
+        plainly.append(untuned(volume, step, base)["rest"])
+    return found, plainly
+
+
+def share_of_long(volumes, base, given) -> float | None:
+    """Return the gain within the budget over the gain within 600 s and with many more views, same slices."""
+    gains = []
+    for volume in volumes:
+        step = volume.steps["ours"][min(2, given.corrections)]
+        fixed, start = {n: volume.truth[n] for n in step["done"]}, untuned(volume, step, base)["rest"]
+        model = tuned(base, base, volume, fixed, "ours", replace_seconds(given, 600), recipe=LONG)
+        long = scored(volume, masks_of(base, answer(model, volume.planes)), step["done"], 0, 0, "")["rest"]
+        gains.append((step["rest"] - start, long - start))
+    short, long = (sum(column) for column in zip(*gains, strict=True)) if gains else (0, 0)
+    return short / long if long else None
+
+
+def replace_seconds(given: argparse.Namespace, seconds: float) -> argparse.Namespace:
+    return argparse.Namespace(**{**vars(given), "seconds": seconds})
+
+
+def reach(volume, base, given) -> float:
+    """Return the slice Dice after learning from every second tumour slice, scored on the others, both ways."""
+    tumour, found = [n for n in range(len(volume.truth)) if volume.truth[n].any()], []
+    for half in (tumour[::2], tumour[1::2]):
+        model = tuned(base, base, volume, {n: volume.truth[n] for n in half}, "ours", given)
+        masks = masks_of(base, answer(model, volume.planes))
+        found += [dice(masks[n], volume.truth[n]) for n in tumour if n not in half]
+    return mean(found)
+
+
+def seconds_to(volume, goal) -> float:
+    return next((step["user_seconds"] for step in volume.steps["ours"] if step["rest"] >= goal), float("inf"))
+
+
+def corrections_to(volume, goal) -> float:
+    return next((k for k, step in enumerate(volume.steps["ours"]) if step["rest"] >= goal), float("inf"))
+
+
+def mean(values) -> float:
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def said(volume, method, what) -> str:
+    return " ".join(f"{step[what]:.3f}" for step in volume.steps[method])
+
+
+def table(found: dict[str, Any]) -> str:
+    return "\n".join(f"{name:32} {shown(value)}" for name, value in found.items())
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "  ".join(f"{one:.3f}" for one in value)
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def machine() -> str:
+    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
+
+
+def picture(found: dict[str, Any], path: Path) -> None:
+    """Draw the curves over the number of corrected slices as an SVG file."""
+    left_out = ("false", "volume", "far", "untuned")
+    lines = {
+        name.removesuffix("_by_k").replace("_", " "): values
+        for name, values in found.items()
+        if name.endswith("_by_k") and not any(word in name for word in left_out)
+    }
+    drawn = chart("Dice of the uncorrected", range(len(found["dice_rest_by_k"])), lines)
+    path.write_text(drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ').replace("pass ", "corrections "))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,360 @@
+"""Speed and memory of segmenting and training, as ratios to peers and to what the machine can do.
+
+    python benchmarks/speed.py [--quick] [--only PARTS] [--model NAME|FILE] [--keras-python PYTHON] [--json OUT]
+
+segment     slices/s from array to mask on the CPU: this package, and MONAI's sliding_window_inference in eager
+            float32 with the same weights and the same preparation; agreement of the masks; end to end over model only
+roof        the machine's own limit: a large matrix product and a 3 x 3 convolution in the precision that the network
+            runs in, and the share of the convolution's roof that the network reaches
+train_step  one step of the tutorial's U-Net and of the model's network; the tutorial's Keras model with --keras-python
+            (the python of an environment that has TensorFlow), else that row is left out
+growth      time and memory from 1 to 1000 slices, and from 256 to 16384 pixels a side, each in a process of its own
+gpu         with a CUDA card: slices/s model only and end to end, one slice, a scan of 155 slices of 240 x 240
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from _machine import command, machine, show
+
+BTP = Path(__file__).parents[2] / "shared/data/btp"
+PARTS = ("segment", "roof", "train_step", "growth", "gpu")
+SLICES, SIDES = (1, 10, 100, 1000), (256, 1024, 4096, 16384)
+
+
+def main() -> None:
+    given = arguments()
+    if given.child:
+        print(json.dumps(grow_in_this_process(given)))
+        return
+    report = {"command": command(), "machine": machine()}
+    show(report)
+    for part in given.only.split(","):
+        report[part] = globals()[f"part_{part}"](given, report)
+        print(f"\n{part}")
+        tell(report[part])
+    if given.json:
+        Path(given.json).write_text(json.dumps(report, indent=1))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few and small: proves that it runs, in about a minute")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--model", default="default", help="name on the shelf, or a file")
+    parser.add_argument("--keras-python", help="python of an environment with TensorFlow")
+    parser.add_argument("--json", help="write all figures here")
+    parser.add_argument("--child", nargs=2, type=int, metavar=("SLICES", "SIDE"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def tell(part: dict, indent: int = 2) -> None:
+    for name, value in part.items():
+        if isinstance(value, dict):
+            print(f"{' ' * indent}{name}")
+            tell(value, indent + 2)
+        else:
+            print(f"{' ' * indent}{name:34} {f'{value:.4g}' if isinstance(value, float) else value}")
+
+
+def best(work, times: int) -> float:
+    """Return the seconds of the quickest of some runs, after one that warms up."""
+    work()
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def scan(count: int, side: int) -> np.ndarray:
+    """Return real slices where they lie beside the project, else made ones, as (count, side, side)."""
+    from napari_unet_tumour import scans
+    from napari_unet_tumour.sample import phantom
+
+    files = sorted(BTP.glob("*/*_Scan_T1.nii.gz"))
+    found = np.concatenate([np.asarray(scans.read(f).array) for f in files[:2]]) if files else phantom()[0].array
+    found = np.asarray(found)[:, : min(side, found.shape[1]), : min(side, found.shape[2])]
+    pad = [(0, 0), *((0, side - n) for n in found.shape[1:])]
+    found = np.pad(found.astype(np.float32), pad)
+    return np.resize(found, (count, side, side)).astype(np.int16)
+
+
+# ---- ours and MONAI's -------------------------------------------------------------------------------------------
+
+
+def part_segment(given: argparse.Namespace, report: dict) -> dict:
+    import torch
+    from monai.inferers.utils import sliding_window_inference
+
+    from napari_unet_tumour import load_model
+    from napari_unet_tumour.engine.fast import runner
+    from napari_unet_tumour.engine.planes import as_planes
+    from napari_unet_tumour.engine.segment import describe_device, segment
+    from napari_unet_tumour.layout import layout_of
+    from napari_unet_tumour.settings import SegmentSettings
+
+    model = load_model(given.model)
+    ask = SegmentSettings(threshold=model.spec.threshold, smallest=model.spec.smallest, device="cpu")
+    size, count = model.spec.size, 8 if given.quick else 64
+    volume = scan(count, size)
+    layout = layout_of(volume.shape)
+
+    def ours() -> np.ndarray:
+        return segment(model, volume, layout, ask).mask
+
+    @torch.inference_mode()
+    def theirs() -> np.ndarray:
+        """MONAI as its users write it: all slices prepared, then windows of the network's size in eager float32."""
+        planes = as_planes(volume[:, None], model.spec)
+        logits = sliding_window_inference(planes.working, (size, size), 8, model.net)
+        sure = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 1:]
+        return (planes.frame.back(sure).sum(1) >= model.spec.threshold).numpy().astype(np.uint8)
+
+    working = as_planes(volume[:, None], model.spec).working
+    run = runner(model, torch.device("cpu"))
+
+    def model_only() -> None:
+        for first in range(0, count, 8):
+            run.probability(working[first : first + 8], False)
+
+    times = 1 if given.quick else 3
+    seconds = {"ours": best(ours, times), "monai": best(theirs, times), "model": best(model_only, times)}
+    a, b = ours() > 0, theirs() > 0
+    found = {
+        "device": describe_device("cpu"), "slices": count, "side": size,
+        "ours_slices_per_s": count / seconds["ours"], "monai_slices_per_s": count / seconds["monai"],
+        "ratio": seconds["monai"] / seconds["ours"],
+        "mask_agreement_dice": float(2 * (a & b).sum() / max(1, a.sum() + b.sum())) if (a | b).any() else 1.0,
+        "model_only_slices_per_s": count / seconds["model"],
+    }  # fmt: skip
+    return {**found, "scan_155": scan_of_155(given, model, ask, run)}
+
+
+def scan_of_155(given: argparse.Namespace, model, ask, run) -> dict:
+    """Time a scan of 155 slices of 240 x 240: end to end over the network alone."""
+    from napari_unet_tumour.engine.planes import as_planes
+    from napari_unet_tumour.engine.segment import segment
+    from napari_unet_tumour.layout import layout_of
+
+    count = 16 if given.quick else 155
+    volume = scan(count, 240)
+    working = as_planes(volume[:, None], model.spec).working
+
+    def model_only() -> None:
+        for first in range(0, count, 8):
+            run.probability(working[first : first + 8], False)
+
+    times = 1 if given.quick else 3
+    whole = best(lambda: segment(model, volume, layout_of(volume.shape), ask), times)
+    alone = best(model_only, times)
+    return {"slices": count, "end_to_end_s": whole, "model_only_s": alone, "end_to_end_over_model": whole / alone}
+
+
+# ---- the roof ---------------------------------------------------------------------------------------------------
+
+
+def part_roof(given: argparse.Namespace, report: dict) -> dict:
+    import torch
+
+    from napari_unet_tumour import load_model
+    from napari_unet_tumour.engine.fast import runner
+
+    model = load_model(given.model)
+    run = runner(model, torch.device("cpu"))
+    side, times = (1024, 2) if given.quick else (4096, 3)
+    a, b = (torch.randn(side, side).to(run.dtype) for _ in range(2))
+    x = torch.randn(8, 64, 128, 128).to(run.dtype, memory_format=torch.channels_last)
+    convolution = torch.nn.Conv2d(64, 64, 3, padding=1).to(run.dtype, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        product = 2 * side**3 / best(lambda: a @ b, times) / 1e9
+        conv = 2 * x.numel() * 64 * 9 / best(lambda: convolution(x), times) / 1e9
+    work = flop_of(model) / 1e9
+    planes = torch.randn(8, model.spec.in_channels, model.spec.size, model.spec.size)
+    reached = 8 * work / best(lambda: run.probability(planes, False), times)
+    return {
+        "precision": str(run.dtype).removeprefix("torch."), "matrix_product_gflop_s": product,
+        "convolution_gflop_s": conv, "network_gflop_a_slice": work, "network_gflop_s": reached,
+        "share_of_convolution": reached / conv, "share_of_matrix_product": reached / product,
+    }  # fmt: skip
+
+
+def flop_of(model) -> float:
+    """Return the floating point operations of one slice, two a multiplication, as torch counts them."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    size = model.spec.size
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.net(torch.zeros(1, model.spec.in_channels, size, size))
+    return float(counter.get_total_flops())
+
+
+# ---- a training step --------------------------------------------------------------------------------------------
+
+
+def part_train_step(given: argparse.Namespace, report: dict) -> dict:
+    from napari_unet_tumour import load_model
+
+    spec = load_model(given.model).spec
+    batch, size = (1, 64) if given.quick else (2, 256)
+    found = {"batch": batch, "side": size}
+    found["tutorial_unet_s"] = step_of("tutorial-unet", {}, 3, batch, size, 1 if given.quick else 2)
+    found[f"{spec.network}_s"] = step_of(spec.network, spec.arguments, spec.in_channels, batch, size, 3)
+    keras = keras_step(given.keras_python, batch, size)
+    if keras is None:
+        print("\ntrain_step: no TensorFlow, so no row for the tutorial's Keras model (give --keras-python PYTHON)")
+        return found
+    found |= keras
+    found["ratio_tutorial"] = keras["keras_s"] / found["tutorial_unet_s"]
+    found["ratio_shipped"] = keras["keras_s"] / found[f"{spec.network}_s"]
+    return found
+
+
+def step_of(network: str, network_arguments: dict, channels: int, batch: int, size: int, times: int) -> float:
+    import torch
+
+    from napari_unet_tumour.engine.training.learner import Learner
+    from napari_unet_tumour.settings import TrainSettings
+    from napari_unet_tumour.spec import ModelSpec
+
+    settings = TrainSettings(network=network, channels=channels, size=size, ema=0.0, device="cpu")
+    names = tuple(f"c{n}" for n in range(channels))
+    learner = Learner(settings, ModelSpec("step", network, dict(network_arguments), names, size=size), 100)
+    x = torch.rand(batch, channels, size, size).contiguous(memory_format=torch.channels_last)
+    y = (torch.rand(batch, 1, size, size) > 0.9).float()
+    return best(lambda: learner.step(x, y), times)
+
+
+KERAS = """
+import json, sys, time
+import numpy as np, tensorflow as tf
+from tensorflow.keras import layers as L
+batch, side = int(sys.argv[1]), int(sys.argv[2])
+def twice(x, n):
+    for _ in range(2):
+        x = L.Activation("relu")(L.BatchNormalization()(L.Conv2D(n, 3, padding="same")(x)))
+    return x
+given = x = L.Input((side, side, 3))
+skips = []
+for n in (64, 128, 256, 512):
+    x = twice(x, n); skips.append(x); x = L.MaxPool2D(2)(x)
+x = twice(x, 1024)
+for n in (512, 256, 128, 64):
+    x = twice(L.Concatenate()([L.Conv2DTranspose(n, 2, strides=2, padding="same")(x), skips.pop()]), n)
+net = tf.keras.Model(given, L.Conv2D(1, 1, padding="same", activation="sigmoid")(x))
+def dice(a, b):
+    a, b = L.Flatten()(a), L.Flatten()(b)
+    return 1 - (2 * tf.reduce_sum(a * b) + 1e-15) / (tf.reduce_sum(a) + tf.reduce_sum(b) + 1e-15)
+net.compile(loss=dice, optimizer=tf.keras.optimizers.Adam(1e-4))
+x, y = np.random.rand(batch, side, side, 3).astype("f4"), (np.random.rand(batch, side, side, 1) > .9).astype("f4")
+def timed(f):
+    f(); taken = []
+    for _ in range(2):
+        t = time.perf_counter(); f(); taken.append(time.perf_counter() - t)
+    return min(taken)
+step, predict = timed(lambda: net.train_on_batch(x, y)), timed(lambda: net.predict_on_batch(x))
+print(json.dumps({"keras_s": step, "keras_predict_slices_per_s": batch / predict, "tensorflow": tf.__version__}))
+"""
+
+
+def keras_step(python: str | None, batch: int, side: int) -> dict | None:
+    """Time the tutorial's Keras model in an environment of its own; None where there is none."""
+    if python is None:
+        return None
+    done = subprocess.run([python, "-c", KERAS, str(batch), str(side)], capture_output=True, text=True)
+    if done.returncode:
+        print(f"\ntrain_step: {python} cannot run the Keras model: {done.stderr.strip().splitlines()[-1]}")
+        return None
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+# ---- growth -----------------------------------------------------------------------------------------------------
+
+
+def part_growth(given: argparse.Namespace, report: dict) -> dict:
+    slices, sides = (SLICES[:2], SIDES[:2]) if given.quick else (SLICES, SIDES)
+    found = {f"{n} slices of 256 x 256": grown(given, n, 256) for n in slices}
+    return found | {f"1 slice of {side} x {side}": grown(given, 1, side) for side in sides}
+
+
+def grown(given: argparse.Namespace, slices: int, side: int) -> dict:
+    words = [sys.executable, __file__, "--model", given.model, "--child", str(slices), str(side)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def grow_in_this_process(given: argparse.Namespace) -> dict:
+    """Segment a lazy array into a mask on disk; return seconds and memory."""
+    import tempfile
+
+    from zarr import create_array
+
+    from napari_unet_tumour import load_model
+    from napari_unet_tumour.engine.segment import iter_segment_into
+    from napari_unet_tumour.layout import layout_of
+    from napari_unet_tumour.settings import SegmentSettings
+    from scale import Watch, lazy_stack
+
+    slices, side = given.child
+    array = lazy_stack(slices, side)
+    with Watch() as watch, tempfile.TemporaryDirectory() as folder:
+        model = load_model(given.model)
+        chunks = (1, min(side, 768), min(side, 768))
+        mask = create_array(folder, shape=array.shape, dtype="u1", chunks=chunks, overwrite=True)
+        start = time.perf_counter()
+        for _ in iter_segment_into(mask, model, array, layout_of(array.shape), SegmentSettings(device="cpu")):
+            pass
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "peak_mb_beyond_data": watch.peak_mb, "megapixels_per_s": array.size / seconds / 1e6}
+
+
+# ---- a CUDA card ------------------------------------------------------------------------------------------------
+
+
+def part_gpu(given: argparse.Namespace, report: dict) -> dict:
+    import torch
+
+    if not torch.cuda.is_available():
+        return {"skipped": "there is no CUDA card here"}
+    from napari_unet_tumour import load_model
+    from napari_unet_tumour.engine.fast import describe_device, pick_device, runner
+    from napari_unet_tumour.engine.segment import segment
+    from napari_unet_tumour.layout import layout_of
+    from napari_unet_tumour.settings import SegmentSettings
+
+    model, device = load_model(given.model), pick_device("cuda")
+    run, ask = runner(model, device), SegmentSettings(device="cuda")
+    x = torch.randn(128, model.spec.in_channels, model.spec.size, model.spec.size, device=device)
+
+    def model_only() -> None:
+        for _ in range(10):
+            run.probability(x, False)
+        torch.cuda.synchronize()
+
+    volume, one = (scan(n, 256).astype(np.uint8) for n in (2048, 1))
+    brats = scan(155, 240)
+    for _ in range(4):  # the third batch of a shape is recorded
+        run.probability(x, False)
+    whole = best(lambda: segment(model, volume, layout_of(volume.shape), ask), 3)
+    single = best(lambda: segment(model, one, layout_of(one.shape), ask), 20)
+    volume_s = best(lambda: segment(model, brats, layout_of(brats.shape), ask), 10)
+    return {
+        "device": describe_device("cuda"), "model_only_slices_per_s": 1280 / best(model_only, 5),
+        "end_to_end_slices_per_s": len(volume) / whole, "one_slice_ms": single * 1e3, "scan_155_ms": volume_s * 1e3,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    main()

@@ -1,0 +1,104 @@
+"""Fine-tune a model on scans whose masks a person has corrected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour import scans, shelf
+from napari_unet_tumour.api.masking import layout_for, load_model
+from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
+from napari_unet_tumour.corrections import Correction, scan_id
+from napari_unet_tumour.corrections.record import HELD_OUT, role
+from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.api.many import OnTick
+    from napari_unet_tumour.corrections import Tuned
+
+
+def finetune(
+    pairs: str | Path | Sequence[Pair],
+    model: str | Path = "default",
+    settings: FinetuneSettings | None = None,
+    *,
+    axis: int | None = None,
+    on_tick: OnTick | None = None,
+) -> Tuned:
+    """Fine-tune a copy of a model on corrected slices.
+
+    Parameters
+    ----------
+    pairs : path or sequence of Pair
+        A PAIRS.csv (columns scan, mask and, optionally, group and slices), or what `read_pairs` returns. `slices`
+        are the reviewed ones; without them every slice that is not blank. Pixels of value 255 are unsure.
+    model : str or pathlib.Path
+        "default", a name on the shelf, or a model file.
+    settings : FinetuneSettings, optional
+        Budget in seconds and the like.
+    axis : int, optional
+        The array axis to slice along; see `segment`.
+    on_tick : callable, optional
+        Called with a `Progress` after every step; an exception from it stops the work.
+
+    Returns
+    -------
+    Tuned
+        `data` is the tuned model's file, b"" where nothing better was found; `held_out` and `reference` hold the
+        scores before and after. Of a scan's reviewed slices with foreground every third is held out: it is only scored.
+
+    Raises
+    ------
+    ScanError, ModelError, TrainingError, DeviceError
+        The table, a scan, its mask or the model cannot be used.
+    """
+    from napari_unet_tumour.engine.finetune import iter_finetune
+
+    chosen = read_pairs(pairs) if isinstance(pairs, (str, Path)) else pairs
+    entry = shelf.find(model)
+    given = [_reviewed(pair, entry.spec.labels, axis) for pair in chosen]
+    corrections = [one for some, _ in given for one in some]
+    steps = iter_finetune(
+        load_model(entry.path), corrections, settings or FinetuneSettings(), context=_together([c for _, c in given])
+    )
+    while True:
+        try:
+            tick = next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if on_tick is not None:
+            on_tick(tick)
+
+
+def _reviewed(pair: Pair, labels: Sequence[str], axis: int | None) -> tuple[list[Correction], NDArray[Any]]:
+    """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed."""
+    scan = scans.read(pair.scan)
+    layout = layout_for(scan, axis)
+    truth = read_truth(pair, scan, layout.mask_shape, labels, unsure=True)
+    images = layout.take(scan.array, range(layout.planes))
+    beyond = [n for n in pair.slices if not 0 <= n < layout.planes]
+    if beyond:
+        raise ScanError(f"{pair.scan.name} has no slice {beyond[0]} (0 to {layout.planes - 1}): correct the table")
+    reviewed = pair.slices or [n for n in range(layout.planes) if np.ptp(images[n]) > 0]
+    content, counted, found = scan_id(scan.array, layout), 0, []
+    for n in reviewed:
+        mask = np.ascontiguousarray(layout.to_native(truth[layout.index(n)]), np.uint8)
+        foreground = bool(((mask > 0) & (mask < 255)).any())
+        held_out = role(foreground, counted) == HELD_OUT
+        counted += foreground
+        found.append(Correction(content, n, images[n], mask, held_out, pair.group))
+    return found, np.delete(images, list(reviewed), axis=0)
+
+
+def _together(planes: Sequence[NDArray[Any]]) -> NDArray[Any] | None:
+    """Return the planes of all scans that have the first one's shape."""
+    there = [some for some in planes if len(some)]
+    same = [some for some in there if some.shape[1:] == there[0].shape[1:]]
+    return np.concatenate(same) if same else None

@@ -1,0 +1,121 @@
+"""The scans of one run: which are left, what became of each, and the table that says so."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour import parts
+from napari_unet_tumour.api import cohort
+from napari_unet_tumour.api.many import Large, Refused
+from napari_unet_tumour.cli._outputs import told, write
+from napari_unet_tumour.cli._show import warn
+from napari_unet_tumour.errors import OutputError, ScanError
+from napari_unet_tumour.scans.large import mask_on_disk
+from napari_unet_tumour.tiling import is_tiled, tiling_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari_unet_tumour.api.many import Network, Segmented, Work
+    from napari_unet_tumour.cli._outputs import Outputs
+    from napari_unet_tumour.cli._show import Meter
+    from napari_unet_tumour.settings import SegmentSettings
+    from napari_unet_tumour.shelf import Entry
+
+STRIP = 1024
+
+
+class Cohort:
+    """Scans on their way into one folder; a single scan gets neither record nor table.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The folder.
+    outputs : dict
+        The files of every scan.
+    **more
+        What else decides the results, e.g. the axis.
+    """
+
+    def __init__(
+        self, out: Path, outputs: dict[Path, Outputs], entry: Entry, settings: SegmentSettings, **more: Any
+    ) -> None:
+        self.outputs, self.entry, self._settings = outputs, entry, settings
+        self.failed = 0
+        self._table = out / cohort.SUMMARY if len(outputs) > 1 else None
+        more["probability"] = any(one.probability for one in outputs.values())
+        self._record = cohort.Record(out, cohort.made_with(entry, settings, **more)) if self._table else None
+        self._rows: dict[Path, cohort.Row] = {}
+        self._seen: dict[Path, tuple[list[int], str]] = {}
+        if self._record is not None:
+            found = {path: self._record.row_of(path, one.mask) for path, one in outputs.items()}
+            self._rows = {path: row for path, row in found.items() if row is not None}
+        self.left = [path for path in outputs if path not in self._rows]
+
+    def look(self, path: Path) -> None:
+        """Note what a scan is before it is read, so that a later run knows it again."""
+        if self._record is not None and path.exists():
+            self._seen[path] = cohort.look(path)
+
+    def finish(
+        self, one: Segmented[Path] | Refused[Path] | Large[Path], network: Network, shown: Meter
+    ) -> tuple[str, int]:
+        """Write a scan's files; return the line that says so and its slices. Raises what stood in the way."""
+        if isinstance(one, Refused):
+            raise one.error
+        work, path = one.work, one.work.item
+        outputs = self.outputs[path]
+        if isinstance(one, Large):
+            pixels = self._write_large(work, outputs, network, shown)
+            row, line = cohort.large_row(path, outputs.mask, pixels, work.scan), told(work, outputs, None, pixels)
+        else:
+            line = write(one, outputs)
+            table = self._table is not None
+            row = cohort.row_of(path, outputs.mask, one.found.mask, work.scan, outputs.labels) if table else {}
+        self._rows[path] = row
+        if self._record is not None:
+            self._record.add(path, outputs.mask, row, self._seen[path])
+        return line, work.layout.planes
+
+    def fail(self, path: Path, reason: str) -> None:
+        """Note that a scan failed."""
+        self.failed += 1
+        self._rows[path] = cohort.failed_row(path, reason)
+
+    @contextmanager
+    def summary(self) -> Iterator[None]:
+        """Write the table in the end, whatever happens."""
+        try:
+            yield
+        finally:
+            if self._table is not None:
+                rows = [self._rows.get(path) or cohort.undone_row(path) for path in self.outputs]
+                cohort.write_summary(self._table, rows)
+
+    def _write_large(self, work: Work[Path], outputs: Outputs, network: Network, shown: Meter) -> int:
+        """Segment part by part into a file; return how many pixels are marked."""
+        layout, spec, settings = work.layout, self.entry.spec, self._settings
+        if settings.keep_largest:
+            raise ScanError(f"{work.item.name} is too large to keep only its largest piece: leave --keep-largest out")
+        if outputs.probability:
+            raise OutputError(f"{work.item.name} is too large for a probability file: leave --probability out")
+        if is_tiled(layout.plane_shape, spec, settings):
+            size, window = " x ".join(map(str, layout.plane_shape)), spec.size * settings.shrink
+            warn(f"note: {work.item}: {size} pixels, so in windows of {window} (to shrink it instead: --windows whole)")
+        side = tiling_of(layout.plane_shape, spec, settings).chunk
+        with mask_on_disk(outputs.mask, work.scan, outputs.labels, side) as mask:
+            for part in parts.iter_parts(network, work.scan.array, layout, spec, settings):
+                parts.put(mask, layout, part, settings)
+                shown.show(part.done / part.total)
+            parts.tidy(mask, layout, spec, settings, range(layout.planes))
+            return _marked(mask, work)
+
+
+def _marked(mask: Any, work: Work[Path]) -> int:
+    height, width = work.layout.plane_shape
+    strips = [(slice(top, min(top + STRIP, height)), slice(0, width)) for top in range(0, height, STRIP)]
+    planes = range(work.layout.planes)
+    return sum(int((work.layout.part(mask, n, strip) > 0).sum()) for n in planes for strip in strips)

@@ -1,0 +1,91 @@
+"""finetune: a model that has learnt from corrected slices, with its scores before and after."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour import shelf
+from napari_unet_tumour.cli._flags import add_fields
+from napari_unet_tumour.cli._show import say, table, warn
+from napari_unet_tumour.settings import FinetuneSettings, asked
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from napari_unet_tumour.cli._flags import Commands
+    from napari_unet_tumour.corrections import Tuned
+    from napari_unet_tumour.settings import Progress
+
+
+def add(commands: Commands) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "finetune",
+        help="let a model learn from corrected slices",
+        description="PAIRS.csv has the columns scan, mask and, optionally, group (patient) and slices (the reviewed "
+        "ones, e.g. 3;4;9). Every third reviewed slice with foreground is held out: it is only scored. Where nothing "
+        "better is found no file is written, exit code 1.",
+    )
+    command.add_argument("--pairs", required=True, metavar="PAIRS.csv", help="table of scans and corrected masks")
+    command.add_argument("--model", default="default", metavar="NAME|FILE", help="the model to begin with")
+    command.add_argument("--out", required=True, metavar="FILE", help="the new model file, .safetensors")
+    command.add_argument("--axis", type=int, metavar="N", help="array axis to slice along (default: as in 'segment')")
+    command.add_argument("--json", metavar="OUT", help="write the scores before and after as JSON")
+    add_fields(command, FinetuneSettings)
+    command.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from napari_unet_tumour.api.tuning import finetune
+    from napari_unet_tumour.cli._files import ready_file, write_bytes, write_text
+    from napari_unet_tumour.errors import OutputError, TrainingError
+
+    out, as_json = ready_file(args.out), ready_file(args.json)
+    if out is None or out.suffix != ".safetensors":
+        raise OutputError(f"{args.out} must end in .safetensors: choose such a name")
+    given = {name: getattr(args, name) for name, *_ in asked(FinetuneSettings) if getattr(args, name) is not None}
+    entry = shelf.find(args.model)
+    tuned = finetune(args.pairs, entry.path, FinetuneSettings(**given), axis=args.axis, on_tick=_Said())
+    _print(entry, tuned)
+    if as_json:
+        write_text(as_json, json.dumps(_facts(entry, tuned, out), indent=1, allow_nan=False))
+    if not tuned.data:
+        raise TrainingError(tuned.note)
+    write_bytes(out, tuned.data)
+    say(f"{out}: {tuned.blend:.0%} of what was learnt in {tuned.seconds:.1f} s ({tuned.steps} steps)")
+    return 0
+
+
+class _Said:
+    """Prints what is being done, once."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, tick: Progress) -> None:
+        if tick.message != self._last:
+            self._last = tick.message
+            warn(tick.message)
+
+
+def _print(entry: shelf.Entry, tuned: Tuned) -> None:
+    say(f"model {entry.name} ({entry.hash})")
+    for name, rows in (("held out", tuned.held_out), ("reference", tuned.reference)):
+        if rows:
+            say(name)
+            table(("scan", "slice", "Dice before", "Dice after"), [_line(row) for row in rows])
+    if tuned.note and tuned.data:
+        warn(f"note: {tuned.note}")
+
+
+def _line(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    before, after = (f"{row[when]['dice']:.3f}" for when in ("before", "after"))
+    return str(row["scan"])[:12], str(row["slice"]), before, after
+
+
+def _facts(entry: shelf.Entry, tuned: Tuned, out: Path) -> dict[str, Any]:
+    facts = {name: value for name, value in asdict(tuned).items() if name != "data"}
+    return {"parent": {"name": entry.name, "hash": entry.hash}, "out": str(out) if tuned.data else None, **facts}

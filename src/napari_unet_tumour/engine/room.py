@@ -1,0 +1,106 @@
+"""How much is done at once, and what to do when memory is full: less, smaller, elsewhere, and only then an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from napari_unet_tumour.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Found = TypeVar("Found")
+
+# A batch holds at most so many working pixels, by kind of device.
+WORKING = {"cpu": 8 * 256 * 256, "cuda": 128 * 256 * 256, "mps": 32 * 256 * 256}
+SMALLEST = 64
+# How torch, oneDNN, cuDNN and cuBLAS say it when it is no torch.OutOfMemoryError.
+SAID = ("can't allocate memory", "not enough memory", "out of memory", "could not create a memory", "alloc_failed")
+
+
+@dataclass(frozen=True)
+class Room:
+    """What fits.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the network runs.
+    batch : int
+        Planes or windows at once.
+    window : int, optional
+        Longest side of what the network sees at once, in working pixels; no bound when 0.
+    """
+
+    device: torch.device
+    batch: int
+    window: int = 0
+
+    def smaller(self, side: int, error: BaseException) -> tuple[Room, str]:
+        """Return the next smaller room and a line that says so.
+
+        Parameters
+        ----------
+        side : int
+            Longest side of what the network was shown.
+
+        Raises
+        ------
+        DeviceError
+            There is none.
+        """
+        where = "memory" if self.device.type == "cpu" else "GPU's memory"
+        if self.batch > 1:
+            return replace(self, batch=self.batch // 2), f"the {where} is full: working in smaller batches"
+        half = side // 2 // 32 * 32
+        if half >= SMALLEST:
+            said = "working in smaller windows, which can move an outline by a pixel or so"
+            return replace(self, window=half), f"the {where} is full: {said}"
+        if self.device.type == "cpu":
+            raise DeviceError("the memory is full: close other programs or use a smaller scan") from error
+        return Room(torch.device("cpu"), 1), f"the {where} is full: working on the CPU"
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether an error means that memory is full."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in SAID)
+
+
+def give_back(device: torch.device) -> None:
+    """Return what a GPU keeps for later use."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+class Steady:
+    """Repeats a piece of work with less room until it fits.
+
+    Parameters
+    ----------
+    room : Room
+        What is tried first; stays as small as it once had to become.
+    notice : str
+        What a person should know; replaced by what was last done for lack of memory.
+    """
+
+    def __init__(self, room: Room, notice: str = "") -> None:
+        self.room = room
+        self.notice = notice
+
+    def run(self, work: Callable[[Room], Found], side: int) -> Found:
+        """Return what `work` gives in the room there is; `side` is the longest side that the network is shown."""
+        while True:
+            try:
+                return work(self.room)
+            except Exception as error:
+                if not is_full(error):
+                    raise
+                self.room, self.notice = self.room.smaller(min(side, self.room.window or side), error)
+            give_back(self.room.device)
