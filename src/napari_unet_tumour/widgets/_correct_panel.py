@@ -77,7 +77,8 @@ class CorrectPanel:
         tools = list(self.tools.values())
         return [
             _row(self.image), _row(self.mask), _row(self.model, self.segment), self.channels,
-            self.offer, self.restoring, self.place, _flat([self.next, self.tick]), _row(self.paint), _flat(tools[:3]), _flat(tools[3:]),
+            self.offer, self.restoring, self.place, _flat([self.next, self.tick]),
+            _row(self.paint), _flat(tools[:3]), _flat(tools[3:]),
             _row(self.seconds, self.device, self.run), self.status, self.asking, self.table, self.deciding,
             self.keeping, _note(ABOUT),
         ]  # fmt: skip
