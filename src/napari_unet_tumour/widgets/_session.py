@@ -70,6 +70,7 @@ class Session:
         self.trouble = ""
         self.again = False
         self.as_left = False
+        self._paused = False
         self.records: dict[str, Record] = {}
         self.kept: dict[str, Record] = {}
         for part in case.parts:
@@ -170,6 +171,11 @@ class Session:
                 found |= {part.first + n: mask for n, mask in fits.items() if n < part.layout.planes}
         return {n: mask for n, mask in found.items() if not self.is_edited(n)}
 
+    def pause(self, on: bool = True) -> None:
+        """Look no more until `pause(False)`: the pixels on their way from disk are no changes of the person."""
+        with self._lock:
+            self._paused = on
+
     def restored(self, number: int, mask: NDArray[np.uint8]) -> None:
         """Note that a slice holds what was on disk; call it before the pixels change."""
         part, plane = self.case.where(number)
@@ -209,7 +215,9 @@ class Session:
     def look(self, first: int | None = None) -> None:
         """Notice what has changed and write it; the slice `first` before the others. Any thread."""
         with self._lock:
-            self.again = False
+            self.again = self._paused
+            if self._paused:
+                return
             if first is not None:
                 self._look_at(first)
                 self._save()

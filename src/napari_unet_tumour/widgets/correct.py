@@ -181,6 +181,7 @@ class CorrectWidget(Container[Widget]):
         if session is None:
             return
         masks = session.to_restore()
+        session.pause()
         for number, mask in masks.items():
             self._mask_of(session, number)
             session.restored(number, mask)
@@ -190,7 +191,11 @@ class CorrectWidget(Container[Widget]):
         self._versions.use(model)
         self._panel.ask_to_restore("")
         self._panel.say(f"Restored: {len(session.reviewed())} reviewed, masks of {len(masks)} slices.")
-        self._inbox.put(self._on_seen)
+        self._inbox.put(partial(self._on_restored, session))
+
+    def _on_restored(self, session: Session) -> None:
+        session.pause(False)
+        self._on_seen()
         self._desk.watch.poke()
 
     def _write(self, session: Session, number: int, mask: NDArray[np.uint8]) -> None:
