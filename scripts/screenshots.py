@@ -79,15 +79,15 @@ def correct(folder: Path, truth: np.ndarray) -> None:
     panel.segment.native.click()
     wait(lambda: not widget.running)
     wait(lambda: widget.session.weighed)
-    for _ in range(3):
-        panel.next.native.click()
-        number = widget.session.case.on_screen(viewer)
+    for number in [n for n in widget.session.order() if truth[n].any()][:4]:
+        widget.go(number)
         widget.session.case.write(viewer, {number: truth[number].astype(np.uint8)})
         panel.tick.native.click()
     panel.next.native.click()
+    picture(viewer, folder / "correct-before.png")
     panel.run.native.click()
     wait(lambda: widget._learning.judged is not None or not widget.running)
-    picture(viewer, folder / "correct.png")
+    picture(viewer, folder / "correct-after.png")
     viewer.close()
 
 

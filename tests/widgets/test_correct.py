@@ -240,6 +240,26 @@ def test_slices_may_lie_across_any_axis(correcting, scan, order):
     assert names(one)[4] == names(one)[2] == "reviewed"
 
 
+def test_several_layers_are_the_channels_of_one_scan(correcting, scan, models):
+    data = scan(5, 64, 64)
+
+    def add(viewer):
+        for name in ("FLAIR", "T2", "T1ce", "T1"):
+            viewer.add_image(data if name == "T1" else data * 0, name=name)
+
+    shelf.import_(models / "four.safetensors")
+    one = correcting(add)
+    one.panel.model.value = next(entry for entry in one.panel.model.choices if entry.name == "four")
+    one.wait(lambda: one.widget.session is not None and one.widget.session.case.parts[0].layout.channels == 4)
+    assert shown(one.panel.channels)
+    mask = segment(one)
+    assert np.array_equal(mask.data, data > 127)
+    review(one, 1, 2, 3)
+    assert names(one)[1:4] == ["reviewed", "reviewed", "held out"]
+    learn(one)
+    assert one.panel.pictures.pictures[0].title == "held-out slice 3"
+
+
 def test_a_lazy_colour_scan_works_too(correcting, scan):
     grey = scan(4, 64, 64)
     colours = dask.array.from_array(np.stack([grey] * 3, -1), chunks=(1, 64, 64, 3))
@@ -393,7 +413,7 @@ def test_each_tool_is_one_undo_step(correcting, scan):
     assert len(mask._undo_history) == steps + 1
 
 
-def test_a_run_of_segment_leaves_reviewed_slices_alone(correcting, scan, qtbot):
+def test_a_run_of_segment_leaves_reviewed_slices_alone(correcting, scan, models):
     data = scan(5, 64, 64)
     one = correcting(lambda viewer: viewer.add_image(data))
     mask = segment(one)
@@ -405,6 +425,10 @@ def test_a_run_of_segment_leaves_reviewed_slices_alone(correcting, scan, qtbot):
     one.click(other._panel.run)
     one.wait(lambda: not other.running)
     assert np.array_equal(mask.data[2], kept)
+    shelf.import_(models / "two.safetensors")
+    one.widget._choice.list_models()
+    one.panel.model.value = next(entry for entry in one.panel.model.choices if entry.name == "two")
+    assert other._panel.model.value.name == "two", "a new default is chosen in the Segment widget too"
     other._panel.form["threshold"].value = 0.9
     one.wait(lambda: not np.array_equal(mask.data[0], data[0] > 127))
     assert np.array_equal(mask.data[2], kept)
@@ -421,9 +445,37 @@ def test_the_hold_out_stays_through_rounds_and_restarts(correcting, scan):
     _, again = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
     one.widget, one.panel = again, again._panel
     one.wait(lambda: again.session is not None)
-    assert "6 reviewed" in one.panel.offer.value
-    one.click(one.panel.restore)
     assert names(one)[:6] == ["reviewed", "reviewed", "held out"] * 2
+
+
+def test_looking_at_another_scan_and_coming_back_asks_nothing(correcting, scan):
+    one = correcting(with_mask(scan)[1])
+    paint(one, 4)
+    review(one, 1, 2, 3)
+    looked(one)
+    one.viewer.add_image(255 - scan(6, 64, 64), name="other")
+    one.wait(lambda: one.widget.session is not None and one.widget.session.case.parts[0].image.name == "other")
+    assert one.widget.session.reviewed() == []
+    one.viewer.layers.selection.active = one.viewer.layers["scan"]
+    one.wait(lambda: one.widget.session is not None and one.widget.session.case.parts[0].image.name == "scan")
+    assert not shown(one.panel.restoring)
+    assert names(one)[1:5] == ["reviewed", "reviewed", "held out", "edited"]
+
+
+def test_a_click_on_another_scan_does_not_stop_the_learning(correcting, scan):
+    def add(viewer):
+        viewer.add_image(255 - scan(6, 64, 64), name="other")
+        with_mask(scan)[1](viewer)
+
+    one = correcting(add)
+    review(one, 1, 2)
+    one.panel.seconds.value = 60
+    one.click(one.panel.run)
+    one.wait(lambda: len(one.panel.curve.loss) > 2)
+    one.viewer.layers.selection.active = one.viewer.layers["other"]
+    one.qtbot.wait(200)
+    assert one.widget.running
+    one.widget.cancel()
 
 
 def test_beginning_anew_keeps_roles_and_a_copy(correcting, scan):
@@ -432,6 +484,7 @@ def test_beginning_anew_keeps_roles_and_a_copy(correcting, scan):
     looked(one)
     scan_id = one.widget.session.case.parts[0].scan
     one.close()
+    one.viewer.layers[-1].data[1] = 0
     _, again = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
     one.widget, one.panel = again, again._panel
     one.wait(lambda: again.session is not None)
@@ -540,7 +593,7 @@ def test_the_image_is_removed_or_changed(correcting, scan):
     learn(one)
     assert one.status.startswith("the image 'scan' has changed since it was corrected")
     image.data = scan(6, 64, 64)
-    one.wait(lambda: "corrected before" in one.status)
+    one.wait(lambda: one.status.startswith("Restored: 2 reviewed"))
     one.viewer.layers.remove(image)
     one.wait(lambda: one.widget.session is None)
     assert one.status.startswith("There is no image layer")

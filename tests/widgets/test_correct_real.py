@@ -24,7 +24,7 @@ def test_the_engine_learns_and_nothing_changes_before_accept(opened, scan):
     for n in range(8):
         assert np.array_equal(mask.data[n], truth[n] if n in (1, 3, 5) else data[n] > 127)
     if one.widget._learning.judged is None:  # so small a network may find nothing better in the time
-        assert one.status.startswith("Nothing better was found")
+        assert "model and mask are as they were" in one.status
         assert [entry.name for entry in shelf.entries()] == ["known"]
         return
     one.click(one.panel.accept)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.layout import Layout
     from napari_unet_tumour.spec import ModelSpec
+    from napari_unet_tumour.widgets._layers import Source
 
 
 @dataclass(eq=False)
@@ -29,7 +30,9 @@ class Part:
     Parameters
     ----------
     array : array
-        The image's pixels, possibly lazy.
+        What the model reads, possibly lazy: the image's pixels, or those of several layers.
+    data : array
+        The image layer's own data.
     mask : napari.layers.Labels, optional
         None where nothing was drawn yet.
     first : int
@@ -42,6 +45,7 @@ class Part:
     array: Any
     layout: Layout
     mask: Labels | None
+    data: Any = None
     first: int = 0
     scan: str = ""
 
@@ -148,7 +152,8 @@ class Case:
 
 
 def _rgb_or_flat(part: Part) -> bool:
-    return bool(part.image.rgb) or part.layout.channel is None
+    """Tell whether the image layer's own axes are those of the mask: its channels, if any, are no axis of it."""
+    return bool(part.image.ndim == len(part.layout.mask_shape))
 
 
 def _turn(viewer: ViewerModel, layer: Any, across: list[int], part: Part) -> None:
@@ -162,22 +167,26 @@ def _turn(viewer: ViewerModel, layer: Any, across: list[int], part: Part) -> Non
         viewer.dims.order = (*(axis for axis in viewer.dims.order if axis not in wanted), *wanted)
 
 
-def case_of(viewer: ViewerModel, image: Image, mask: Labels | None, spec: ModelSpec) -> Case:
+def case_of(viewer: ViewerModel, image: Image, mask: Labels | None, spec: ModelSpec, source: Source) -> Case:
     """Return the case that an image and a mask belong to.
+
+    Parameters
+    ----------
+    source : Source
+        What the model reads of the image: its own pixels, or several layers as channels.
 
     Raises
     ------
-    ScanError, ModelError
-        The image cannot be segmented, or the mask does not lie on it pixel by pixel.
+    ScanError
+        The mask does not lie on the image pixel by pixel.
     """
-    part = _part(viewer, image, mask, spec)
+    part = _part(image, mask, source)
     flat = list(_flat_parts(viewer, part, spec)) if part.layout.planes == 1 else []
     return Case(flat if len(flat) > 1 else [part])
 
 
-def _part(viewer: ViewerModel, image: Image, mask: Labels | None, spec: ModelSpec) -> Part:
-    source = _layers.source_of(viewer, image, spec)
-    part = Part(image, source.array, source.layout, mask)
+def _part(image: Image, mask: Labels | None, source: Source) -> Part:
+    part = Part(image, source.array, source.layout, mask, image.data)
     if mask is not None:
         _check(mask, part)
         if np.iinfo(mask.data.dtype).max < UNSURE:
@@ -204,7 +213,7 @@ def _flat_parts(viewer: ViewerModel, chosen: Part, spec: ModelSpec) -> Iterator[
             yield chosen
             continue
         try:
-            part = _part(viewer, image, _layers.own_mask(viewer, image), spec)
+            part = _part(image, _layers.own_mask(viewer, image), _layers.source_of(viewer, image, spec))
         except UNetTumourError:
             continue
         if part.layout.planes == 1:

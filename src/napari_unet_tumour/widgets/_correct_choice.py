@@ -8,6 +8,7 @@ from napari_unet_tumour import shelf
 from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
 from napari_unet_tumour.widgets import _layers
 from napari_unet_tumour.widgets._case import masks_for
+from napari_unet_tumour.widgets._channels import Channels
 from napari_unet_tumour.widgets._forms import fill, remember, remembered
 from napari_unet_tumour.widgets._panel import THERE
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_unet_tumour.shelf import Entry
+    from napari_unet_tumour.spec import ModelSpec
     from napari_unet_tumour.widgets._correct_panel import CorrectPanel
+    from napari_unet_tumour.widgets._layers import Source
 
 PART = "correct"
 
@@ -30,6 +33,8 @@ class CorrectChoice:
         self._viewer, self._panel = viewer, panel
         self._entries: list[Entry] = []
         self._labels: list[tuple[str, int]] = []
+        self.channels = Channels(viewer, panel.channels)
+        self._source: tuple[tuple[Any, ...], list[Any], Source] | None = None
         # As functions, since magicgui asks again whenever the widget is docked or a layer comes or goes.
         panel.image.choices, panel.mask.choices, panel.model.choices = self._images, self._masks, self._models
         panel.paint.choices = lambda picker: self._labels
@@ -117,6 +122,20 @@ class CorrectChoice:
                 self._panel.image.value = image
             if layer in self._fitting():
                 self._panel.mask.value = layer
+
+    def offer_channels(self) -> None:
+        """Offer layers for the channels of the model, where one image alone does not do."""
+        self.channels.offer(self.entry, self.image)
+
+    def source(self, image: Image, spec: ModelSpec) -> Source:
+        """Return what the model reads of an image, the very same until a layer or the axes change; raises ScanError."""
+        self.offer_channels()
+        chosen = self.channels.chosen
+        arrays = [image.data, *(layer.data for layer in chosen.values())]
+        key = (image, spec.channels, tuple(chosen), tuple(map(id, arrays)), tuple(self._viewer.dims.order[-2:]))
+        if self._source is None or self._source[0] != key:
+            self._source = (key, arrays, self.channels.source(image, spec, False))  # the arrays keep their ids
+        return self._source[2]
 
     def offer_labels(self, names: Sequence[tuple[str, int]]) -> None:
         """Offer what the brush can draw."""

@@ -39,6 +39,8 @@ class CorrectPanel:
         tip = "The Labels layer that you correct: made by Segment, drawn, or loaded from a file."
         self.mask = ComboBox(label="Mask", tooltip=tip, nullable=True)
         self.model = _picker("Model", "The network that learns. Choose an earlier version to roll back to it.")
+        self.channels: Container[Widget] = Container(labels=False)
+        self.channels.margins = (0, 0, 0, 0)
         self.segment = _button("Segment", "Segment every slice that is not reviewed. Your strokes stay.")
         self.offer = _note()
         self.restore = _button("Restore", "Bring back masks, ticks, hold-out and model.")
@@ -74,8 +76,9 @@ class CorrectPanel:
         """Return the rows from top to bottom; `put` adds the painted parts."""
         tools = list(self.tools.values())
         return [
-            _row(self.image), _row(self.mask), _row(self.model, self.segment), self.offer, self.restoring,
-            self.place, _flat([self.next, self.tick]), _row(self.paint), _flat(tools[:3]), _flat(tools[3:]),
+            _row(self.image), _row(self.mask), _row(self.model, self.segment), self.channels,
+            self.offer, self.restoring, self.place, _flat([self.next, self.tick]),
+            _row(self.paint), _flat(tools[:3]), _flat(tools[3:]),
             _row(self.seconds, self.device, self.run), self.status, self.asking, self.table, self.deciding,
             self.keeping, _note(ABOUT),
         ]  # fmt: skip

@@ -104,7 +104,8 @@ class Desk:
             raise ScanError("There is no image layer: open a scan, or drag one into the window")
         if entry is None:
             raise ModelError("There is no model: import one with 'napari-unet-tumour models import'")
-        return case_of(self._viewer, image, self._choice.mask, entry.spec)
+        source = self._choice.source(image, entry.spec)
+        return case_of(self._viewer, image, self._choice.mask, entry.spec, source)
 
     def _read(self, case: Case) -> None:
         try:
@@ -117,6 +118,7 @@ class Desk:
     def _new_session(self, case: Case) -> Session:
         session = Session(case, self._store, self._masks.held)
         session.look()
+        session.as_left = bool(session.kept) and session.is_as_left()
         return session
 
     def _on_session(self, case: Case, session: Session | str) -> None:
@@ -145,6 +147,10 @@ def _same(one: Case, other: Case) -> bool:
     if len(one.parts) != len(other.parts):
         return False
     return all(
-        a.image is b.image and a.array is b.array and a.layout == b.layout and (b.mask is None or a.mask is b.mask)
+        a.image is b.image
+        and a.data is b.data
+        and (a.array is b.array or a.image.rgb)
+        and a.layout == b.layout
+        and (b.mask is None or a.mask is b.mask)
         for a, b in zip(one.parts, other.parts, strict=True)
     )

@@ -163,8 +163,12 @@ class Learning:
         panel.ask_what_to_keep(False)
         note = "" if self._order is None else self._order.note
         took = f"{tuned.steps} step{'s' * (tuned.steps != 1)} in {tuned.seconds:.1f} s"
+        if tuned.steps == 0:
+            panel.say(f"The time was too short to learn anything ({took}): raise the budget; {UNTOUCHED}.", True)
+            return
         if not tuned.data:
-            panel.say(f"Nothing better was found ({took}): {UNTOUCHED}. {tuned.note or note}".rstrip())
+            why = tuned.note.rstrip(".") or "nothing better was found"
+            panel.say(f"{why[0].upper()}{why[1:]} ({took}): {UNTOUCHED}. {note}".rstrip())
             return
         self._show(judged)
         panel.say(f"Learnt in {took}. Accept or reject? {tuned.note or note}".rstrip())

@@ -69,6 +69,7 @@ class Session:
         self._begun = False
         self.trouble = ""
         self.again = False
+        self.as_left = False
         self.records: dict[str, Record] = {}
         self.kept: dict[str, Record] = {}
         for part in case.parts:
@@ -153,6 +154,11 @@ class Session:
         edits = sum(len(set(one.edited) - set(one.reviewed)) for one in self.kept.values())
         parts = [f"{ticks} reviewed" if ticks else "", f"{edits} edited" if edits else ""]
         return " and ".join(filter(None, parts))
+
+    def is_as_left(self) -> bool:
+        """Tell whether the masks are what the earlier session left: then there is nothing to ask. Reads them all."""
+        masks = self.to_restore()
+        return bool(masks) and all(_sum(self.case.pixels(n)) == _sum(mask) for n, mask in masks.items())
 
     def to_restore(self) -> dict[int, NDArray[np.uint8]]:
         """Return the masks (H, W) on disk by slice, apart from slices that were drawn on since."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from napari_unet_tumour.corrections import Tuned, scan_id
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
 from napari_unet_tumour.masks import mask_of
 from napari_unet_tumour.widgets._compare import Picture
-from napari_unet_tumour.widgets._run import check_model
+from napari_unet_tumour.widgets._run import check_model, model_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,8 +126,10 @@ class Tune:
         watch = None
         if order.shown is not None and not session.is_reviewed(order.shown):
             watch = session.case.image(order.shown)[None]
-        model = os.fspath(order.entry.path)
-        return model, corrections, order.settings, self._context(corrections), replay, watch
+        return self._parent(), corrections, order.settings, self._context(corrections), replay, watch
+
+    def _parent(self) -> str | bytes:
+        return model_for(self.order.entry, self.order.scheduler or None)
 
     def _context(self, corrections: list[Correction]) -> NDArray[Any] | None:
         session = self.order.session
@@ -186,22 +187,18 @@ class Tune:
         order = self.order
         image, truth = order.session.case.image(number), order.masks.get(number)
         before, after = (
-            mask_of(self._probability(model, image), order.segmenting) for model in (order.entry.path, tuned.data)
+            mask_of(self._probability(model, image), order.segmenting) for model in (self._parent(), tuned.data)
         )
         name = "slice on screen" if truth is None and number == order.shown else "slice"
         return Picture(f"{'held-out ' if truth is not None else ''}{name} {number}", image[0], before, after, truth)
 
-    def _probability(self, model: Any, image: NDArray[Any]) -> NDArray[np.uint8]:
-        given = model if isinstance(model, bytes) else os.fspath(model)
-        scheduler = self.order.scheduler or None
-        found: dict[int, NDArray[np.uint8]] = {}
-
-        def hear(progress: Progress) -> None:
-            values = progress.values
-            found.update(zip(values.get("planes", ()), values.get("probability", ()), strict=True))
-
-        jobs.run("segment_planes", given, image[None], self.order.segmenting, scheduler=scheduler, on_tick=hear)
-        return found[0]
+    def _probability(self, model: str | bytes, image: NDArray[Any]) -> NDArray[np.uint8]:
+        order = self.order
+        found: NDArray[np.uint8] = jobs.run(
+            "segment_planes", model, image[None], order.segmenting, scheduler=order.scheduler or None
+        )
+        first: NDArray[np.uint8] = found[0]
+        return first
 
 
 def _check_images(session: Session) -> None:

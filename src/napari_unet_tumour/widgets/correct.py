@@ -222,6 +222,7 @@ class CorrectWidget(Container[Widget]):
         panel.strip.clicked.connect(self.go)
         panel.image.changed.connect(self._on_image)
         panel.mask.changed.connect(self._desk.reopen)
+        panel.channels.changed.connect(self._desk.reopen)
         panel.paint.changed.connect(self._on_paint)
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.connect(self._on_layers)
@@ -251,7 +252,8 @@ class CorrectWidget(Container[Widget]):
         self._desk.reopen()
 
     def _on_selection(self, event: Any = None) -> None:
-        self._choice.follow()
+        if not self._busy():  # a click on another scan does not throw away what is being learnt
+            self._choice.follow()
         self._on_dims()
 
     def _on_image(self, event: Any = None) -> None:
@@ -304,6 +306,9 @@ class CorrectWidget(Container[Widget]):
         mask = self._choice.mask
         made_with = "" if mask is None else mask.metadata.get(_layers.KEY, {}).get("hash", "")
         self._versions.use(str(made_with))
+        if session.as_left:  # e.g. the person has looked at another scan and come back
+            self.restore()
+            return
         self._panel.ask_to_restore(session.offer())
         self._panel.say(_correct_words.welcome(session))
         self._on_seen()
