@@ -64,7 +64,7 @@ class SegmentSettings:
     ] = 1
     memory: Annotated[
         int,
-        Ask("Memory for the work, in MB, beside network and program.", label="memory (MB)", low=128, high=1 << 20),
+        Ask("Memory for the work, in MB, beside network and program.", low=128, high=1 << 20),
     ] = 512
     precision: Annotated[
         str,

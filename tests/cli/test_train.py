@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_unet_tumour import recipes
+from napari_unet_tumour import recipes, shelf
 from napari_unet_tumour.cli import main
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.settings import TrainSettings, asked
@@ -125,9 +125,10 @@ def test_settings_files_are_read_and_checked(folder):
 
 def test_the_shipped_settings_are_the_shipped_networks():
     settings = recipes.read("shipped")
-    assert settings.network == "dynunet"
-    assert settings.arguments == {"filters": [16, 32, 64, 128, 192, 256]}
-    assert settings.stages[-1][0] == settings.size == 256
+    entry = shelf.find("default")
+    assert settings.network == entry.spec.network == "lite-unet"
+    assert settings.card["name"] == entry.name
+    assert settings.stages[-1][0] == settings.size == entry.spec.size == 256
 
 
 def test_every_network_and_normalisation_can_be_asked_for():

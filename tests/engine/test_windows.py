@@ -287,8 +287,9 @@ while True:
     try:
         notices.add(next(steps).message)
     except StopIteration as stop:
+        found = stop.value
         break
-print(sorted(notices), int(np.abs(stop.value.probability.astype(int) - expected).max()))
+print(sorted(notices), int(np.abs(found.probability.astype(int) - expected).max()))
 """
 
 

@@ -96,11 +96,15 @@ class Network:
         (task, arguments, on_tick) -> its result; the tasks are those of `jobs.TASKS`.
     workers : int
         How many scans it takes at once; 0 for one in this process.
+    where : str
+        What it runs on, in words.
     """
 
-    def __init__(self, run: Callable[[str, tuple[Any, ...], OnTick], NDArray[np.uint8]], workers: int = 0) -> None:
+    def __init__(
+        self, run: Callable[[str, tuple[Any, ...], OnTick], NDArray[np.uint8]], workers: int = 0, where: str = ""
+    ) -> None:
         self._run = run
-        self.workers = workers
+        self.workers, self.where = workers, where
 
     def __call__(self, planes: NDArray[Any], on_tick: OnTick) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for planes (n, C, H, W)."""
@@ -135,7 +139,7 @@ def network_here(model: Model, settings: SegmentSettings) -> Network:
                 answer: NDArray[np.uint8] = end.value
                 return answer
 
-    return Network(run)
+    return Network(run, where=engine.describe_device(settings.device, settings.precision))
 
 
 def network_there(entry: Entry, settings: SegmentSettings, scheduler: str, *, insecure: bool = False) -> Network:
@@ -153,7 +157,8 @@ def network_there(entry: Entry, settings: SegmentSettings, scheduler: str, *, in
         )
         return answer
 
-    return Network(run, jobs.workers(scheduler, insecure))
+    workers = jobs.workers(scheduler, insecure)
+    return Network(run, workers, f"{workers} worker{'s' * (workers > 1)}")
 
 
 def assemble(

@@ -55,7 +55,7 @@ class Meter:
     """Counts slices and scans, and knows the speed; without a terminal it prints a line every 5 seconds."""
 
     def __init__(self, total: int, what: str) -> None:
-        self.total, self.what = total, what
+        self.total, self.what, self.where = total, what, ""
         self.scans = self.slices = 0
         self._now = 0
         self._notice = ""

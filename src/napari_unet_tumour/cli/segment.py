@@ -85,6 +85,7 @@ def _run(args: argparse.Namespace) -> int:
         shown.before(len(paths) - len(cohort.left))
         if cohort.left:
             network = choose_network(entry, settings, args)
+            shown.where = network.where
             shown.start()
             _segment_all(cohort, Given(entry.spec, parts, args.axis, args.series), network, settings, shown)
     if cohort.failed == len(paths) == 1:
@@ -98,7 +99,7 @@ def _told(cohort: Cohort, shown: Meter) -> str:
     rest = f", {cohort.failed} failed" if cohort.failed else ""
     rest += f", {earlier} of them before this run" if earlier else ""
     done = f"{count(shown.scans, 'scan')} done{rest}: {count(shown.slices, 'slice')} in {shown.seconds:.1f} s"
-    return f"{done} ({shown.speed:.1f} slices/s)" if shown.slices else done
+    return f"{done} ({shown.speed:.1f} slices/s on {shown.where})" if shown.slices else done
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,9 @@ def iter_finetune(
         learner = _learner(desk)
         steps, kept = 0, time.monotonic()
         for loss in _iter_loss(desk, learner):
+            if loss is None:
+                yield _tick(desk, 0, "looking at the slices")
+                continue
             steps += 1
             yield _tick(desk, steps, "learning", loss=loss, **_shown(desk, learner, steps))
             if time.monotonic() - kept > KEEP_EVERY:
@@ -184,8 +187,10 @@ def _learner(desk: _Desk) -> ExpertFit | Tuner:
     return Tuner(net, *more)
 
 
-def _iter_loss(desk: _Desk, learner: ExpertFit | Tuner) -> Iterator[float]:
+def _iter_loss(desk: _Desk, learner: ExpertFit | Tuner) -> Iterator[float | None]:
+    """Yield the loss of every step; None while the slices are looked at."""
     if isinstance(learner, ExpertFit):
+        yield from learner.iter_look()
         yield from learner.iter_fit()
         return
     total = desk.settings.seconds * LEARNING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 # Logits from which a background pixel is worth a closer look.
 HOT = -2.0
-SLOPE, FAR = 12.0, 9.0
+# Steepness of a gate; squared distance below which two kinds of scans look alike; how much of a distance must be
+# more than chance; logit of a gate that is always open; fewest slices that tell what a scan looks like.
+SLOPE, FAR, LEAST_SURE, OPEN, ENOUGH = 12.0, 9.0, 0.3, 20.0, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class Rows:
     Parameters
     ----------
     seen : torch.Tensor
-        (n, F) float32 features, times how far the gate is open, with a column for the bias.
+        (n, F + 1) float32 features and a column for the bias, times how far the gate is open.
     before : torch.Tensor
         (n, O) float32, the parent's logits.
     target : torch.Tensor
@@ -43,6 +45,8 @@ class Rows:
         (n,) float32, how many pixels each stands for, times what its slice counts.
     case : torch.Tensor
         (n,) int64 number of the corrected slice; -1 for other slices.
+    slice : torch.Tensor
+        (n,) int64 number among all slices that were looked at.
     """
 
     seen: torch.Tensor
@@ -50,6 +54,7 @@ class Rows:
     target: torch.Tensor
     weight: torch.Tensor
     case: torch.Tensor
+    slice: torch.Tensor
 
 
 class ExpertFit:
@@ -86,9 +91,25 @@ class ExpertFit:
         self.corrector: Corrector = self.parent.corrector
         self.cases, self.context, self.replay = cases, context, replay
         self.rng = torch.Generator().manual_seed(seed)
-        self.gate = self._gate()
-        self.rows = Rows(*(torch.cat(parts) for parts in zip(*map(_parts, self._iter_rows()), strict=True)))
-        self.found = self.rows.seen.new_zeros(self.rows.before.shape[1], self.rows.seen.shape[1])
+        self._styles: list[torch.Tensor] = []
+        outputs, count = len(self.parent.head.weight), len(self.corrector.get_buffer("mean"))
+        self.found = torch.zeros(outputs, count + 1, device=device)
+        self.rows = Rows(*(torch.zeros(0) for _ in range(6)))
+        self.gate = torch.zeros(0), torch.zeros(())
+
+    def iter_look(self) -> Iterator[None]:
+        """Look at every slice, and at views of the corrected ones; must be exhausted before anything is fitted."""
+        taken = []
+        for rows in self._iter_rows():
+            taken.append(_parts(rows))
+            yield
+        rows = Rows(*(torch.cat(parts) for parts in zip(*taken, strict=True)))
+        styles = torch.cat(self._styles)
+        own = len(self.cases) + (len(self.context) if self.context is not None else 0)
+        self.gate = self._gate(styles[:own])
+        weight, bias = self.gate
+        opened = (styles @ weight + bias).sigmoid()[rows.slice]
+        self.rows = replace(rows, seen=torch.cat([rows.seen, torch.ones_like(opened)[:, None]], 1) * opened[:, None])
 
     def iter_fit(self) -> Iterator[float]:
         """Yield the loss after every few iterations; `found` is then better than before."""
@@ -141,23 +162,25 @@ class ExpertFit:
             last = now
         found.requires_grad_(False)
 
-    def _gate(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weight and bias of a gate that opens for the style of this scan's slices and not of the training's.
+    def _gate(self, styles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weight and bias of a gate that opens for styles (n, 2 C) like this scan's, not for the training's.
 
-        Fisher's linear discriminant between both; always open where they look too much alike.
+        Fisher's linear discriminant between both; always open where the slices are few or look too much alike. What
+        they differ by chance is taken off: along the discriminant a new slice of this kind is expected at `sure`, a
+        training slice at 0.
         """
-        images = torch.cat([self.cases.images, *([self.context.images] if self.context is not None else [])])
-        styles = torch.cat([self._look(images[n : n + 8])[1] for n in range(0, len(images), 8)])
-        spread = torch.linalg.inv(self.corrector.get_buffer("style_precision"))
-        if len(styles) > 1:
-            spread = spread + torch.cov(styles.T)
         centre = styles.mean(0)
-        direction = torch.linalg.solve(spread, centre)
+        if len(styles) < ENOUGH:
+            return torch.zeros_like(centre), centre.new_tensor(OPEN)
+        usual, within = torch.linalg.inv(self.corrector.get_buffer("style_precision")), torch.cov(styles.T)
+        direction = torch.linalg.solve(usual + within, centre)
         apart = centre @ direction
-        if apart < FAR:
-            return torch.zeros_like(direction), direction.new_tensor(20.0)
-        # 0.5 is the middle of this scan's slices, -0.5 that of the training slices; it is half open a little above 0.
-        return SLOPE * direction / apart, -SLOPE * (0.5 + self.recipe.threshold) * torch.ones_like(apart)
+        chance = torch.linalg.solve(usual + within, within).trace() / len(styles)
+        sure = 1 - chance / apart.clamp(min=1e-6)
+        if sure < LEAST_SURE or apart - chance < FAR:
+            return torch.zeros_like(centre), centre.new_tensor(OPEN)
+        slope = SLOPE / sure
+        return slope * direction / apart, -slope * sure * (0.5 + self.recipe.threshold)
 
     @torch.inference_mode()
     def _look(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
@@ -170,34 +193,33 @@ class ExpertFit:
     def _iter_rows(self) -> Iterator[Rows]:
         use = self.recipe
         for n in range(len(self.cases)):
-            only = self.cases.only(n)
-            for view in self._views(only, use.views):
-                yield self._rows(view, n, 1.0 / (len(self.cases) * use.views), soft=False)
-        if self.replay is not None and len(self.replay):
-            for n in range(len(self.replay)):
-                yield self._rows(_plain(self.replay.only(n)), -1, use.replayed / len(self.replay), soft=False)
-        if self.context is not None and len(self.context):
-            for n in range(len(self.context)):
-                yield self._rows(_plain(self.context.only(n)), -1, use.likeness / len(self.context), soft=True)
+            yield from self._iter_views(self.cases.only(n), n, 1 / (len(self.cases) * use.views), use.views)
+        for others, counts, soft in ((self.context, use.likeness, True), (self.replay, use.replayed, False)):
+            if others is not None:
+                for n in range(len(others)):
+                    yield from self._iter_views(others.only(n), -1, counts / len(others), 1, soft)
 
-    def _views(self, case: Cases, count: int) -> Iterator[draws.View]:
-        yield _plain(case)
-        for _ in range(count - 1):
-            yield draws.whole(case, 1, self.rng)
+    def _iter_views(self, only: Cases, case: int, counts: float, views: int, soft: bool = False) -> Iterator[Rows]:
+        """Take pixels of one slice as it is and of further views; where `soft`, the parent's answer is the target."""
+        for number in range(views):
+            view = draws.whole(only, 1, self.rng) if number else (only.images, only.truth, only.known)
+            maps, style, logits = self._look(view[0])
+            if number == 0:
+                # However a view is turned, the gate sees the slice as it is.
+                self._styles.append(style)
+            yield self._rows(view, maps, logits, case, counts, soft)
 
-    def _rows(self, view: draws.View, case: int, counts: float, soft: bool) -> Rows:
-        """Take pixels of one slice; where `soft`, the parent's own answer is the target."""
-        image, truth, known = view
-        maps, style, logits = self._look(image)
-        weight, bias = self.gate
-        opened = (style @ weight + bias).sigmoid()[0]
+    def _rows(
+        self, view: draws.View, maps: list[torch.Tensor], logits: torch.Tensor, case: int, counts: float, soft: bool
+    ) -> Rows:
+        _, truth, known = view
         places, stands_for = self._chosen(truth, known, logits)
-        flat = self.corrector.flat(maps)[0].flatten(1).T[places] * opened
+        seen = self.corrector.flat(maps)[0].flatten(1).T[places]
         before = logits[0].flatten(1).T[places]
         target = _sure(before) if soft else _target(truth[0].flatten(1).T[places], before.shape[1])
-        seen = torch.cat([flat, opened.expand(len(flat), 1)], 1)
         share = stands_for * counts / stands_for.sum().clamp(min=1)
-        return Rows(seen, before, target, share, torch.full((len(flat),), case, device=flat.device))
+        number = torch.full((len(places),), len(self._styles) - 1, device=places.device)
+        return Rows(seen, before, target, share, torch.full_like(number, case), number)
 
     def _chosen(self, truth: torch.Tensor, known: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return places (k,) of pixels and how many each stands for: more of them near tumour, true or predicted."""
@@ -213,12 +235,8 @@ class ExpertFit:
         return torch.cat(places), torch.cat(stands)
 
 
-def _plain(cases: Cases) -> draws.View:
-    return cases.images, cases.truth, cases.known
-
-
 def _parts(rows: Rows) -> tuple[torch.Tensor, ...]:
-    return rows.seen, rows.before, rows.target, rows.weight, rows.case
+    return rows.seen, rows.before, rows.target, rows.weight, rows.case, rows.slice
 
 
 def _sure(logits: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,73 @@
+"""finetune from the command line, with the shipped model on the sample head."""
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from napari_unet_tumour import cli, shelf
+from napari_unet_tumour.sample import phantom
+from napari_unet_tumour.spec import read_spec
+
+
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory):
+    """A folder with a sample head, its truth and a PAIRS.csv that names reviewed slices."""
+    folder = tmp_path_factory.mktemp("pairs")
+    scan, truth = phantom(seed=3, shape=(10, 128, 128))
+    lesion = [int(n) for n in np.flatnonzero(truth.any((1, 2)))]
+    for name, array in (("scan", scan.array), ("mask", truth)):
+        turned = np.ascontiguousarray(np.asarray(array).transpose(2, 1, 0))
+        nibabel.save(
+            nibabel.Nifti1Image(turned.astype(np.int16), np.diag([-2, -2, 12, 1.0])), folder / f"{name}.nii.gz"
+        )
+    slices = ";".join(map(str, [*lesion[:3], 0]))
+    (folder / "pairs.csv").write_text(f"scan,mask,group,slices\nscan.nii.gz,mask.nii.gz,p1,{slices}\n")
+    return folder
+
+
+def run(folder, *more, out="new.safetensors"):
+    words = ["finetune", "--pairs", folder / "pairs.csv", "--out", folder / out, "--seconds", 5, *more]
+    return cli.main([str(word) for word in words])
+
+
+def test_a_new_model_and_its_scores(corrected, capsys):
+    code = run(corrected, "--json", corrected / "found.json")
+    found = json.loads((corrected / "found.json").read_text())
+    parent = shelf.find("default")
+    assert found["parent"] == {"name": parent.name, "hash": parent.hash}
+    assert len(found["held_out"]) == 1
+    assert {row["scan"] for row in found["reference"]} == {"sample head"}
+    said = capsys.readouterr()
+    if code == 0:
+        assert read_spec(corrected / "new.safetensors").parent == parent.hash
+        assert "new.safetensors" in said.out
+        assert found["held_out"][0]["after"]["dice"] >= found["held_out"][0]["before"]["dice"]
+    else:
+        assert not (corrected / "new.safetensors").exists()
+        assert "the model stays as it is" in said.err
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("scan,mask,slices\nscan.nii.gz,mask.nii.gz,99\n", "scan.nii.gz has no slice 99 (0 to 9)"),
+        ("scan,mask,slices\nscan.nii.gz,mask.nii.gz,a\n", "slices must look like 3;4;9"),
+        ("scan,mask\nscan.nii.gz,nowhere.nii.gz\n", "does not exist"),
+    ],
+)
+def test_bad_tables(corrected, tmp_path, capsys, table, said):
+    for name in ("scan.nii.gz", "mask.nii.gz"):
+        (tmp_path / name).symlink_to(corrected / name)
+    (tmp_path / "pairs.csv").write_text(table)
+    assert run(tmp_path) == 1
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert len(shown.strip().splitlines()) == 1
+    assert not (tmp_path / "new.safetensors").exists()
+
+
+def test_another_suffix_is_refused_before_any_work(corrected, capsys):
+    assert run(corrected, out="new.pt") == 1
+    assert "must end in .safetensors" in capsys.readouterr().err

@@ -1,0 +1,45 @@
+"""Which slice comes next."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_unet_tumour import queue
+
+
+def volume(areas, sure=255):
+    """Return probabilities (N, 1, 20, 20) with so many foreground pixels a slice."""
+    found = np.zeros((len(areas), 1, 20, 20), np.uint8)
+    for plane, area in zip(found, areas, strict=True):
+        plane.reshape(-1)[:area] = sure
+    return found
+
+
+def test_the_middle_of_a_large_lesion_comes_first():
+    assert queue.order(volume([0, 5, 40, 60, 40, 5, 0]))[0] == 3
+
+
+def test_what_shows_in_one_slice_alone_comes_later():
+    assert queue.order(volume([70, 0, 0, 30, 50, 30, 0]))[0] == 4
+
+
+def test_the_next_is_not_a_neighbour_of_a_reviewed_one():
+    found = queue.order(volume([0, 40, 50, 60, 58, 50, 45, 40, 0]), reviewed=[3])
+    assert abs(found[0] - 3) >= 2
+    assert 3 not in found
+
+
+def test_unsure_slices_come_before_sure_ones_of_the_same_size():
+    found = np.concatenate([volume([50, 50, 50]), volume([50, 50, 50], sure=140)])
+    assert queue.order(found)[0] in (3, 4)
+    assert queue.unsureness(found)[4] > queue.unsureness(found)[1] == 0
+
+
+@given(
+    st.lists(st.integers(0, 400), min_size=1, max_size=12),
+    st.sets(st.integers(0, 11)),
+)
+def test_every_slice_that_is_not_reviewed_comes_once(areas, reviewed):
+    reviewed = [n for n in reviewed if n < len(areas)]
+    found = queue.order(volume(areas), reviewed)
+    assert sorted([*found, *reviewed]) == list(range(len(areas)))
