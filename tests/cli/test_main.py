@@ -60,7 +60,14 @@ def test_every_setting_has_its_flag(capsys):
     with pytest.raises(SystemExit):
         main(["segment", "--help"])
     said = capsys.readouterr().out
-    for flag in ("--threshold", "--flips", "--no-flips", "--smallest", "--keep-largest", "--device {auto,cpu,cuda}"):
+    for flag in (
+        "--threshold",
+        "--flips",
+        "--no-flips",
+        "--smallest",
+        "--keep-largest",
+        "--device {auto,cpu,cuda,mps}",
+    ):
         assert flag in said
 
 

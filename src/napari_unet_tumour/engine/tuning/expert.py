@@ -106,7 +106,7 @@ class ExpertFit:
         rows = Rows(*(torch.cat(parts) for parts in zip(*taken, strict=True)))
         styles = torch.cat(self._styles)
         own = len(self.cases) + (len(self.context) if self.context is not None else 0)
-        self.gate = self._gate(styles[:own])
+        self.gate = gate_for(styles[:own], self.corrector.get_buffer("style_precision"), self.recipe.threshold)
         weight, bias = self.gate
         opened = (styles @ weight + bias).sigmoid()[rows.slice]
         self.rows = replace(rows, seen=torch.cat([rows.seen, torch.ones_like(opened)[:, None]], 1) * opened[:, None])
@@ -162,26 +162,6 @@ class ExpertFit:
             last = now
         found.requires_grad_(False)
 
-    def _gate(self, styles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weight and bias of a gate that opens for styles (n, 2 C) like this scan's, not for the training's.
-
-        Fisher's linear discriminant between both; always open where the slices are few or look too much alike. What
-        they differ by chance is taken off: along the discriminant a new slice of this kind is expected at `sure`, a
-        training slice at 0.
-        """
-        centre = styles.mean(0)
-        if len(styles) < ENOUGH:
-            return torch.zeros_like(centre), centre.new_tensor(OPEN)
-        usual, within = torch.linalg.inv(self.corrector.get_buffer("style_precision")), torch.cov(styles.T)
-        direction = torch.linalg.solve(usual + within, centre)
-        apart = centre @ direction
-        chance = torch.linalg.solve(usual + within, within).trace() / len(styles)
-        sure = 1 - chance / apart.clamp(min=1e-6)
-        if sure < LEAST_SURE or apart - chance < FAR:
-            return torch.zeros_like(centre), centre.new_tensor(OPEN)
-        slope = SLOPE / sure
-        return slope * direction / apart, -slope * sure * (0.5 + self.recipe.threshold)
-
     @torch.inference_mode()
     def _look(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
         """Return the feature maps, the style (n, 2 C) and the parent's logits, all float32."""
@@ -233,6 +213,36 @@ class ExpertFit:
             places.append(taken)
             stands.append(torch.full((len(taken),), len(part) / max(len(taken), 1), device=part.device))
         return torch.cat(places), torch.cat(stands)
+
+
+def gate_for(styles: torch.Tensor, precision: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weight and bias of a gate that opens for slices like these, not for the training's.
+
+    Fisher's linear discriminant between both; always open where the slices are few or look too much alike. What
+    they differ by chance is taken off: along the discriminant a new slice of this kind is expected at `sure`, a
+    training slice at 0.
+
+    Parameters
+    ----------
+    styles : torch.Tensor
+        (n, S) float32, standardised: the training slices have mean 0.
+    precision : torch.Tensor
+        (S, S) float32, inverse of the training slices' covariance.
+    threshold : float
+        Where the gate is half open; 0 = midway, 0.5 = the middle of these slices.
+    """
+    centre = styles.mean(0)
+    if len(styles) < ENOUGH:
+        return torch.zeros_like(centre), centre.new_tensor(OPEN)
+    usual, within = torch.linalg.inv(precision), torch.cov(styles.T)
+    direction = torch.linalg.solve(usual + within, centre)
+    apart = centre @ direction
+    chance = torch.linalg.solve(usual + within, within).trace() / len(styles)
+    sure = 1 - chance / apart.clamp(min=1e-6)
+    if sure < LEAST_SURE or apart - chance < FAR:
+        return torch.zeros_like(centre), centre.new_tensor(OPEN)
+    slope = SLOPE / sure
+    return slope * direction / apart, -slope * sure * (0.5 + threshold)
 
 
 def _parts(rows: Rows) -> tuple[torch.Tensor, ...]:
