@@ -41,9 +41,9 @@ class Recipe:
     ema : float
         Share of the averaged weights kept at a step.
     blend : float
-        Share of the tuned weights in the answer, 0..1, where no held-out slice can choose it.
+        Share of moved weights in the answer, 0..1, where no held-out slice can choose it; of an expert all stays.
     blends : tuple of float
-        The shares that held-out slices choose from.
+        The shares that held-out slices choose from, the largest first.
     pull : float
         Experts: pull of the weights towards 0.
     views : int
@@ -67,7 +67,7 @@ class Recipe:
     likeness: float = 1.0
     replay: int = 2
     ema: float = 0.9
-    blend: float = 0.75
+    blend: float = 0.5
     blends: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
     pull: float = 1e-4
     views: int = 4
