@@ -212,7 +212,7 @@ def _share(desk: _Desk, learner: ExpertFit | Tuner) -> tuple[float, str]:
     alone = "no slice is held out yet (that begins with the third): only the reference guards against a worse model"
     if isinstance(learner, Tuner):
         return desk.recipe.blend, alone
-    return _left_out(desk, learner) if len(desk.learn) > 1 and desk.left() > 0 else shares[0], alone
+    return _left_out(desk, learner) if len(desk.learn) > 1 and desk.left() > 0 else desk.recipe.single, alone
 
 
 def _left_out(desk: _Desk, learner: ExpertFit) -> float:

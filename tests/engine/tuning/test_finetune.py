@@ -112,7 +112,7 @@ def test_pixels_that_nobody_looked_at_do_not_count(lite, unsure, corrections):
     spoilt = [replace(one, mask=np.where(one.mask == 255, 255, one.mask)) for one in spoilt]
     assert finetune(lite, spoilt, QUICK).data == tuned.data
     empty = [replace(one, mask=np.full_like(one.mask, 255)) for one in corrections(1)]
-    assert finetune(lite, empty, QUICK).blend in (0.0, 1.0)
+    assert finetune(lite, empty, QUICK).blend in (0.0, 0.7)
 
 
 def test_empty_slices_alone_are_allowed(lite, corrections, dice_of):

@@ -41,7 +41,9 @@ class Recipe:
     ema : float
         Share of the averaged weights kept at a step.
     blend : float
-        Share of moved weights in the answer, 0..1, where no held-out slice can choose it; of an expert all stays.
+        Share of moved weights in the answer, 0..1, where no held-out slice can choose it.
+    single : float
+        The same for an expert that has learnt from one slice alone.
     blends : tuple of float
         The shares that held-out slices choose from, the largest first.
     pull : float
@@ -68,6 +70,7 @@ class Recipe:
     replay: int = 2
     ema: float = 0.9
     blend: float = 0.5
+    single: float = 0.7
     blends: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
     pull: float = 1e-4
     views: int = 4
