@@ -232,8 +232,8 @@ def _ending(desk: _Desk, learner: ExpertFit | Tuner, share: float, steps: int, n
     net = desk.model.net
     after = learner.blended(share) if share else net
     reference = _compared(desk, net, after, desk.reference)
-    if share and _lost(reference) > guard.FORGOTTEN:
-        share, after, note = 0.0, net, "the model forgot earlier scans: nothing was changed, correct another slice"
+    if share and _forgot(reference):
+        share, after, note = 0.0, net, "the model forgot what it knew: nothing was changed, correct another slice"
     held_out = _compared(desk, net, after, desk.held_out)
     if share == 0 and not note.startswith("the model forgot"):
         note = "nothing better was found: the model stays as it is, correct another slice"
@@ -257,6 +257,12 @@ def _compared(desk: _Desk, before: nn.Module, after: nn.Module, cases: Cases | N
         return []
     old = guard.scores_of(before, cases, desk.model.spec)
     return guard.rows_of(cases, old, old if after is before else guard.scores_of(after, cases, desk.model.spec))
+
+
+def _forgot(rows: Sequence[dict[str, Any]]) -> bool:
+    earlier = [row for row in rows if row["scan"] != guard.PHANTOM]
+    made_up = [row for row in rows if row["scan"] == guard.PHANTOM]
+    return _lost(earlier) > guard.FORGOTTEN or _lost(made_up) > guard.FORGOTTEN_PHANTOM
 
 
 def _lost(rows: Sequence[dict[str, Any]]) -> float:

@@ -18,7 +18,14 @@ Found = TypeVar("Found")
 WORKING = {"cpu": 8 * 256 * 256, "cuda": 128 * 256 * 256, "mps": 32 * 256 * 256}
 SMALLEST = 64
 # How torch, oneDNN, cuDNN and cuBLAS say it when it is no torch.OutOfMemoryError.
-SAID = ("can't allocate memory", "not enough memory", "out of memory", "could not create a memory", "alloc_failed")
+SAID = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "could not create a memory",
+    "could not create a primitive",
+    "alloc_failed",
+)
 
 
 @dataclass(frozen=True)
