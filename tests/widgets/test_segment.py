@@ -281,6 +281,17 @@ def test_closing_the_window_stops_the_run(opened, scan):
     assert not [thread for thread in threading.enumerate() if "feeder" in thread.name]
 
 
+def test_a_window_that_was_closed_does_not_hear_of_new_defaults(opened):
+    from napari_unet_tumour import shelf
+    from napari_unet_tumour.widgets._forms import SHELF
+
+    one = opened()
+    entry = one.panel.model.value or shelf.entries()[0]
+    one.viewer.close()
+    one.qtbot.wait(300)
+    SHELF.chosen.emit(entry)
+
+
 def kill_worker():
     workers = [child for child in psutil.Process().children() if "_worker" in " ".join(child.cmdline())]
     assert workers

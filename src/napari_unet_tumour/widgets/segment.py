@@ -282,7 +282,6 @@ class SegmentWidget(Container[Widget]):
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.disconnect(self._on_layers)
         layers.selection.events.active.disconnect(self._on_selection)
-        SHELF.chosen.disconnect(self._choice.take_model)
         self._viewer.dims.events.current_step.disconnect(self._on_dims)
         if self._bound:
             self._viewer.bind_key(SHORTCUT, None)
@@ -290,7 +289,8 @@ class SegmentWidget(Container[Widget]):
         self.native.deleteLater()
 
     def _drop_jobs(self) -> None:
-        """Stop what the worker does for this widget; touches nothing of Qt, which may be gone."""
+        """Stop what the worker does for this widget, and stop listening; touches nothing of Qt, which may be gone."""
+        SHELF.chosen.disconnect(self._choice.take_model, missing_ok=True)
         if self._asked is not None:
             self._asked.cancel()
         if self._going is not None:
