@@ -161,6 +161,9 @@ class TrainSettings:
     ] = 0.998
     deep_supervision: Annotated[int, Ask("Coarser answers that are trained too (dynunet).", low=0, high=4)] = 0
     augment: Annotated[bool, Ask("Show each image turned, bent, lit and blurred in new ways.")] = True
+    calm: Annotated[
+        float, Ask("Share of the images that are only mirrored and moved a little instead.", low=0.0, high=1.0)
+    ] = 0.0
     twin_share: Annotated[
         float, Ask("Share of a batch that shows training images with the tumour painted out.", low=0.0, high=0.9)
     ] = 0.0

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_unet_tumour.engine.graphs import Graphs
+from napari_unet_tumour.engine.lite import Narrow
 from napari_unet_tumour.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Runner:
     device : torch.device
         Where it lies.
     dtype : torch.dtype
-        What it computes in.
+        What it computes in, or most of it (see `lite.Narrow`).
     note : str
         What a person should know about the choice, or "".
     graphs : Graphs, optional
@@ -50,13 +51,19 @@ class Runner:
     note: str = ""
     graphs: Graphs | None = None
 
+    @property
+    def feed(self) -> torch.dtype:
+        """What the first layer takes."""
+        first = next(self.net.parameters(), None)
+        return self.dtype if first is None else first.dtype
+
     @torch.inference_mode()
     def logits(self, working: torch.Tensor) -> torch.Tensor:
         """Return logits (N, out_channels, h, w) float32 for working planes (N, C, h, w) float32."""
         # oneDNN rounds a lone float32 plane differently; a plane's answer must not depend on its company.
-        alone = len(working) == 1 and self.dtype == torch.float32 and self.device.type == "cpu"
+        alone = len(working) == 1 and self.feed == torch.float32 and self.device.type == "cpu"
         x = working.expand(2, -1, -1, -1) if alone else working
-        x = x.to(self.device, self.dtype, memory_format=torch.channels_last)
+        x = x.to(self.device, self.feed, memory_format=torch.channels_last)
         answer = self.net(x) if self.graphs is None else self.graphs.run(self.net, x)
         return answer[: len(working)].float()
 
@@ -137,7 +144,7 @@ def _runner(model: Model, device: torch.device, precision: str) -> Runner:
     truth = Runner(model.net, torch.device("cpu"), torch.float32).logits(probe)
     wanted = _types(device, precision)
     for dtype in wanted:
-        net = _folded(model.net).to(device, dtype)
+        net = _narrowed(_folded(model.net), dtype).to(device)
         graphs = Graphs() if device.type == "cuda" else None
         note = "" if dtype == wanted[0] else f"{_word(wanted[0])} changes this network's answers: in {_word(dtype)}"
         quick = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -173,8 +180,19 @@ def _types(device: torch.device, precision: str) -> tuple[torch.dtype, ...]:
     return (torch.bfloat16, torch.float32) if fast else (torch.float32,)
 
 
+def _narrowed(net: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Bring a network's weights to a type; for bfloat16 only what lies behind its `Narrow`, if it has one."""
+    narrow = getattr(net, "narrow", None)
+    if dtype != torch.bfloat16 or not isinstance(narrow, Narrow):
+        return net.to(dtype)
+    narrow.dtype = dtype
+    for part in ("decoder", "head"):
+        net.get_submodule(part).to(dtype)
+    return net
+
+
 def _folded(net: nn.Module) -> nn.Module:
-    """Return a copy with batch normalisation folded into the convolutions, where torch can follow the network."""
+    """Return a copy with normalisation and padding folded into the convolutions, where torch can follow the network."""
     try:
         whole = copy.deepcopy(net)
         traced = GraphModule(whole, _Tracer().trace(whole))
@@ -185,6 +203,7 @@ def _folded(net: nn.Module) -> nn.Module:
         before = node.args[0] if node.args else None
         if isinstance(before, Node) and len(before.users) == calls[str(before.target)] == calls[str(node.target)] == 1:
             _fold(traced, before, node)
+            _fold_padding(traced, before, node)
     traced.recompile()
     traced.delete_all_unused_submodules()
     return traced
@@ -194,7 +213,7 @@ class _Tracer(Tracer):
     """Keeps every convolution whole, also one that is a child of torch's."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, nn.Conv2d | Narrow) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _fold(traced: GraphModule, convolution: Node, norm: Node) -> None:
@@ -206,6 +225,28 @@ def _fold(traced: GraphModule, convolution: Node, norm: Node) -> None:
         traced.set_submodule(str(convolution.target), fuse_conv_bn_eval(layer, normaliser, transpose=transposed))
         norm.replace_all_uses_with(convolution)
         traced.graph.erase_node(norm)
+
+
+def _fold_padding(traced: GraphModule, padding: Node, convolution: Node) -> None:
+    """Let a convolution pad by itself: a padded copy of the image takes longer than a convolution between channels.
+
+    Padding that is wider after the image than before it, as strided convolutions have it, becomes even by a kernel
+    that begins with zeros.
+    """
+    if padding.op != "call_module" or convolution.op != "call_module":
+        return
+    pad, layer = (traced.get_submodule(str(node.target)) for node in (padding, convolution))
+    if not isinstance(pad, nn.ConstantPad2d) or not isinstance(layer, nn.Conv2d) or pad.value:
+        return
+    left, right, top, bottom = pad.padding
+    if tuple(layer.padding) != (0, 0) or tuple(layer.dilation) != (1, 1) or left > right or top > bottom or left < 0:
+        return
+    wider = copy.deepcopy(layer)
+    wider.weight = nn.Parameter(F.pad(layer.weight, (right - left, 0, bottom - top, 0)), requires_grad=False)
+    wider.kernel_size, wider.padding = (wider.weight.shape[2], wider.weight.shape[3]), (bottom, right)
+    traced.set_submodule(str(convolution.target), wider)
+    padding.replace_all_uses_with(padding.args[0])  # type: ignore[arg-type]
+    traced.graph.erase_node(padding)
 
 
 def _probe(channels: int) -> torch.Tensor:

@@ -55,3 +55,18 @@ def test_labels_stay_apart():
 def test_a_constant_image_stays_finite():
     image, _ = augment(torch.zeros(4, 1, 32, 32), torch.zeros(4, 1, 32, 32), 32, chance(7))
     assert torch.isfinite(image).all()
+
+
+def test_a_calm_image_keeps_its_grey_values_and_nearly_its_place():
+    image, mask = augment(*disc(32), 64, chance(8), calm=1.0)
+    middle = (image > 0.02) & (image < 0.98)
+    assert float(middle.float().mean()) < 0.03  # the disc's edge, where pixels are between two
+    assert float(mask.mean()) == pytest.approx(float(disc(32)[1].mean()), rel=0.15)
+    wild, _ = augment(*disc(32), 64, chance(8))
+    assert float(((wild > 0.02) & (wild < 0.98)).float().mean()) > 0.1
+
+
+def test_some_images_are_calm():
+    image, _ = augment(*disc(200), 64, chance(9), calm=0.5)
+    steps = [len(one.unique()) for one in image]
+    assert 50 < sum(count < 1500 for count in steps) < 200

@@ -7,9 +7,12 @@ import math
 import torch
 from torch.nn import functional as F
 
+# How far a calm image is moved, of what the others are.
+CALM = 0.3
+
 
 def augment(
-    image: torch.Tensor, mask: torch.Tensor, size: int, rng: torch.Generator
+    image: torch.Tensor, mask: torch.Tensor, size: int, rng: torch.Generator, calm: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Show images and masks as another scanner and another pose might.
 
@@ -23,6 +26,8 @@ def augment(
         Side of the answer in pixels.
     rng : torch.Generator
         On the tensors' device; the same state gives the same answer.
+    calm : float
+        Chance of an image to be shown nearly as it is: mirrored, turned and zoomed a little, its grey values kept.
 
     Returns
     -------
@@ -31,10 +36,12 @@ def augment(
     """
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
     span = (high - low).clamp(min=1e-6)
-    grid = _geometry(len(image), size, rng)
+    quiet = _chance(len(image), calm, rng) if calm else torch.zeros(len(image), dtype=torch.bool, device=rng.device)
+    grid = _geometry(quiet, size, rng)
     seen = F.grid_sample((image - low) / span, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     truth = F.grid_sample(mask, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return _greys(seen, rng) * span + low, (truth > 0.5).float()
+    seen = torch.where(quiet[:, None, None, None], seen, _greys(seen, rng))
+    return seen * span + low, (truth > 0.5).float()
 
 
 def _rand(n: int, low: float, high: float, rng: torch.Generator) -> torch.Tensor:
@@ -49,19 +56,21 @@ def _noise(*shape: int, rng: torch.Generator) -> torch.Tensor:
     return torch.randn(*shape, generator=rng, device=rng.device)
 
 
-def _geometry(n: int, size: int, rng: torch.Generator) -> torch.Tensor:
+def _geometry(quiet: torch.Tensor, size: int, rng: torch.Generator) -> torch.Tensor:
     """Return a sampling grid (n, size, size, 2): turned, zoomed, stretched, mirrored, shifted, bent."""
+    n, much = len(quiet), torch.where(quiet, CALM, 1.0)
     angle = torch.where(_chance(n, 0.12, rng), _rand(n, -math.pi, math.pi, rng), _rand(n, -0.3, 0.3, rng))
     quarter = torch.randint(4, (n,), generator=rng, device=rng.device) * (math.pi / 2)
-    angle += torch.where(_chance(n, 0.15, rng), quarter, 0.0)
-    zoom, aspect = torch.exp(_rand(n, -0.3, 0.3, rng)), torch.exp(_rand(n, -0.15, 0.15, rng))
+    angle = (angle + torch.where(_chance(n, 0.15, rng), quarter, 0.0)) * much
+    zoom, aspect = torch.exp(_rand(n, -0.3, 0.3, rng) * much), torch.exp(_rand(n, -0.15, 0.15, rng) * much)
     flip_x = torch.where(_chance(n, 0.5, rng), -1.0, 1.0)
     flip_y = torch.where(_chance(n, 0.15, rng), -1.0, 1.0)
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-    across = torch.stack([cos * aspect * flip_x, -sin * flip_y, _rand(n, -0.2, 0.2, rng)], 1)
-    down = torch.stack([sin * aspect * flip_x, cos * flip_y, _rand(n, -0.2, 0.2, rng)], 1)
+    across = torch.stack([cos * aspect * flip_x, -sin * flip_y, _rand(n, -0.2, 0.2, rng) * much], 1)
+    down = torch.stack([sin * aspect * flip_x, cos * flip_y, _rand(n, -0.2, 0.2, rng) * much], 1)
     grid = F.affine_grid(torch.stack([across, down], 1), [n, 1, size, size], align_corners=False)
-    coarse = _noise(n, 2, 8, 8, rng=rng) * 0.035 * _chance(n, 0.4, rng)[:, None, None, None]
+    bent = _chance(n, 0.4, rng) * much
+    coarse = _noise(n, 2, 8, 8, rng=rng) * 0.035 * bent[:, None, None, None]
     bend = F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)
     return grid + bend.permute(0, 2, 3, 1)
 

@@ -104,7 +104,7 @@ def batch_of(
     x = torch.cat([part.expand(-1, channels, -1, -1).to(device).float() for part in parts if len(part)])
     y = torch.zeros(len(x), len(spec.labels) - 1, *x.shape[2:], device=device)
     y[: len(images)] = layers(pools.masks[images].to(device), len(spec.labels) - 1)
-    x, y = augment(x, y, lap.side, rng) if settings.augment else _resized(x, y, lap.side)
+    x, y = augment(x, y, lap.side, rng, settings.calm) if settings.augment else _resized(x, y, lap.side)
     return prepared(x, spec), y
 
 
