@@ -59,6 +59,38 @@ def test_other_networks_fold_exactly_too(name: str) -> None:
         torch.testing.assert_close(folded(x), net(x), rtol=1e-3, atol=1e-3 * float(net(x).std()))
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "stride", "size"), [(1, 1, 1, 3), (0, 1, 2, 3), (1, 2, 2, 5), (2, 2, 1, 5)]
+)
+@pytest.mark.parametrize("side", [16, 17])
+def test_padding_is_folded_exactly(before: int, after: int, stride: int, size: int, side: int) -> None:
+    convolution = nn.Conv2d(3, 3, size, stride, groups=3)
+    net = nn.Sequential(nn.ConstantPad2d((before, after, before, after), 0.0), convolution).eval()
+    folded = fast._folded(net)
+    assert not [layer for layer in folded.modules() if isinstance(layer, nn.ConstantPad2d)]
+    x = torch.randn(2, 3, side, side)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(x), net(x))
+
+
+@pytest.mark.parametrize(
+    "pad", [nn.ConstantPad2d(1, 0.5), nn.ConstantPad2d((1, 0, 1, 0), 0.0), nn.ConstantPad2d(-1, 0.0)]
+)
+def test_padding_that_a_convolution_cannot_do_stays(pad: nn.Module) -> None:
+    net = nn.Sequential(pad, nn.Conv2d(1, 1, 3)).eval()
+    x = torch.randn(2, 1, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast._folded(net)(x), net(x))
+
+
+def test_bfloat16_begins_behind_the_encoder() -> None:
+    run = fast.runner(load_model(), CPU, "bfloat16")
+    assert (run.dtype, run.feed) == (torch.bfloat16, torch.float32)
+    kinds = {name.split(".")[0]: weight.dtype for name, weight in run.net.named_parameters()}
+    assert kinds["encoder"] == torch.float32
+    assert kinds["decoder"] == kinds["head"] == torch.bfloat16
+
+
 def test_a_network_that_torch_cannot_follow_runs_as_it_is() -> None:
     class Winding(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_unet_tumour.engine.graphs import Graphs
-from napari_unet_tumour.engine.lite import Narrow
+from napari_unet_tumour.engine.narrow import Narrow
 from napari_unet_tumour.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Runner:
     device : torch.device
         Where it lies.
     dtype : torch.dtype
-        What it computes in, or most of it (see `lite.Narrow`).
+        What it computes in, or most of it (see `narrow.Narrow`).
     note : str
         What a person should know about the choice, or "".
     graphs : Graphs, optional

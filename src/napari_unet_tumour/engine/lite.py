@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_unet_tumour.engine.corrector import Corrector
+from napari_unet_tumour.engine.narrow import Narrow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,22 +89,6 @@ class LiteUNet(nn.Module):
             y = level(torch.cat([y, skips.pop()], 1) if skips else y)
             levels.append(y)
         return [*levels[-len(FINEST) :], x], style
-
-
-class Narrow(nn.Module):
-    """Where a network goes on in fewer bits: what is before it would lose too much by them.
-
-    An EfficientNet's early blocks, expanded and cut at 6, carry bfloat16's rounding through to the mask (Dice 0.992
-    against float32); a decoder alone in bfloat16 does not (above 0.999), and has most of the work.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.dtype: torch.dtype | None = None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return features as `dtype`, as they are where that is None."""
-        return x if self.dtype is None else x.to(self.dtype)
 
 
 class LiteEncoder(EfficientNet):
