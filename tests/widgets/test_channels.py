@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QComboBox
 
 from napari_unet_tumour.widgets._layers import KEY
 
@@ -190,3 +190,6 @@ def test_rows_survive_models_of_other_channels(opened, scan, two, models, home):
         assert len(pickers(one)) == len(one.panel.channels) == count
     choose(one, "four")
     assert named(one) == {"T1": None, "T1ce": "t1ce", "T2": None, "FLAIR": None}
+    one.qtbot.wait(50)
+    boxes = [box for box in QApplication.allWidgets() if isinstance(box, QComboBox) and box.window() is box.parent()]
+    assert not boxes, "rows of earlier models stay as windows of their own"

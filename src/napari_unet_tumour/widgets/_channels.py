@@ -14,7 +14,7 @@ from napari_unet_tumour.spec import ZEROS
 from napari_unet_tumour.widgets import _layers
 from napari_unet_tumour.widgets._forms import remember, remembered
 from napari_unet_tumour.widgets._lesion_layers import affine_of, axes_of
-from napari_unet_tumour.widgets._panel import _picker, _row
+from napari_unet_tumour.widgets._looks import picker, row
 
 if TYPE_CHECKING:
     from magicgui.widgets import ComboBox, Container, Widget
@@ -100,13 +100,16 @@ class Channels:
                 box.reset_choices()
             return
         self._model, self._set_by_person, self._last = key, set(), {}
+        gone = list(self._box)
         self._box.clear()
+        for one in gone:  # Qt would keep them as windows of their own
+            one.native.deleteLater()
         self._pickers = {name: self._picker(name, spec) for name in spec.channels}
-        self._box.extend([_row(box) for box in self._pickers.values()])
+        self._box.extend([row(box) for box in self._pickers.values()])
 
     def _picker(self, name: str, spec: ModelSpec) -> ComboBox:
         tip = f"The layer that is {name}. On another grid than the image it is resampled to it by its place."
-        box = _picker(name, tip)
+        box = picker(name, tip)
         box.choices = partial(self._offered, _without(name, spec))
         box.changed.connect(lambda: self._on_choice(name))
         return box

@@ -11,7 +11,7 @@ from napari_unet_tumour.settings import FinetuneSettings, asked
 from napari_unet_tumour.widgets._compare import MEASURES, Pictures, figures
 from napari_unet_tumour.widgets._curve import Curve
 from napari_unet_tumour.widgets._forms import form_of
-from napari_unet_tumour.widgets._panel import ABOUT, RED, _flat, _note, _picker, _row, _shrink
+from napari_unet_tumour.widgets._looks import ABOUT, RED, flat, note, picker, row, shrink, strong, two_lines
 from napari_unet_tumour.widgets._strip import Strip
 
 if TYPE_CHECKING:
@@ -35,52 +35,50 @@ class CorrectPanel:
     """The parts of the widget, made and arranged."""
 
     def __init__(self) -> None:
-        self.image = _picker("Image", "The scan to correct; follows the selected layer.")
+        self.image = picker("Image", "The scan to correct; follows the selected layer.")
         tip = "The Labels layer that you correct: made by Segment, drawn, or loaded from a file."
         self.mask = ComboBox(label="Mask", tooltip=tip, nullable=True)
-        self.model = _picker("Model", "The network that learns. Choose an earlier version to roll back to it.")
+        self.model = picker("Model", "The network that learns. Choose an earlier version to roll back to it.")
         self.channels: Container[Widget] = Container(labels=False)
         self.channels.margins = (0, 0, 0, 0)
         self.segment = _button("Segment", "Segment every slice that is not reviewed. Your strokes stay.")
-        self.offer = _note()
+        self.offer = note()
         self.restore = _button("Restore", "Bring back masks, ticks, hold-out and model.")
         self.afresh = _button("Start afresh", "Begin anew; a copy of the earlier corrections is kept.")
         self.strip = Strip()
-        self.place = _note()
+        self.place = note()
         self.next = _button(f"Next slice ({NEXT_KEY})", "Go to the slice most worth correcting.")
         self.tick = _button(f"Reviewed ({TICK_KEY})", "This slice is right as it is; an empty one has no tumour.")
-        self.paint = _picker(
-            "Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour."
-        )
+        self.paint = picker("Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour.")
         self.tools = {name: _button(text, tip) for name, text, tip in TOOLS}
         self.seconds, self.device = _budget(), form_of(FinetuneSettings)["device"]
         self.run = _button("Fine-tune", "Let a copy of the network learn from the reviewed slices.")
         self.curve = Curve()
-        self.status = _note()
+        self.status = note()
         self.best = _button("Best so far", "Stop learning, and compare the best network so far.")
         self.discard = _button("Discard", "Stop learning; model and mask stay as they were.")
         self.on = _button("Go on", "Let it learn on.")
         self.pictures = Pictures()
-        self.table = _note()
+        self.table = note()
         self.accept = _button("Accept", "Keep this version, make it the default, and segment the slices not reviewed.")
         self.reject = _button("Reject", "Throw it away; model and mask stay as they were.")
-        self.kept = _picker("Kept", "Corrections of earlier scans: they are replayed, so that they are not forgotten.")
+        self.kept = picker("Kept", "Corrections of earlier scans: they are replayed, so that they are not forgotten.")
         self.delete = _button("Delete", "Delete the chosen corrections for good.")
-        self.restoring = _flat([self.restore, self.afresh])
-        self.asking = _flat([self.best, self.discard, self.on])
-        self.deciding = _flat([self.accept, self.reject])
-        self.keeping = _row(self.kept, self.delete)
+        self.restoring = flat([self.restore, self.afresh])
+        self.asking = flat([self.best, self.discard, self.on])
+        self.deciding = flat([self.accept, self.reject])
+        self.keeping = row(self.kept, self.delete)
         self._polish()
 
     def rows(self) -> list[Widget]:
         """Return the rows from top to bottom; `put` adds the painted parts."""
         tools = list(self.tools.values())
         return [
-            _row(self.image), _row(self.mask), _row(self.model, self.segment), self.channels,
-            self.offer, self.restoring, self.place, _flat([self.next, self.tick]),
-            _row(self.paint), _flat(tools[:3]), _flat(tools[3:]),
-            _row(self.seconds, self.device, self.run), self.status, self.asking, self.table, self.deciding,
-            self.keeping, _note(ABOUT),
+            row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
+            self.offer, self.restoring, self.place, flat([self.next, self.tick]),
+            row(self.paint), flat(tools[:3]), flat(tools[3:]),
+            row(self.seconds, self.device, self.run), self.status, self.asking, self.table, self.deciding,
+            self.keeping, note(ABOUT),
         ]  # fmt: skip
 
     def put(self, container: Container[Any]) -> None:
@@ -103,20 +101,18 @@ class CorrectPanel:
         self.compare(None)
 
     def _polish(self) -> None:
-        self.run.native.setMinimumHeight(30)
-        self.run.native.setStyleSheet("font-weight: bold;")
+        strong(self.run, 30)
         self.accept.native.setStyleSheet("font-weight: bold;")
         self.tick.native.setCheckable(True)
-        self.status.native.setMinimumHeight(2 * self.status.native.fontMetrics().lineSpacing() + 2)
-        self.status.native.setAlignment(Qt.AlignmentFlag.AlignTop)
+        two_lines(self.status)
         for box in (self.device, self.mask):
-            _shrink(box.native)
+            shrink(box.native)
         self.device.native.setMaximumWidth(72)
         self.table.native.setTextFormat(Qt.TextFormat.RichText)
         self.table.native.setWordWrap(False)
         self.table.tooltip = "Means before → after. Held out: never learnt from. Reference: does it forget?"
-        for note in (self.status, self.offer, self.place):  # else Qt makes room for a text one word wide
-            note.native.setMinimumWidth(WIDTH - 30)
+        for text in (self.status, self.offer, self.place):  # else Qt makes room for a text one word wide
+            text.native.setMinimumWidth(WIDTH - 30)
         for button in (self.segment, self.delete):
             button.native.setMaximumWidth(84)
 

@@ -8,7 +8,7 @@ from magicgui.widgets import ComboBox, ProgressBar, PushButton, TextEdit
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_unet_tumour.widgets._lesion_table import shown
-from napari_unet_tumour.widgets._panel import ABOUT, RED, _flat, _note, _row, _shrink
+from napari_unet_tumour.widgets._looks import ABOUT, RED, flat, note, row, shrink, strong, thin
 
 if TYPE_CHECKING:
     from magicgui.widgets import Container, Widget
@@ -28,16 +28,16 @@ class LesionPanel:
 
     def __init__(self) -> None:
         self._offered: list[tuple[str, int | None]] = [AUTO]
-        self.mask = _picker("Mask", "The Labels layer to measure; follows the selected layer.")
-        self.scan = _picker("Scan", "The image whose brightness is measured under the mask.", nullable=True)
-        self.earlier = _picker("Earlier mask", "Compare with this mask of an earlier date.", nullable=True)
-        self.axis = _picker(
+        self.mask = picker("Mask", "The Labels layer to measure; follows the selected layer.")
+        self.scan = picker("Scan", "The image whose brightness is measured under the mask.", nullable=True)
+        self.earlier = picker("Earlier mask", "Compare with this mask of an earlier date.", nullable=True)
+        self.axis = picker(
             "Slices across", "Diameters are measured within slices across this axis.", choices=self._axes
         )
-        self.sizes = _picker("Sizes", "Choose pixels where the spacing of the scan is not true.", choices=SIZES)
+        self.sizes = picker("Sizes", "Choose pixels where the spacing of the scan is not true.", choices=SIZES)
         self.run = PushButton(text="Measure", tooltip="Measure every lesion. While it measures: cancel.")
         self.bar = ProgressBar(min=0, max=1, value=0)
-        self.status = _note()
+        self.status = note()
         self.totals = TextEdit(tooltip="Totals of every label, what changed, and what to know about the figures.")
         self.copy = PushButton(text="Copy table", tooltip="Put the table on the clipboard, for a spreadsheet.")
         self.csv = PushButton(text="Save CSV…", tooltip="A row per lesion and per label.")
@@ -46,10 +46,10 @@ class LesionPanel:
 
     def rows(self) -> list[Widget]:
         """Return the rows from top to bottom; the table goes after the status."""
-        pickers = [_row(one) for one in (self.mask, self.scan, self.earlier, self.axis, self.sizes)]
+        pickers = [row(one) for one in (self.mask, self.scan, self.earlier, self.axis, self.sizes)]
         return [
             *pickers, self.run, self.bar, self.status, self.totals,
-            _flat([self.copy, self.csv, self.json]), _note(ABOUT),
+            flat([self.copy, self.csv, self.json]), note(ABOUT),
         ]  # fmt: skip
 
     def put_table(self, container: Container[Any], table: LesionTable) -> None:
@@ -69,14 +69,8 @@ class LesionPanel:
         return value
 
     def _polish(self) -> None:
-        self.run.native.setMinimumHeight(34)
-        self.run.native.setStyleSheet("font-weight: bold;")
-        policy = self.bar.native.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)
-        self.bar.native.setSizePolicy(policy)
-        self.bar.native.setTextVisible(False)
-        self.bar.native.setFixedHeight(6)
-        self.bar.visible = False
+        strong(self.run)
+        thin(self.bar)
         # A scrolled text: a label as long as these notes would make the whole window taller.
         self.totals.native.setReadOnly(True)
         self.totals.native.setMinimumHeight(60)
@@ -170,9 +164,9 @@ def copy(text: str) -> None:
         clipboard.setText(text)
 
 
-def _picker(label: str, tooltip: str, choices: Any = (), nullable: bool = False) -> ComboBox:
+def picker(label: str, tooltip: str, choices: Any = (), nullable: bool = False) -> ComboBox:
     box = ComboBox(label=label, choices=choices, tooltip=tooltip, nullable=nullable)
     if nullable:
         box.null_string = "none"
-    _shrink(box.native)
+    shrink(box.native)
     return box

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from magicgui.application import use_app
-from magicgui.widgets import CheckBox, ComboBox, Container, Label, LineEdit, ProgressBar, PushButton
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QSizePolicy
+from magicgui.widgets import CheckBox, Container, LineEdit, ProgressBar, PushButton
+from qtpy.QtWidgets import QDoubleSpinBox, QSizePolicy
 
 from napari_unet_tumour.settings import SegmentSettings
-from napari_unet_tumour.version import __version__
 from napari_unet_tumour.widgets._forms import form_of
+from napari_unet_tumour.widgets._looks import ABOUT, RED, flat, note, picker, row, shrink, strong, thin, two_lines
 
 if TYPE_CHECKING:
     from magicgui.widgets import Widget
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 
 SCOPES = [("this slice", "this"), ("all slices", "all"), ("visible region", "view")]
 HERE, THERE = "this computer", "a scheduler"
-ABOUT = f"Research use only: not a medical device. napari-unet-tumour {__version__}"
-RED = "#ff6b61"
 TELL_SCOPE = "What to segment. The slice on screen comes first, then its neighbours, outward."
 TELL_PLACE = "This computer, or a dask cluster."
 TELL_COPY = "Put the same run as a command line on the clipboard."
@@ -38,58 +34,50 @@ class Panel:
     """
 
     def __init__(self, shortcut: str) -> None:
-        self.image = _picker("Image", "The layer to segment; follows the selected layer.")
-        self.model = _picker("Model", TELL_MODEL)
+        self.image = picker("Image", "The layer to segment; follows the selected layer.")
+        self.model = picker("Model", TELL_MODEL)
         self.file = PushButton(text="File…", tooltip="Use a model file that is not on the shelf.")
-        self.about_model = _note()
+        self.about_model = note()
         self.channels: Container[Widget] = Container(labels=False)
         self.channels.margins = (0, 0, 0, 0)
-        self.scope = _picker("Slices", TELL_SCOPE, SCOPES, "all")
+        self.scope = picker("Slices", TELL_SCOPE, SCOPES, "all")
         self.run = PushButton(text="Run", tooltip=f"Segment ({shortcut}). While it runs: cancel.")
         self.bar = ProgressBar(min=0, max=1, value=0)
-        self.status = _note()
+        self.status = note()
         self.form = form_of(SegmentSettings)
-        self.found = _note()
-        self.place = _picker("Where it runs", TELL_PLACE, [(HERE, HERE), (THERE, THERE)], HERE)
+        self.found = note()
+        self.place = picker("Where it runs", TELL_PLACE, [(HERE, HERE), (THERE, THERE)], HERE)
         self.address = LineEdit(label="Address", value="", tooltip="For example tls://gpu-box:8786")
         self.more = CheckBox(text="More settings", value=False, tooltip="Windows for large images, memory, precision.")
         self.copy = PushButton(text="Copy as command", tooltip=TELL_COPY)
         self._polish()
-        self.address_row = _row(self.address)
+        self.address_row = row(self.address)
         self.address_row.visible = False
         form = self.form
-        self.advanced = [_row(form[name]) for name in ("windows", "shrink", "memory", "precision")]
+        self.advanced = [row(form[name]) for name in ("windows", "shrink", "memory", "precision")]
         self._show_more(False)
         self.more.changed.connect(self._show_more)
 
     def _show_more(self, shown: bool) -> None:
-        for row in self.advanced:
-            row.visible = shown
+        for one in self.advanced:
+            one.visible = shown
 
     def rows(self) -> list[Widget]:
         """Return the rows from top to bottom."""
         form = self.form
-        above: list[Widget] = [_row(self.image), _row(self.model, self.file), self.about_model]
-        above += [self.channels, _row(self.scope)]
+        above: list[Widget] = [row(self.image), row(self.model, self.file), self.about_model]
+        above += [self.channels, row(self.scope)]
         doing: list[Widget] = [self.run, self.bar, self.status]
-        shaping = [_row(form["threshold"]), _row(form["smallest"]), _pair(form["keep_largest"], form["flips"])]
-        placing = [_row(form["device"], self.found), _row(self.place), self.address_row]
-        return [*above, *doing, *shaping, *placing, self.more, *self.advanced, self.copy, _note(ABOUT)]
+        shaping = [row(form["threshold"]), row(form["smallest"]), flat([form["keep_largest"], form["flips"]])]
+        placing = [row(form["device"], self.found), row(self.place), self.address_row]
+        return [*above, *doing, *shaping, *placing, self.more, *self.advanced, self.copy, note(ABOUT)]
 
     def _polish(self) -> None:
         self.file.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self.run.native.setMinimumHeight(34)
-        self.run.native.setStyleSheet("font-weight: bold;")
-        # The rows below must not jump when a run begins, or when the status takes a second line.
-        policy = self.bar.native.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)
-        self.bar.native.setSizePolicy(policy)
-        self.bar.native.setTextVisible(False)
-        self.bar.native.setFixedHeight(6)
-        self.bar.visible = False
-        self.status.native.setMinimumHeight(2 * self.status.native.fontMetrics().lineSpacing() + 2)
-        self.status.native.setAlignment(Qt.AlignmentFlag.AlignTop)
-        _shrink(self.form["device"].native)
+        strong(self.run)
+        thin(self.bar)
+        two_lines(self.status)
+        shrink(self.form["device"].native)
         self.form["device"].native.setMaximumWidth(84)
         readout = self.form["threshold"].native.findChild(QDoubleSpinBox)
         if readout is not None:  # napari's style keeps room for buttons that it does not have
@@ -131,48 +119,6 @@ class Panel:
         """Show that no run is under way."""
         self.run.text = "Run"
         self.bar.visible = False
-
-
-def _picker(label: str, tooltip: str, choices: list[tuple[str, str]] | tuple[()] = (), value: Any = None) -> ComboBox:
-    chosen = {} if value is None else {"value": value}
-    box = ComboBox(label=label, choices=choices, tooltip=tooltip, **chosen)
-    _shrink(box.native)
-    return box
-
-
-def _shrink(native: QComboBox) -> None:
-    """Let a picker be narrower than its longest choice: layer names can be long, docks are not."""
-    native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    native.setMinimumContentsLength(4)
-    native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-
-
-def _row(first: Any, *more: Any) -> Container[Widget]:
-    caption = Label(value=first.label)
-    caption.min_width = use_app().get_obj("get_text_width")("Smallest object ")
-    caption.tooltip = first.tooltip
-    return _flat([caption, first, *more])
-
-
-def _pair(*widgets: Any) -> Container[Widget]:
-    return _flat(list(widgets))
-
-
-def _flat(widgets: list[Any]) -> Container[Widget]:
-    row: Container[Widget] = Container(widgets=widgets, layout="horizontal", labels=False)
-    row.margins = (0, 0, 0, 0)
-    return row
-
-
-def _note(text: str = "") -> Label:
-    note = Label(value=text)
-    note.native.setWordWrap(True)
-    note.native.setTextFormat(Qt.TextFormat.PlainText)
-    note.native.setMinimumWidth(60)
-    policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
-    policy.setHeightForWidth(True)
-    note.native.setSizePolicy(policy)
-    return note
 
 
 def _facts(spec: ModelSpec) -> list[str]:
