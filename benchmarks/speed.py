@@ -186,7 +186,20 @@ def part_roof(given: argparse.Namespace, report: dict) -> dict:
         "precision": str(run.dtype).removeprefix("torch."), "matrix_product_gflop_s": product,
         "convolution_gflop_s": conv, "network_gflop_a_slice": work, "network_gflop_s": reached,
         "share_of_convolution": reached / conv, "share_of_matrix_product": reached / product,
+        "share_of_time": time_by_operation(lambda: run.probability(planes, False)),
     }  # fmt: skip
+
+
+def time_by_operation(work, most: int = 8) -> dict[str, float]:
+    """Return the share of the time that each kind of operation takes itself, the longest first."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        for _ in range(3):
+            work()
+    taken = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in found.key_averages()}
+    longest = sorted(taken, key=taken.__getitem__, reverse=True)[:most]
+    return {name: taken[name] / sum(taken.values()) for name in longest}
 
 
 def flop_of(model) -> float:
