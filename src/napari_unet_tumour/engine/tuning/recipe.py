@@ -66,13 +66,13 @@ class Recipe:
     crop: int = 128
     whole: int = 2
     context: int = 2
-    likeness: float = 1.0
+    likeness: float = 0.5
     replay: int = 2
     ema: float = 0.9
     blend: float = 0.5
-    single: float = 0.7
+    single: float = 0.4
     blends: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
-    pull: float = 1e-4
+    pull: float = 3e-5
     views: int = 4
     near: int = 6000
     far: int = 3000
