@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py [--quick] [--only PARTS] [--scans N] [--workers 1,2] [--json OUT]
 
-cohort   the same folder of scans over 1, 2, ... workers up to the cores; the time of a scan against one worker's
+cohort   the same folder of scans over 1, 2, ... workers of one core each; the speed against as many times one worker's
 killed   the same over two workers, one of them killed in the middle: no scan may be missing
 resume   the same folder again, all finished: seconds, as a share of what 1000 finished scans may take
 memory   a lazy 32768 x 32768 image and a lazy stack of 2000 slices into masks on disk: peak memory beyond the data
@@ -82,7 +82,9 @@ def run(given: argparse.Namespace, folder: Path, workers: int, out: str) -> subp
     words = [sys.executable, "-m", "napari_unet_tumour", "segment", str(place), "--out", str(folder / out)]
     # One worker is a process of its own too, so that only their number differs.
     words += ["--workers", str(workers)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # One core for each worker, or one worker alone would already use them all.
+    env = {**os.environ, "NAPARI_UNET_TUMOUR_THREADS": "1"}
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def work_seconds(said: str) -> float:
