@@ -22,7 +22,7 @@ import os
 import platform
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ def arguments() -> argparse.Namespace:
     ask.add_argument("--long", type=int, default=2, help="volumes for the comparison with 600 s")
     ask.add_argument("--forget", type=int, default=60, help="Cheng val slices that are looked at for forgetting")
     ask.add_argument("--extras", type=_words, default=list(EXTRAS), help=f"some of {','.join(EXTRAS)} (600 s), or none")
+    ask.add_argument("--recipe", type=_recipe, default=Recipe(), help="numbers of ours, e.g. likeness=1,single=0.7")
     ask.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     ask.add_argument("--picture", metavar="SVG", help="draw the curves")
     ask.add_argument("--json", metavar="OUT")
@@ -105,6 +106,11 @@ def arguments() -> argparse.Namespace:
 
 def _words(text: str) -> list[str]:
     return text.split(",")
+
+
+def _recipe(text: str) -> Recipe:
+    pairs = (one.split("=") for one in text.split(","))
+    return replace(Recipe(), **{name: type(getattr(Recipe(), name))(float(value)) for name, value in pairs})
 
 
 def pairs_of(given: argparse.Namespace) -> list[Pair]:
@@ -191,7 +197,8 @@ def tuned(model, base, volume, fixed, method, given, **more) -> models.Model:
     rest = np.delete(volume.planes, list(fixed), axis=0)
     if method == "plain":
         return plain(base, corrections, rest, given)
-    found = finetune(model, corrections, FinetuneSettings(seconds=given.seconds), context=rest, **more)
+    settings, inside = FinetuneSettings(seconds=given.seconds), {"recipe": given.recipe, **more}
+    found = finetune(model, corrections, settings, context=rest, **inside)
     return models.load(found.data) if found.data else model
 
 
@@ -222,8 +229,12 @@ def scored(volume, masks, done, seconds, clock, which) -> dict[str, Any]:
 def summary(volumes: list[Volume], base: models.Model, given: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"volumes": len(volumes), "machine": machine(), "model": base.hash}
     for method in given.methods:
-        name = "dice_rest" if method == "ours" else f"{method}"
+        name = {"ours": "dice_rest", "copy": "copy_nearest"}.get(method, method)
         found[f"{name}_by_k"] = by_k(volumes, method, "rest")
+        if method not in ("none", "ours"):
+            found[f"{name}_volume_dice_by_k"] = by_k(volumes, method, "volume")
+            found[f"{name}_false_mask_rate_by_k"] = by_k(volumes, method, "false")
+            found[f"{name}_worst_volume_delta"] = worst(volumes, base, method)
     if "ours" in given.methods:
         found |= {
             "dice_far_by_k": by_k(volumes, "ours", "far"), "volume_dice_by_k": by_k(volumes, "ours", "volume"),
@@ -232,12 +243,10 @@ def summary(volumes: list[Volume], base: models.Model, given: argparse.Namespace
             "untuned_far_by_k": by_k(volumes, "ours", "far", untuned=(base,)),
             "untuned_volume_dice_by_k": by_k(volumes, "ours", "volume", untuned=(base,)),
             "untuned_false_mask_rate_by_k": by_k(volumes, "ours", "false", untuned=(base,)),
-            "worst_volume_delta": worst(volumes, base),
+            "worst_volume_delta": worst(volumes, base, "ours"),
             "seconds_per_finetune": mean(s["seconds"] for v in volumes for s in v.steps["ours"][1:]),
             "longest_finetune": max(s["seconds"] for v in volumes for s in v.steps["ours"][1:]),
         }  # fmt: skip
-    if "copy" in found and "copy_by_k" in found:
-        found["copy_nearest_by_k"] = found.pop("copy_by_k")
     if "ours" in given.methods:
         found |= extras(volumes, base, given)
     return found
@@ -254,9 +263,9 @@ def by_k(volumes, method, what, untuned: tuple = ()) -> list[float]:
     return [mean(step(v, k)[what] for v in volumes) for k in rounds]
 
 
-def worst(volumes, base) -> float:
+def worst(volumes, base, method) -> float:
     """Return the largest loss of slice Dice of any volume at any k, negative for a loss."""
-    steps = [(v, step) for v in volumes for step in v.steps["ours"][1:]]
+    steps = [(v, step) for v in volumes for step in v.steps[method][1:]]
     changes = [step["rest"] - untuned(v, step, base)["rest"] for v, step in steps]
     return float(np.nanmin(changes))
 

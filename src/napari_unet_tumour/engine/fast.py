@@ -186,7 +186,7 @@ def _narrowed(net: nn.Module, dtype: torch.dtype) -> nn.Module:
     if dtype != torch.bfloat16 or not isinstance(narrow, Narrow):
         return net.to(dtype)
     narrow.dtype = dtype
-    for part in ("decoder", "head"):
+    for part in narrow.behind:
         net.get_submodule(part).to(dtype)
     return net
 
@@ -201,9 +201,10 @@ def _folded(net: nn.Module) -> nn.Module:
     calls = Counter(str(node.target) for node in traced.graph.nodes)
     for node in list(traced.graph.nodes):
         before = node.args[0] if node.args else None
-        if isinstance(before, Node) and len(before.users) == calls[str(before.target)] == calls[str(node.target)] == 1:
+        if not isinstance(before, Node) or not before.op == node.op == "call_module":
+            continue
+        if len(before.users) == calls[str(before.target)] == calls[str(node.target)] == 1:
             _fold(traced, before, node)
-            _fold_padding(traced, before, node)
     traced.recompile()
     traced.delete_all_unused_submodules()
     return traced
@@ -216,37 +217,36 @@ class _Tracer(Tracer):
         return isinstance(m, nn.Conv2d | Narrow) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _fold(traced: GraphModule, convolution: Node, norm: Node) -> None:
-    if convolution.op != "call_module" or norm.op != "call_module":
-        return
-    layer, normaliser = (traced.get_submodule(str(node.target)) for node in (convolution, norm))
-    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and isinstance(normaliser, nn.BatchNorm2d):
-        transposed = isinstance(layer, nn.ConvTranspose2d)
-        traced.set_submodule(str(convolution.target), fuse_conv_bn_eval(layer, normaliser, transpose=transposed))
-        norm.replace_all_uses_with(convolution)
-        traced.graph.erase_node(norm)
+def _fold(traced: GraphModule, first: Node, second: Node) -> None:
+    """Make one module of two that follow each other, where there is a way."""
+    one, two = (traced.get_submodule(str(node.target)) for node in (first, second))
+    if isinstance(one, nn.Conv2d | nn.ConvTranspose2d) and isinstance(two, nn.BatchNorm2d):
+        transposed = isinstance(one, nn.ConvTranspose2d)
+        traced.set_submodule(str(first.target), fuse_conv_bn_eval(one, two, transpose=transposed))
+        second.replace_all_uses_with(first)
+        traced.graph.erase_node(second)
+    elif isinstance(one, nn.ConstantPad2d) and isinstance(two, nn.Conv2d):
+        padded = _padding_itself(one, two)
+        if padded is not None:
+            traced.set_submodule(str(second.target), padded)
+            first.replace_all_uses_with(first.args[0])  # type: ignore[arg-type]
+            traced.graph.erase_node(first)
 
 
-def _fold_padding(traced: GraphModule, padding: Node, convolution: Node) -> None:
+def _padding_itself(pad: nn.ConstantPad2d, layer: nn.Conv2d) -> nn.Conv2d | None:
     """Let a convolution pad by itself: a padded copy of the image takes longer than a convolution between channels.
 
     Padding that is wider after the image than before it, as strided convolutions have it, becomes even by a kernel
-    that begins with zeros.
+    that begins with zeros. None where a convolution cannot pad like that.
     """
-    if padding.op != "call_module" or convolution.op != "call_module":
-        return
-    pad, layer = (traced.get_submodule(str(node.target)) for node in (padding, convolution))
-    if not isinstance(pad, nn.ConstantPad2d) or not isinstance(layer, nn.Conv2d) or pad.value:
-        return
     left, right, top, bottom = pad.padding
-    if tuple(layer.padding) != (0, 0) or tuple(layer.dilation) != (1, 1) or left > right or top > bottom or left < 0:
-        return
+    plain = not pad.value and tuple(layer.padding) == (0, 0) and tuple(layer.dilation) == (1, 1)
+    if not plain or not 0 <= left <= right or not 0 <= top <= bottom:
+        return None
     wider = copy.deepcopy(layer)
     wider.weight = nn.Parameter(F.pad(layer.weight, (right - left, 0, bottom - top, 0)), requires_grad=False)
     wider.kernel_size, wider.padding = (wider.weight.shape[2], wider.weight.shape[3]), (bottom, right)
-    traced.set_submodule(str(convolution.target), wider)
-    padding.replace_all_uses_with(padding.args[0])  # type: ignore[arg-type]
-    traced.graph.erase_node(padding)
+    return wider
 
 
 def _probe(channels: int) -> torch.Tensor:

@@ -61,7 +61,7 @@ class LiteUNet(nn.Module):
         if len(decoder) != len(SKIPS):
             raise ValueError(f"decoder has {len(decoder)} levels, {len(SKIPS)} are needed")
         self.encoder = LiteEncoder(in_channels, drop_connect)
-        self.narrow = Narrow()
+        self.narrow = Narrow("decoder", "head")
         below = (DEEPEST, *decoder[:-1])
         self.decoder = nn.ModuleList(_twice(a + b, c) for a, b, c in zip(below, SKIPS, decoder, strict=True))
         self.head = nn.Conv2d(decoder[-1], out_channels, 3, padding=1)

@@ -11,10 +11,16 @@ class Narrow(nn.Module):
 
     An EfficientNet's early blocks, expanded and cut at 6, carry bfloat16's rounding through to the mask (Dice 0.992
     against float32); a decoder alone in bfloat16 does not (above 0.999), and has most of the work.
+
+    Parameters
+    ----------
+    behind : str
+        Names of the network's parts that take what this gives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *behind: str) -> None:
         super().__init__()
+        self.behind = behind
         self.dtype: torch.dtype | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

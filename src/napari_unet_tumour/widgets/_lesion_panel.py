@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, ProgressBar, PushButton, TextEdit
+from magicgui.widgets import ProgressBar, PushButton, TextEdit
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_unet_tumour.widgets._lesion_table import shown
-from napari_unet_tumour.widgets._looks import ABOUT, RED, flat, note, row, shrink, strong, thin
+from napari_unet_tumour.widgets._looks import ABOUT, RED, flat, note, picker, row, strong, thin
 
 if TYPE_CHECKING:
     from magicgui.widgets import Container, Widget
@@ -162,11 +162,3 @@ def copy(text: str) -> None:
     clipboard = QApplication.clipboard()
     if clipboard is not None:
         clipboard.setText(text)
-
-
-def picker(label: str, tooltip: str, choices: Any = (), nullable: bool = False) -> ComboBox:
-    box = ComboBox(label=label, choices=choices, tooltip=tooltip, nullable=nullable)
-    if nullable:
-        box.null_string = "none"
-    shrink(box.native)
-    return box

@@ -34,16 +34,18 @@ def thin(bar: Any) -> None:
     bar.visible = False
 
 
-def two_lines(note: Any) -> None:
+def two_lines(status: Any) -> None:
     """Keep room for a second line, so that the rows below do not jump."""
-    note.native.setMinimumHeight(2 * note.native.fontMetrics().lineSpacing() + 2)
-    note.native.setAlignment(Qt.AlignmentFlag.AlignTop)
+    status.native.setMinimumHeight(2 * status.native.fontMetrics().lineSpacing() + 2)
+    status.native.setAlignment(Qt.AlignmentFlag.AlignTop)
 
 
-def picker(label: str, tooltip: str, choices: list[tuple[str, str]] | tuple[()] = (), value: Any = None) -> ComboBox:
-    """Return a picker that may be narrower than its choices."""
+def picker(label: str, tooltip: str, choices: Any = (), value: Any = None, nullable: bool = False) -> ComboBox:
+    """Return a picker that may be narrower than its choices; `nullable` offers "none" too."""
     chosen = {} if value is None else {"value": value}
-    box = ComboBox(label=label, choices=choices, tooltip=tooltip, **chosen)
+    box = ComboBox(label=label, choices=choices, tooltip=tooltip, nullable=nullable, **chosen)
+    if nullable:
+        box.null_string = "none"
     shrink(box.native)
     return box
 
@@ -65,18 +67,18 @@ def row(first: Any, *more: Any) -> Container[Widget]:
 
 def flat(widgets: list[Any]) -> Container[Widget]:
     """Return widgets side by side, without captions."""
-    row: Container[Widget] = Container(widgets=widgets, layout="horizontal", labels=False)
-    row.margins = (0, 0, 0, 0)
-    return row
+    beside: Container[Widget] = Container(widgets=widgets, layout="horizontal", labels=False)
+    beside.margins = (0, 0, 0, 0)
+    return beside
 
 
 def note(text: str = "") -> Label:
     """Return a text that breaks into lines."""
-    note = Label(value=text)
-    note.native.setWordWrap(True)
-    note.native.setTextFormat(Qt.TextFormat.PlainText)
-    note.native.setMinimumWidth(60)
+    label = Label(value=text)
+    label.native.setWordWrap(True)
+    label.native.setTextFormat(Qt.TextFormat.PlainText)
+    label.native.setMinimumWidth(60)
     policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
     policy.setHeightForWidth(True)
-    note.native.setSizePolicy(policy)
-    return note
+    label.native.setSizePolicy(policy)
+    return label

@@ -12,6 +12,7 @@ from napari_unet_tumour.engine.finetune import finetune, iter_finetune
 from napari_unet_tumour.engine.model import load
 from napari_unet_tumour.engine.tuning import guard
 from napari_unet_tumour.engine.tuning.cases import cases_of
+from napari_unet_tumour.engine.tuning.recipe import Recipe
 from napari_unet_tumour.errors import DeviceError, TrainingError
 from napari_unet_tumour.settings import FinetuneSettings
 
@@ -114,6 +115,7 @@ def test_pixels_that_nobody_looked_at_do_not_count(lite, corrections):
         tuned = finetune(lite, some, QUICK)
         return float((guard.probability(load(tuned.data).net, x) - before).abs().max()) if tuned.data else 0.0
 
+    assert finetune(lite, unseen[:1], QUICK).blend in (0.0, Recipe().single)
     assert moved(unseen) < 0.01
     assert moved(wrong) > 0.1
 
