@@ -142,8 +142,9 @@ def test_a_large_image_is_done_in_windows_into_its_own_format(tmp_path, bright, 
     assert "leave --keep-largest out" in capsys.readouterr().err
 
 
-def test_workers_share_a_cohort_and_give_the_same(folder, tmp_path, monkeypatch):
-    """With the model's file as the workers find it: a network that the package knows."""
+@pytest.fixture
+def small(bright):
+    """A model whose network the package knows, since the workers must build it too."""
     from napari_unet_tumour.engine import networks
     from napari_unet_tumour.spec import ModelSpec
 
@@ -152,13 +153,48 @@ def test_workers_share_a_cohort_and_give_the_same(folder, tmp_path, monkeypatch)
     model.save(
         shelf.own_folder() / "small.safetensors", spec, networks.build("dynunet", 1, 1, **spec.arguments).state_dict()
     )
-    words = ["segment", str(folder), "--model", "small"]
-    try:
-        assert main([*words, "--out", str(tmp_path / "two"), "--workers", "2"]) == 0
-        assert main([*words, "--out", str(tmp_path / "one")]) == 0
-    finally:
-        jobs.shutdown()
+    yield "small"
+    jobs.shutdown()
+
+
+def test_workers_share_a_cohort_and_give_the_same(folder, tmp_path, small):
+    words = ["segment", str(folder), "--model", small]
+    assert main([*words, "--out", str(tmp_path / "two"), "--workers", "2"]) == 0
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
+    assert times(tmp_path / "one").keys() == times(tmp_path / "two").keys()
     for one in (tmp_path / "one").glob("*_mask*"):
         here, there = (np.asarray(scans.read(p).array) > 0 for p in (one, tmp_path / "two" / one.name))
         assert (here == there).mean() > 0.99
-    assert json.dumps(sorted(table(tmp_path / "one"))) == json.dumps(sorted(table(tmp_path / "two")))
+    one, two = table(tmp_path / "one"), table(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert {row["status"] for row in two.values()} == {"done"}
+    assert float(two["v.nii.gz"]["volume"]) == pytest.approx(float(one["v.nii.gz"]["volume"]), rel=0.05)
+    assert json.loads((tmp_path / "two" / cohort.RECORD).read_text().splitlines()[0])["content"]
+
+
+def test_workers_name_what_fails_and_leave_large_ones_to_the_command(folder, tmp_path, small, capsys):
+    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:60])
+    wide = np.zeros((1500, 1100), np.uint8)
+    tifffile.imwrite(folder / "slide.tif", wide)
+    out = tmp_path / "out"
+    assert main(["segment", str(folder), "--model", small, "--out", str(out), "--workers", "2"]) == 1
+    said = capsys.readouterr()
+    assert f"error: {folder / '3.png'} is cut or damaged" in said.err
+    assert f"note: {folder / 'slide.tif'}: 1500 x 1100 pixels, so in windows of 64" in said.err
+    rows = table(out)
+    assert [rows[name]["status"] for name in ("0.png", "3.png", "slide.tif", "v.nii.gz")] == [
+        "done", "failed", "done", "done"
+    ]  # fmt: skip
+    assert (out / "slide_mask.tif").exists()
+
+
+def test_what_a_killed_process_left_half_written_goes_and_nothing_else_does(folder, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    gone = out / ".4194305-12-0_mask.png"
+    stay = [out / f".{os.getpid()}-12-0_mask.png", out / ".4194305-12-another.png", out / ".a-b-0_mask.png"]
+    for one in (gone, *stay):
+        one.write_bytes(b"half")
+    assert main(["segment", str(folder), "--out", str(out)]) == 0
+    assert not gone.exists()
+    assert all(one.exists() for one in stay)

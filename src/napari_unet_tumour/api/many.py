@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from napari_unet_tumour.errors import JobError, ModelError, ScanError
+from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.masks import keep_largest, mask_of
 from napari_unet_tumour.tiling import is_in_blocks
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     AnyNetwork = Callable[[NDArray[Any], OnTick], NDArray[np.uint8]]
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 TOGETHER = 32
 AHEAD = 16
@@ -98,17 +99,23 @@ class Network:
         How many scans it takes at once; 0 for one in this process.
     where : str
         What it runs on, in words.
+    crew : str
+        The address of workers on this machine, which see the same files; empty for others.
     """
 
     def __init__(
-        self, run: Callable[[str, tuple[Any, ...], OnTick], NDArray[np.uint8]], workers: int = 0, where: str = ""
+        self,
+        run: Callable[[str, tuple[Any, ...], OnTick], NDArray[np.uint8]],
+        workers: int = 0,
+        where: str = "",
+        crew: str = "",
     ) -> None:
-        self._run = run
-        self.workers, self.where = workers, where
+        self.run = run
+        self.workers, self.where, self.crew = workers, where, crew
 
     def __call__(self, planes: NDArray[Any], on_tick: OnTick) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for planes (n, C, H, W)."""
-        return self._run("segment_planes", (planes,), on_tick)
+        return self.run("segment_planes", (planes,), on_tick)
 
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for planes (n, C, H, W)."""
@@ -116,7 +123,7 @@ class Network:
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Block) -> NDArray[np.uint8]:
         """Return (L, h, w) for the region of a block of a large plane."""
-        return self._run("segment_block", (raw, sample, block), _hear_nothing)
+        return self.run("segment_block", (raw, sample, block), _hear_nothing)
 
 
 def _hear_nothing(progress: Progress) -> None:
@@ -142,8 +149,20 @@ def network_here(model: Model, settings: SegmentSettings) -> Network:
     return Network(run, where=engine.describe_device(settings.device, settings.precision))
 
 
+def network_of_crew(entry: Entry, settings: SegmentSettings, workers: int) -> Network:
+    """Start so many workers on this machine and return what runs a model on them; raises WorkerError."""
+    from napari_unet_tumour import jobs
+
+    crew = jobs.crew(workers)
+    there = network_there(entry, settings, crew)
+    with ThreadPoolExecutor(workers) as pool:
+        # Each goes to a worker that is idle.
+        list(pool.map(lambda _: jobs.run("warm", str(entry.path), settings.device, scheduler=crew), range(workers)))
+    return Network(there.run, workers, there.where, crew)
+
+
 def network_there(entry: Entry, settings: SegmentSettings, scheduler: str, *, insecure: bool = False) -> Network:
-    """Return what runs a model on a dask cluster, or on local workers (`jobs.crew`); raises WorkerError.
+    """Return what runs a model on a dask cluster; raises WorkerError.
 
     A job whose worker is lost is done once more by another; the second loss is its failure.
     """
@@ -216,36 +235,20 @@ def iter_segment_many(
     yield from _segment_together(waiting, network, settings, labels, on_tick)
 
 
-def iter_segment_apart(
-    items: Sequence[Item],
-    load: Callable[[Item], Work[Item]],
-    network: Network,
-    settings: SegmentSettings,
-    spec: ModelSpec,
-) -> Iterator[Segmented[Item] | Refused[Item] | Large[Item]]:
-    """Segment many scans on several workers, each scan by one of them; they come as they are done.
+def iter_apart(items: Sequence[Item], one: Callable[[Item], Made], workers: int) -> Iterator[Made]:
+    """Do something with many items, on as many workers as there are; the results come as they are done.
 
-    Raises
-    ------
-    DeviceError, WorkerError
-        No further scan could be done either.
+    Parameters
+    ----------
+    one : callable
+        Has a worker do an item and waits for it; called on threads. What it raises ends all.
     """
-
-    def one(item: Item) -> Segmented[Item] | Refused[Item] | Large[Item]:
-        try:
-            work = load(item)
-            if work.is_large(spec, settings):
-                return Large(work)
-            return Segmented(work, assemble(network.planes(work.planes()), work.layout, settings, spec.labels))
-        except (ScanError, ModelError, JobError) as error:
-            return Refused(item, error)
-
-    # One more than there are workers: its scan is read and sent while they work.
-    pool = ThreadPoolExecutor(network.workers + 1, "scan")
-    left, going = deque(items), set[Future[Segmented[Item] | Refused[Item] | Large[Item]]]()
+    # One more than there are workers: its scan is on the way while they work.
+    pool = ThreadPoolExecutor(workers + 1, "scan")
+    left, going = deque(items), set[Future[Made]]()
     try:
         while left or going:
-            while left and len(going) <= network.workers:
+            while left and len(going) <= workers:
                 going.add(pool.submit(one, left.popleft()))
             done, going = wait(going, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour import parts
-from napari_unet_tumour.api import cohort
+from napari_unet_tumour.api import cohort, whole
 from napari_unet_tumour.api.many import Large, Refused
-from napari_unet_tumour.cli._outputs import told, write
 from napari_unet_tumour.cli._show import warn
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans.large import mask_on_disk
+from napari_unet_tumour.scans.safety import sweep
 from napari_unet_tumour.tiling import is_tiled, tiling_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_unet_tumour.api.many import Network, Segmented, Work
-    from napari_unet_tumour.cli._outputs import Outputs
+    from napari_unet_tumour.api.whole import Finished, Order, Outputs
     from napari_unet_tumour.cli._show import Meter
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.shelf import Entry
@@ -34,51 +34,54 @@ class Cohort:
     ----------
     out : pathlib.Path
         The folder.
-    outputs : dict
-        The files of every scan.
+    orders : dict
+        What is to be made of every scan, by its path.
     **more
         What else decides the results, e.g. the axis.
     """
 
     def __init__(
-        self, out: Path, outputs: dict[Path, Outputs], entry: Entry, settings: SegmentSettings, **more: Any
+        self, out: Path, orders: dict[Path, Order], entry: Entry, settings: SegmentSettings, **more: Any
     ) -> None:
-        self.outputs, self.entry, self._settings = outputs, entry, settings
+        self.orders, self.entry, self._settings = orders, entry, settings
         self.failed = 0
-        self._table = out / cohort.SUMMARY if len(outputs) > 1 else None
-        more["probability"] = any(one.probability for one in outputs.values())
+        self._out, self._table = out, out / cohort.SUMMARY if len(orders) > 1 else None
+        more["probability"] = any(one.outputs.probability for one in orders.values())
         self._record = cohort.Record(out, cohort.made_with(entry, settings, **more)) if self._table else None
         self._rows: dict[Path, cohort.Row] = {}
         self._seen: dict[Path, tuple[list[int], str]] = {}
         if self._record is not None:
-            found = {path: self._record.row_of(path, one.mask) for path, one in outputs.items()}
+            found = {path: self._record.row_of(path, one.outputs.mask) for path, one in orders.items()}
             self._rows = {path: row for path, row in found.items() if row is not None}
-        self.left = [path for path in outputs if path not in self._rows]
+        self.left = [path for path in orders if path not in self._rows]
 
-    def look(self, path: Path) -> None:
-        """Note what a scan is before it is read, so that a later run knows it again."""
-        if self._record is not None and path.exists():
-            self._seen[path] = cohort.look(path)
+    def load(self, path: Path) -> Work[Path]:
+        """Read a scan, noting before what it is, so that a later run knows it again; raises ScanError."""
+        self._seen[path] = whole.look(self.orders[path])
+        work = whole.load(self.orders[path], self.entry.spec)
+        for note in whole.notes_of(work):
+            warn(note)
+        return work
 
     def finish(
-        self, one: Segmented[Path] | Refused[Path] | Large[Path], network: Network, shown: Meter
+        self, one: Segmented[Path] | Refused[Path] | Large[Path] | Finished, network: Network, shown: Meter
     ) -> tuple[str, int]:
-        """Write a scan's files; return the line that says so and its slices. Raises what stood in the way."""
+        """Write a scan's files, if a worker has not; return the line about it and its slices. Raises what failed."""
         if isinstance(one, Refused):
             raise one.error
-        work, path = one.work, one.work.item
-        outputs = self.outputs[path]
         if isinstance(one, Large):
-            pixels = self._write_large(work, outputs, network, shown)
-            row, line = cohort.large_row(path, outputs.mask, pixels, work.scan), told(work, outputs, None, pixels)
+            done = self._finish_large(one.work, network, shown)
+        elif isinstance(one, whole.Finished):
+            done = one
+            for note in one.notes:
+                warn(note)
         else:
-            line = write(one, outputs)
-            table = self._table is not None
-            row = cohort.row_of(path, outputs.mask, one.found.mask, work.scan, outputs.labels) if table else {}
-        self._rows[path] = row
+            path = one.work.item
+            done = whole.finish(one, self.orders[path], self._seen[path])
+        self._rows[done.item] = done.row
         if self._record is not None:
-            self._record.add(path, outputs.mask, row, self._seen[path])
-        return line, work.layout.planes
+            self._record.add(done.item, self.orders[done.item].outputs.mask, done.row, done.seen)
+        return done.line, done.planes
 
     def fail(self, path: Path, reason: str) -> None:
         """Note that a scan failed."""
@@ -87,13 +90,20 @@ class Cohort:
 
     @contextmanager
     def summary(self) -> Iterator[None]:
-        """Write the table in the end, whatever happens."""
+        """Write the table in the end, whatever happens, and leave nothing half-written by a process that was killed."""
         try:
             yield
         finally:
+            sweep(self._out, [file for one in self.orders.values() for file in one.outputs.files()])
             if self._table is not None:
-                rows = [self._rows.get(path) or cohort.undone_row(path) for path in self.outputs]
+                rows = [self._rows.get(path) or cohort.undone_row(path) for path in self.orders]
                 cohort.write_summary(self._table, rows)
+
+    def _finish_large(self, work: Work[Path], network: Network, shown: Meter) -> Finished:
+        path, outputs = work.item, self.orders[work.item].outputs
+        pixels = self._write_large(work, outputs, network, shown)
+        row, line = cohort.large_row(path, outputs.mask, pixels, work.scan), whole.told(work, outputs, None, pixels)
+        return whole.Finished(path, line, (), work.layout.planes, row, self._seen[path])
 
     def _write_large(self, work: Work[Path], outputs: Outputs, network: Network, shown: Meter) -> int:
         """Segment part by part into a file; return how many pixels are marked."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_unet_tumour import shelf
 from napari_unet_tumour.cli._flags import add_model, add_series, add_settings, settings_of
@@ -13,15 +12,19 @@ from napari_unet_tumour.cli._show import count, meter, say, warn
 from napari_unet_tumour.errors import JobError, ModelError, OutputError, ScanError
 
 if TYPE_CHECKING:
-    from napari_unet_tumour.api.many import Large, Network, Refused, Segmented, Work
+    from collections.abc import Callable, Iterator
+
+    from napari_unet_tumour.api.many import Large, Network, Refused, Segmented
+    from napari_unet_tumour.api.whole import Finished
     from napari_unet_tumour.cli._cohort import Cohort
     from napari_unet_tumour.cli._flags import Commands
-    from napari_unet_tumour.cli._outputs import Outputs
     from napari_unet_tumour.cli._show import Meter
-    from napari_unet_tumour.layout import Layout
-    from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.spec import ModelSpec
+
+    Result = Segmented[Path] | Refused[Path] | Large[Path] | Finished
+
+Made = TypeVar("Made")
 
 
 def add(commands: Commands) -> None:
@@ -66,9 +69,9 @@ def _channel(text: str) -> tuple[str, str]:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from napari_unet_tumour.api.whole import Order, Outputs
     from napari_unet_tumour.cli import _files
     from napari_unet_tumour.cli._cohort import Cohort
-    from napari_unet_tumour.cli._outputs import Outputs
 
     if not args.scans and not args.channels:
         args.refuse("give a SCAN, or --channels NAME=FILE ...")
@@ -79,15 +82,21 @@ def _run(args: argparse.Namespace) -> int:
     suffix = _files.suffix_for(args.format)
     out = _files.ready_folder(args.out)
     targets = _files.targets(paths, out, suffix)
-    outputs = {path: Outputs(target, entry.spec.labels, args.probability) for path, target in targets.items()}
-    cohort = Cohort(out, outputs, entry, settings, axis=args.axis, series=args.series, channels=_stamps(parts))
+    orders = {
+        path: Order(
+            path, Outputs(target, entry.spec.labels, args.probability), parts.get(path, {}),
+            args.axis, args.series, len(paths) > 1
+        )
+        for path, target in targets.items()
+    }  # fmt: skip
+    cohort = Cohort(out, orders, entry, settings, axis=args.axis, series=args.series, channels=_stamps(parts))
     with meter(len(paths), "scan") as shown, cohort.summary():
         shown.before(len(paths) - len(cohort.left))
         if cohort.left:
             network = choose_network(entry, settings, args)
             shown.where = network.where
             shown.start()
-            _segment_all(cohort, Given(entry.spec, parts, args.axis, args.series), network, settings, shown)
+            _segment_all(cohort, network, settings, shown)
     if cohort.failed == len(paths) == 1:
         return 1
     warn(_told(cohort, shown))
@@ -95,21 +104,11 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _told(cohort: Cohort, shown: Meter) -> str:
-    earlier = len(cohort.outputs) - len(cohort.left)
+    earlier = len(cohort.orders) - len(cohort.left)
     rest = f", {cohort.failed} failed" if cohort.failed else ""
     rest += f", {earlier} of them before this run" if earlier else ""
     done = f"{count(shown.scans, 'scan')} done{rest}: {count(shown.slices, 'slice')} in {shown.seconds:.1f} s"
     return f"{done} ({shown.speed:.1f} slices/s on {shown.where})" if shown.slices else done
-
-
-@dataclass(frozen=True)
-class Given:
-    """What is known of the scans beside their paths: the model, the files by channel of some, slice axis, series."""
-
-    spec: ModelSpec
-    parts: dict[Path, dict[str, Path]]
-    axis: int | None
-    series: int | None
 
 
 def _parts(groups: list[list[tuple[str, str]]], spec: ModelSpec) -> dict[Path, dict[str, Path]]:
@@ -138,33 +137,28 @@ def _stamps(parts: dict[Path, dict[str, Path]]) -> list[list[str | int]]:
 
 def choose_network(entry: shelf.Entry, settings: SegmentSettings, args: argparse.Namespace) -> Network:
     """Return the network that runs here, on local workers, or on the cluster that the flags name."""
-    from napari_unet_tumour import jobs
-    from napari_unet_tumour.api.many import network_here, network_there
+    from napari_unet_tumour.api.many import network_here, network_of_crew, network_there
     from napari_unet_tumour.api.masking import load_model
 
     if args.scheduler:
         return network_there(entry, settings, args.scheduler, insecure=args.insecure)
     if getattr(args, "workers", 1) > 1:
-        return network_there(entry, settings, jobs.crew(args.workers))
+        return network_of_crew(entry, settings, args.workers)
     return network_here(load_model(entry.path), settings)
 
 
-def _segment_all(cohort: Cohort, given: Given, network: Network, settings: SegmentSettings, shown: Meter) -> None:
+def _segment_all(cohort: Cohort, network: Network, settings: SegmentSettings, shown: Meter) -> None:
     """Segment and write what is left; a scan that fails is named on stderr."""
-    from napari_unet_tumour.api.many import iter_segment_apart, iter_segment_many, read_ahead
+    from napari_unet_tumour.api.many import iter_apart, iter_segment_many, read_ahead
 
-    files = (*cohort.outputs, *(file for files in given.parts.values() for file in files.values()))
-    inputs = {path.resolve() for path in files}
-
-    def load(path: Path) -> Work[Path]:
-        cohort.look(path)
-        return _load(path, cohort.outputs[path], inputs, given)
-
+    inputs = {path.resolve() for one in cohort.orders.values() for path in (one.path, *one.parts.values())}
+    load = _refusing(cohort, inputs, cohort.load)
     works = read_ahead(cohort.left, load, lambda path: path)
     spec = cohort.entry.spec
+    ones: Iterator[Result]
     try:
         if network.workers:
-            ones = iter_segment_apart(cohort.left, load, network, settings, spec)
+            ones = iter_apart(cohort.left, _elsewhere(cohort, network, settings, inputs), network.workers)
         else:
             ones = iter_segment_many(works, network, settings, spec.labels, shown.tick, spec)
         for one in ones:
@@ -176,12 +170,55 @@ def _segment_all(cohort: Cohort, given: Given, network: Network, settings: Segme
                 cohort.fail(_item(one), _named(_item(one), error))
                 warn(f"error: {_named(_item(one), error)}")
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted: {shown.scans} of {count(len(cohort.outputs), 'scan')} done") from None
+        raise KeyboardInterrupt(f"interrupted: {shown.scans} of {count(len(cohort.orders), 'scan')} done") from None
     finally:
         works.close()
 
 
-def _item(one: Segmented[Path] | Refused[Path] | Large[Path]) -> Path:
+def _refusing(cohort: Cohort, inputs: set[Path], act: Callable[[Path], Made]) -> Callable[[Path], Made]:
+    """Return what first sees that no scan's results would be written over an input."""
+
+    def careful(path: Path) -> Made:
+        for one in cohort.orders[path].outputs.files():
+            if one.resolve() in inputs:
+                raise ScanError(f"{path.name} would get its result written over the input {one}: choose another --out")
+        return act(path)
+
+    return careful
+
+
+def _elsewhere(
+    cohort: Cohort, network: Network, settings: SegmentSettings, inputs: set[Path]
+) -> Callable[[Path], Result]:
+    """Return what has a worker do a scan: whole where the worker sees its files, else as arrays."""
+    from napari_unet_tumour import jobs
+    from napari_unet_tumour.api.many import Large, Refused, Segmented, assemble
+
+    spec, entry = cohort.entry.spec, cohort.entry
+
+    def by_arrays(path: Path) -> Result:
+        work = cohort.load(path)
+        if work.is_large(spec, settings):
+            return Large(work)
+        return Segmented(work, assemble(network.planes(work.planes()), work.layout, settings, spec.labels))
+
+    def by_file(path: Path) -> Result:
+        words = (str(entry.path), entry.hash, cohort.orders[path], settings)
+        done: Finished | None = jobs.run("segment_file", *words, scheduler=network.crew, again=1)
+        return Large(cohort.load(path)) if done is None else done
+
+    careful = _refusing(cohort, inputs, by_file if network.crew else by_arrays)
+
+    def one(path: Path) -> Result:
+        try:
+            return careful(path)
+        except (ScanError, ModelError, OutputError, JobError) as error:
+            return Refused(path, error)
+
+    return one
+
+
+def _item(one: Result) -> Path:
     return one.item if hasattr(one, "item") else one.work.item
 
 
@@ -194,33 +231,3 @@ def _named(path: Path, error: Exception) -> str:
         if text.startswith(f"{known} "):
             return f"{path}{text.removeprefix(known)}"
     return text if str(path) in text else f"{path}: {text}"
-
-
-def _load(path: Path, outputs: Outputs, inputs: set[Path], given: Given) -> Work[Path]:
-    from napari_unet_tumour.api.many import Work
-
-    for one in (outputs.mask, *outputs.probabilities()):
-        if one.resolve() in inputs:
-            raise ScanError(f"{path.name} would get its result written over the input {one}: choose another --out")
-    scan, layout = _read(path, given)
-    for note in scan.extra.get("notes", ()):
-        warn(f"note: {path}: {note}")
-    if outputs.mask.suffix == ".dcm" and "dicom" not in scan.extra:
-        raise ScanError(f"{path.name} is no DICOM series, so it cannot have a DICOM-SEG: choose --format nifti")
-    if outputs.mask.suffix == ".png" and len(layout.mask_shape) > 2:
-        raise ScanError(
-            f"{path.name} has {count(layout.planes, 'slice')}, a PNG holds one: choose --format nifti or tiff"
-        )
-    return Work(path, scan, layout)
-
-
-def _read(path: Path, given: Given) -> tuple[Scan, Layout]:
-    """Read a scan, of one file or of a file for each channel, and say how it is sliced."""
-    from napari_unet_tumour import scans
-    from napari_unet_tumour.api import channels, layout_for
-
-    if path not in given.parts:
-        scan = channels.as_channels(scans.read(path, given.series), given.spec)
-        return scan, layout_for(scan, given.axis)
-    files = channels.read(given.parts[path])
-    return channels.stacked(files, given.spec, lambda scan: layout_for(scan, given.axis))

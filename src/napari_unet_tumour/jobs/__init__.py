@@ -27,6 +27,7 @@ TASKS = {
     "describe": "napari_unet_tumour.engine.remote:describe",
     "segment_planes": "napari_unet_tumour.engine.remote:iter_segment_planes",
     "segment_block": "napari_unet_tumour.engine.remote:iter_segment_block",
+    "segment_file": "napari_unet_tumour.api.whole:iter_segment_file",
     "finetune": "napari_unet_tumour.engine.remote:iter_finetune",
     "train": "napari_unet_tumour.engine.training.train:iter_train",
 }

@@ -150,3 +150,15 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, targets: Sequence[Path]) -> None:
+    """Remove what `atomic` left beside some files of a folder when its process was killed."""
+    import psutil
+
+    names = {path.name for path in targets if path.parent == folder}
+    for beside in folder.glob(".*-*-*"):
+        process, _, name = beside.name[1:].split("-", 2)
+        if name in names and process.isdigit() and not psutil.pid_exists(int(process)):
+            with suppress(OSError):
+                beside.unlink()
