@@ -79,6 +79,14 @@ def test_every_type_gives_the_same_picture(dtype: np.dtype) -> None:
     torch.testing.assert_close(as_planes(raw, GREY).working, expected)
 
 
+@pytest.mark.parametrize("value", [3.40282357e38, -1e300, 1.7e308])
+def test_a_constant_beyond_float32_is_a_blank_plane(value: float) -> None:
+    for spec in (GREY, RAW):
+        made = as_planes(np.full((1, 1, 5, 5), value), spec)
+        assert not made.working.any()
+        assert made.blank == (True,)
+
+
 @given(st.sampled_from(DTYPES), st.data())
 def test_any_value_gives_finite_planes(dtype: np.dtype, data: st.DataObject) -> None:
     shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 STEP = 32
 COLOURS = ("red", "green", "blue")
 LUMINANCE = (0.299, 0.587, 0.114)
+# Near the largest float32.
+HUGE = 1e38
 # Above this float32 no longer holds every integer.
 EXACT = float(1 << 24)
 
@@ -274,6 +276,7 @@ def _within_reach(values: NDArray[Any]) -> NDArray[Any]:
 def _scaled(values: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
     peak, span = np.maximum(abs(low), abs(high)), high / 2 - low / 2
     beyond = (span > 0) & ((peak > EXACT) | (span < 1e-4 * peak) | (span < 1e-12))
+    beyond |= peak > HUGE  # a constant plane that float32 would make infinite becomes 0
     if not beyond.any():
         return values
-    return np.where(beyond, (values / 2 - low / 2) / np.where(beyond, span, 1), values)
+    return np.where(beyond, (values / 2 - low / 2) / np.where(beyond & (span > 0), span, 1), values)

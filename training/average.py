@@ -1,0 +1,62 @@
+"""Average the weights of two models of one network, and note anew what the training slices look like.
+
+    python training/average.py FIRST SECOND --share 0.7 --images IMAGES --cases CASES.csv --out MODEL
+
+The last rounds of a training end on different sides of one valley; the middle is better than either end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from skimage.io import imread
+
+from napari_unet_tumour import load_model
+from napari_unet_tumour.engine import model as models
+from napari_unet_tumour.engine.planes import as_planes
+from napari_unet_tumour.engine.tuning.acquaint import iter_acquaint
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("first", type=Path)
+    ask.add_argument("second", type=Path)
+    ask.add_argument("--share", type=float, default=0.5, help="of the first model's weights (0.5)")
+    ask.add_argument("--images", type=Path, required=True, help="folder of the training images")
+    ask.add_argument("--cases", type=Path, required=True, help="table with the columns file and split")
+    ask.add_argument("--smallest", type=int, default=30, help="smallest object in pixels (30)")
+    ask.add_argument("--out", type=Path, required=True)
+    given = ask.parse_args()
+    first, second = load_model(given.first), load_model(given.second)
+    if first.spec.network != second.spec.network:
+        ask.error(f"{first.spec.network} and {second.spec.network} cannot be averaged")
+    other = second.net.state_dict()
+    state = {
+        name: value.lerp(other[name], 1 - given.share) if value.is_floating_point() else value
+        for name, value in first.net.state_dict().items()
+        if not name.startswith("corrector")
+    }
+    with given.cases.open() as file:
+        files = [row["file"] for row in csv.DictReader(file) if row["split"] == "train"]
+    spec = replace(first.spec, arguments={}, smallest=given.smallest, scores={})
+
+    def images(start: int, stop: int):
+        return as_planes(np.stack([imread(given.images / name) for name in files[start:stop]])[:, None], spec).working
+
+    steps = iter_acquaint(spec, state, images, len(files))
+    while True:
+        try:
+            tick = next(steps)
+            print(f"\r{tick.message} ({tick.done} of {tick.total})", end="", flush=True)
+        except StopIteration as end:
+            models.save(given.out, *end.value)
+            print(f"\n{given.out}: {load_model(given.out).hash}")
+            return
+
+
+if __name__ == "__main__":
+    main()
