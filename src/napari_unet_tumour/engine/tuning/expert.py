@@ -14,6 +14,7 @@ from napari_unet_tumour.engine.corrector import Corrector
 from napari_unet_tumour.engine.training.judge import autocast
 from napari_unet_tumour.engine.training.learner import precision_of
 from napari_unet_tumour.engine.tuning import draws
+from napari_unet_tumour.engine.tuning.healed import healed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from napari_unet_tumour.engine.tuning.cases import Cases
     from napari_unet_tumour.engine.tuning.recipe import Recipe
 
+# Views of every corrected slice without its lesion.
+HEALED_VIEWS = 2
 # Logits from which a background pixel is worth a closer look.
 HOT = -2.0
 # Steepness of a gate; squared distance below which two kinds of scans look alike; how much of a distance must be
@@ -92,6 +95,7 @@ class ExpertFit:
         self.cases, self.context, self.replay = cases, context, replay
         self.rng = torch.Generator().manual_seed(seed)
         self._styles: list[torch.Tensor] = []
+        self._answers: list[torch.Tensor] = []
         outputs, count = len(self.parent.head.weight), len(self.corrector.get_buffer("mean"))
         self.found = torch.zeros(outputs, count + 1, device=device)
         self.rows = Rows(*(torch.zeros(0) for _ in range(6)))
@@ -178,6 +182,18 @@ class ExpertFit:
             if others is not None:
                 for n in range(len(others)):
                     yield from self._iter_views(others.only(n), -1, counts / len(others), 1, soft)
+        without = self._healed() if use.healed else None
+        for number, only in without or ():
+            # A slice that is left out takes its healed self along.
+            yield from self._iter_views(only, number, use.healed / (len(without or ()) * HEALED_VIEWS), HEALED_VIEWS)
+
+    def _healed(self) -> list[tuple[int, Cases]]:
+        """Return the corrected slices without their lesion, each with its number among the corrected ones."""
+        own, likely = len(self.cases), None
+        if self.context is not None and len(self.context):
+            likely = torch.cat(self._answers[own : own + len(self.context)])
+        found = [(n, healed(self.cases.only(n), self.context, likely)) for n in range(own)]
+        return [(n, one) for n, one in found if one is not None]
 
     def _iter_views(self, only: Cases, case: int, counts: float, views: int, soft: bool = False) -> Iterator[Rows]:
         """Take pixels of one slice as it is and of further views; where `soft`, the parent's answer is the target."""
@@ -187,6 +203,7 @@ class ExpertFit:
             if number == 0:
                 # However a view is turned, the gate sees the slice as it is.
                 self._styles.append(style)
+                self._answers.append(_likely(logits))
             yield self._rows(view, maps, logits, case, counts, soft)
 
     def _rows(
@@ -251,6 +268,11 @@ def _parts(rows: Rows) -> tuple[torch.Tensor, ...]:
 
 def _sure(logits: torch.Tensor) -> torch.Tensor:
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+
+def _likely(logits: torch.Tensor) -> torch.Tensor:
+    """Return the labels' probability (N, L, H, W) of logits (N, O, H, W)."""
+    return _sure(logits) if logits.shape[1] == 1 else _sure(logits)[:, 1:]
 
 
 def _target(truth: torch.Tensor, outputs: int) -> torch.Tensor:

@@ -52,6 +52,8 @@ class Recipe:
         Experts: views of every corrected slice, the first as it is.
     near, far : int
         Experts: most pixels of a view near tumour, and elsewhere.
+    healed : float
+        Experts: what the corrected slices count without their lesion, where they count 1 as they are.
     replayed : float
         Experts: what earlier corrections count together, where the corrected slices count 1.
     threshold : float
@@ -70,12 +72,13 @@ class Recipe:
     replay: int = 2
     ema: float = 0.9
     blend: float = 0.5
-    single: float = 0.4
+    single: float = 0.5
     blends: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
     pull: float = 3e-5
     views: int = 4
     near: int = 6000
     far: int = 3000
+    healed: float = 0.5
     replayed: float = 0.5
     threshold: float = 0.1
     rounds: int = 15

@@ -1,0 +1,69 @@
+"""A corrected slice as it would be without its lesion: what a healthy place looks like in this very scan.
+
+Its mirrored place, on the same or a similar slice, fills the lesion's; the truth is empty. Tumour slices alone say
+little about what is no tumour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_unet_tumour.engine.training.twins import thumb, twin
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.engine.tuning.cases import Cases
+
+# What the parent thinks a tumour with this probability is no healthy donor.
+MAYBE = 0.1
+
+
+def healed(one: Cases, others: Cases | None, likely: torch.Tensor | None) -> Cases | None:
+    """Return a corrected slice as it would be without its lesion.
+
+    Parameters
+    ----------
+    one, others : Cases
+        The slice, and others of the same scan.
+    likely : torch.Tensor
+        (n, L, S, S) float32, the parent's probability on `others`.
+
+    Returns
+    -------
+    Cases or None
+        With an empty truth; None where there is no lesion, or no slice is healthy at the mirrored place.
+    """
+    lesion = (one.truth[0].amax(0) > 0.5).cpu().numpy()
+    if not lesion.any():
+        return None
+    grey, ill = _grey(one.images[0]), [lesion]
+    greys = [grey]
+    if others is not None and likely is not None:
+        greys += [_grey(image) for image in others.images]
+        ill += [*(likely.amax(1) > MAYBE).cpu().numpy()]
+    donors, thumbs = np.stack(greys)[..., ::-1], np.stack([thumb(other[:, ::-1]) for other in greys])
+    made = twin(grey, lesion, donors, thumbs, np.stack(ill)[..., ::-1], np.ones(len(donors), bool))
+    return None if made is None else replace(one, images=_image(made, one), truth=torch.zeros_like(one.truth))
+
+
+def _grey(image: torch.Tensor) -> NDArray[np.uint8]:
+    """Return 8-bit greys (S, S) of an image (C, S, S)."""
+    low, span = _range(image)
+    return ((image.mean(0) - low) / span * 255).round().byte().cpu().numpy()
+
+
+def _image(grey: NDArray[np.uint8], like: Cases) -> torch.Tensor:
+    """Return (1, C, S, S) of 8-bit greys in the units of a case; all channels get the same."""
+    low, span = _range(like.images[0])
+    image = torch.from_numpy(grey.astype(np.float32)).to(low) / 255 * span + low
+    return image.expand_as(like.images).contiguous(memory_format=torch.channels_last)
+
+
+def _range(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    mean = image.mean(0)
+    return mean.min(), (mean.max() - mean.min()).clamp(min=1e-6)
