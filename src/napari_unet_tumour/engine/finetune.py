@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 # Most slices of the same scan, and of earlier ones, that are looked at.
 MOST_CONTEXT, MOST_REPLAY = 24, 24
-# Share of the budget that learning may take; the rest is for judging.
-LEARNING = 0.8
+# Share of the budget after which looking at the slices, and learning, end; the rest is for judging.
+LOOKING, LEARNING = 0.5, 0.8
 SHOW_EVERY, KEEP_EVERY = 4, 2.0
 
 
@@ -63,6 +63,10 @@ class _Desk:
     def left(self) -> float:
         """Seconds of the budget that are left."""
         return self.settings.seconds - (time.monotonic() - self.begin)
+
+    def past(self, share: float) -> bool:
+        """Tell whether more than this share of the budget is spent."""
+        return self.left() < (1 - share) * self.settings.seconds
 
 
 def finetune(model: Model, corrections: Sequence[Correction], settings: FinetuneSettings, **more: Any) -> Tuned:
@@ -190,8 +194,11 @@ def _learner(desk: _Desk) -> ExpertFit | Tuner:
 def _iter_loss(desk: _Desk, learner: ExpertFit | Tuner) -> Iterator[float | None]:
     """Yield the loss of every step; None while the slices are looked at."""
     if isinstance(learner, ExpertFit):
-        yield from learner.iter_look()
-        yield from learner.iter_fit()
+        yield from learner.iter_look(lambda: desk.past(LOOKING))
+        for loss in learner.iter_fit():
+            yield loss
+            if desk.past(LEARNING):
+                return
         return
     total = desk.settings.seconds * LEARNING
     while desk.settings.steps == 0 or learner.taken < desk.settings.steps:
@@ -219,6 +226,8 @@ def _left_out(desk: _Desk, learner: ExpertFit) -> float:
     """Choose the share on each corrected slice in turn, learnt without it."""
     gains: dict[float, list[float]] = {share: [] for share in desk.recipe.blends}
     for n in range(len(desk.learn)):
+        if n and desk.past(1.0):
+            break
         only, found = desk.learn.only(n), learner.without(n)
         before = _dice_at(desk, desk.model.net, only)
         for share, list_ in gains.items():

@@ -12,6 +12,7 @@ from napari_unet_tumour.engine.finetune import finetune, iter_finetune
 from napari_unet_tumour.engine.model import load
 from napari_unet_tumour.engine.tuning import guard
 from napari_unet_tumour.engine.tuning.cases import cases_of
+from napari_unet_tumour.engine.tuning.expert import ExpertFit
 from napari_unet_tumour.engine.tuning.recipe import Recipe
 from napari_unet_tumour.errors import DeviceError, TrainingError
 from napari_unet_tumour.settings import FinetuneSettings
@@ -69,6 +70,36 @@ def test_a_second_round_goes_on_from_the_first(lite, corrections, dice_of):
 def test_it_is_the_same_every_time(lite, corrections, planes):
     one, other = (finetune(lite, corrections(2), QUICK, context=planes([200])) for _ in range(2))
     assert one.data == other.data
+
+
+@pytest.mark.parametrize("second", [0.01, 0.3])
+def test_a_slow_computer_keeps_to_the_budget(lite, corrections, planes, monkeypatch, second):
+    """A look that takes `second` seconds: 24 uncorrected slices and all views would take 10 s of 10, and more to judge."""
+    clock, look = Clock(), ExpertFit._look
+
+    def slow(fit, images):
+        clock.now += second
+        return look(fit, images)
+
+    monkeypatch.setattr(ExpertFit, "_look", slow)
+    monkeypatch.setattr(tuning.time, "monotonic", clock)
+    tuned = finetune(lite, corrections(2), replace(QUICK, seconds=10), context=planes(range(200, 224)))
+    assert tuned.data
+    assert clock.looks(second) == (36 if second < 0.1 else 17)
+    assert tuned.seconds < 10
+
+
+class Clock:
+    """A clock that only looking moves."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def looks(self, second):
+        return round(self.now / second)
 
 
 def test_what_it_saves_is_what_it_shows(lite, corrections, finished, planes, draw):

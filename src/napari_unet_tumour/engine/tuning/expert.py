@@ -17,7 +17,7 @@ from napari_unet_tumour.engine.tuning import draws
 from napari_unet_tumour.engine.tuning.healed import healed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from napari_unet_tumour.engine.lite import LiteUNet
     from napari_unet_tumour.engine.tuning.cases import Cases
@@ -101,10 +101,16 @@ class ExpertFit:
         self.rows = Rows(*(torch.zeros(0) for _ in range(6)))
         self.gate = torch.zeros(0), torch.zeros(())
 
-    def iter_look(self) -> Iterator[None]:
-        """Look at every slice, and at views of the corrected ones; must be exhausted before anything is fitted."""
+    def iter_look(self, late: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Look at every slice, and at views of the corrected ones; must be exhausted before anything is fitted.
+
+        Parameters
+        ----------
+        late : callable
+            Tells whether the time for looking is over: then what can be done without is left out.
+        """
         taken = []
-        for rows in self._iter_rows():
+        for rows in self._iter_rows(late):
             taken.append(_parts(rows))
             yield
         rows = Rows(*(torch.cat(parts) for parts in zip(*taken, strict=True)))
@@ -174,15 +180,17 @@ class ExpertFit:
             logits = self.parent.answer(maps, style)
         return [seen.float() for seen in maps], self.corrector.style_of(style.float()), logits.float()
 
-    def _iter_rows(self) -> Iterator[Rows]:
+    def _iter_rows(self, late: Callable[[], bool]) -> Iterator[Rows]:
         use = self.recipe
         for n in range(len(self.cases)):
             yield from self._iter_views(self.cases.only(n), n, 1 / (len(self.cases) * use.views), use.views)
         for others, counts, soft in ((self.context, use.likeness, True), (self.replay, use.replayed, False)):
             if others is not None:
                 for n in range(len(others)):
+                    if n >= ENOUGH and late():
+                        break
                     yield from self._iter_views(others.only(n), -1, counts / len(others), 1, soft)
-        without = self._healed() if use.healed else None
+        without = self._healed() if use.healed and not late() else None
         for number, only in without or ():
             # A slice that is left out takes its healed self along.
             yield from self._iter_views(only, number, use.healed / (len(without or ()) * HEALED_VIEWS), HEALED_VIEWS)
