@@ -7,6 +7,7 @@ share that held-out slices choose; without them, leaving out one corrected slice
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from napari_unet_tumour.corrections import Tuned
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.fast import pick_device
 from napari_unet_tumour.engine.lite import LiteUNet
+from napari_unet_tumour.engine.room import give_back
 from napari_unet_tumour.engine.tuning import guard
 from napari_unet_tumour.engine.tuning.acquaint import can_correct
 from napari_unet_tumour.engine.tuning.cases import Cases, cases_of, context_of
@@ -124,26 +126,36 @@ def iter_finetune(
     DeviceError
         The device is not there, or its memory is full.
     """
+    device = pick_device(settings.device)
     try:
-        desk = _prepared(model, corrections, settings, context, replay, watch, recipe or Recipe())
-        yield _tick(desk, 0, "looking at the slices")
-        learner = _learner(desk)
-        steps, kept = 0, time.monotonic()
-        for loss in _iter_loss(desk, learner):
-            if loss is None:
-                yield _tick(desk, 0, "looking at the slices")
-                continue
-            steps += 1
-            yield _tick(desk, steps, "learning", loss=loss, **_shown(desk, learner, steps))
-            if time.monotonic() - kept > KEEP_EVERY:
-                best = _ending(desk, learner, desk.recipe.blend, steps, "stopped before its time")
-                kept = time.monotonic()
-                yield _tick(desk, steps, "learning", loss=loss, **({"best": best} if best.data else {}))
-        yield _tick(desk, steps, "judging")
-        share, how = _share(desk, learner)
-        return _ending(desk, learner, share, steps, how)
+        return (
+            yield from _iter_tuned(_prepared(model, corrections, settings, context, replay, watch, recipe or Recipe()))
+        )
     except torch.OutOfMemoryError as error:
         raise DeviceError("the memory is full: close other programs, or choose the device cpu") from error
+    finally:
+        # Also when the person cancels: a GPU's memory is for others again.
+        gc.collect()
+        give_back(device)
+
+
+def _iter_tuned(desk: _Desk) -> Generator[Progress, None, Tuned]:
+    yield _tick(desk, 0, "looking at the slices")
+    learner = _learner(desk)
+    steps, kept = 0, time.monotonic()
+    for loss in _iter_loss(desk, learner):
+        if loss is None:
+            yield _tick(desk, 0, "looking at the slices")
+            continue
+        steps += 1
+        yield _tick(desk, steps, "learning", loss=loss, **_shown(desk, learner, steps))
+        if time.monotonic() - kept > KEEP_EVERY:
+            best = _ending(desk, learner, desk.recipe.blend, steps, "stopped before its time")
+            kept = time.monotonic()
+            yield _tick(desk, steps, "learning", loss=loss, **({"best": best} if best.data else {}))
+    yield _tick(desk, steps, "judging")
+    share, how = _share(desk, learner)
+    return _ending(desk, learner, share, steps, how)
 
 
 def _prepared(

@@ -74,7 +74,7 @@ def test_it_is_the_same_every_time(lite, corrections, planes):
 
 @pytest.mark.parametrize("second", [0.01, 0.3])
 def test_a_slow_computer_keeps_to_the_budget(lite, corrections, planes, monkeypatch, second):
-    """A look that takes `second` seconds: 24 uncorrected slices and all views would take 10 s of 10, and more to judge."""
+    """A look that takes `second` seconds: 24 uncorrected slices and all views would take the whole budget."""
     clock, look = Clock(), ExpertFit._look
 
     def slow(fit, images):
