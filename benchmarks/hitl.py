@@ -34,7 +34,7 @@ from scipy import ndimage
 from napari_unet_tumour import queue, scans
 from napari_unet_tumour.api.masking import default_settings, layout_for, load_model
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
-from napari_unet_tumour.corrections import Correction
+from napari_unet_tumour.corrections import Corrected, Correction
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.finetune import finetune
 from napari_unet_tumour.engine.metrics import dice
@@ -51,7 +51,7 @@ METHODS = ("none", "ours", "copy", "plain", "random", "middle", "oracle")
 EXTRAS = ("forgetting", "sequence", "long", "attainable")
 FAR, IGNORED, FOREGROUND_S, BACKGROUND_S, BETWEEN_S = 3, 2, 1.4, 0.75, 1.5
 PLAIN = Recipe(part="all", rate=1e-4, crops=0, whole=4, context=0, ema=0.0, blend=1.0)
-LONG = Recipe(views=24, near=20_000, far=10_000, rounds=200)
+LONG = Recipe(views=24, near=20_000, far=10_000, rounds=200, moves=1000)
 
 
 @dataclass(eq=False)
@@ -130,9 +130,9 @@ def volume_of(pair: Pair, base: models.Model) -> Volume:
     return Volume(f"{pair.scan.parent.name}/{pair.scan.name}", planes[shown], masks, answer(base, planes[shown]))
 
 
-def answer(model: models.Model, planes: np.ndarray) -> np.ndarray:
-    """Return the probability (N, L, H, W) uint8."""
-    steps = iter_segment_planes(model, planes, default_settings(model.spec))
+def answer(model: models.Model, planes: np.ndarray, fixed: dict[int, np.ndarray] | None = None) -> np.ndarray:
+    """Return the probability (N, L, H, W) uint8 in a volume of which some slices are corrected."""
+    steps = iter_segment_planes(model, planes, default_settings(model.spec), Corrected(masks=fixed or {}))
     while True:
         try:
             next(steps)
@@ -157,7 +157,7 @@ def iter_rounds(volume: Volume, method: str, base: models.Model, given: argparse
         begin = time.perf_counter()
         model = tuned(model, base, volume, fixed, method, given)
         seconds = time.perf_counter() - begin
-        probability = answer(model, volume.planes) if model is not base else volume.before
+        probability = answer(model, volume.planes, fixed) if model is not base else volume.before
         masks = masks_of(base, probability)
         if method == "copy":
             masks = np.stack([fixed[min(done, key=lambda d: abs(d - n))] for n in range(len(volume.planes))])
@@ -320,7 +320,8 @@ def sequence(volumes, base, given) -> tuple[list[float], list[float]]:
         rest = np.delete(volume.planes, [number], axis=0)
         result = finetune(model, corrections, FinetuneSettings(seconds=given.seconds), context=rest, replay=kept)
         model, kept = models.load(result.data) if result.data else model, kept + corrections
-        step = scored(volume, masks_of(base, answer(model, volume.planes)), [number], 0, 0, "")
+        fixed = {number: volume.truth[number]}
+        step = scored(volume, masks_of(base, answer(model, volume.planes, fixed)), [number], 0, 0, "")
         found.append(step["rest"])
         plainly.append(untuned(volume, step, base)["rest"])
     return found, plainly
@@ -333,7 +334,7 @@ def share_of_long(volumes, base, given) -> float | None:
         step = volume.steps["ours"][min(2, given.corrections)]
         fixed, start = {n: volume.truth[n] for n in step["done"]}, untuned(volume, step, base)["rest"]
         model = tuned(base, base, volume, fixed, "ours", replace_seconds(given, 600), recipe=LONG)
-        long = scored(volume, masks_of(base, answer(model, volume.planes)), step["done"], 0, 0, "")["rest"]
+        long = scored(volume, masks_of(base, answer(model, volume.planes, fixed)), step["done"], 0, 0, "")["rest"]
         gains.append((step["rest"] - start, long - start))
     short, long = (sum(column) for column in zip(*gains, strict=True)) if gains else (0, 0)
     return short / long if long else None
@@ -347,8 +348,9 @@ def reach(volume, base, given) -> float:
     """Return the slice Dice after learning from every second tumour slice, scored on the others, both ways."""
     tumour, found = [n for n in range(len(volume.truth)) if volume.truth[n].any()], []
     for half in (tumour[::2], tumour[1::2]):
-        model = tuned(base, base, volume, {n: volume.truth[n] for n in half}, "ours", given)
-        masks = masks_of(base, answer(model, volume.planes))
+        fixed = {n: volume.truth[n] for n in half}
+        model = tuned(base, base, volume, fixed, "ours", given)
+        masks = masks_of(base, answer(model, volume.planes, fixed))
         found += [dice(masks[n], volume.truth[n]) for n in tumour if n not in half]
     return mean(found)
 

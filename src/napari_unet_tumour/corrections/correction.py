@@ -1,11 +1,14 @@
-"""One reviewed slice: the truth that a network is fine-tuned on."""
+"""Reviewed slices: the truth that a network is fine-tuned on, and what vouches for its answer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
     from numpy.typing import NDArray
 
 UNSURE = 255
@@ -37,3 +40,19 @@ class Correction:
     mask: NDArray[Any]
     held_out: bool = False
     person: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """What a person has corrected in the scan that some planes are from.
+
+    Parameters
+    ----------
+    numbers : sequence of int
+        Which planes of the scan are segmented, in their order; 0, 1, ... where empty.
+    masks : dict of int to numpy.ndarray
+        (H, W) uint8 of corrected planes, by number: not 0 where there is tumour.
+    """
+
+    numbers: Sequence[int] = ()
+    masks: dict[int, NDArray[np.uint8]] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_unet_tumour.engine.graphs import Graphs
 from napari_unet_tumour.engine.narrow import Narrow
+from napari_unet_tumour.engine.second import Both, has_second
 from napari_unet_tumour.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Runner:
         What a person should know about the choice, or "".
     graphs : Graphs, optional
         Replays what a CUDA card has done before, without the launches of single kernels.
+    twofold : bool
+        Whether the logits are (N, 2 out_channels, h, w): without the network's second, then with it.
     """
 
     net: nn.Module
@@ -50,6 +53,7 @@ class Runner:
     dtype: torch.dtype
     note: str = ""
     graphs: Graphs | None = None
+    twofold: bool = False
 
     @property
     def feed(self) -> torch.dtype:
@@ -69,11 +73,17 @@ class Runner:
 
     @torch.inference_mode()
     def probability(self, working: torch.Tensor, flips: bool) -> torch.Tensor:
-        """Return the labels' probability (N, L, h, w) float32, averaged over four mirrored copies if asked."""
+        """Return the labels' probability (N, L, h, w) float32, averaged over four mirrored copies if asked.
+
+        A twofold one is (N, 2 L, h, w).
+        """
         if not flips:
-            return _sure(self.logits(working))
+            return self._sure(self.logits(working))
         mirrors: list[list[int]] = [[], [2], [3], [2, 3]]
-        return torch.stack([_sure(self.logits(working.flip(axes))).flip(axes) for axes in mirrors]).mean(0)
+        return torch.stack([self._sure(self.logits(working.flip(axes))).flip(axes) for axes in mirrors]).mean(0)
+
+    def _sure(self, logits: torch.Tensor) -> torch.Tensor:
+        return torch.cat([_sure(one) for one in logits.chunk(2, 1)], 1) if self.twofold else _sure(logits)
 
 
 def _sure(logits: torch.Tensor) -> torch.Tensor:
@@ -140,20 +150,21 @@ def runner(model: Model, device: torch.device, precision: str = "auto") -> Runne
 @lru_cache(maxsize=4)
 def _runner(model: Model, device: torch.device, precision: str) -> Runner:
     _use_threads()
-    probe = _probe(model.spec.in_channels)
-    truth = Runner(model.net, torch.device("cpu"), torch.float32).logits(probe)
+    probe, twofold = _probe(model.spec.in_channels), has_second(model.net)
+    whole = Both(model.net) if twofold else model.net
+    truth = Runner(whole, torch.device("cpu"), torch.float32).logits(probe)
     wanted = _types(device, precision)
     for dtype in wanted:
-        net = _narrowed(_folded(model.net), dtype).to(device)
+        net = _narrowed(_folded(whole), dtype).to(device)
         graphs = Graphs() if device.type == "cuda" else None
         note = "" if dtype == wanted[0] else f"{_word(wanted[0])} changes this network's answers: in {_word(dtype)}"
         quick = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        candidate = Runner(quick, device, dtype, note, graphs)
+        candidate = Runner(quick, device, dtype, note, graphs, twofold)
         if _agrees(candidate, probe, truth):
             return candidate
     if precision not in ("auto", "float32"):
         raise DeviceError(f"{precision} changes the answers of {model.spec.name} on this device: choose auto")
-    return Runner(copy.deepcopy(model.net).to(device), device, torch.float32)
+    return Runner(copy.deepcopy(whole).to(device), device, torch.float32, twofold=twofold)
 
 
 def _word(dtype: torch.dtype) -> str:
@@ -181,13 +192,16 @@ def _types(device: torch.device, precision: str) -> tuple[torch.dtype, ...]:
 
 
 def _narrowed(net: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Bring a network's weights to a type; for bfloat16 only what lies behind its `Narrow`, if it has one."""
-    narrow = getattr(net, "narrow", None)
-    if dtype != torch.bfloat16 or not isinstance(narrow, Narrow):
+    """Bring a network's weights to a type; for bfloat16 only what lies behind each `Narrow`, if there is one."""
+    parts = [part for part in net.modules() if isinstance(getattr(part, "narrow", None), Narrow)]
+    if dtype != torch.bfloat16 or not parts:
         return net.to(dtype)
-    narrow.dtype = dtype
-    for part in narrow.behind:
-        net.get_submodule(part).to(dtype)
+    for part in parts:
+        narrow = part.get_submodule("narrow")
+        assert isinstance(narrow, Narrow)
+        narrow.dtype = dtype
+        for name in narrow.behind:
+            part.get_submodule(name).to(dtype)
     return net
 
 

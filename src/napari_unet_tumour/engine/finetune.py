@@ -1,15 +1,17 @@
 """Fine-tune a model on corrected slices, within a budget of seconds; never worse than its parent on what it may see.
 
-A lite-unet that knows its training slices' statistics learns a new expert (`tuning/expert.py`): convex, done in a
-second or two. Any other network moves its weights a little (`tuning/tuner.py`). What was learnt is kept by a
-share that held-out slices choose; without them, leaving out one corrected slice after the other does.
+A lite-unet that knows its training slices' statistics learns a new expert from a single slice (`tuning/expert.py`),
+and from more a second network for such scans (`tuning/moved.py`). Any other network moves its weights a little
+(`tuning/tuner.py`). What was learnt is kept by a share that held-out slices choose; without them, leaving out one
+corrected slice after the other does for an expert, and a cautious share stays of the others.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from napari_unet_tumour.engine.tuning import guard
 from napari_unet_tumour.engine.tuning.acquaint import can_correct
 from napari_unet_tumour.engine.tuning.cases import Cases, cases_of, context_of
 from napari_unet_tumour.engine.tuning.expert import ExpertFit
+from napari_unet_tumour.engine.tuning.moved import MovedFit
 from napari_unet_tumour.engine.tuning.recipe import Recipe
 from napari_unet_tumour.engine.tuning.tuner import Tuner
 from napari_unet_tumour.errors import DeviceError, TrainingError
@@ -43,7 +46,9 @@ if TYPE_CHECKING:
 MOST_CONTEXT, MOST_REPLAY = 24, 24
 # Share of the budget after which looking at the slices, and learning, end; the rest is for judging.
 LOOKING, LEARNING = 0.5, 0.8
-SHOW_EVERY, KEEP_EVERY = 4, 2.0
+SHOW_EVERY, KEEP_EVERY = 4, 3.0
+
+Learner = ExpertFit | MovedFit | Tuner
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,7 @@ class _Desk:
     reference: Cases | None
     watch: Cases | None
     begin: float
+    before: dict[int, guard.Scores] = field(default_factory=dict)
 
     def left(self) -> float:
         """Seconds of the budget that are left."""
@@ -141,16 +147,13 @@ def iter_finetune(
 
 def _iter_tuned(desk: _Desk) -> Generator[Progress, None, Tuned]:
     yield _tick(desk, 0, "looking at the slices")
-    learner = _learner(desk)
+    learner = yield from _iter_learner(desk)
     steps, kept = 0, time.monotonic()
     for loss in _iter_loss(desk, learner):
-        if loss is None:
-            yield _tick(desk, 0, "looking at the slices")
-            continue
         steps += 1
         yield _tick(desk, steps, "learning", loss=loss, **_shown(desk, learner, steps))
         if time.monotonic() - kept > KEEP_EVERY:
-            best = _ending(desk, learner, desk.recipe.blend, steps, "stopped before its time")
+            best = _ending(desk, learner, _cautious(desk, learner), steps, "stopped before its time")
             kept = time.monotonic()
             yield _tick(desk, steps, "learning", loss=loss, **({"best": best} if best.data else {}))
     yield _tick(desk, steps, "judging")
@@ -194,22 +197,32 @@ def _prepared(
     )  # fmt: skip
 
 
-def _learner(desk: _Desk) -> ExpertFit | Tuner:
+def _iter_learner(desk: _Desk) -> Generator[Progress, None, Learner]:
+    """Choose the way of learning that the network and the corrections allow, and let it look at the slices."""
     more = (desk.learn, desk.context, desk.replay, desk.recipe, desk.device, desk.settings.seed)
     torch.manual_seed(desk.settings.seed)
     net = desk.model.net
-    if isinstance(net, LiteUNet) and can_correct(net):
-        return ExpertFit(net, *more)
-    return Tuner(net, *more)
+    if not isinstance(net, LiteUNet) or not can_correct(net):
+        return Tuner(net, *more)
+    looking = partial(_tick, desk, 0, "looking at the slices")
+    if len(desk.learn) >= desk.recipe.enough:
+        moved = MovedFit(net, *more)
+        for _ in moved.iter_look():
+            yield looking()
+        if moved.gate is not None:
+            return moved
+    expert = ExpertFit(net, *more)
+    for _ in expert.iter_look(lambda: desk.past(LOOKING)):
+        yield looking()
+    return expert
 
 
-def _iter_loss(desk: _Desk, learner: ExpertFit | Tuner) -> Iterator[float | None]:
-    """Yield the loss of every step; None while the slices are looked at."""
-    if isinstance(learner, ExpertFit):
-        yield from learner.iter_look(lambda: desk.past(LOOKING))
-        for loss in learner.iter_fit():
+def _iter_loss(desk: _Desk, learner: Learner) -> Iterator[float]:
+    """Yield the loss of every step."""
+    if not isinstance(learner, Tuner):
+        for taken, loss in enumerate(learner.iter_fit(), start=1):
             yield loss
-            if desk.past(LEARNING):
+            if desk.past(LEARNING) or taken == desk.settings.steps:
                 return
         return
     total = desk.settings.seconds * LEARNING
@@ -221,7 +234,7 @@ def _iter_loss(desk: _Desk, learner: ExpertFit | Tuner) -> Iterator[float | None
         yield learner.step(share)
 
 
-def _share(desk: _Desk, learner: ExpertFit | Tuner) -> tuple[float, str]:
+def _share(desk: _Desk, learner: Learner) -> tuple[float, str]:
     """Choose how much of what was learnt stays, and say by what."""
     shares = desk.recipe.blends
     if desk.held_out is not None:
@@ -229,9 +242,15 @@ def _share(desk: _Desk, learner: ExpertFit | Tuner) -> tuple[float, str]:
         gains = [(s, _dice_at(desk, learner.blended(s), desk.held_out) - before) for s in shares]
         return guard.best_share(gains), ""
     alone = "no slice is held out yet (that begins with the third): only the reference guards against a worse model"
-    if isinstance(learner, Tuner):
-        return desk.recipe.blend, alone
-    return _left_out(desk, learner) if len(desk.learn) > 1 and desk.left() > 0 else desk.recipe.single, alone
+    if isinstance(learner, ExpertFit) and len(desk.learn) > 1 and desk.left() > 0:
+        return _left_out(desk, learner), alone
+    return _cautious(desk, learner), alone
+
+
+def _cautious(desk: _Desk, learner: Learner) -> float:
+    """Return the share that stays where nothing can choose it."""
+    shares = {ExpertFit: desk.recipe.single, MovedFit: desk.recipe.moved, Tuner: desk.recipe.blend}
+    return shares[type(learner)]
 
 
 def _left_out(desk: _Desk, learner: ExpertFit) -> float:
@@ -249,7 +268,7 @@ def _left_out(desk: _Desk, learner: ExpertFit) -> float:
     return means[0][0] if means[0][1] >= 0 else guard.best_share(means)
 
 
-def _ending(desk: _Desk, learner: ExpertFit | Tuner, share: float, steps: int, note: str) -> Tuned:
+def _ending(desk: _Desk, learner: Learner, share: float, steps: int, note: str) -> Tuned:
     net = desk.model.net
     after = learner.blended(share) if share else net
     reference = _compared(desk, net, after, desk.reference)
@@ -269,6 +288,7 @@ def _file(desk: _Desk, net: nn.Module) -> bytes:
     arguments = dict(spec.arguments)
     if isinstance(net, LiteUNet) and net.corrector is not None:
         arguments["experts"] = net.corrector.experts
+        arguments |= {} if net.second is None else {"gates": net.second.gates}
     made = replace(spec, arguments=arguments, parent=desk.model.hash, scores={})
     return models.to_bytes(made, {name: value.cpu() for name, value in net.state_dict().items()})
 
@@ -276,7 +296,9 @@ def _file(desk: _Desk, net: nn.Module) -> bytes:
 def _compared(desk: _Desk, before: nn.Module, after: nn.Module, cases: Cases | None) -> list[dict[str, Any]]:
     if cases is None:
         return []
-    old = guard.scores_of(before, cases, desk.model.spec)
+    if id(cases) not in desk.before:
+        desk.before[id(cases)] = guard.scores_of(before, cases, desk.model.spec)
+    old = desk.before[id(cases)]
     return guard.rows_of(cases, old, old if after is before else guard.scores_of(after, cases, desk.model.spec))
 
 
@@ -294,7 +316,7 @@ def _dice_at(desk: _Desk, net: nn.Module, cases: Cases) -> float:
     return guard.mean_dice(guard.scores_of(net, cases, desk.model.spec))
 
 
-def _shown(desk: _Desk, learner: ExpertFit | Tuner, steps: int) -> dict[str, Any]:
+def _shown(desk: _Desk, learner: Learner, steps: int) -> dict[str, Any]:
     """Return what a tick shows beside the loss: the watched plane's new probability, the held-out score."""
     shown: dict[str, Any] = {}
     if steps % SHOW_EVERY or (desk.watch is None and desk.held_out is None):

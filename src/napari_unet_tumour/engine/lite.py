@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from napari_unet_tumour.engine.corrector import Corrector
 from napari_unet_tumour.engine.narrow import Narrow
+from napari_unet_tumour.engine.second import Second
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,8 @@ class LiteUNet(nn.Module):
         Chance that training skips a residual block, growing with depth up to this, 0..1.
     experts : int, optional
         Number of experts fitted to corrected slices (see `corrector`); None for a network without.
+    gates : int, optional
+        Number of gates of its second network (see `second`); None for a network without. Only with experts.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class LiteUNet(nn.Module):
         decoder: Sequence[int],
         drop_connect: float,
         experts: int | None = None,
+        gates: int | None = None,
     ) -> None:
         super().__init__()
         if len(decoder) != len(SKIPS):
@@ -67,10 +71,21 @@ class LiteUNet(nn.Module):
         self.head = nn.Conv2d(decoder[-1], out_channels, 3, padding=1)
         seen, scales = (*decoder[-len(FINEST) :], in_channels), (*FINEST, 1)
         self.corrector = None if experts is None else Corrector(seen, scales, STYLE, out_channels, experts)
+        plain = (in_channels, out_channels, decoder, drop_connect)
+        self.second = None if gates is None else Second(LiteUNet(*plain), STYLE, gates)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits (N, out_channels, H, W) for (N, in_channels, H, W) with sides that are multiples of 32."""
-        return self.answer(*self.look(x))
+        return self.both(x)[-1]
+
+    def both(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the logits without the second network and, where there is one, with it."""
+        maps, style = self.look(x)
+        own = self.answer(maps, style)
+        if self.second is None or self.corrector is None:
+            return (own,)
+        precision = self.corrector.get_buffer("style_precision")
+        return own, self.second(x, own, self.corrector.style_of(style), precision)
 
     def answer(self, maps: list[torch.Tensor], style: torch.Tensor) -> torch.Tensor:
         """Return the logits of what `look` has found."""

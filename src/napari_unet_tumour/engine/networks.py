@@ -139,11 +139,12 @@ def lite_unet(
     decoder: Sequence[int] = (128, 64, 48, 32, 16),
     drop_connect: float = 0.1,
     experts: int | None = None,
+    gates: int | None = None,
 ) -> nn.Module:
     """Return a U-Net with an EfficientNet-Lite0 encoder; `decoder` gives its filters from coarse to fine."""
     from napari_unet_tumour.engine.lite import LiteUNet
 
-    return LiteUNet(in_channels, out_channels, tuple(decoder), drop_connect, experts)
+    return LiteUNet(in_channels, out_channels, tuple(decoder), drop_connect, experts, gates)
 
 
 def unet_plus_plus(in_channels: int, out_channels: int, **arguments: Any) -> nn.Module:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.corrections import Correction, Tuned
+    from napari_unet_tumour.corrections import Corrected, Correction, Tuned
     from napari_unet_tumour.settings import FinetuneSettings
     from napari_unet_tumour.tiling import Block
 
@@ -33,10 +33,10 @@ def iter_warm(model: str | bytes | None = None, device: str = "auto") -> Generat
 
 
 def iter_segment_planes(
-    model: str | bytes, planes: NDArray[Any], settings: SegmentSettings
+    model: str | bytes, planes: NDArray[Any], settings: SegmentSettings, corrected: Corrected | None = None
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
     """Find the probability in raw planes, see `segment.iter_segment_planes`; ModelError for a bad model."""
-    return (yield from segment.iter_segment_planes(load(model), planes, settings))
+    return (yield from segment.iter_segment_planes(load(model), planes, settings, corrected))
 
 
 def iter_segment_block(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,12 @@ import numpy as np
 import torch
 
 from napari_unet_tumour import parts
+from napari_unet_tumour.corrections import Corrected
 from napari_unet_tumour.engine.fast import describe_device, pick_device, runner
 from napari_unet_tumour.engine.planes import as_planes, check_channels, frame_of
 from napari_unet_tumour.engine.room import WORKING, Room, Steady
+from napari_unet_tumour.engine.second import has_second
+from napari_unet_tumour.engine.vouch import Vouching, alone
 from napari_unet_tumour.engine.windows import blend, block_probability
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.masks import keep_largest
@@ -142,12 +145,19 @@ def iter_segment_into(
 
 
 def iter_segment_planes(
-    model: Model, planes: NDArray[Any], settings: SegmentSettings
+    model: Model, planes: NDArray[Any], settings: SegmentSettings, corrected: Corrected | None = None
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
-    """Find the probability (N, L, H, W) uint8 in raw planes (N, C, H, W); ticks as `iter_segment` gives them."""
+    """Find the probability (N, L, H, W) uint8 in raw planes (N, C, H, W); ticks as `iter_segment` gives them.
+
+    Parameters
+    ----------
+    corrected : Corrected, optional
+        Which planes of the scan these are, and what a person has corrected there; only a model that has learnt
+        from corrections asks for it.
+    """
     probability = _zeros(model, len(planes), planes.shape[2:])
     read: Read = lambda which, region: planes[(list(which), slice(None), *(region or ()))]  # noqa: E731
-    for tick in _iter_parts(model, read, range(len(planes)), planes.shape[1:], settings):
+    for tick in _iter_parts(model, read, range(len(planes)), planes.shape[1:], settings, corrected=corrected):
         probability[(tick.values["planes"], slice(None), *(tick.values["region"] or ()))] = tick.values["probability"]
         yield tick
     return probability
@@ -175,11 +185,35 @@ def _iter_parts(
     shape: Sequence[int],
     settings: SegmentSettings,
     point: tuple[int, int] | None = None,
+    corrected: Corrected | None = None,
 ) -> Generator[Progress, None, None]:
     if is_in_blocks(shape, model.spec, settings):
         yield from _iter_blocks(model, read, order, shape, settings, point)
+    elif has_second(model.net):
+        yield from _iter_vouched(_iter_batches(model, read, order, shape, settings), settings, corrected)
     else:
         yield from _iter_batches(model, read, order, shape, settings)
+
+
+def _iter_vouched(
+    ticks: Iterator[Progress], settings: SegmentSettings, corrected: Corrected | None
+) -> Iterator[Progress]:
+    """Hold the answers back until all slices are there, since each must hang together with what its neighbours show."""
+    known = corrected or Corrected()
+    vouching = Vouching(settings.threshold, known.masks)
+    places: dict[int, int] = {}
+    for tick in ticks:
+        for n, both in zip(tick.values["planes"], tick.values["probability"], strict=True):
+            place = known.numbers[n] if known.numbers else n
+            places[place] = n
+            vouching.add(place, both)
+        if tick.done < tick.total:
+            none = tick.values["probability"][:0, : len(tick.values["probability"][0]) // 2]
+            yield replace(tick, values={**tick.values, "planes": [], "probability": none})
+            continue
+        numbers, found = zip(*vouching.iter_planes(), strict=True)
+        values = {"planes": [places[number] for number in numbers], "region": None, "probability": np.stack(found)}
+        yield replace(tick, values=values)
 
 
 def _iter_batches(
@@ -236,7 +270,8 @@ class _Here:
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for whole planes."""
         model, settings = self._model, self._settings
-        return self.steady.run(lambda room: _probability(model, raw, room, settings), model.spec.size)()
+        found = self.steady.run(lambda room: _probability(model, raw, room, settings), model.spec.size)()
+        return np.stack([alone(one, settings.threshold) for one in found]) if has_second(model.net) else found
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Block) -> NDArray[np.uint8]:
         """Return (L, h, w) for the region of a block."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from napari_unet_tumour.engine.normalise import as_in
 from napari_unet_tumour.engine.planes import STEP, bounded, coloured
+from napari_unet_tumour.engine.vouch import alone
 from napari_unet_tumour.tiling import starts
 
 if TYPE_CHECKING:
@@ -120,9 +121,10 @@ def block_probability(
     empty = float(normal(whole.amin().expand(1, spec.in_channels, 1, 1).to(run.device)).amax())
     window = min(spec.size, room.window or spec.size)
     found = blend(partial(run.probability, flips=flips), working, window, room.batch, empty)
-    found = found if len(found) == len(spec.labels) - 1 else found.expand(len(spec.labels) - 1, -1, -1)
+    found = found if len(found) > 1 else found.expand((len(spec.labels) - 1) * (1 + run.twofold), -1, -1)
     native = _grown(found[:, block.inner[0], block.inner[1]], block.before, shrink)[:, : shape[0], : shape[1]]
-    return native.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
+    bytes_ = native.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
+    return alone(bytes_, spec.threshold) if run.twofold else bytes_
 
 
 def _shrunk(values: torch.Tensor, shrink: int) -> torch.Tensor:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.masks import mask_of
 from napari_unet_tumour.widgets import _layers
 from napari_unet_tumour.widgets._forms import plain
@@ -33,6 +34,14 @@ SETTLE_MS = 250
 PREVIEW_PIXELS = 1 << 21
 
 Changes = list[tuple[Plane, "NDArray[np.uint8]"]]
+
+
+def corrected(mask: Labels | None, layout: Layout) -> dict[int, NDArray[np.uint8]]:
+    """Return what the reviewed planes (H, W) of a mask hold; background where the person was unsure."""
+    if mask is None or mask.data.shape != layout.mask_shape:
+        return {}
+    held = {n: _layers.pixels(mask, layout, n) for n in REVIEWED.get(mask, ())}
+    return {n: np.where(found == UNSURE, 0, found).astype(np.uint8) for n, found in held.items()}
 
 
 @dataclass

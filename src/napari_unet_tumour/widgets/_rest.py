@@ -11,6 +11,9 @@ from napari_unet_tumour.widgets._run import Ended, Run
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.shelf import Entry
     from napari_unet_tumour.widgets._case import Case, Part
@@ -28,15 +31,18 @@ class Rest:
         Slices of the case, the ones nearest to `focus` first.
     tell : callable
         Called on background threads with itself, a part and a `Plane`; last and once with None and `Ended`.
+    corrected : dict of int to numpy.ndarray
+        (H, W) uint8 of the slices of the case that are reviewed.
     """
 
     def __init__(
         self, case: Case, entry: Entry, settings: SegmentSettings, numbers: Sequence[int], focus: int, scheduler: str,
-        tell: Callable[[Rest, Part | None, Plane | Ended], None],
+        tell: Callable[[Rest, Part | None, Plane | Ended], None], corrected: dict[int, NDArray[np.uint8]],
     ) -> None:  # fmt: skip
         self.entry, self.settings, self.total, self.done = entry, settings, len(numbers), 0
         self._tell, self._scheduler = tell, scheduler
         self._left = _by_part(case, numbers, focus)
+        self._case, self._corrected = case, corrected
         self._run: Run | None = None
         self._stopped = False
 
@@ -47,7 +53,9 @@ class Rest:
             return
         part, planes, plane = self._left.pop(0)
         source = Source(part.image.name, part.array, part.layout, plane)
-        self._run = Run(source, self.entry, self.settings, planes, self._scheduler, partial(self._hear, part))
+        known = {n - part.first: mask for n, mask in self._corrected.items() if self._case.where(n)[0] is part}
+        hear = partial(self._hear, part)
+        self._run = Run(source, self.entry, self.settings, planes, self._scheduler, hear, known)
         self._run.start()
 
     def cancel(self) -> None:

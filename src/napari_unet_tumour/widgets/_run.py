@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour import jobs
+from napari_unet_tumour.corrections import Corrected
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.masks import keep_largest, mask_of
 from napari_unet_tumour.spec import file_hash, read_spec
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.shelf import Entry
     from napari_unet_tumour.widgets._layers import Source
 
-CHUNK = 8
+CHUNK, TOGETHER = 8, 32
 CHUNK_BYTES = 64 << 20
 IN_FLIGHT = 2
 
@@ -61,17 +62,22 @@ class Run:
         Address of a dask scheduler; this computer when empty.
     tell : callable
         Called on background threads with each `Plane` and, last and once, `Ended`.
+    corrected : dict of int to numpy.ndarray, optional
+        (H, W) uint8 of the planes that a person has reviewed; a model that has learnt from them asks for it.
     """
 
     def __init__(
         self, source: Source, entry: Entry, settings: SegmentSettings, planes: Iterable[int], scheduler: str,
-        tell: Callable[[Run, Plane | Ended], None],
+        tell: Callable[[Run, Plane | Ended], None], corrected: dict[int, NDArray[np.uint8]] | None = None,
     ) -> None:  # fmt: skip
         self.source, self.entry, self.settings = source, entry, settings
         self.left = set(planes)
         self.total = len(self.left)
         self.focus = source.plane
         self.notice = ""
+        self._corrected = corrected or {}
+        # Its answer to a slice hangs together with the slices around.
+        self._together = bool(entry.spec.arguments.get("gates"))
         self._scheduler = scheduler or None
         self._tell = tell
         self._stop = threading.Event()
@@ -112,7 +118,8 @@ class Run:
     def _nearest(self) -> list[int]:
         """Take the planes nearest to the one on screen: that one alone first, so that it shows soonest."""
         fits = max(1, CHUNK_BYTES // max(1, self.source.plane_bytes()))
-        count = 1 if len(self.left) == self.total else min(CHUNK, fits)
+        first = len(self.left) == self.total
+        count = min(TOGETHER, fits) if self._together else 1 if first else min(CHUNK, fits)
         chunk = sorted(self.left, key=lambda plane: (abs(plane - self.focus), plane))[:count]
         self.left -= set(chunk)
         return chunk
@@ -122,10 +129,17 @@ class Run:
         if self._stop.is_set():
             return
         hear, model = partial(self._hear, chunk), model_for(self.entry, self._scheduler)
-        job = jobs.submit("segment_planes", model, planes, self.settings, on_event=hear, scheduler=self._scheduler)
+        asked = (model, planes, self.settings, Corrected(chunk, self._near(chunk)))
+        job = jobs.submit("segment_planes", *asked, on_event=hear, scheduler=self._scheduler)
         self._jobs.append(job)
         if self._stop.is_set():
             job.cancel()
+
+    def _near(self, chunk: list[int]) -> dict[int, NDArray[np.uint8]]:
+        """Return the corrected planes among these and beside them, cut to the region."""
+        near = {n: mask for n, mask in self._corrected.items() if min(chunk) - 1 <= n <= max(chunk) + 1}
+        region = self.source.region
+        return near if region is None else {n: mask[region] for n, mask in near.items()}
 
     def _hear(self, chunk: list[int], event: Any) -> None:
         """Pass planes on; a chunk that ends makes room for the next."""

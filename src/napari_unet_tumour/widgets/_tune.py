@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour import jobs
-from napari_unet_tumour.corrections import Tuned, scan_id
+from napari_unet_tumour.corrections import UNSURE, Corrected, Tuned, scan_id
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
 from napari_unet_tumour.masks import mask_of
 from napari_unet_tumour.widgets._compare import Picture
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from napari_unet_tumour.corrections import Correction, Store
     from napari_unet_tumour.settings import FinetuneSettings, Progress, SegmentSettings
     from napari_unet_tumour.shelf import Entry
+    from napari_unet_tumour.widgets._case import Part
     from napari_unet_tumour.widgets._session import Session
 
 CONTEXT = 24
 PICTURES = 6
+# Slices on either side that a pictured one is seen with.
+AROUND = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,24 +184,36 @@ class Tune:
         free = session.order()
         other = order.shown if order.shown in free else (free[0] if free else None)
         numbers = held + ([] if other is None else [other])
-        return [self._picture(tuned, n) for n in numbers]
+        before, after = (self._masks(model, numbers) for model in (self._parent(), tuned.data))
+        return [self._picture(n, before[n], after[n]) for n in numbers]
 
-    def _picture(self, tuned: Tuned, number: int) -> Picture:
+    def _picture(self, number: int, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Picture:
         order = self.order
         image, truth = order.session.case.image(number), order.masks.get(number)
-        before, after = (
-            mask_of(self._probability(model, image), order.segmenting) for model in (self._parent(), tuned.data)
-        )
         name = "slice on screen" if truth is None and number == order.shown else "slice"
         return Picture(f"{'held-out ' if truth is not None else ''}{name} {number}", image[0], before, after, truth)
 
-    def _probability(self, model: str | bytes, image: NDArray[Any]) -> NDArray[np.uint8]:
-        order = self.order
-        found: NDArray[np.uint8] = jobs.run(
-            "segment_planes", model, image[None], order.segmenting, scheduler=order.scheduler or None
-        )
-        first: NDArray[np.uint8] = found[0]
-        return first
+    def _masks(self, model: str | bytes, numbers: list[int]) -> dict[int, NDArray[np.uint8]]:
+        """Return a model's masks of slices; it sees those around them too, and what else is corrected there."""
+        found = {}
+        for part in self.order.session.case.parts:
+            inside = [n - part.first for n in numbers if part.first <= n < part.first + part.layout.planes]
+            seen = sorted({m for n in inside for m in range(n - AROUND, n + AROUND + 1) if 0 <= m < part.layout.planes})
+            for n, probability in zip(seen, self._probability(model, part, seen, inside), strict=True):
+                if n in inside:
+                    found[part.first + n] = mask_of(probability, self.order.segmenting)
+        return found
+
+    def _probability(self, model: str | bytes, part: Part, seen: list[int], asked: list[int]) -> NDArray[np.uint8]:
+        order, first = self.order, part.first
+        if not seen:
+            return np.zeros((0, 1, 1, 1), np.uint8)
+        planes = np.stack([order.session.case.image(first + n) for n in seen])
+        known = {n: order.masks[first + n] for n in seen if first + n in order.masks and n not in asked}
+        corrected = Corrected(seen, {n: np.where(mask == UNSURE, 0, mask) for n, mask in known.items()})
+        arguments = (model, planes, order.segmenting, corrected)
+        found: NDArray[np.uint8] = jobs.run("segment_planes", *arguments, scheduler=order.scheduler or None)
+        return found
 
 
 def _check_images(session: Session) -> None:

@@ -19,7 +19,7 @@ from napari_unet_tumour.widgets._forms import SHELF
 from napari_unet_tumour.widgets._going import Going
 from napari_unet_tumour.widgets._gui import Inbox, OnLeave, ask_for_model, later
 from napari_unet_tumour.widgets._large import LargeRun, Pace, Written, is_large, new_mask
-from napari_unet_tumour.widgets._masks import Masks
+from napari_unet_tumour.widgets._masks import Masks, corrected
 from napari_unet_tumour.widgets._panel import THERE, Panel
 from napari_unet_tumour.widgets._run import Ended, Run, model_for
 
@@ -82,7 +82,8 @@ class SegmentWidget(Container[Widget]):
         if is_large(source, entry.spec, self._choice.settings):
             self._segment_large(image, entry, source, planes)
             return
-        run = Run(source, entry, self._choice.settings, planes, self._choice.scheduler, tell)
+        known = corrected(_layers.own_mask(self._viewer, image), source.layout)
+        run = Run(source, entry, self._choice.settings, planes, self._choice.scheduler, tell, known)
         self._going = Going(run, image, self._choice.settings)
         self._panel.start(len(planes))
         run.start()

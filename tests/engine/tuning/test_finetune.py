@@ -220,7 +220,7 @@ def test_a_full_memory_is_said(lite, monkeypatch, corrections):
     def full(*args):
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(tuning, "_learner", full)
+    monkeypatch.setattr(tuning, "_iter_learner", full)
     with pytest.raises(DeviceError, match="memory is full"):
         finetune(lite, corrections(1), QUICK)
 

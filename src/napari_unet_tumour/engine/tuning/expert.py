@@ -240,6 +240,15 @@ class ExpertFit:
         return torch.cat(places), torch.cat(stands)
 
 
+@torch.inference_mode()
+def styles_of(net: LiteUNet, images: torch.Tensor) -> torch.Tensor:
+    """Return what slices (n, C, S, S) look like to a network: (n, S) float32, standardised."""
+    assert net.corrector is not None
+    with autocast(images.device, precision_of("auto", images.device)):
+        _, style = net.look(images)
+    return net.corrector.style_of(style.float())
+
+
 def gate_for(styles: torch.Tensor, precision: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Return weight and bias of a gate that opens for slices like these, not for the training's.
 

@@ -36,7 +36,10 @@ Scores = list[dict[str, Any]]
 
 
 def probability(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return the labels' probability (n, L, S, S) float32 of images (n, C, S, S), as quick as the device can."""
+    """Return the labels' probability (n, L, S, S) float32 of images (n, C, S, S), as quick as the device can.
+
+    Of a network with a second, its answer wherever the gate is open: what else a slice hangs together with is not seen.
+    """
     device = images.device
     with torch.inference_mode(), autocast(device, precision_of("auto", device)):
         found = torch.cat([net(images[n : n + BATCH]).float() for n in range(0, len(images), BATCH)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ class Recipe:
         Experts: where the gate is half open; 0 = midway between the training's style and the scan's, 0.5 = the scan's.
     rounds : int
         Experts: most rounds of four iterations.
+    enough : int
+        Corrected slices from which a second network is moved instead of an expert being fitted.
+    moves, pace : int, float
+        Second: most steps, and their learning rate (Adam).
+    moved : float
+        Second: how much of it counts, 0..1, where no held-out slice can choose it.
     """
 
     part: str = "all"
@@ -82,6 +88,17 @@ class Recipe:
     replayed: float = 0.5
     threshold: float = 0.1
     rounds: int = 15
+    enough: int = 2
+    moves: int = 28
+    pace: float = 1e-4
+    moved_part: str = "all"
+    moved_views: int = 4
+    moved: float = 0.85
+
+    @property
+    def moving(self) -> Recipe:
+        """How a second network is moved: whole corrected slices, all weights, one rate, no average."""
+        return replace(self, part=self.moved_part, rate=self.pace, crops=0, whole=self.moved_views, context=0, ema=0.0)
 
 
 def moving(net: nn.Module, part: str) -> list[nn.Parameter]:

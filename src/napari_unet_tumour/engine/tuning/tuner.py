@@ -57,7 +57,7 @@ class Tuner:
         self.net = copy.deepcopy(self.parent).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = moving(self.net, recipe.part)
         self.mean = copy.deepcopy(self.parent)
-        self.optimiser = torch.optim.AdamW(self.weights, recipe.rate, weight_decay=0.0)
+        self.optimiser = torch.optim.AdamW(self.weights, recipe.rate, weight_decay=0.0, fused=True)
         self.cases, self.context, self.replay = cases, context, replay
         self.places = draws.lesions_of(cases)
         self.before = self.sure(self.parent, context.images) if context is not None and len(context) else None
@@ -127,5 +127,8 @@ class Tuner:
     @torch.no_grad()
     def _average(self) -> None:
         new = 1 - min(self.recipe.ema, self.taken / (10 + self.taken))
+        if new == 1:
+            self.mean = self.net
+            return
         for mean, weight in zip(self.mean.parameters(), self.net.parameters(), strict=True):
             mean.lerp_(weight, new)

@@ -1,0 +1,134 @@
+"""Two answers to the slices of a scan -> one: the second network's where something vouches for it, else the first's.
+
+A network that was moved by one or two corrected slices finds more of their lesion, and paints islands elsewhere. What
+hangs together with a corrected lesion through the slices is the lesion that it was moved for; the rest is answered as
+before. In a scan that nobody has corrected, what the first network sees vouches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+# Pieces closer than this share of a plane's longer side belong together.
+REACH = 0.02
+# Voxels that are looked at together; above it every plane is for itself.
+MOST = 1 << 28
+ALL_AROUND = np.ones((3, 3, 3))
+
+
+@dataclass(eq=False)
+class Vouching:
+    """Takes the two answers to planes, and gives one when all are there.
+
+    Parameters
+    ----------
+    threshold : float
+        Probability from which a pixel is foreground, 0..1.
+    sure : mapping of int to numpy.ndarray
+        (H, W) of planes that a person has corrected, not 0 where there is foreground. They may be among the planes.
+    """
+
+    threshold: float
+    sure: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+    _first: dict[int, NDArray[np.uint8]] = field(default_factory=dict, init=False)
+    _second: dict[int, NDArray[np.uint8]] = field(default_factory=dict, init=False)
+
+    def add(self, number: int, both: NDArray[np.uint8]) -> None:
+        """Take the probability (2 L, H, W) uint8 of a plane: the first answer, then the second."""
+        labels = len(both) // 2
+        self._first[number], self._second[number] = both[:labels], both[labels:]
+
+    def iter_planes(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield every plane's number and its one answer (L, H, W) uint8, in the order in which they came."""
+        numbers = sorted({*self._first, *self.sure})
+        first, second = (np.stack([self._found(n, some) for n in numbers]) for some in (self._first, self._second))
+        settled = np.isin(numbers, [*self.sure])
+        chosen = chosen_where(first, second, settled, _depth(numbers))
+        for number, one in self._first.items():
+            takes, drops = (part[numbers.index(number)] for part in chosen)
+            yield number, merged(one, self._second[number], takes, drops)
+
+    def _found(self, number: int, some: dict[int, NDArray[np.uint8]]) -> NDArray[np.bool_]:
+        if number in self.sure:
+            return np.asarray(self.sure[number] > 0)
+        return foreground(some[number], self.threshold)
+
+
+def alone(both: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
+    """Return the one answer (L, H, W) to a plane that is seen by itself, of both (2 L, H, W)."""
+    vouching = Vouching(threshold)
+    vouching.add(0, both)
+    return next(vouching.iter_planes())[1]
+
+
+def foreground(probability: NDArray[np.uint8], threshold: float) -> NDArray[np.bool_]:
+    """Return where the labels (L, H, W) together reach the threshold: (H, W)."""
+    return np.asarray(probability.sum(0, dtype=np.uint32) >= max(1, round(threshold * 255)))
+
+
+def chosen_where(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], settled: NDArray[np.bool_], depth: Sequence[int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return where the second answer is taken, and where the first is dropped for it; both (N, H, W).
+
+    Parameters
+    ----------
+    first, second : numpy.ndarray
+        (N, H, W) foreground of the two answers; of settled planes what a person has drawn.
+    settled : numpy.ndarray
+        (N,) planes that a person has corrected; they vouch, or else the first answer everywhere.
+    depth : sequence of int
+        (N,) where the planes lie; only neighbours hang together.
+    """
+    takes, drops = np.zeros_like(first), np.zeros_like(first)
+    seen = first | second
+    if not seen.any():
+        return takes, drops
+    box = (slice(None), *ndimage.find_objects(seen.any(0).astype(np.uint8))[0])
+    if seen[box].size > MOST:
+        depth = [2 * n for n in range(len(first))]
+    near = np.stack([_wider(one, REACH * max(first.shape[1:])) for one in second[box]])
+    pieces = _pieces(near, depth)
+    vouching = (first & settled[:, None, None] if settled.any() else first)[box]
+    takes[box] = np.isin(pieces, _in(pieces, vouching & near))
+    own = _pieces(first[box], depth)
+    drops[box] = np.isin(own, _in(own, takes[box])) & ~takes[box]
+    return takes, drops
+
+
+def merged(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], takes: NDArray[np.bool_], drops: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return one answer (L, H, W) of two: the second where it is taken, the lower one where the first is dropped."""
+    return np.where(takes, second, np.where(drops, np.minimum(first, second), first))
+
+
+def _wider(where: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.distance_transform_edt(~where) <= reach) if where.any() else where
+
+
+def _depth(numbers: Sequence[int]) -> list[int]:
+    """Return places of planes, neighbours side by side and any others one apart."""
+    apart = np.minimum(np.diff(numbers, prepend=numbers[0]), 2)
+    return [int(place) for place in np.cumsum(apart)]
+
+
+def _pieces(where: NDArray[np.bool_], depth: Sequence[int]) -> NDArray[np.int32]:
+    """Give every piece a number, 0 elsewhere; pieces go on through neighbouring planes."""
+    spread = np.zeros((max(depth) + 1, *where.shape[1:]), bool)
+    spread[list(depth)] = where
+    found, _ = ndimage.label(spread, ALL_AROUND)
+    return np.asarray(found[list(depth)])
+
+
+def _in(pieces: NDArray[np.int32], where: NDArray[np.bool_]) -> NDArray[np.int32]:
+    return np.setdiff1d(pieces[where], 0)
