@@ -64,6 +64,8 @@ class Recipe:
         Corrected slices from which a second network is moved instead of an expert being fitted.
     moves, pace : int, float
         Second: most steps, and their learning rate (Adam).
+    pair : int
+        Second: views of whole corrected slices in a step.
     moved : float
         Second: how much of it counts, 0..1, where no held-out slice can choose it.
     """
@@ -91,14 +93,13 @@ class Recipe:
     enough: int = 2
     moves: int = 28
     pace: float = 1e-4
-    moved_part: str = "all"
-    moved_views: int = 4
+    pair: int = 2
     moved: float = 0.85
 
     @property
     def moving(self) -> Recipe:
         """How a second network is moved: whole corrected slices, all weights, one rate, no average."""
-        return replace(self, part=self.moved_part, rate=self.pace, crops=0, whole=self.moved_views, context=0, ema=0.0)
+        return replace(self, part="all", rate=self.pace, crops=0, whole=self.pair, context=0, ema=0.0)
 
 
 def moving(net: nn.Module, part: str) -> list[nn.Parameter]:
