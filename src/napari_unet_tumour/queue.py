@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # A slice this many planes from a reviewed one counts in full.
-SPACING = 3.0
+SPACING = 6.0
 NEIGHBOURS = (0.25, 0.5, 0.25)
 HALF = 128
 
