@@ -13,8 +13,9 @@ from napari_unet_tumour.scans import dicom
 from napari_unet_tumour.scans.dicom_files import read_planes
 from napari_unet_tumour.scans.dicom_order import arranged
 from napari_unet_tumour.scans.dicom_pixels import pixels
-from napari_unet_tumour.scans.safety import atomic, decoding
+from napari_unet_tumour.scans.safety import decoding
 from napari_unet_tumour.version import __version__
+from napari_unet_tumour.writing import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -276,16 +276,19 @@ class Session:
     def _save_dirty(self) -> None:
         if self.kept and self._dirty:
             self._set_aside()
+        written: set[str] = set()
         for number in sorted(self._dirty):
             part, plane = self.case.where(number)
-            if part.scan in self.kept and not (self.is_edited(number) or self.is_reviewed(number)):
+            mine = self.is_edited(number) or self.is_reviewed(number)
+            if part.scan in self.kept and not mine:
                 continue  # what an earlier session left is still offered: a prediction does not replace it
             now = None if part.mask is None else self._held(part.mask, part.layout, plane)
             if now is None:
                 self.again = True
                 continue
-            self._store.save_mask(part.scan, plane, _small(now))
+            self._store.save_mask(part.scan, plane, _small(now), sync=mine)  # a prediction can be made again
             self._dirty.discard(number)
+            written |= {part.scan} if mine else set()
         for number in sorted(self._imageless):
             part, plane = self.case.where(number)
             self._store.save_image(part.scan, plane, self._image(number))
@@ -293,6 +296,9 @@ class Session:
         for scan in sorted(self._stale):
             self._store.save(self._merged(scan))
             self._stale.discard(scan)
+            written.add(scan)
+        for scan in written:
+            self._store.settle(scan)
 
     def _image(self, number: int) -> NDArray[Any]:
         try:
