@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.corrections.correction import Correction
-from napari_unet_tumour.corrections.record import HELD_OUT, Record, record_from_json
+from napari_unet_tumour.corrections.record import Record, record_from_json
+from napari_unet_tumour.corrections.roles import HELD_OUT
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.writing import beside, settle
 
@@ -79,9 +80,13 @@ class Store:
 
     def records(self) -> list[Record]:
         """Return what is known of every scan with reviewed slices, the newest first."""
+        return [one for one in self.every() if one.reviewed]
+
+    def every(self) -> list[Record]:
+        """Return what is known of every scan, reviewed or not, the newest first: a slice has its role for good."""
         names = [path.parent.name for path in self.root.glob(f"*/{ABOUT}")]
         found = [record for name in names if (record := self.load(name)) is not None and record.scan == name]
-        return sorted((one for one in found if one.reviewed), key=lambda one: -one.changed)
+        return sorted(found, key=lambda one: -one.changed)
 
     def delete(self, scan: str) -> None:
         """Delete a scan's corrections for good; raises OutputError."""
