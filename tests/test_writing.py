@@ -37,7 +37,7 @@ def test_the_disk_has_the_content_before_the_name(tmp_path, monkeypatch, sync):
     fsync, replace = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (done.append(os.fstat(handle).st_size), fsync(handle)))
     monkeypatch.setattr(Path, "replace", lambda part, path: (done.append(path.name), replace(part, path)))
-    with beside(tmp_path / "new" / "a.npz", sync) as part:
+    with beside(tmp_path / "a.npz", sync) as part:
         part.write_bytes(b"12345")
     assert done == ([5] if sync else []) + ["a.npz"]
     settle(tmp_path)

@@ -15,7 +15,7 @@ from platformdirs import user_data_path
 
 from napari_unet_tumour.errors import ModelError, OutputError
 from napari_unet_tumour.spec import ModelSpec, file_hash, hash_of, read_spec
-from napari_unet_tumour.writing import atomic, write_whole
+from napari_unet_tumour.writing import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,8 @@ def entries() -> list[Entry]:
 
 def choose(entry: Entry) -> None:
     """Make a model the default for every next scan; the shipped one again when it is that. Raises OutputError."""
-    write_whole(home() / CHOSEN, entry.hash.encode(), "check the permissions")
+    with atomic(home() / CHOSEN, "check the permissions") as beside:
+        beside.write_text(entry.hash, encoding="utf-8")
 
 
 def versions(entry: Entry) -> list[Entry]:

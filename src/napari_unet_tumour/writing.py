@@ -21,13 +21,12 @@ def beside(path: Path, sync: bool = True) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        Its folder is made where it is missing.
+        Its folder must be there.
     sync : bool
         Wait until the disk has the content: else a power cut may leave an empty file under the new name.
     """
     part = path.with_name(f".{os.getpid()}-{time.monotonic_ns()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         if sync:
             with part.open("rb+") as file:
@@ -40,18 +39,25 @@ def beside(path: Path, sync: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic(path: Path, remedy: str = "choose another folder or free some space") -> Iterator[Path]:
-    """Do as `beside`; raises OutputError that ends in the remedy when the folder or disk does not take the file."""
-    try:
+    """Make the folder if need be and do as `beside`; raises OutputError, which ends in the remedy, for OSError."""
+    with _in_words(path, remedy):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside(path) as part:
             yield part
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}): {remedy}") from error
 
 
 def write_whole(path: Path, data: bytes | memoryview, remedy: str) -> None:
-    """Write a file whole or not at all; raises OutputError as `atomic` does."""
-    with atomic(path, remedy) as part:
+    """Write a file whole or not at all into a folder that is there; raises OutputError as `atomic` does."""
+    with _in_words(path, remedy), beside(path) as part:
         part.write_bytes(data)
+
+
+@contextmanager
+def _in_words(path: Path, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}): {remedy}") from error
 
 
 def settle(folder: Path) -> None:

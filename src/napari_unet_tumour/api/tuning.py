@@ -92,7 +92,8 @@ def _reviewed(
         raise ScanError(f"{pair.scan.name} has no slice {beyond[0]} (0 to {layout.planes - 1}): correct the table")
     reviewed = pair.slices or [n for n in range(layout.planes) if np.ptp(images[n]) > 0]
     place = place_of(scan.world, scan.axes.replace("c", ""), scan.units, layout)
-    person, shape = pair.group or scan.person, list(layout.mask_shape)
+    named = "" if pair.group == str(pair.scan) else pair.group  # which stands for no group in a table
+    person, shape = named or scan.person, list(layout.mask_shape)
     record, found = Record(scan_id(scan.array, layout), shape, layout.planes, person, place), []
     for n in reviewed:
         mask = np.ascontiguousarray(layout.to_native(truth[layout.index(n)]), np.uint8)

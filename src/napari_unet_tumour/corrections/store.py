@@ -147,6 +147,7 @@ class Store:
     def _write(self, scan: str, name: str, data: bytes, sync: bool = True) -> None:
         target = self.root / scan / name
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with beside(target, sync) as part:
                 part.write_bytes(data)
         except OSError as error:

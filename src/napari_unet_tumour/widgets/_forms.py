@@ -67,8 +67,10 @@ def fill(form: Mapping[str, ValueWidget[Any]], values: Mapping[str, Any]) -> Non
 def remember(part: str, values: Mapping[str, Any]) -> None:
     """Keep plain values for the next session under the name of a widget; a full disk loses them, nothing else."""
     path = home() / "settings.json"
-    with suppress(OSError), beside(path) as new:
-        new.write_text(json.dumps({**_all(), part: dict(values)}, indent=1), encoding="utf-8")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside(path) as new:
+            new.write_text(json.dumps({**_all(), part: dict(values)}, indent=1), encoding="utf-8")
 
 
 def remembered(part: str) -> dict[str, Any]:
