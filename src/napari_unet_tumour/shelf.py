@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from platformdirs import user_data_path
 
 from napari_unet_tumour.errors import ModelError, OutputError
-from napari_unet_tumour.spec import ModelSpec, file_hash, read_spec
+from napari_unet_tumour.spec import ModelSpec, file_hash, hash_of, read_spec
+from napari_unet_tumour.writing import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,14 +83,8 @@ def entries() -> list[Entry]:
 
 def choose(entry: Entry) -> None:
     """Make a model the default for every next scan; the shipped one again when it is that. Raises OutputError."""
-    target = home() / CHOSEN
-    beside = target.with_name(f".{CHOSEN}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(home() / CHOSEN, "check the permissions") as beside:
         beside.write_text(entry.hash, encoding="utf-8")
-        os.replace(beside, target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written ({error.strerror}): check the permissions") from error
 
 
 def versions(entry: Entry) -> list[Entry]:
@@ -133,19 +128,13 @@ def add_version(data: bytes, parent: Entry) -> Entry:
     taken = {one.name for one in _shelf()}
     name = next(f"{stem}-v{n}" for n in count(2) if f"{stem}-v{n}" not in taken)
     target = own_folder() / f"{clean_name(name)}{SUFFIX}"
-    beside = target.with_name(f".{name}.{os.getpid()}.part{SUFFIX}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    mark = hash_of(data)
+    for one in entries():
+        if one.hash == mark:
+            return one
+    with atomic(target, "free some space and try again") as beside:
         beside.write_bytes(data)
-        made = _entry(beside, name)
-        for one in entries():
-            if one.hash == made.hash:
-                return one
-        os.replace(beside, target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written ({error.strerror}): free some space and try again") from error
-    finally:
-        beside.unlink(missing_ok=True)
+        read_spec(beside)
     return _entry(target, name)
 
 
@@ -340,15 +329,8 @@ def _hash(path: Path, changed: int, size: int) -> str:
 
 
 def _copy(source: Path, target: Path) -> Path:
-    """Write beside, then rename: a reader never sees half a file."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(target, "choose another folder") as beside:
         shutil.copyfile(source, beside)
-        os.replace(beside, target)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise OutputError(f"{target} cannot be written ({error.strerror}): choose another folder") from error
     return target
 
 

@@ -143,4 +143,9 @@ def _check_length(path: Path, header: dict[str, Any], start: int) -> None:
 
 def file_hash(path: Path) -> str:
     """Return the first 12 hex digits of the file's SHA-256, the model's identity."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return hash_of(path.read_bytes())
+
+
+def hash_of(data: bytes) -> str:
+    """Return the identity of a model file from its content; see `file_hash`."""
+    return hashlib.sha256(data).hexdigest()[:12]

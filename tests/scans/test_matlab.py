@@ -5,6 +5,7 @@ import pytest
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans import read, read_all, read_mask
+from napari_unet_tumour.scans.person import person_id
 
 h5py = pytest.importorskip("h5py")
 
@@ -34,7 +35,7 @@ def test_image_and_mask_open_the_right_way_round(tmp_path, image):
     np.testing.assert_array_equal(found.array, mask)
     np.testing.assert_array_equal(read_mask(path).array, mask)
     assert (scan.axes, scan.name, found.name) == ("yx", "7", "7 mask")
-    assert (scan.extra["person"], scan.extra["tumour"]) == ("100360", "glioma")
+    assert (scan.person, scan.extra["tumour"]) == (person_id("100360"), "glioma")
 
 
 def test_without_a_mask_there_is_only_the_image(tmp_path, image):

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import errno
-import os
-
 import numpy as np
 import pytest
 
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import READERS, WRITERS, read, read_mask, write_mask
-from napari_unet_tumour.scans.safety import atomic
 from napari_unet_tumour.scans.scan import Scan
 
 
@@ -41,21 +37,6 @@ def test_every_writer_reads_back_and_leaves_one_file(tmp_path, suffix):
     found = np.asarray(read_mask(tmp_path / f"m{suffix}").array)
     np.testing.assert_array_equal(found.reshape(6, 6) > 0, mask)
     assert [p.name for p in tmp_path.iterdir()] == [f"m{suffix}"]
-
-
-def write_half(path, error: BaseException) -> None:
-    with atomic(path) as beside:
-        beside.write_text("half")
-        raise error
-
-
-def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path):
-    (tmp_path / "m.nii").write_text("old")
-    with pytest.raises(OutputError, match=r"No space left"):
-        write_half(tmp_path / "m.nii", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    with pytest.raises(KeyboardInterrupt):
-        write_half(tmp_path / "n.nii", KeyboardInterrupt())
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("m.nii", "old")]
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path):

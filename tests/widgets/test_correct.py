@@ -2,6 +2,7 @@
 
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import dask.array
@@ -446,6 +447,70 @@ def test_the_hold_out_stays_through_rounds_and_restarts(correcting, scan):
     one.widget, one.panel = again, again._panel
     one.wait(lambda: again.session is not None)
     assert names(one)[:6] == ["reviewed", "reviewed", "held out"] * 2
+
+
+def test_two_dates_of_a_dicom_patient_share_their_roles_and_the_journal_knows_no_number(correcting, scan, tmp_path):
+    data = scan(6, 64, 64)
+    for date, array in (("before", data), ("after", 255 - data)):
+        write_series(tmp_path / "scans" / date, array)
+    one = correcting(lambda viewer: viewer.open(tmp_path / "scans" / "before", plugin="napari-unet-tumour"))
+    draw(one, data > 127)
+    go_and_review(one, 1, 2, 3)
+    assert names(one)[1:4] == ["reviewed", "reviewed", "held out"]
+    looked(one)
+    person = record(one)[1].person
+    assert len(person) == 16
+    one.viewer.layers.clear()
+    one.viewer.open(tmp_path / "scans" / "after", plugin="napari-unet-tumour")
+    one.wait(lambda: one.widget.session is not None)
+    draw(one, data < 128)
+    go_and_review(one, 3, 2, 5)
+    assert [names(one)[n] for n in (3, 2, 5)] == ["held out", "reviewed", "reviewed"]
+    learn(one)
+    assert "trained [2, 5]" in one.status
+    assert "replay 3" in one.status
+    looked(one)
+    kept = [record(one)[1], *record(one)[0].records()]
+    assert {one.person for one in kept} == {person}
+    files = [path for path in (shelf.home() / "corrections").rglob("*") if path.is_file()]
+    assert len(files) >= 2 + 2 * 6
+    for path in files:
+        content = path.read_bytes()
+        assert not any(word in content for word in (b"4711-Q", b"Doe", b"Jane", b"before"))
+        assert "4711" not in path.name
+
+
+def write_series(folder, array):
+    """Write a DICOM series of Jane Doe, number 4711-Q."""
+    import pydicom
+
+    example = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm", download=False))
+    folder.mkdir(parents=True)
+    example.SeriesInstanceUID = pydicom.uid.generate_uid()
+    example.PatientName, example.PatientID, example.SeriesDescription = "Doe^Jane", "4711-Q", "head"
+    example.Rows, example.Columns, example.RescaleIntercept = *array.shape[1:], 0
+    for n, plane in enumerate(array):
+        example.SOPInstanceUID = pydicom.uid.generate_uid()
+        example.ImagePositionPatient, example.ImageOrientationPatient = [0, 0, 5 * n], [1, 0, 0, 0, 1, 0]
+        example.PixelData = plane.astype(np.int16).tobytes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            example.save_as(folder / f"{n}.dcm")
+
+
+def go_and_review(one, *slices):
+    for n in slices:
+        one.widget.go(n)
+        one.click(one.panel.tick)
+
+
+def draw(one, mask):
+    """Draw a mask by hand on the scan that is open."""
+    image = one.viewer.layers[-1]
+    one.viewer.add_labels(
+        mask.astype(np.uint8), name="drawn", scale=image.scale, translate=image.translate, units=image.units
+    )
+    one.wait(lambda: one.widget.session is not None and one.widget.session.case.parts[0].mask is not None)
 
 
 def test_looking_at_another_scan_and_coming_back_asks_nothing(correcting, scan):

@@ -18,8 +18,8 @@ import numpy as np
 
 from napari_unet_tumour import measure
 from napari_unet_tumour.errors import OutputError
-from napari_unet_tumour.scans.safety import atomic
 from napari_unet_tumour.version import __version__
+from napari_unet_tumour.writing import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

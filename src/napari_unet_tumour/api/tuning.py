@@ -10,8 +10,8 @@ import numpy as np
 from napari_unet_tumour import scans, shelf
 from napari_unet_tumour.api.masking import layout_for, load_model
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
-from napari_unet_tumour.corrections import Correction, scan_id
-from napari_unet_tumour.corrections.record import HELD_OUT, role
+from napari_unet_tumour.corrections import Correction, Record, scan_id
+from napari_unet_tumour.corrections.roles import apart, place_of
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.settings import FinetuneSettings
 
@@ -52,7 +52,8 @@ def finetune(
     -------
     Tuned
         `data` is the tuned model's file, b"" where nothing better was found; `held_out` and `reference` hold the
-        scores before and after. Of a scan's reviewed slices with foreground every third is held out: it is only scored.
+        scores before and after. Of a scan's reviewed slices with foreground every third is held out: it is only scored,
+        and so is what lies there in other scans of the same person (`group`, or what the file says).
 
     Raises
     ------
@@ -63,8 +64,9 @@ def finetune(
 
     chosen = read_pairs(pairs) if isinstance(pairs, (str, Path)) else pairs
     entry = shelf.find(model)
-    given = [_reviewed(pair, entry.spec.labels, axis) for pair in chosen]
-    corrections = [one for some, _ in given for one in some]
+    known: list[Record] = []
+    given = [_reviewed(pair, entry.spec.labels, axis, known) for pair in chosen]
+    corrections = apart((one for some, _ in given for one in some), known)
     steps = iter_finetune(
         load_model(entry.path), corrections, settings or FinetuneSettings(), context=_together([c for _, c in given])
     )
@@ -77,8 +79,10 @@ def finetune(
             on_tick(tick)
 
 
-def _reviewed(pair: Pair, labels: Sequence[str], axis: int | None) -> tuple[list[Correction], NDArray[Any]]:
-    """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed."""
+def _reviewed(
+    pair: Pair, labels: Sequence[str], axis: int | None, known: list[Record]
+) -> tuple[list[Correction], NDArray[Any]]:
+    """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed; it joins those known."""
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
     truth = read_truth(pair, scan, layout.mask_shape, labels, unsure=True)
@@ -87,13 +91,16 @@ def _reviewed(pair: Pair, labels: Sequence[str], axis: int | None) -> tuple[list
     if beyond:
         raise ScanError(f"{pair.scan.name} has no slice {beyond[0]} (0 to {layout.planes - 1}): correct the table")
     reviewed = pair.slices or [n for n in range(layout.planes) if np.ptp(images[n]) > 0]
-    content, counted, found = scan_id(scan.array, layout), 0, []
+    place = place_of(scan.world, scan.axes.replace("c", ""), scan.units, layout)
+    named = "" if pair.group == str(pair.scan) else pair.group  # which stands for no group in a table
+    person, shape = named or scan.person, list(layout.mask_shape)
+    record, found = Record(scan_id(scan.array, layout), shape, layout.planes, person, place), []
     for n in reviewed:
         mask = np.ascontiguousarray(layout.to_native(truth[layout.index(n)]), np.uint8)
         foreground = bool(((mask > 0) & (mask < 255)).any())
-        held_out = role(foreground, counted) == HELD_OUT
-        counted += foreground
-        found.append(Correction(content, n, images[n], mask, held_out, pair.group))
+        record.tick(n, foreground, kin=[one for one in known if one.person == person != ""])
+        found.append(Correction(record.scan, n, images[n], mask, n in record.held_out, person))
+    known.append(record)
     return found, np.delete(images, list(reviewed), axis=0)
 
 

@@ -11,8 +11,8 @@ from napari_unet_tumour.api.many import Large, Refused
 from napari_unet_tumour.cli._show import warn
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans.large import mask_on_disk
-from napari_unet_tumour.scans.safety import sweep
 from napari_unet_tumour.tiling import is_tiled, tiling_of
+from napari_unet_tumour.writing import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from napari_unet_tumour import scans
 from napari_unet_tumour.api.pairs import scans_in, stem
 from napari_unet_tumour.errors import OutputError, ScanError
+from napari_unet_tumour.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,20 +90,13 @@ def ready_file(text: str | None) -> Path | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write beside, then rename."""
+    """Write a file whole or not at all; raises OutputError."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write beside, then rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}): choose another file") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write a file whole or not at all; raises OutputError."""
+    write_whole(path, data, "choose another file")
 
 
 def _expand(word: str) -> list[Path]:

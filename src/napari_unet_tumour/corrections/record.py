@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
-TRAIN, HELD_OUT, EMPTY = "train", "held out", "empty"
-# Of the reviewed slices with foreground every third is held out; the first two are learnt from.
-EVERY = 3
+from napari_unet_tumour.corrections.roles import EMPTY, HELD_OUT, TRAIN, role, twin_roles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass
@@ -26,6 +28,8 @@ class Record:
         Number of slices.
     person : str
         Whose scan it is where known (an id, never a name), else "".
+    place : list of float
+        Where its planes lie, see `roles.place_of`; empty where that is not known.
     model : str
         Hash of the model in use, "" where none was.
     reviewed : list of int
@@ -43,6 +47,7 @@ class Record:
     shape: list[int] = field(default_factory=list)
     planes: int = 0
     person: str = ""
+    place: list[float] = field(default_factory=list)
     model: str = ""
     reviewed: list[int] = field(default_factory=list)
     edited: list[int] = field(default_factory=list)
@@ -54,21 +59,23 @@ class Record:
         """Reviewed slices that are only scored."""
         return [n for n in self.reviewed if self.roles.get(n) == HELD_OUT]
 
-    def tick(self, plane: int, foreground: bool, counted: int | None = None) -> None:
+    def tick(self, plane: int, foreground: bool, case: Sequence[Record] = (), kin: Sequence[Record] = ()) -> None:
         """Mark a slice as reviewed and give it its role, if it has none.
 
         Parameters
         ----------
         foreground : bool
-            Whether anything is drawn there; an empty slice is a true negative, never held out.
-        counted : int, optional
-            Slices with foreground that have a role already, where they are spread over several scans.
+            Whether anything is drawn there.
+        case : sequence of Record
+            All scans that are corrected as one case, where that is not this one alone.
+        kin : sequence of Record
+            Other scans of the same person.
         """
-        counted = self.counted if counted is None else counted
         if plane not in self.reviewed:
             self.reviewed.append(plane)
         if plane not in self.roles:
-            self.roles[plane] = role(foreground, counted)
+            given, elsewhere = ([what for one in some for what in one.roles.values()] for some in (case or [self], kin))
+            self.roles[plane] = role(foreground, given, elsewhere, twin_roles(self, plane, [*case, *kin]))
         elif foreground and self.roles[plane] == EMPTY:
             self.roles[plane] = TRAIN
 
@@ -76,21 +83,9 @@ class Record:
         """Take the tick back; the role stays, so that what was trained on is never held out, nor the other way."""
         self.reviewed = [n for n in self.reviewed if n != plane]
 
-    @property
-    def counted(self) -> int:
-        """How many slices with foreground have a role."""
-        return sum(one != EMPTY for one in self.roles.values())
-
     def to_json(self) -> str:
         """Return the record as text."""
         return json.dumps(asdict(self), indent=1)
-
-
-def role(foreground: bool, counted: int) -> str:
-    """Return what a newly reviewed slice is for: every third with foreground is held out."""
-    if not foreground:
-        return EMPTY
-    return HELD_OUT if counted % EVERY == EVERY - 1 else TRAIN
 
 
 def record_from_json(text: str) -> Record:
@@ -101,6 +96,8 @@ def record_from_json(text: str) -> Record:
         given["roles"] = {int(n): str(what) for n, what in given.get("roles", {}).items()}
         for name in ("shape", "reviewed", "edited"):
             given[name] = [int(n) for n in given.get(name, [])]
+        place = [float(v) for v in given.get("place", [])]
+        given["place"] = place if len(place) == 6 and all(map(isfinite, place)) and any(place[3:]) else []
         return Record(**given)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError("not a record of corrections") from error

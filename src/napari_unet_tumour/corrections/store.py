@@ -1,12 +1,11 @@
 """The corrections on disk: a folder a scan, a small file a slice, each written beside and then renamed.
 
-A process that dies at any moment leaves whole files: the last ones, or those before.
+A process that dies, or a power cut, at any moment leaves whole files: the last ones, or those before.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import time
 import zipfile
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.corrections.correction import Correction
-from napari_unet_tumour.corrections.record import HELD_OUT, Record, record_from_json
+from napari_unet_tumour.corrections.record import Record, record_from_json
+from napari_unet_tumour.corrections.roles import HELD_OUT
 from napari_unet_tumour.errors import OutputError
+from napari_unet_tumour.writing import beside, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,15 +54,20 @@ class Store:
         record.changed = time.time()
         self._write(record.scan, ABOUT, record.to_json().encode())
 
-    def save_mask(self, scan: str, plane: int, mask: NDArray[np.uint8]) -> None:
-        """Write the mask (H, W) uint8 of a slice; raises OutputError."""
-        self._write(scan, _name("mask", plane), _packed(mask))
+    def save_mask(self, scan: str, plane: int, mask: NDArray[np.uint8], sync: bool = True) -> None:
+        """Write the mask (H, W) uint8 of a slice; `sync` as in `writing.beside`; raises OutputError."""
+        self._write(scan, _name("mask", plane), _packed(mask), sync)
 
     def save_image(self, scan: str, plane: int, image: NDArray[Any]) -> None:
         """Write the raw grey values (C, H, W) of a slice, once; raises OutputError."""
         name = _name("image", plane)
         if not (self.root / scan / name).exists():
             self._write(scan, name, _packed(image))
+
+    def settle(self, scan: str) -> None:
+        """Wait until the disk knows all files of a scan by name: then a power cut costs none of them."""
+        settle(self.root / scan)
+        settle(self.root)
 
     def mask(self, scan: str, plane: int) -> NDArray[np.uint8] | None:
         """Return the mask (H, W) uint8 of a slice, None where none was written."""
@@ -74,9 +80,13 @@ class Store:
 
     def records(self) -> list[Record]:
         """Return what is known of every scan with reviewed slices, the newest first."""
+        return [one for one in self.every() if one.reviewed]
+
+    def every(self) -> list[Record]:
+        """Return what is known of every scan, reviewed or not, the newest first: a slice has its role for good."""
         names = [path.parent.name for path in self.root.glob(f"*/{ABOUT}")]
         found = [record for name in names if (record := self.load(name)) is not None and record.scan == name]
-        return sorted((one for one in found if one.reviewed), key=lambda one: -one.changed)
+        return sorted(found, key=lambda one: -one.changed)
 
     def delete(self, scan: str) -> None:
         """Delete a scan's corrections for good; raises OutputError."""
@@ -134,16 +144,13 @@ class Store:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
-    def _write(self, scan: str, name: str, data: bytes) -> None:
+    def _write(self, scan: str, name: str, data: bytes, sync: bool = True) -> None:
         target = self.root / scan / name
-        beside = target.with_name(f".{name}.{os.getpid()}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(data)
-            os.replace(beside, target)
+            with beside(target, sync) as part:
+                part.write_bytes(data)
         except OSError as error:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
             raise OutputError(_unsaved(error)) from error
 
 

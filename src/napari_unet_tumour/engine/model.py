@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from uuid import uuid4
 
 import safetensors
 import safetensors.torch
@@ -19,9 +15,10 @@ from torch import nn
 
 from napari_unet_tumour.engine import networks
 from napari_unet_tumour.engine.normalise import NORMALISATIONS
-from napari_unet_tumour.errors import ModelError, OutputError
-from napari_unet_tumour.spec import KEY, ModelSpec, read_spec, spec_from_json
+from napari_unet_tumour.errors import ModelError
+from napari_unet_tumour.spec import KEY, ModelSpec, hash_of, read_spec, spec_from_json
 from napari_unet_tumour.version import __version__
+from napari_unet_tumour.writing import write_whole
 
 State = Mapping[str, torch.Tensor]
 EXTRA_HEADS = ("deep_supervision_heads.", "super_head.")
@@ -88,22 +85,6 @@ def save(path: str | Path, spec: ModelSpec, state: State, dtype: torch.dtype = t
     write_whole(path, to_bytes(spec, state, dtype), "use another folder or free space")
 
 
-def write_whole(path: Path, data: bytes | memoryview, remedy: str) -> None:
-    """Write beside, sync, rename; raises OutputError with the remedy and leaves what was there before."""
-    part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}): {remedy}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
 def to_bytes(spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16) -> bytes:
     """Return the content of a model file; see `save`."""
     spec = replace(spec, version=spec.version or __version__)
@@ -113,16 +94,12 @@ def to_bytes(spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16) 
 
 def from_state(spec: ModelSpec, state: State) -> Model:
     """Make a model of a network's state_dict exactly as it is (float32), for training and tests."""
-    return Model(spec, _filled(spec, state, spec.name), _hash(to_bytes(spec, state, torch.float32)))
+    return Model(spec, _filled(spec, state, spec.name), hash_of(to_bytes(spec, state, torch.float32)))
 
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     small = tensor.is_floating_point() and tensor.ndim > 1
     return tensor.detach().cpu().to(dtype if small else tensor.dtype).contiguous()
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:12]
 
 
 @lru_cache(maxsize=4)
@@ -132,7 +109,7 @@ def _load_file(path: Path, changed: int, size: int) -> Model:
 
 
 def _load(data: bytes, where: str) -> Model:
-    digest = _hash(data)
+    digest = hash_of(data)
     if digest not in _built:
         spec = _spec_of(data, where)
         try:

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from napari_unet_tumour.errors import UNetTumourError, WorkerError
 from napari_unet_tumour.jobs import _log
+from napari_unet_tumour.jobs._job import CREW, Cancelled, Done, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_unet_tumour.jobs import Event, Job
+    from napari_unet_tumour.jobs._job import Event, Job
     from napari_unet_tumour.jobs._link import Link
 
-# What stands for so many local workers in place of an address, and for the job that counts them.
-CREW = "local-workers:"
-COUNT = "jobs:count"
 CLOSE_S = 5.0
 LINK_S = 2.0
 
@@ -78,8 +76,6 @@ class Bridge:
         task.add_done_callback(self._jobs.pop)
 
     async def _perform(self, job: Job) -> None:
-        from napari_unet_tumour.jobs import Cancelled, Done, Failed
-
         try:
             link = await self._link(job.scheduler, job.insecure)
             job.end(Done(await link.perform(job)))
@@ -120,8 +116,6 @@ class Bridge:
             self._loop.close()
 
     async def _end_all(self) -> None:
-        from napari_unet_tumour.jobs import Cancelled
-
         for job in self._jobs.values():
             job.end(Cancelled())
         await _end_tasks(list(self._jobs))

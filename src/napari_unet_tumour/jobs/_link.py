@@ -22,13 +22,13 @@ from distributed.security import Security
 
 from napari_unet_tumour.errors import JobError, UNetTumourError, WorkerError
 from napari_unet_tumour.jobs import _log, _worker
-from napari_unet_tumour.jobs._bridge import COUNT
+from napari_unet_tumour.jobs._job import COUNT
 from napari_unet_tumour.jobs._process import LocalProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_unet_tumour.jobs import Job
+    from napari_unet_tumour.jobs._job import Job
 
 ANSWER_S = 4.0
 STEP_S = 5.0

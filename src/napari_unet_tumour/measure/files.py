@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.scans.safety import atomic
+from napari_unet_tumour.writing import atomic
 
 if TYPE_CHECKING:
     from pathlib import Path

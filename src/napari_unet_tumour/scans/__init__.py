@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, itk_files, matlab, nifti, zarrs
+from napari_unet_tumour.scans.person import person_in
 from napari_unet_tumour.scans.resample import resample, same_grid
 from napari_unet_tumour.scans.safety import unreadable
 from napari_unet_tumour.scans.scan import Scan
@@ -81,7 +82,8 @@ def read(path: str | Path, series: int | None = None) -> Scan:
         return dicom.read_series(found[series])
     if is_dicom(path):
         return dicom.read_dicom(path)
-    return images.read_folder(path) if path.is_dir() and suffix_of(path) != ".zarr" else _reader(path)(path)
+    scan = images.read_folder(path) if path.is_dir() and suffix_of(path) != ".zarr" else _reader(path)(path)
+    return replace(scan, person=scan.person or person_in(path))
 
 
 def can_read(path: str | Path) -> bool:

@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Only these are read: nothing that names the patient stays in memory, apart from the name that is checked against.
+# Only these are read: nothing that names the patient stays in memory; the name is checked against, the number hashed.
 _TAGS = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality",
-    "PatientName", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "EchoNumbers",
-    "DiffusionBValue", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
-    "SpacingBetweenSlices", "Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation",
-    "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope",
-    "RescaleIntercept", "WindowCenter", "WindowWidth", "SharedFunctionalGroupsSequence",
+    "PatientName", "PatientID", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime",
+    "EchoNumbers", "DiffusionBValue", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration",
+    "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "GridFrameOffsetVector", "DoseGridScaling", "EncryptedAttributesSequence",
     "DirectoryRecordSequence",
 )  # fmt: skip
 
 # What must be equal, byte for byte, for a slice to be read like the one before.
 _COMMON = (
-    0x00020010, 0x00080016, 0x0020000E, 0x0008103E, 0x00200011, 0x00080060, 0x00100010, 0x00189087, 0x00200037,
-    0x00280030, 0x00180050, 0x00180088, 0x00280010, 0x00280011, 0x00280002, 0x00280004, 0x00280006, 0x00280100,
-    0x00280101, 0x00280102, 0x00280103, 0x00281053, 0x00281052, PIXELS,
+    0x00020010, 0x00080016, 0x0020000E, 0x0008103E, 0x00200011, 0x00080060, 0x00100010, 0x00100020, 0x00189087,
+    0x00200037, 0x00280030, 0x00180050, 0x00180088, 0x00280010, 0x00280011, 0x00280002, 0x00280004, 0x00280006,
+    0x00280100, 0x00280101, 0x00280102, 0x00280103, 0x00281053, 0x00281052, PIXELS,
 )  # fmt: skip
 # Frames, groups of frames, dose: such a file is read by itself.
 _SEVERAL = (0x00280008, 0x52009229, 0x52009230, 0x3004000E, 0x3004000C)

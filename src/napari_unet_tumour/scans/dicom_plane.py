@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.scans.dicom_pixels import raw_dtype
+from napari_unet_tumour.scans.person import person_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,8 @@ class Head:
         Centre and width that the scanner gives.
     thickness : float
         Distance to the next slice where only one is there, in mm; 0 when not said.
+    person : str
+        Whose it is: an id made of the patient's number, see `person.person_id`.
     """
 
     path: Path
@@ -62,6 +65,7 @@ class Head:
     signed: bool
     window: tuple[float, float] | None
     thickness: float
+    person: str
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ def head_of(path: Path, found: Any, at: int, start: bytes) -> Head:
         signed=int(found.get("PixelRepresentation") or 0) == 1,
         window=_window(found),
         thickness=_thickness(found),
+        person=person_id(str(found.get("PatientID") or "")),
     )
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.errors import OutputError, ScanError
-from napari_unet_tumour.scans import dicom
 from napari_unet_tumour.scans.dicom_files import read_planes
 from napari_unet_tumour.scans.dicom_order import arranged
 from napari_unet_tumour.scans.dicom_pixels import pixels
-from napari_unet_tumour.scans.safety import atomic, decoding
+from napari_unet_tumour.scans.dicom_scan import scan_of
+from napari_unet_tumour.scans.safety import decoding
 from napari_unet_tumour.version import __version__
+from napari_unet_tumour.writing import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +82,7 @@ def read_dicom_seg(path: Path) -> Scan:
     series = arranged(list(first.values()), gap)
     empty = np.zeros(planes[0].head.shape, kind)
     stack = np.stack([empty if p is None else places[p.position] for p in series.planes])
-    scan = dicom.scan_of(series, stack)
+    scan = scan_of(series, stack)
     notes = (*series.notes, *([_HALF] if least > 1 else []))
     return replace(scan, extra={**scan.extra, "labels": True, "names": ("background", *names), "notes": notes})
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans.nifti import stem
-from napari_unet_tumour.scans.safety import atomic, check_size, decoding, expect
+from napari_unet_tumour.scans.safety import check_size, decoding, expect
 from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.writing import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans.nifti import stem
+from napari_unet_tumour.scans.person import person_id
 from napari_unet_tumour.scans.safety import check_size, decoding, expect, kind_of
 from napari_unet_tumour.scans.scan import Scan
 
@@ -20,7 +21,7 @@ _TYPES = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 
 
 def read_matlab(path: Path) -> Scan:
-    """Read cjdata.image as axes "yx"; `extra["person"]` and `extra["tumour"]` give the person's number and the type.
+    """Read cjdata.image as axes "yx"; `person` is made of cjdata.PID, `extra["tumour"]` is the type.
 
     Raises
     ------
@@ -29,10 +30,9 @@ def read_matlab(path: Path) -> Scan:
     """
     with decoding(path), _opened(path) as file:
         group = _group(path, file)
-        extra: dict[str, Any] = {"person": _text(group.get("PID"))}
-        if "label" in group:
-            extra["tumour"] = _TYPES.get(int(np.asarray(group["label"]).flat[0]), "")
-        return Scan(_array(path, group, "image"), "yx", name=stem(path), source=str(path), modality="MR", extra=extra)
+        person, image = person_id(_text(group.get("PID"))), _array(path, group, "image")
+        extra = {"tumour": _TYPES.get(int(np.asarray(group["label"]).flat[0]), "")} if "label" in group else {}
+        return Scan(image, "yx", name=stem(path), source=str(path), modality="MR", extra=extra, person=person)
 
 
 def read_matlab_mask(path: Path) -> Scan:

@@ -10,8 +10,9 @@ import numpy as np
 
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import geometry
-from napari_unet_tumour.scans.safety import atomic, check_size, damaged, decoding, expect
+from napari_unet_tumour.scans.safety import check_size, damaged, decoding, expect
 from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.writing import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,16 +1,14 @@
-"""Look before reading, write beside and rename: what every reader and writer shares."""
+"""Look before reading: what every reader shares."""
 
 from __future__ import annotations
 
 import math
-import os
-import time
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from napari_unet_tumour.errors import OutputError, ScanError
+from napari_unet_tumour.errors import ScanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -125,40 +123,3 @@ def memory_limit() -> int:
 
 def _by(shape: Sequence[int]) -> str:
     return "(" + " x ".join(str(n) for n in shape) + ")"
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Give a path to write to; on success it becomes `path`, on any failure nothing is left.
-
-    Raises
-    ------
-    OutputError
-        The folder or disk does not take the file.
-    """
-    beside = path.with_name(f".{os.getpid()}-{time.monotonic_ns()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}): choose another folder or free some space"
-        ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-
-
-def sweep(folder: Path, targets: Sequence[Path]) -> None:
-    """Remove what `atomic` left beside some files of a folder when its process was killed."""
-    import psutil
-
-    names = {path.name for path in targets if path.parent == folder}
-    for beside in folder.glob(".*-*-*"):
-        process, _, name = beside.name[1:].split("-", 2)
-        if name in names and process.isdigit() and not psutil.pid_exists(int(process)):
-            with suppress(OSError):
-                beside.unlink()

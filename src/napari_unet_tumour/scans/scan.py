@@ -35,6 +35,8 @@ class Scan:
         Where it came from (path), or "".
     modality : str
         "MR", "CT", ... or "".
+    person : str
+        Whose it is where the file says so, else "": an id (see `person.person_id`), never what the file holds.
     extra : Mapping
         What a writer needs to write the same geometry back (e.g. the NIfTI header), by format.
     """
@@ -47,6 +49,7 @@ class Scan:
     source: str = ""
     modality: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+    person: str = ""
 
     @property
     def spatial(self) -> tuple[int, ...]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.corrections.roles import place_of
 from napari_unet_tumour.errors import ScanError, UNetTumourError
 from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets._lesion_layers import affine_of, axes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +55,19 @@ class Part:
     def whole(self) -> bool:
         """Whether the mask layer is there and has the image's shape."""
         return self.mask is not None and tuple(self.mask.data.shape) == self.layout.mask_shape
+
+    @property
+    def person(self) -> str:
+        """Whose scan it is where its file says so (an id, never a name), else ""."""
+        return str(self.image.metadata.get(_layers.KEY, {}).get("person", ""))
+
+    def place(self) -> list[float]:
+        """Return where its planes lie, see `corrections.roles.place_of`."""
+        axes = axes_of(self.image)
+        affine, units = affine_of(self.image, axes)
+        if self.image.ndim > len(self.layout.mask_shape):
+            axes = axes[: self.layout.channel] + axes[int(self.layout.channel or 0) + 1 :]
+        return place_of(affine, axes, units, self.layout)
 
     def pixels(self, plane: int) -> NDArray[Any]:
         """Return a view (H, W) of a plane of the mask; zeros where there is no mask."""

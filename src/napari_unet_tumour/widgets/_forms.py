@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from contextlib import suppress
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,6 +12,7 @@ from psygnal import Signal
 
 from napari_unet_tumour.settings import Ask, asked
 from napari_unet_tumour.shelf import home
+from napari_unet_tumour.writing import beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,13 +67,10 @@ def fill(form: Mapping[str, ValueWidget[Any]], values: Mapping[str, Any]) -> Non
 def remember(part: str, values: Mapping[str, Any]) -> None:
     """Keep plain values for the next session under the name of a widget; a full disk loses them, nothing else."""
     path = home() / "settings.json"
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps({**_all(), part: dict(values)}, indent=1), encoding="utf-8")
-        os.replace(beside, path)
-    except OSError:
-        return
+        with beside(path) as new:
+            new.write_text(json.dumps({**_all(), part: dict(values)}, indent=1), encoding="utf-8")
 
 
 def remembered(part: str) -> dict[str, Any]:

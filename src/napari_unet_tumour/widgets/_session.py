@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_unet_tumour import queue
 from napari_unet_tumour.corrections import UNSURE, Correction, Record, scan_id
-from napari_unet_tumour.corrections.record import HELD_OUT
+from napari_unet_tumour.corrections.roles import HELD_OUT
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.widgets._prediction import PREDICTIONS, REVIEWED
 
@@ -75,12 +75,13 @@ class Session:
         self.kept: dict[str, Record] = {}
         for part in case.parts:
             self._open(part)
+        self._others = [one for one in store.every() if one.scan not in self.records]
 
     def _open(self, part: Part) -> None:
         part.scan = part.scan or scan_id(part.array, part.layout)
         kept = self._store.load(part.scan)
-        person = str(part.image.metadata.get("napari-unet-tumour", {}).get("person", ""))
-        fresh = Record(part.scan, list(part.layout.mask_shape), part.layout.planes, person)
+        person = part.person or ("" if kept is None else kept.person)
+        fresh = Record(part.scan, list(part.layout.mask_shape), part.layout.planes, person, part.place())
         if kept is not None and (kept.reviewed or kept.edited):
             self.kept[part.scan] = kept
         self.records[part.scan] = fresh if kept is None else replace(fresh, roles=dict(kept.roles), model=kept.model)
@@ -123,8 +124,8 @@ class Session:
         if plane in record.reviewed:
             record.untick(plane)
         else:
-            counted = sum(one.counted for one in self.records.values())
-            record.tick(plane, _foreground(mask), counted)
+            kin = [one for one in self._others if one.person == record.person != ""]
+            record.tick(plane, _foreground(mask), [*self.records.values()], kin)
             self._imageless.add(number)
             self._dirty.add(number)
         self._stale.add(record.scan)
@@ -276,16 +277,19 @@ class Session:
     def _save_dirty(self) -> None:
         if self.kept and self._dirty:
             self._set_aside()
+        written: set[str] = set()
         for number in sorted(self._dirty):
             part, plane = self.case.where(number)
-            if part.scan in self.kept and not (self.is_edited(number) or self.is_reviewed(number)):
+            mine = self.is_edited(number) or self.is_reviewed(number)
+            if part.scan in self.kept and not mine:
                 continue  # what an earlier session left is still offered: a prediction does not replace it
             now = None if part.mask is None else self._held(part.mask, part.layout, plane)
             if now is None:
                 self.again = True
                 continue
-            self._store.save_mask(part.scan, plane, _small(now))
+            self._store.save_mask(part.scan, plane, _small(now), sync=mine)  # a prediction can be made again
             self._dirty.discard(number)
+            written |= {part.scan} if mine else set()
         for number in sorted(self._imageless):
             part, plane = self.case.where(number)
             self._store.save_image(part.scan, plane, self._image(number))
@@ -293,6 +297,9 @@ class Session:
         for scan in sorted(self._stale):
             self._store.save(self._merged(scan))
             self._stale.discard(scan)
+            written.add(scan)
+        for scan in written:
+            self._store.settle(scan)
 
     def _image(self, number: int) -> NDArray[Any]:
         try:

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import UNSURE, Corrected, Tuned, scan_id
+from napari_unet_tumour.corrections.roles import apart
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
 from napari_unet_tumour.masks import mask_of
 from napari_unet_tumour.widgets._compare import Picture
@@ -122,9 +123,15 @@ class Tune:
         order, session = self.order, self.order.session
         check_model(order.entry)
         _check_images(session)
-        corrections = [session.correction(n, mask) for n, mask in order.masks.items()]
+        known = [*session.records.values(), *(one for one in self._store.every() if one.scan not in session.records)]
+        corrections = apart((session.correction(n, mask) for n, mask in order.masks.items()), known)
+        if not any(not one.held_out for one in corrections):
+            raise TrainingError(
+                "every reviewed slice lies where a slice is held out in another scan of this person: review one more"
+            )
         _check_alike(corrections)
         replay = [one for one in self._store.replay([*session.records]) if _same_kind(one, corrections)]
+        replay = apart(replay, known)
         self.replayed = len({one.scan for one in replay})
         watch = None
         if order.shown is not None and not session.is_reviewed(order.shown):

@@ -234,5 +234,5 @@ def _metadata(scan: Scan) -> dict[str, Any]:
         "modality": scan.modality,
         "units": scan.units,
         "orientation": geometry.orientation(scan.world),
-        _grid.KEY: {"grid": replace(scan, array=empty)},
+        _grid.KEY: {"grid": replace(scan, array=empty), "person": scan.person},
     }

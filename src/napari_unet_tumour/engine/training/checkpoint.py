@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_unet_tumour.engine.model import write_whole
 from napari_unet_tumour.errors import OutputError, TrainingError
+from napari_unet_tumour.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
