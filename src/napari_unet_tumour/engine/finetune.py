@@ -197,7 +197,7 @@ def _iter_loss(desk: _Desk, learner: ExpertFit | Tuner) -> Iterator[float | None
     while desk.settings.steps == 0 or learner.taken < desk.settings.steps:
         spent = (total - desk.left() + desk.settings.seconds * (1 - LEARNING)) / total
         share = learner.taken / desk.settings.steps if desk.settings.steps else spent
-        if share >= 1:
+        if share >= 1 and (learner.taken or not learner.fresh):  # a new class has its first weights already
             return
         yield learner.step(share)
 
