@@ -17,7 +17,7 @@ STEP_S = 0.05
 
 
 def iter_tune(model, corrections, settings, context=None, replay=(), watch=None):
-    """Make the known-answer model want brighter pixels; the note says what came in."""
+    """Make the known-answer model want brighter pixels, an added class the brightest; the note says what came in."""
     data, trained = _darker(model), [one.slice for one in corrections if not one.held_out]
     if settings.steps == 1:
         raise TrainingError("there is nothing to learn from: correct a slice")
@@ -47,5 +47,9 @@ def _darker(model):
     with safe_open(path, "np") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         spec = spec_from_json(file.metadata()[KEY], path.name)
-    state["head.bias"] = state["head.bias"] - 1.5
+    weight, bias = state["head.weight"].copy(), state["head.bias"].copy()
+    bias[min(1, len(bias) - 1)] -= 1.5
+    if spec.added:
+        weight[-1], bias[-1] = 40, -29.6
+    state |= {"head.weight": weight, "head.bias": bias}
     return save(state, {KEY: replace(spec, parent=file_hash(path)).to_json()})

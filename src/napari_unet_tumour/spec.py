@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 FORMAT = 1
 KEY = "napari-unet-tumour"
 MAX_HEADER = 1 << 20
 ZEROS = "zeros"
+# The value 255 is "unsure"; what the brush draws beside labels has a name too.
+MOST_LABELS, LONGEST_NAME, NO_NAMES = 255, 40, ("unsure", "eraser")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class ModelSpec:
     fill : dict
         What stands in for a channel that a scan lacks, by channel: another channel's name, or "zeros" (nothing, 0
         after normalisation). A channel that is not named here cannot be left out.
+    added : int
+        How many of the labels, the last ones, were added to a network that was trained without them.
     version : str
         Package version that wrote the file.
     format : int
@@ -72,6 +77,7 @@ class ModelSpec:
     scores: dict[str, float] = field(default_factory=dict)
     parent: str = ""
     fill: dict[str, str] = field(default_factory=dict)
+    added: int = 0
     version: str = ""
     format: int = FORMAT
 
@@ -88,6 +94,36 @@ class ModelSpec:
     def to_json(self) -> str:
         """Return the header text."""
         return json.dumps(asdict(self), sort_keys=True)
+
+
+def with_labels(spec: ModelSpec, names: Sequence[str], parent: str) -> ModelSpec:
+    """Return the description of a model with more labels than its parent; the scores are of the labels before.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The parent's.
+    names : sequence of str
+        Names of the pixel values that follow the parent's.
+    parent : str
+        The parent's hash.
+
+    Raises
+    ------
+    ModelError
+        A name is empty, too long or taken, or there are no pixel values left.
+    """
+    labels = list(spec.labels)
+    for given in names:
+        name = " ".join(given.split())
+        if not 1 <= len(name) <= LONGEST_NAME:
+            raise ModelError(f"a class needs a name of 1 to {LONGEST_NAME} letters, not '{given}': give it another")
+        if name.casefold() in {*map(str.casefold, labels), *NO_NAMES}:
+            raise ModelError(f"'{name}' is taken already ({', '.join(labels)}): give the class another name")
+        labels.append(name)
+    if len(labels) > MOST_LABELS or not names:
+        raise ModelError(f"a model has 2 to {MOST_LABELS} labels, not {len(labels)}: add another number of classes")
+    return replace(spec, labels=tuple(labels), parent=parent, added=spec.added + len(names), version="")
 
 
 def spec_from_json(text: str, where: str) -> ModelSpec:

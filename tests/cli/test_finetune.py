@@ -71,3 +71,42 @@ def test_bad_tables(corrected, tmp_path, capsys, table, said):
 def test_another_suffix_is_refused_before_any_work(corrected, capsys):
     assert run(corrected, out="new.pt") == 1
     assert "must end in .safetensors" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def two_labels(corrected, tmp_path_factory):
+    """The sample head with a bright ball beside the lesion, as label 2."""
+    folder = tmp_path_factory.mktemp("two")
+    scan, truth = (nibabel.load(corrected / f"{name}.nii.gz") for name in ("scan", "mask"))
+    grey, mask = np.asarray(scan.dataobj).copy(), np.asarray(truth.dataobj).copy()
+    lesion = np.argwhere(mask)
+    middle = [int(n) for n in lesion.mean(0)]
+    x, y, z = np.indices(mask.shape)
+    ball = ((x - (128 - middle[0])) ** 2 + (y - middle[1]) ** 2 < 8**2) & (abs(z - middle[2]) < 3) & (mask == 0)
+    grey[ball], mask[ball] = grey.max(), 2
+    for name, array in (("scan", grey), ("mask", mask)):
+        nibabel.save(nibabel.Nifti1Image(array.astype(np.int16), scan.affine), folder / f"{name}.nii.gz")
+    slices = ";".join(str(n) for n in sorted(set(np.argwhere(ball)[:, 2].tolist()))[:2])
+    (folder / "pairs.csv").write_text(f"scan,mask,slices\nscan.nii.gz,mask.nii.gz,{slices}\n")
+    return folder
+
+
+def test_an_unknown_label_is_an_error_that_says_how(two_labels, capsys):
+    assert run(two_labels) == 1
+    said = capsys.readouterr().err
+    assert "mask.nii.gz has the values 2, the model knows 0 to 1 (background, tumour)" in said
+    assert "--add-class NAME" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_add_class_learns_it(two_labels):
+    assert run(two_labels, "--add-class", "ball", out="ball.safetensors") == 0
+    spec = read_spec(two_labels / "ball.safetensors")
+    assert spec.labels == ("background", "tumour", "ball")
+    assert spec.parent == shelf.find("default").hash, "the model in between is kept nowhere"
+
+
+@pytest.mark.parametrize(("names", "said"), [(["tumour"], "is taken"), ([""], "needs a name")])
+def test_bad_names_of_classes(two_labels, capsys, names, said):
+    assert run(two_labels, *(word for name in names for word in ("--add-class", name))) == 1
+    assert said in capsys.readouterr().err

@@ -208,7 +208,7 @@ def test_several_classes_are_learnt_and_unknown_ones_are_not(correcting, scan, m
     shelf.import_(models / "two.safetensors")
     one = correcting(add)
     one.panel.model.value = next(entry for entry in one.panel.model.choices if entry.name == "two")
-    one.wait(lambda: one.widget.session is not None and len(one.panel.paint.choices) == 4)
+    one.wait(lambda: one.widget.session is not None and len(one.panel.paint.choices) == 5)
     review(one, 1, 3)
     one.panel.model.value = next(entry for entry in one.panel.model.choices if entry.name == "known")
     one.click(one.panel.run)
@@ -642,9 +642,7 @@ def test_labels_that_the_model_does_not_know(correcting, scan):
     one.viewer.layers[-1].data[1, 3, 3] = 7
     review(one, 1, 3)
     one.click(one.panel.run)
-    assert one.status.startswith(
-        "the mask has label 7, model 'known' knows only 1 = tumour: paint with these, or train"
-    )
+    assert one.status.startswith("the mask has label 7, model 'known' knows only 1 = tumour: paint with these, or add")
     assert not one.widget.running
 
 

@@ -134,7 +134,8 @@ def read_truth(
     labels : sequence of str
         The model's labels; with a single one any non-zero value is that label.
     unsure : bool
-        Keep the value 255 = not sure beside the labels; a mask of 0 and 255 alone is one of a single label.
+        The mask is a correction: the value 255 = not sure stays, a mask of 0 and 255 alone is one of a single label,
+        and several other values are several labels, which a model with a single one does not know.
 
     Returns
     -------
@@ -152,13 +153,15 @@ def read_truth(
     _check_grid(pair, scan, mask, values.shape, shape)
     there = set(np.unique(values).tolist())
     open_ = (values == UNSURE) & unsure if there - {0, UNSURE} else np.zeros(values.shape, bool)
-    if len(labels) == 2:
+    several = unsure and len(there - {0, UNSURE}) > 1
+    if len(labels) == 2 and not several:
         return np.where(open_, UNSURE, values != 0).astype(np.uint8)
     unknown = sorted(there - set(range(len(labels))) - ({UNSURE} if unsure else set()))
     if unknown:
+        add = "add a class (--add-class NAME, add_classes in Python)" if unsure else "choose another model"
         raise ScanError(
-            f"{pair.mask.name} has the values {_some(unknown)}, the model knows 0 to {len(labels) - 1}: "
-            "change the mask's values, or choose another model"
+            f"{pair.mask.name} has the values {_some(unknown)}, the model knows 0 to {len(labels) - 1} "
+            f"({', '.join(labels)}): change the mask's values, or {add}"
         )
     return np.asarray(values, np.uint8)
 

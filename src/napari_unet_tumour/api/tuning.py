@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.api.many import OnTick
     from napari_unet_tumour.corrections import Tuned
+    from napari_unet_tumour.engine.model import Model
 
 
 def finetune(
@@ -30,6 +32,7 @@ def finetune(
     settings: FinetuneSettings | None = None,
     *,
     axis: int | None = None,
+    add_classes: Sequence[str] = (),
     on_tick: OnTick | None = None,
 ) -> Tuned:
     """Fine-tune a copy of a model on corrected slices.
@@ -45,6 +48,8 @@ def finetune(
         Budget in seconds and the like.
     axis : int, optional
         The array axis to slice along; see `segment`.
+    add_classes : sequence of str
+        Names of labels that the masks have and the model does not know, for the values that follow the model's.
     on_tick : callable, optional
         Called with a `Progress` after every step; an exception from it stops the work.
 
@@ -63,13 +68,11 @@ def finetune(
     from napari_unet_tumour.engine.finetune import iter_finetune
 
     chosen = read_pairs(pairs) if isinstance(pairs, (str, Path)) else pairs
-    entry = shelf.find(model)
+    parent = _with_classes(load_model(shelf.find(model).path), add_classes)
     known: list[Record] = []
-    given = [_reviewed(pair, entry.spec.labels, axis, known) for pair in chosen]
+    given = [_reviewed(pair, parent.spec.labels, axis, known) for pair in chosen]
     corrections = apart((one for some, _ in given for one in some), known)
-    steps = iter_finetune(
-        load_model(entry.path), corrections, settings or FinetuneSettings(), context=_together([c for _, c in given])
-    )
+    steps = iter_finetune(parent, corrections, settings or FinetuneSettings(), context=_together([c for _, c in given]))
     while True:
         try:
             tick = next(steps)
@@ -77,6 +80,16 @@ def finetune(
             return end.value  # type: ignore[no-any-return]
         if on_tick is not None:
             on_tick(tick)
+
+
+def _with_classes(parent: Model, names: Sequence[str]) -> Model:
+    if not names:
+        return parent
+    from napari_unet_tumour.engine.model import load
+    from napari_unet_tumour.engine.tuning.classes import add_classes
+
+    # The model in between is kept nowhere: the parent of what is learnt is the model that was given.
+    return replace(load(add_classes(parent, names)), hash=parent.hash)
 
 
 def _reviewed(

@@ -13,6 +13,7 @@ from napari_unet_tumour.settings import FinetuneSettings, asked
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
     from pathlib import Path
 
     from napari_unet_tumour.cli._flags import Commands
@@ -33,6 +34,10 @@ def add(commands: Commands) -> None:
     command.add_argument("--model", default="default", metavar="NAME|FILE", help="the model to begin with")
     command.add_argument("--out", required=True, metavar="FILE", help="the new model file, .safetensors")
     command.add_argument("--axis", type=int, metavar="N", help="array axis to slice along (default: as in 'segment')")
+    command.add_argument(
+        "--add-class", action="append", default=[], metavar="NAME", help="a label that the masks have and the model "
+        "does not know, for the value after the model's last one; repeat it for further values",
+    )  # fmt: skip
     command.add_argument("--json", metavar="OUT", help="write the scores before and after as JSON")
     add_fields(command, FinetuneSettings)
     command.set_defaults(run=_run)
@@ -48,7 +53,8 @@ def _run(args: argparse.Namespace) -> int:
         raise OutputError(f"{args.out} must end in .safetensors: choose such a name")
     given = {name: getattr(args, name) for name, *_ in asked(FinetuneSettings) if getattr(args, name) is not None}
     entry = shelf.find(args.model)
-    tuned = finetune(args.pairs, entry.path, FinetuneSettings(**given), axis=args.axis, on_tick=_Said())
+    settings = FinetuneSettings(**given)
+    tuned = finetune(args.pairs, entry.path, settings, axis=args.axis, add_classes=args.add_class, on_tick=_Said())
     _print(entry, tuned)
     if as_json:
         write_text(as_json, json.dumps(_facts(entry, tuned, out), indent=1, allow_nan=False))
@@ -76,14 +82,17 @@ def _print(entry: shelf.Entry, tuned: Tuned) -> None:
     for name, rows in (("held out", tuned.held_out), ("reference", tuned.reference)):
         if rows:
             say(name)
-            table(("scan", "slice", "Dice before", "Dice after"), [_line(row) for row in rows])
+            table(("scan", "slice", "Dice before", "Dice after"), [line for row in rows for line in _lines(row)])
     if tuned.note and tuned.data:
         warn(f"note: {tuned.note}")
 
 
-def _line(row: dict[str, Any]) -> tuple[str, str, str, str]:
-    before, after = (f"{row[when]['dice']:.3f}" for when in ("before", "after"))
-    return str(row["scan"])[:12], str(row["slice"]), before, after
+def _lines(row: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the scores of a slice, and of each of its labels where the model has several."""
+    before, after = row["before"], row["after"]
+    yield str(row["scan"])[:12], str(row["slice"]), f"{before['dice']:.3f}", f"{after['dice']:.3f}"
+    for name, old in before.get("by_label", {}).items():
+        yield f"  {name}", "", f"{old['dice']:.3f}", f"{after['by_label'][name]['dice']:.3f}"
 
 
 def _facts(entry: shelf.Entry, tuned: Tuned, out: Path) -> dict[str, Any]:

@@ -22,7 +22,8 @@ class Tuned:
         Time that they took.
     held_out, reference : list of dict
         A row per slice with the keys scan, slice, before and after; these hold {"dice", "iou", "hd95"},
-        None where undefined. Reference rows are of earlier scans and phantom slices: does it forget?
+        None where undefined, and "by_label" with the same for every label of the truth where the model has
+        several. Reference rows are of earlier scans and phantom slices: does it forget?
     note : str
         A line for the person, e.g. that nothing could be held out; may be empty.
     """

@@ -25,6 +25,7 @@ from napari_unet_tumour.engine.room import give_back
 from napari_unet_tumour.engine.tuning import guard
 from napari_unet_tumour.engine.tuning.acquaint import can_correct
 from napari_unet_tumour.engine.tuning.cases import Cases, cases_of, context_of
+from napari_unet_tumour.engine.tuning.classes import never_learnt
 from napari_unet_tumour.engine.tuning.expert import ExpertFit
 from napari_unet_tumour.engine.tuning.moved import MovedFit
 from napari_unet_tumour.engine.tuning.recipe import Recipe
@@ -205,7 +206,8 @@ def _iter_learner(desk: _Desk) -> Generator[Progress, None, Learner]:
     if not isinstance(net, LiteUNet) or not can_correct(net):
         return Tuner(net, *more)
     looking = partial(_tick, desk, 0, "looking at the slices")
-    if len(desk.learn) >= desk.recipe.enough:
+    # A class that was added is known from experts alone; a second network has nothing to start from.
+    if len(desk.learn) >= desk.recipe.enough and not never_learnt(net.head):
         moved = MovedFit(net, *more)
         for _ in moved.iter_look():
             yield looking()
@@ -229,7 +231,7 @@ def _iter_loss(desk: _Desk, learner: Learner) -> Iterator[float]:
     while desk.settings.steps == 0 or learner.taken < desk.settings.steps:
         spent = (total - desk.left() + desk.settings.seconds * (1 - LEARNING)) / total
         share = learner.taken / desk.settings.steps if desk.settings.steps else spent
-        if share >= 1:
+        if share >= 1 and (learner.taken or not learner.fresh):  # a new class has its first weights already
             return
         yield learner.step(share)
 

@@ -60,6 +60,13 @@ def iter_finetune(
     return (yield from finetune.iter_finetune(load(model), corrections, settings, context, replay, watch))
 
 
+def add_classes(model: str | bytes, names: Sequence[str]) -> bytes:
+    """Return the file of a model that knows more classes, see `tuning.classes.add_classes`."""
+    from napari_unet_tumour.engine.tuning import classes
+
+    return classes.add_classes(load(model), names)
+
+
 def describe(device: str = "auto") -> str:
     """Return what a device is in words; DeviceError when it is not there."""
     return fast.describe_device(device)

@@ -31,6 +31,7 @@ TASKS = {
     "segment_block": "napari_unet_tumour.engine.remote:iter_segment_block",
     "segment_file": "napari_unet_tumour.api.whole:iter_segment_file",
     "finetune": "napari_unet_tumour.engine.remote:iter_finetune",
+    "add_classes": "napari_unet_tumour.engine.remote:add_classes",
     "train": "napari_unet_tumour.engine.training.train:iter_train",
 }
 

@@ -11,6 +11,8 @@ from qtpy.QtGui import QColor, QImage, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
 from scipy import ndimage
 
+from napari_unet_tumour.corrections import UNSURE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qtpy.QtGui import QMouseEvent, QPaintEvent
@@ -154,9 +156,11 @@ def _drawn(
 
 
 def _outline(mask: NDArray[np.uint8], scale: int, wide: int) -> NDArray[np.bool_]:
-    region = np.repeat(np.repeat((mask > 0) & (mask != 255), scale, 0), scale, 1)
-    line: NDArray[np.bool_] = region & ~ndimage.binary_erosion(region, iterations=wide)
-    return line
+    big, line = np.repeat(np.repeat(mask, scale, 0), scale, 1), np.zeros(1, bool)
+    for label in np.setdiff1d(mask, (0, UNSURE)):
+        region = big == label
+        line = line | (region & ~ndimage.binary_erosion(region, iterations=wide))
+    return np.broadcast_to(line, big.shape)
 
 
 def figures(tuned: Tuned) -> list[tuple[str, list[str]]]:
@@ -166,6 +170,18 @@ def figures(tuned: Tuned) -> list[tuple[str, list[str]]]:
         if found:
             told = [_told(found, key, how) for key, _, how in MEASURES]
             rows.append((f"{name} ({len(found)})", told))
+            rows += _by_label(found)
+    return rows
+
+
+def _by_label(found: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Return a row for every label of the truth, where the model has several."""
+    names = {name: None for row in found for name in row["before"].get("by_label", ())}
+    rows = []
+    for name in names:
+        own = [{when: row[when]["by_label"][name] for when in ("before", "after")} for row in found
+               if name in row["before"]["by_label"]]  # fmt: skip
+        rows.append((f"{name} ({len(own)})", [_told(own, key, how) for key, _, how in MEASURES]))
     return rows
 
 

@@ -140,9 +140,13 @@ class CorrectChoice:
     def offer_labels(self, names: Sequence[tuple[str, int]]) -> None:
         """Offer what the brush can draw."""
         if list(names) != self._labels:
-            self._labels = list(names)
-            with self._panel.paint.changed.blocked():  # nobody has taken up the brush
-                self._panel.paint.reset_choices()
+            paint, value = self._panel.paint, self._panel.paint.value
+            with paint.changed.blocked():  # nobody has taken up the brush
+                # Emptied first, else a name that stays keeps its place and new ones come last.
+                for self._labels in ([], list(names)):
+                    paint.reset_choices()
+                if value in paint.choices:
+                    paint.value = value
 
     def _fitting(self) -> list[Labels]:
         image = self.image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Container, FloatSpinBox, PushButton
@@ -12,6 +13,7 @@ from napari_unet_tumour.widgets._compare import MEASURES, Pictures, figures
 from napari_unet_tumour.widgets._curve import Curve
 from napari_unet_tumour.widgets._forms import form_of
 from napari_unet_tumour.widgets._looks import ABOUT, RED, flat, note, picker, row, shrink, strong, two_lines
+from napari_unet_tumour.widgets._new_class import Offer
 from napari_unet_tumour.widgets._strip import Strip
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class CorrectPanel:
         self.run = _button("Fine-tune", "Let a copy of the network learn from the reviewed slices.")
         self.curve = Curve()
         self.status = note()
+        self.new_class = Offer()
         self.best = _button("Best so far", "Stop learning, and compare the best network so far.")
         self.discard = _button("Discard", "Stop learning; model and mask stay as they were.")
         self.on = _button("Go on", "Let it learn on.")
@@ -77,7 +80,8 @@ class CorrectPanel:
             row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
             self.offer, self.restoring, self.place, flat([self.next, self.tick]),
             row(self.paint), flat(tools[:3]), flat(tools[3:]),
-            row(self.seconds, self.device, self.run), self.status, self.asking, self.table, self.deciding,
+            row(self.seconds, self.device, self.run), self.status, self.new_class.question, self.new_class.answers,
+            self.asking, self.table, self.deciding,
             self.keeping, note(ABOUT),
         ]  # fmt: skip
 
@@ -97,6 +101,7 @@ class CorrectPanel:
         """Show only what a person needs before the first fine-tuning."""
         self.curve.hide()
         self.ask_to_restore("")
+        self.new_class.ask("")
         self.ask_what_to_keep(False)
         self.compare(None)
 
@@ -111,7 +116,12 @@ class CorrectPanel:
         self.table.native.setTextFormat(Qt.TextFormat.RichText)
         self.table.native.setWordWrap(False)
         self.table.tooltip = "Means before → after. Held out: never learnt from. Reference: does it forget?"
-        for text in (self.status, self.offer, self.place):  # else Qt makes room for a text one word wide
+        for text in (
+            self.status,
+            self.offer,
+            self.place,
+            self.new_class.question,
+        ):  # else Qt makes room for a text one word wide
             text.native.setMinimumWidth(WIDTH - 30)
         for button in (self.segment, self.delete):
             button.native.setMaximumWidth(84)
@@ -169,12 +179,15 @@ def _table(tuned: Tuned) -> str:
         return ""
     head = "".join(f"<td align=center><b>{name}</b></td>" for _, name, _ in MEASURES)
     body = "".join(
-        f"<tr><td>{name}&nbsp;</td>{''.join(f'<td align=center>&nbsp;{cell}&nbsp;</td>' for cell in cells)}</tr>"
+        f"<tr><td>{escape(name)}&nbsp;</td>"
+        + "".join(f"<td align=center>&nbsp;{cell}&nbsp;</td>" for cell in cells)
+        + "</tr>"
         for name, cells in rows
     )
     return f"<table width='100%'><tr><td></td>{head}</tr>{body}</table>"
 
 
 def labels_to_paint(names: list[str], unsure: int) -> list[tuple[str, int]]:
-    """Return what the brush can draw, by name."""
-    return [(name, value) for value, name in enumerate(names) if value] + [("unsure", unsure), ("eraser", 0)]
+    """Return what the brush can draw, by name; the last label is one that the model does not know yet."""
+    known = [(name, value) for value, name in enumerate(names) if value]
+    return [*known, ("new class…", len(names)), ("unsure", unsure), ("eraser", 0)]

@@ -273,9 +273,18 @@ def _labels_of(data: Any, labels: Sequence[str], **about: Any) -> Labels:
     from napari.layers import Labels
     from napari.utils.colormaps import CyclicLabelColormap
 
-    names = {"index": list(range(len(labels))), "label": list(labels)}
     colours = CyclicLabelColormap(colors=PALETTE)
-    return Labels(data, opacity=0.5, colormap=colours, features=names, **about)
+    return Labels(data, opacity=0.5, colormap=colours, features=_names(labels), **about)
+
+
+def _names(labels: Sequence[str]) -> dict[str, list[Any]]:
+    return {"index": list(range(len(labels))), "label": list(labels)}
+
+
+def name_labels(mask: Labels, labels: Sequence[str]) -> None:
+    """Show the names of the labels in the status bar, where the layer has no table of the person's own."""
+    if set(mask.features.columns) <= {"index", "label"}:
+        mask.features = _names(labels)
 
 
 def prepare() -> None:

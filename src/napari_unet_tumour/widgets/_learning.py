@@ -27,6 +27,10 @@ UNTOUCHED = "model and mask are as they were"
 NONE_HELD = "Nothing is held out yet to score on: that begins with the third reviewed slice with tumour."
 
 
+class UnknownLabels(TrainingError):
+    """The masks have labels that the model does not know."""
+
+
 class Learning:
     """One fine-tuning at a time.
 
@@ -191,7 +195,7 @@ def check(masks: dict[int, NDArray[np.uint8]], trained: Sequence[int], entry: En
     Raises
     ------
     TrainingError
-        Nothing to learn from, or labels that the model does not know.
+        Nothing to learn from; `UnknownLabels` for labels that the model does not know.
     """
     if not masks:
         raise TrainingError("No slice is reviewed yet: correct a slice and press R")
@@ -201,9 +205,9 @@ def check(masks: dict[int, NDArray[np.uint8]], trained: Sequence[int], entry: En
     unknown = sorted(found - set(range(len(entry.spec.labels))))
     if unknown:
         known = ", ".join(f"{n} = {name}" for n, name in enumerate(entry.spec.labels) if n)
-        raise TrainingError(
+        raise UnknownLabels(
             f"the mask has label {', '.join(map(str, unknown))}, model '{entry.name}' knows only {known}: "
-            "paint with these, or train a model with one more class (napari-unet-tumour train)"
+            "paint with these, or add a class"
         )
     if found == {0}:
         return "No reviewed slice has any tumour: the network learns only what is none."

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets._correct_choice import CorrectChoice
     from napari_unet_tumour.widgets._correct_panel import CorrectPanel
     from napari_unet_tumour.widgets._gui import Inbox
-    from napari_unet_tumour.widgets._tune import Order
 
 
 class Versions:
@@ -28,15 +27,10 @@ class Versions:
     ----------
     use : callable
         Called with the model that is used from now on.
-    added : callable
-        Called with the order and the new version, once it is on the shelf.
     """
 
-    def __init__(
-        self, panel: CorrectPanel, choice: CorrectChoice, inbox: Inbox,
-        use: Callable[[Entry], None], added: Callable[[Order, Entry], None],
-    ) -> None:  # fmt: skip
-        self._panel, self._choice, self._inbox, self._use, self._added = panel, choice, inbox, use, added
+    def __init__(self, panel: CorrectPanel, choice: CorrectChoice, inbox: Inbox, use: Callable[[Entry], None]) -> None:
+        self._panel, self._choice, self._inbox, self._use = panel, choice, inbox, use
         panel.model.changed.connect(self._on_choice)
 
     def use(self, mark: str) -> None:
@@ -46,10 +40,20 @@ class Versions:
         if self._choice.entry is not None:
             self._prepare(self._choice.entry)
 
-    def add(self, order: Order, data: bytes) -> None:
-        """Put an accepted model onto the shelf, on a thread since it has megabytes; it becomes the default."""
+    def add(self, parent: Entry, data: bytes, then: Callable[[Entry], None]) -> None:
+        """Put a new version onto the shelf, on a thread since it has megabytes; it becomes the default.
+
+        Parameters
+        ----------
+        parent : Entry
+            The model that it comes from.
+        data : bytes
+            Content of its file.
+        then : callable
+            Called on the GUI thread with the version, once it is on the shelf and the chosen one.
+        """
         self._panel.say("Putting the new version on the shelf…")
-        threading.Thread(target=self._write, args=(order, data), daemon=True).start()
+        threading.Thread(target=self._write, args=(parent, data, then), daemon=True).start()
 
     def _on_choice(self, entry: Entry | None) -> None:
         """Roll back, or forward: what the person chooses is the default for the next scan."""
@@ -76,16 +80,16 @@ class Versions:
             self._choice.list_models(entry)
         return True
 
-    def _write(self, order: Order, data: bytes) -> None:
+    def _write(self, parent: Entry, data: bytes, then: Callable[[Entry], None]) -> None:
         try:
-            made: Any = shelf.add_version(data, order.entry)
+            made: Any = shelf.add_version(data, parent)
         except UNetTumourError as error:
             made = str(error)
-        self._inbox.put(partial(self._on_written, order, made))
+        self._inbox.put(partial(self._on_written, made, then))
 
-    def _on_written(self, order: Order, made: Entry | str) -> None:
+    def _on_written(self, made: Entry | str, then: Callable[[Entry], None]) -> None:
         if isinstance(made, str):
             self._panel.say(made, wrong=True)
         elif self._make_default(made):
             self._prepare(made)
-            self._added(order, made)
+            then(made)

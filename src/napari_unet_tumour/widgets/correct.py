@@ -17,8 +17,9 @@ from napari_unet_tumour.widgets._correct_panel import NEXT_KEY, TICK_KEY, WIDTH,
 from napari_unet_tumour.widgets._desk import Desk
 from napari_unet_tumour.widgets._gui import Inbox, OnLeave
 from napari_unet_tumour.widgets._kept import Kept
-from napari_unet_tumour.widgets._learning import Learning, check
+from napari_unet_tumour.widgets._learning import Learning, UnknownLabels, check
 from napari_unet_tumour.widgets._masks import Masks
+from napari_unet_tumour.widgets._new_class import NewClass
 from napari_unet_tumour.widgets._resegment import Resegment
 from napari_unet_tumour.widgets._tune import Order
 from napari_unet_tumour.widgets._versions import Versions
@@ -54,8 +55,9 @@ class CorrectWidget(Container[Widget]):
         self._masks = Masks(viewer, inbox)
         self._choice = CorrectChoice(viewer, panel)
         self._kept = Kept(panel, store, inbox)
-        self._versions = Versions(panel, self._choice, inbox, self._on_model, self._on_version)
-        self._learning = Learning(panel, inbox, self._masks, store, self._versions.add)
+        self._versions = Versions(panel, self._choice, inbox, self._on_model)
+        self._learning = Learning(panel, inbox, self._masks, store, self._on_accepted)
+        self._new_class = NewClass(viewer, panel, inbox, self._versions, self._choice, self.finetune)
         self._again = Resegment(viewer, inbox, self._masks, panel.say, self._on_drawn)
         self._desk = Desk(
             viewer, inbox, self._choice, store, self._masks, self._on_opened, self._on_closed, self._on_seen
@@ -145,13 +147,16 @@ class CorrectWidget(Container[Widget]):
             self._complain()
             return
         self._again.cancel()
+        self._new_class.forget()
         reviewed = session.reviewed()
         masks = session.masks(reviewed)
         try:
             session.check()
             note = check(masks, [n for n in reviewed if not session.is_held_out(n)], entry, UNSURE)
         except UNetTumourError as error:
-            self._panel.say(str(error), wrong=True)
+            self._panel.say(str(error), wrong=not isinstance(error, UnknownLabels))
+            if isinstance(error, UnknownLabels):
+                self._new_class.ask(session, entry)
             return
         shown = session.case.on_screen(self._viewer)
         order = Order(session, entry, choice.settings, choice.segmenting(), masks, shown, choice.scheduler, note)
@@ -321,6 +326,7 @@ class CorrectWidget(Container[Widget]):
     def _on_closed(self, why: str, wrong: bool) -> None:
         self.cancel("Stopped, since the layers have changed")
         self._learning.forget()
+        self._new_class.forget()
         self._panel.ask_to_restore("")
         self._panel.strip.fill([])
         self._panel.tell_place("", False)
@@ -346,6 +352,9 @@ class CorrectWidget(Container[Widget]):
     def _on_drawn(self, part: Part, mask: Labels) -> None:
         _layers.show_unsure(mask, UNSURE)
         self._desk.adopt(part, mask)
+
+    def _on_accepted(self, order: Order, data: bytes) -> None:
+        self._versions.add(order.entry, data, partial(self._on_version, order))
 
     def _on_version(self, order: Order, entry: Entry) -> None:
         """Segment what is not reviewed with the version that was just accepted."""

@@ -96,7 +96,7 @@ def _check(one: Correction, spec: ModelSpec) -> None:
     if unknown:
         raise TrainingError(
             f"{where} holds the label {unknown[0]}, the model knows 0 to {len(spec.labels) - 1} "
-            f"({', '.join(spec.labels)}): repaint it, or train a model with that label"
+            f"({', '.join(spec.labels)}): repaint it, or add a class (--add-class NAME, add_classes in Python)"
         )
 
 

@@ -14,6 +14,7 @@ from napari_unet_tumour.engine.corrector import Corrector
 from napari_unet_tumour.engine.training.judge import autocast
 from napari_unet_tumour.engine.training.learner import precision_of
 from napari_unet_tumour.engine.tuning import draws
+from napari_unet_tumour.engine.tuning.classes import BEGIN, NEVER, SILENCE, never_learnt
 from napari_unet_tumour.engine.tuning.healed import healed
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 HEALED_VIEWS = 2
 # Logits from which a background pixel is worth a closer look.
 HOT = -2.0
+# A parent that gives a new class no more than this anywhere does not know it there.
+UNKNOWN = 0.05
 # Steepness of a gate; squared distance below which two kinds of scans look alike; how much of a distance must be
 # more than chance; logit of a gate that is always open; fewest slices that tell what a scan looks like.
 SLOPE, FAR, LEAST_SURE, OPEN, ENOUGH = 12.0, 9.0, 0.3, 20.0, 8
@@ -98,6 +101,8 @@ class ExpertFit:
         self._answers: list[torch.Tensor] = []
         outputs, count = len(self.parent.head.weight), len(self.corrector.get_buffer("mean"))
         self.found = torch.zeros(outputs, count + 1, device=device)
+        # Classes that the network knows from experts alone; those of them that it does not know on these slices.
+        self.added, self.unknown = never_learnt(self.parent.head), list[int]()
         self.rows = Rows(*(torch.zeros(0) for _ in range(6)))
         self.gate = torch.zeros(0), torch.zeros(())
 
@@ -119,7 +124,9 @@ class ExpertFit:
         self.gate = gate_for(styles[:own], self.corrector.get_buffer("style_precision"), self.recipe.threshold)
         weight, bias = self.gate
         opened = (styles @ weight + bias).sigmoid()[rows.slice]
+        self.unknown = [n for n in self.added if float(rows.before.softmax(1)[:, n].max()) <= UNKNOWN]
         self.rows = replace(rows, seen=torch.cat([rows.seen, torch.ones_like(opened)[:, None]], 1) * opened[:, None])
+        self.found = self._begin()
 
     def iter_fit(self) -> Iterator[float]:
         """Yield the loss after every few iterations; `found` is then better than before."""
@@ -127,23 +134,38 @@ class ExpertFit:
 
     def without(self, case: int) -> torch.Tensor:
         """Return the weights (O, F + 1) that are found when the corrected slice `case` is left out."""
-        found = torch.zeros_like(self.found)
+        found = self._begin()
         for _ in self._iter_fit(self.rows.weight * (self.rows.case != case), found):
             pass
         return found
 
     def blended(self, share: float, found: torch.Tensor | None = None) -> LiteUNet:
-        """Return a network with the parent's experts and the new one, which counts by `share` (0..1)."""
-        found = self.found if found is None else found
+        """Return a network with the parent's experts and the new one, which counts by `share` (0..1).
+
+        What was learnt of an added class counts in full: the parent's own weights have nothing to say of it.
+        """
+        found = self._shared(share, self.found if found is None else found)
         old, net = self.corrector, copy.deepcopy(self.parent)
         new = Corrector(old.features[:-1], old.scales[:-1], len(old.get_buffer("style_mean")) // 2,
                         len(found), old.experts + 1).to(self.device)  # fmt: skip
-        added = {"weight": share * found[None, :, :-1], "bias": share * found[None, :, -1],
+        added = {"weight": found[None, :, :-1], "bias": found[None, :, -1],
                  "gate_weight": self.gate[0][None], "gate_bias": self.gate[1][None]}  # fmt: skip
         for name, value in new.named_buffers():
             value.copy_(torch.cat([old.get_buffer(name), added[name]]) if name in added else old.get_buffer(name))
         net.corrector = new
         return net.eval().requires_grad_(False)
+
+    def _begin(self) -> torch.Tensor:
+        """Return the weights (O, F + 1) to begin with: no change, but for a class that is far from being seen."""
+        found = torch.zeros_like(self.found)
+        found[self.unknown, -1] = NEVER - BEGIN
+        return found
+
+    def _shared(self, share: float, found: torch.Tensor) -> torch.Tensor:
+        if not self.added:
+            return share * found
+        lead = found - found[:1]  # over the background: the same answer
+        return lead * torch.tensor([1.0 if n in self.added else share for n in range(len(lead))]).to(lead)[:, None]
 
     def _iter_fit(self, weight: torch.Tensor, found: torch.Tensor) -> Iterator[float]:
         rows, total = self.rows, weight.sum().clamp(min=1e-9)
@@ -158,7 +180,7 @@ class ExpertFit:
             if logits.shape[1] == 1:
                 wrong = F.binary_cross_entropy_with_logits(logits, rows.target, reduction="none")[:, 0]
             else:
-                wrong = -(rows.target * logits.log_softmax(1)).sum(1)
+                wrong = self._wrong(logits)
             value = (wrong * weight).sum() / total + 0.5 * (pull * found.square()).sum()
             value.backward()  # type: ignore[no-untyped-call]
             return value
@@ -171,6 +193,21 @@ class ExpertFit:
                 break
             last = now
         found.requires_grad_(False)
+
+    def _wrong(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the cross-entropy (n,) of several answers.
+
+        Slices that nobody has corrected since a class was added, of this scan or of earlier ones, say little against
+        it: there the classes before are compared among themselves.
+        """
+        target = self.rows.target
+        wrong = _entropy(target, logits)
+        if not self.unknown:
+            return wrong
+        old = [n for n in range(logits.shape[1]) if n not in self.unknown]
+        among = _entropy(target[:, old], logits[:, old])
+        silent = (self.rows.case < 0) & (target[:, self.unknown].amax(1) <= UNKNOWN)
+        return torch.where(silent, SILENCE * wrong + (1 - SILENCE) * among, wrong)
 
     @torch.inference_mode()
     def _look(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
@@ -200,7 +237,8 @@ class ExpertFit:
         own, likely = len(self.cases), None
         if self.context is not None and len(self.context):
             likely = torch.cat(self._answers[own : own + len(self.context)])
-        found = [(n, healed(self.cases.only(n), self.context, likely)) for n in range(own)]
+        layers = [n - 1 for n in self.added]
+        found = [(n, healed(self.cases.only(n), self.context, likely, layers)) for n in range(own)]
         return [(n, one) for n, one in found if one is not None]
 
     def _iter_views(self, only: Cases, case: int, counts: float, views: int, soft: bool = False) -> Iterator[Rows]:
@@ -281,6 +319,10 @@ def gate_for(styles: torch.Tensor, precision: torch.Tensor, threshold: float) ->
 
 def _parts(rows: Rows) -> tuple[torch.Tensor, ...]:
     return rows.seen, rows.before, rows.target, rows.weight, rows.case, rows.slice
+
+
+def _entropy(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    return -(target * logits.log_softmax(1)).sum(1)
 
 
 def _sure(logits: torch.Tensor) -> torch.Tensor:

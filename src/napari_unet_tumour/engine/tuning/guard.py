@@ -47,13 +47,13 @@ def probability(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def scores_of(net: nn.Module, cases: Cases, spec: ModelSpec) -> Scores:
-    """Score a network on corrected slices on their own grid, unsure pixels left out: {"dice", "iou", "hd95"} each."""
+    """Score a network on corrected slices on their own grid, unsure pixels left out; see `scored`."""
     found = probability(net, cases.images)
     settings = SegmentSettings(threshold=spec.threshold, smallest=spec.smallest)
     rows = []
     for n, source in enumerate(cases.sources):
         native = (cases.native(n, found[n]) * 255).round().clamp(0, 255).byte().cpu().numpy()
-        rows.append(_scored(mask_of(native, settings), source.mask))
+        rows.append(scored(mask_of(native, settings), source.mask, spec.labels))
     return rows
 
 
@@ -77,8 +77,8 @@ def phantom_slices() -> tuple[Correction, ...]:
 
 
 def fits_phantom(spec: ModelSpec) -> bool:
-    """Whether the sample head (grey, one kind of tumour) is a scan for this model."""
-    return spec.in_channels == 1 and len(spec.labels) == 2
+    """Whether the sample head (grey, one kind of tumour) is a scan for this model, apart from classes added later."""
+    return spec.in_channels == 1 and len(spec.labels) - spec.added == 2
 
 
 def best_share(gains: Sequence[tuple[float, float]], least: float = 0.0) -> float:
@@ -93,7 +93,29 @@ def best_share(gains: Sequence[tuple[float, float]], least: float = 0.0) -> floa
     return min(known, key=lambda one: (-round(one[1], 3), one[0]))[0] if known else 0.0
 
 
-def _scored(mask: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, Any]:
+def scored(mask: NDArray[np.uint8], truth: NDArray[np.uint8], labels: Sequence[str]) -> dict[str, Any]:
+    """Score a mask (H, W) on the pixels that are not unsure in the truth.
+
+    Returns
+    -------
+    dict
+        "dice", "iou" and "hd95", None where undefined. With several labels a pixel counts where its label is right,
+        "hd95" is their mean, and "by_label" holds the three for every label of the truth by its name.
+    """
     known = truth != UNSURE
-    found = score(np.where(known, mask, 0), np.where(known, truth, 0))
-    return {name: found[name] for name in KEPT}
+    mask, truth = np.where(known, mask, 0), np.where(known, truth, 0)
+    if len(labels) == 2:
+        return _kept(score(mask, truth))
+    rows = {name: score(mask == value, truth == value) for value, name in enumerate(labels) if value}
+    both, found, real = (sum(row[key] for row in rows.values()) for key in ("both_pixels", "pixels", "truth_pixels"))
+    far = [row["hd95"] for row in rows.values() if row["hd95"] is not None]
+    return {
+        "dice": 2 * both / (found + real) if found + real else 1.0,
+        "iou": both / (found + real - both) if found + real else 1.0,
+        "hd95": float(np.mean(far)) if far else None,
+        "by_label": {name: _kept(row) for name, row in rows.items() if row["truth_pixels"]},
+    }
+
+
+def _kept(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in KEPT}

@@ -15,15 +15,19 @@ import torch
 from napari_unet_tumour.engine.training.twins import thumb, twin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_unet_tumour.engine.tuning.cases import Cases
 
 # What the parent thinks a tumour with this probability is no healthy donor.
 MAYBE = 0.1
+# Grey levels of 255 by which a pixel is another than it was.
+HIDDEN = 8
 
 
-def healed(one: Cases, others: Cases | None, likely: torch.Tensor | None) -> Cases | None:
+def healed(one: Cases, others: Cases | None, likely: torch.Tensor | None, added: Sequence[int] = ()) -> Cases | None:
     """Return a corrected slice as it would be without its lesion.
 
     Parameters
@@ -32,23 +36,37 @@ def healed(one: Cases, others: Cases | None, likely: torch.Tensor | None) -> Cas
         The slice, and others of the same scan.
     likely : torch.Tensor
         (n, L, S, S) float32, the parent's probability on `others`.
+    added : sequence of int
+        Layers of the truth that stay: classes that were added, which no one has looked for on the other slices.
 
     Returns
     -------
     Cases or None
-        With an empty truth; None where there is no lesion, or no slice is healthy at the mirrored place.
+        With a truth that is empty but for added classes; None where there is no lesion, or no slice is healthy at
+        the mirrored place.
     """
-    lesion = (one.truth[0].amax(0) > 0.5).cpu().numpy()
+    layers = [n for n in range(one.truth.shape[1]) if n not in added]
+    lesion = (one.truth[0, layers].amax(0) > 0.5).cpu().numpy()
     if not lesion.any():
         return None
-    grey, ill = _grey(one.images[0]), [lesion]
+    grey, ill = _grey(one.images[0]), [(one.truth[0].amax(0) > 0.5).cpu().numpy()]
     greys = [grey]
     if others is not None and likely is not None:
         greys += [_grey(image) for image in others.images]
         ill += [*(likely.amax(1) > MAYBE).cpu().numpy()]
     donors, thumbs = np.stack(greys)[..., ::-1], np.stack([thumb(other[:, ::-1]) for other in greys])
     made = twin(grey, lesion, donors, thumbs, np.stack(ill)[..., ::-1], np.ones(len(donors), bool))
-    return None if made is None else replace(one, images=_image(made, one), truth=torch.zeros_like(one.truth))
+    return None if made is None else _without(one, made, grey, layers)
+
+
+def _without(one: Cases, made: NDArray[np.uint8], grey: NDArray[np.uint8], layers: list[int]) -> Cases:
+    """Return the case with the new greys; what they hide of the labels that stay is not known."""
+    truth = one.truth.clone()
+    truth[:, layers] = 0
+    hidden = torch.from_numpy(np.abs(made.astype(int) - grey) > HIDDEN).to(truth.device) & (
+        truth.amax(1, keepdim=True) > 0
+    )
+    return replace(one, images=_image(made, one), truth=truth.masked_fill(hidden, 0), known=one.known * ~hidden)
 
 
 def _grey(image: torch.Tensor) -> NDArray[np.uint8]:

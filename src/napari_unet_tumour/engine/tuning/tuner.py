@@ -12,8 +12,10 @@ from torch import nn
 from napari_unet_tumour.engine.training.judge import autocast
 from napari_unet_tumour.engine.training.learner import precision_of
 from napari_unet_tumour.engine.tuning import draws
+from napari_unet_tumour.engine.tuning.classes import SILENCE, answers
 from napari_unet_tumour.engine.tuning.losses import likeness, partial
 from napari_unet_tumour.engine.tuning.recipe import Recipe, moving
+from napari_unet_tumour.engine.tuning.rows import fit_new_rows
 
 if TYPE_CHECKING:
     from napari_unet_tumour.engine.tuning.cases import Cases
@@ -56,7 +58,8 @@ class Tuner:
         self.parent = copy.deepcopy(parent).to(device).eval().requires_grad_(False)
         self.net = copy.deepcopy(self.parent).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = moving(self.net, recipe.part)
-        self.mean = copy.deepcopy(self.parent)
+        self.fresh = fit_new_rows(self.net, cases)
+        self.mean = copy.deepcopy(self.net).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(self.weights, recipe.rate, weight_decay=0.0, fused=True)
         self.cases, self.context, self.replay = cases, context, replay
         self.places = draws.lesions_of(cases)
@@ -77,11 +80,18 @@ class Tuner:
         return float(loss.detach())
 
     def blended(self, share: float) -> nn.Module:
-        """Return a new network with this share (0..1) of the tuned weights; the rest is the parent's."""
+        """Return a new network with this share (0..1) of the tuned weights; the rest is the parent's.
+
+        Of a class that the parent has never learnt there is nothing to keep: its own weights are the tuned ones.
+        """
         net = copy.deepcopy(self.parent)
         with torch.no_grad():
             for weight, tuned in zip(net.parameters(), self.mean.parameters(), strict=True):
                 weight.lerp_(tuned, share)
+            for name, new in self.fresh.items():
+                layer, tuned = net.get_submodule(name), self.mean.get_submodule(name)
+                for mine, theirs in zip(answers(layer), answers(tuned), strict=True):
+                    mine[new] = theirs[new]
         return net
 
     def sure(self, net: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -99,8 +109,7 @@ class Tuner:
         if use.replay and self.replay is not None and len(self.replay):
             parts.append(self._wrong(draws.whole(self.replay, use.replay, self.rng)))
         if use.context and self.context is not None and self.before is not None:
-            seen, before, known = draws.whole(self._as_before(), use.context, self.rng)
-            parts.append(use.likeness * likeness(self._logits(seen), before, known))
+            parts.append(use.likeness * self._unlike(draws.whole(self._as_before(), use.context, self.rng)))
         return torch.stack(parts).sum()
 
     def _as_before(self) -> Cases:
@@ -113,6 +122,17 @@ class Tuner:
     def _wrong(self, view: draws.View) -> torch.Tensor:
         seen, truth, known = view
         return partial(self._logits(seen), truth, known)
+
+    def _unlike(self, view: draws.View) -> torch.Tensor:
+        """Return the likeness loss; that the parent sees nothing of what it has never learnt says little."""
+        seen, before, known = view
+        logits = self._logits(seen)
+        new = {n for rows in self.fresh.values() for n in rows}
+        if not new:
+            return likeness(logits, before, known)
+        old = [n for n in range(1, logits.shape[1]) if n not in new]
+        among = likeness(logits[:, [0, *old]], before[:, [n - 1 for n in old]], known)
+        return SILENCE * likeness(logits, before, known) + (1 - SILENCE) * among
 
     def _logits(self, seen: torch.Tensor) -> torch.Tensor:
         with autocast(self.device, self.precision):

@@ -1,0 +1,164 @@
+"""A label that the model does not know: offers to add a class, and puts the model that has it on the shelf."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import Container, LineEdit, PushButton
+
+from napari_unet_tumour import jobs
+from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.spec import with_labels
+from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets._looks import flat, note
+from napari_unet_tumour.widgets._run import check_model, model_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from magicgui.widgets import Widget
+    from napari.components import ViewerModel
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.shelf import Entry
+    from napari_unet_tumour.widgets._correct_choice import CorrectChoice
+    from napari_unet_tumour.widgets._correct_panel import CorrectPanel
+    from napari_unet_tumour.widgets._gui import Inbox
+    from napari_unet_tumour.widgets._session import Session
+    from napari_unet_tumour.widgets._versions import Versions
+
+
+class Offer:
+    """The question, the field for the name, and the two answers."""
+
+    def __init__(self) -> None:
+        self.question = note()
+        self.name = LineEdit(tooltip="What the class is called in the model, the list of labels and saved masks.")
+        self.name.native.setPlaceholderText("name, e.g. cyst")
+        self.add = PushButton(text="Add class", tooltip="A version of the model with this class; then it learns.")
+        self.later = PushButton(text="Not now", tooltip="Model and mask stay as they are.")
+        self.answers: Container[Widget] = flat([self.name, self.add, self.later])
+        for button in (self.add, self.later):
+            button.native.setMinimumWidth(30)
+
+    def ask(self, question: str) -> None:
+        """Show the question with an empty field; "" takes it away."""
+        self.question.value, self.name.value = question, ""
+        self.question.visible = self.answers.visible = bool(question)
+        if question:
+            self.name.native.setFocus()
+
+
+class NewClass:
+    """Asks for the names of new labels one after the other, and has the model made that knows them.
+
+    Parameters
+    ----------
+    then : callable
+        Called on the GUI thread when the model with the new classes is the chosen one.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, panel: CorrectPanel, inbox: Inbox, versions: Versions, choice: CorrectChoice,
+        then: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._viewer, self._panel, self._inbox, self._versions = viewer, panel, inbox, versions
+        self._choice, self._then = choice, then
+        self._asked: tuple[Session, Entry, list[int]] | None = None
+        self._names: list[str] = []
+        offer = panel.new_class
+        offer.add.changed.connect(self.add)
+        offer.later.changed.connect(self.refuse)
+        offer.name.native.returnPressed.connect(self.add)
+
+    def ask(self, session: Session, entry: Entry) -> None:
+        """Offer a class for every label of the masks that the model does not know."""
+        self._asked, self._names = (session, entry, _unknown(session, entry)), []
+        self._ask_next()
+
+    def refuse(self) -> None:
+        """Leave all as it is."""
+        if self._asked is not None:
+            self.forget()
+            self._panel.say("No class was added: model and mask are as they were. Fine-tune asks again.")
+
+    def forget(self) -> None:
+        """Take the question back."""
+        self._asked = None
+        self._panel.new_class.ask("")
+
+    def add(self) -> None:
+        """Take the name, ask for the next one, and begin when all are there."""
+        if self._asked is None:
+            return
+        session, entry, values = self._asked
+        names = [*self._names, str(self._panel.new_class.name.value)]
+        try:
+            with_labels(entry.spec, names, "")
+            check_model(entry)
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+            return
+        self._names = names
+        if len(names) < len(values):
+            self._ask_next()
+            return
+        self.forget()
+        self._panel.say("Adding the class…")
+        scheduler = self._choice.scheduler or None
+        order = (session, entry, values)
+        jobs.submit("add_classes", model_for(entry, scheduler), names, on_event=partial(self._hear, order),
+                    scheduler=scheduler)  # fmt: skip
+
+    def _ask_next(self) -> None:
+        if self._asked is None:
+            return
+        _, entry, values = self._asked
+        value, number = values[len(self._names)], len(entry.spec.labels) + len(self._names)
+        moved = f", as label {number}" if value != number else ""
+        self._panel.new_class.ask(f"Add a class for label {value} to the model{moved}? It is called:")
+
+    def _hear(self, order: tuple[Session, Entry, list[int]], event: Any) -> None:
+        if isinstance(event, jobs.Done):
+            self._inbox.put(partial(self._on_made, order, event.result))
+        elif isinstance(event, jobs.Failed):
+            self._inbox.put(partial(self._panel.say, str(event.error), wrong=True))
+
+    def _on_made(self, order: tuple[Session, Entry, list[int]], data: bytes) -> None:
+        session, entry, values = order
+        self._versions.add(entry, data, partial(self._on_version, session, values))
+
+    def _on_version(self, session: Session, values: list[int], entry: Entry) -> None:
+        first = len(entry.spec.labels) - len(values)
+        _renumber(self._viewer, session, {value: first + n for n, value in enumerate(values)})
+        for part in session.case.parts:
+            if part.mask is not None:
+                # What the mask shows is what the new version says too.
+                _layers.name_labels(part.mask, entry.spec.labels)
+                _layers.amend(part.mask, labels=list(entry.spec.labels), model=entry.name, hash=entry.hash)
+        self._then()
+
+
+def _unknown(session: Session, entry: Entry) -> list[int]:
+    """Return the values of the masks that are no label of the model, on any slice."""
+    found = {int(value) for n in range(len(session.case)) for value in np.unique(session.case.pixels(n))}
+    return sorted(found - {*range(len(entry.spec.labels)), UNSURE})
+
+
+def _renumber(viewer: ViewerModel, session: Session, numbers: dict[int, int]) -> None:
+    """Give labels the numbers that the model has for them, where these differ; one undo step a layer."""
+    moved = {old: new for old, new in numbers.items() if old != new}
+    for part in session.case.parts if moved else ():
+        slices = range(part.first, part.first + part.layout.planes)
+        changes = {n: _with(session.case.pixels(n), moved) for n in slices}
+        session.case.write(viewer, changes)
+
+
+def _with(mask: NDArray[Any], moved: dict[int, int]) -> NDArray[Any]:
+    new = np.array(mask)
+    for old, number in moved.items():
+        new[mask == old] = number
+    return new
