@@ -20,7 +20,7 @@ from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
 
 SETTINGS = FinetuneSettings(seconds=60, device="cpu")
 # The network of these tests has seen nothing but noise: it needs larger steps than a trained one.
-QUICK = Recipe(pace=3e-3, moves=40, moved=1.0)
+QUICK = Recipe(pace=3e-3, moves=40, pair=4, moved=1.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
