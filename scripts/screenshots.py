@@ -89,6 +89,29 @@ def correct(folder: Path, truth: np.ndarray) -> None:
     wait(lambda: widget._learning.judged is not None or not widget.running)
     picture(viewer, folder / "correct-after.png")
     viewer.close()
+    new_class(folder, truth)
+
+
+def new_class(folder: Path, truth: np.ndarray) -> None:
+    """Paint a label that the model does not know, press Fine-tune, and take the picture of the question."""
+    viewer = napari.Viewer(title="napari")
+    viewer.window.resize(*SIZE)
+    viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    mask = viewer.layers[-1]
+    number = int(np.argmax(np.count_nonzero(truth, axis=(1, 2))))
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
+    panel = widget._panel
+    wait(lambda: widget.session is not None)
+    panel.paint.value = len(panel.model.value.spec.labels)
+    mask.brush_size = 12
+    widget.go(number)
+    rows, columns = (int(at.mean()) for at in np.nonzero(truth[number]))
+    mask.paint((number, rows, truth.shape[2] - columns), mask.selected_label)
+    panel.tick.native.click()
+    panel.run.native.click()
+    panel.new_class.name.value = "cyst"
+    picture(viewer, folder / "correct-new-class.png")
+    viewer.close()
 
 
 def wait(until) -> None:

@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
+import napari_unet_tumour
 from napari_unet_tumour import cli, shelf
 from napari_unet_tumour.sample import phantom
 from napari_unet_tumour.spec import read_spec
@@ -104,6 +105,9 @@ def test_add_class_learns_it(two_labels):
     spec = read_spec(two_labels / "ball.safetensors")
     assert spec.labels == ("background", "tumour", "ball")
     assert spec.parent == shelf.find("default").hash, "the model in between is kept nowhere"
+    found = napari_unet_tumour.segment(two_labels / "scan.nii.gz", two_labels / "ball.safetensors").mask.T
+    truth = np.asarray(nibabel.load(two_labels / "mask.nii.gz").dataobj)
+    assert 2 * ((found == 2) & (truth == 2)).sum() / ((found == 2).sum() + (truth == 2).sum()) > 0.7
 
 
 @pytest.mark.parametrize(("names", "said"), [(["tumour"], "is taken"), ([""], "needs a name")])

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from napari_unet_tumour import jobs, shelf
+from napari_unet_tumour.corrections import Tuned
+from napari_unet_tumour.widgets._compare import figures
 from napari_unet_tumour.widgets._layers import KEY
 
 CORE = 8
@@ -105,7 +107,8 @@ def test_from_a_stroke_to_a_model_that_finds_the_class_and_back(correcting):
     assert all(brightest(mask.data[n], data[n]) for n in (0, 2, 4, 5, 6, 7))
     assert (mask.data[0] == 2).any()
     assert all(np.array_equal(mask.data[n], was) for n, was in kept.items())
-    assert tuple(mask.get_color(2)) not in {tuple(mask.get_color(1)), tuple(mask.get_color(255)), (0, 0, 0, 0)}
+    others = [mask.get_color(1), mask.get_color(255), np.zeros(4)]
+    assert all(np.abs(mask.get_color(2) - other).max() > 0.3 for other in others), "a colour of its own"
     assert mask.metadata[KEY]["labels"] == ["background", "tumour", "core"]
 
     one.panel.model.value = next(entry for entry in one.panel.model.choices if entry.name == "known")
@@ -170,3 +173,30 @@ def test_a_failure_is_one_line_and_leaves_all_as_it_was(correcting, monkeypatch)
     one.wait(lambda: "nowhere" in one.status)
     assert [entry.name for entry in shelf.entries()] == ["known"]
     assert np.array_equal(one.viewer.layers[-1].data, before)
+
+
+def test_going_to_another_scan_meanwhile_drops_it(correcting):
+    _, one = correcting()
+    paint_core(one, 1)
+    offered(one)
+    name(one, "core")
+    one.viewer.layers.clear()
+    one.wait(lambda: one.widget.session is None)
+    one.qtbot.wait(1500)
+    assert not one.widget.running
+    assert [entry.name for entry in shelf.entries()] == ["known"]
+
+
+def test_the_table_has_a_row_for_every_label_of_the_truth():
+    def scores(dice, **labels):
+        rows = {label: {"dice": value, "iou": value, "hd95": None} for label, value in labels.items()}
+        return {"dice": dice, "iou": dice, "hd95": None, "by_label": rows}
+
+    rows = [
+        {"before": scores(0.5, tumour=0.5, core=0.0), "after": scores(0.8, tumour=0.5, core=0.9)},
+        {"before": scores(0.7, tumour=0.7), "after": scores(0.7, tumour=0.7)},
+    ]
+    told = dict(figures(Tuned(b"x", 1.0, 1, 1.0, rows)))
+    assert told["Held out (2)"][0] == "0.600 → 0.750"
+    assert told["tumour (2)"][0] == "0.600 → 0.600"
+    assert told["core (1)"] == ["0.000 → 0.900", "0.000 → 0.900", "– → –"]

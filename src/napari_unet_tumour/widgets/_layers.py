@@ -25,7 +25,7 @@ KEY = "napari-unet-tumour"
 MOST_AXES = 5
 COLOURS = ("red", "green", "blue")
 # First a red that stands out on grey scans, then colours that people with colour blindness tell apart from it.
-UNSURE_COLOUR = "#40c4ff"
+UNSURE_COLOUR, ALIKE = "#40c4ff", 0.2
 PALETTE = ("#00000000", "#ff3b30", "#ffcc00", "#00c7be", "#5e8bff", "#bf5af2", "#ff9500", "#a2e635", "#f472b6")
 
 Region = tuple[slice, slice]
@@ -308,9 +308,18 @@ def show_unsure(mask: Labels, unsure: int) -> None:
 
     if mask.metadata.get(KEY, {}).get("unsure") == unsure:
         return
-    colours: dict[int | None, Any] = {label: mask.get_color(label) for label in range(1, unsure)}
+    colours: dict[int | None, Any] = {label: _apart(mask, label) for label in range(1, unsure)}
     mask.colormap = DirectLabelColormap(color_dict={**colours, None: PALETTE[0], 0: PALETTE[0], unsure: UNSURE_COLOUR})
     amend(mask, unsure=unsure)
+
+
+def _apart(mask: Labels, label: int) -> Any:
+    """Return a label's colour; one of ours where it looks like that of "unsure", as napari's own second one does."""
+    from napari.utils.colormaps.standardize_color import transform_color
+
+    colour = mask.get_color(label)
+    alike = colour is not None and np.abs(colour - transform_color(UNSURE_COLOUR)[0]).max() < ALIKE
+    return PALETTE[1 + (label - 1) % (len(PALETTE) - 1)] if alike else colour
 
 
 def without_unsure(data: NDArray[Any], metadata: dict[str, Any]) -> NDArray[Any]:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets._versions import Versions
 
 
+# The case, the model, and the labels that it does not know.
+Asked = tuple["Session", "Entry", list[int]]
+
+
 class Offer:
     """The question, the field for the name, and the two answers."""
 
@@ -67,8 +71,9 @@ class NewClass:
     ) -> None:  # fmt: skip
         self._viewer, self._panel, self._inbox, self._versions = viewer, panel, inbox, versions
         self._choice, self._then = choice, then
-        self._asked: tuple[Session, Entry, list[int]] | None = None
+        self._asked: Asked | None = None
         self._names: list[str] = []
+        self._order: Asked | None = None
         offer = panel.new_class
         offer.add.changed.connect(self.add)
         offer.later.changed.connect(self.refuse)
@@ -86,8 +91,8 @@ class NewClass:
             self._panel.say("No class was added: model and mask are as they were. Fine-tune asks again.")
 
     def forget(self) -> None:
-        """Take the question back."""
-        self._asked = None
+        """Take the question back, and drop a model that is still being made."""
+        self._asked = self._order = None
         self._panel.new_class.ask("")
 
     def add(self) -> None:
@@ -109,7 +114,7 @@ class NewClass:
         self.forget()
         self._panel.say("Adding the class…")
         scheduler = self._choice.scheduler or None
-        order = (session, entry, values)
+        order = self._order = (session, entry, values)
         jobs.submit("add_classes", model_for(entry, scheduler), names, on_event=partial(self._hear, order),
                     scheduler=scheduler)  # fmt: skip
 
@@ -121,17 +126,24 @@ class NewClass:
         moved = f", as label {number}" if value != number else ""
         self._panel.new_class.ask(f"Add a class for label {value} to the model{moved}? It is called:")
 
-    def _hear(self, order: tuple[Session, Entry, list[int]], event: Any) -> None:
+    def _hear(self, order: Asked, event: Any) -> None:
         if isinstance(event, jobs.Done):
             self._inbox.put(partial(self._on_made, order, event.result))
         elif isinstance(event, jobs.Failed):
-            self._inbox.put(partial(self._panel.say, str(event.error), wrong=True))
+            self._inbox.put(partial(self._on_failed, order, str(event.error)))
 
-    def _on_made(self, order: tuple[Session, Entry, list[int]], data: bytes) -> None:
-        session, entry, values = order
-        self._versions.add(entry, data, partial(self._on_version, session, values))
+    def _on_failed(self, order: Asked, why: str) -> None:
+        if order is self._order:
+            self._panel.say(why, wrong=True)
 
-    def _on_version(self, session: Session, values: list[int], entry: Entry) -> None:
+    def _on_made(self, order: Asked, data: bytes) -> None:
+        if order is self._order:
+            self._versions.add(order[1], data, partial(self._on_version, order))
+
+    def _on_version(self, order: Asked, entry: Entry) -> None:
+        if order is not self._order:  # e.g. the person has gone to another scan meanwhile
+            return
+        session, _, values = order
         first = len(entry.spec.labels) - len(values)
         _renumber(self._viewer, session, {value: first + n for n, value in enumerate(values)})
         for part in session.case.parts:
