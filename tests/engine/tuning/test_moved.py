@@ -12,7 +12,7 @@ from napari_unet_tumour.engine.finetune import finetune, iter_finetune
 from napari_unet_tumour.engine.model import load
 from napari_unet_tumour.engine.normalise import robust_zscore
 from napari_unet_tumour.engine.segment import iter_segment, iter_segment_planes
-from napari_unet_tumour.engine.tuning.expert import styles_of
+from napari_unet_tumour.engine.tuning.gate import styles_of
 from napari_unet_tumour.engine.tuning.recipe import Recipe
 from napari_unet_tumour.layout import layout_of
 from napari_unet_tumour.sample import phantom
@@ -27,7 +27,7 @@ QUICK = Recipe(pace=3e-3, moves=40, pair=4, moved=1.0)
 def _near():
     """A network that has learnt nothing tells styles less well: scans lie nearer to the training's, and wider apart."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("napari_unet_tumour.engine.tuning.expert.FAR", 4.0)
+        patch.setattr("napari_unet_tumour.engine.tuning.gate.FAR", 4.0)
         patch.setattr("napari_unet_tumour.engine.second.NEAR", 20.0)
         yield
 
@@ -105,7 +105,7 @@ def test_an_island_far_from_it_is_not_drawn(second, volume):
 
 def test_the_shipped_model_tells_the_scan_from_others(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr("napari_unet_tumour.engine.tuning.expert.FAR", 9.0)
+    monkeypatch.setattr("napari_unet_tumour.engine.tuning.gate.FAR", 9.0)
     monkeypatch.setattr("napari_unet_tumour.engine.second.NEAR", 1.3)
     base, (scan, truth) = load_model(), phantom(shape=(16, 256, 256))
     planes = np.asarray(scan.array)[:, None]

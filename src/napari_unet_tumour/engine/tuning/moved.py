@@ -9,7 +9,7 @@ import torch
 
 from napari_unet_tumour.engine.lite import STYLE, LiteUNet
 from napari_unet_tumour.engine.second import Second
-from napari_unet_tumour.engine.tuning.expert import gate_for, styles_of
+from napari_unet_tumour.engine.tuning.gate import gate_for, styles_of
 from napari_unet_tumour.engine.tuning.tuner import Tuner
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_unet_tumour.engine.tuning.expert import gate_for
+from napari_unet_tumour.engine.tuning.gate import gate_for
 
 SIZE = 40
 
