@@ -10,7 +10,7 @@ import numpy as np
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.corrections.roles import place_of
 from napari_unet_tumour.errors import ScanError, UNetTumourError
-from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._lesion_layers import affine_of, axes_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Part:
         """Return a view (H, W) of a plane of the mask; zeros where there is no mask."""
         if self.mask is None or not self.whole:
             return np.zeros(self.layout.plane_shape, np.uint8)
-        return _layers.pixels(self.mask, self.layout, plane)
+        return _mask_layer.pixels(self.mask, self.layout, plane)
 
 
 class Case:
@@ -160,10 +160,10 @@ class Case:
         for number, new in changes.items():
             plane = self.where(number)[1]
             changed = part.pixels(plane) != new
-            at.append(_layers.where(part.layout, plane, None, changed))
+            at.append(_mask_layer.where(part.layout, plane, None, changed))
             values.append(new[changed])
         together = tuple(np.concatenate(axis) for axis in zip(*at, strict=True))
-        return _layers.write(viewer, part.mask, together, np.concatenate(values))
+        return _mask_layer.write(viewer, part.mask, together, np.concatenate(values))
 
 
 def _rgb_or_flat(part: Part) -> bool:
@@ -206,7 +206,7 @@ def _part(image: Image, mask: Labels | None, source: Source) -> Part:
         _check(mask, part)
         if np.iinfo(mask.data.dtype).max < UNSURE:
             mask.data = mask.data.astype(np.uint8)
-        _layers.show_unsure(mask, UNSURE)
+        _mask_layer.show_unsure(mask, UNSURE)
     return part
 
 
@@ -228,7 +228,7 @@ def _flat_parts(viewer: ViewerModel, chosen: Part, spec: ModelSpec) -> Iterator[
             yield chosen
             continue
         try:
-            part = _part(image, _layers.own_mask(viewer, image), _layers.source_of(viewer, image, spec))
+            part = _part(image, _mask_layer.own_mask(viewer, image), _layers.source_of(viewer, image, spec))
         except UNetTumourError:
             continue
         if part.layout.planes == 1:
@@ -239,6 +239,6 @@ def masks_for(viewer: ViewerModel, image: Image, shape: tuple[int, ...]) -> list
     """Return the Labels layers to choose from: the image's own mask first, then those of its shape, then the others."""
     from napari.layers import Labels
 
-    own = _layers.own_mask(viewer, image)
+    own = _mask_layer.own_mask(viewer, image)
     every = [layer for layer in viewer.layers if isinstance(layer, Labels)]
     return sorted(every, key=lambda one: (one is not own, tuple(one.data.shape) != shape))

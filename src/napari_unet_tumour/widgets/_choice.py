@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour import shelf
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.settings import SegmentSettings
-from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._channels import Channels
 from napari_unet_tumour.widgets._forms import fill, plain, remember, remembered, settings_in
 from napari_unet_tumour.widgets._panel import THERE, Panel
@@ -87,7 +87,7 @@ class Choice:
         layer = self._viewer.layers.selection.active
         image = layer if layer in self._panel.image.choices else None
         if layer is not None and image is None:
-            image = _layers.image_of(self._viewer, layer)
+            image = _mask_layer.image_of(self._viewer, layer)
         if image is not None:
             self._panel.image.value = image
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour import shelf
 from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
-from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._case import masks_for
 from napari_unet_tumour.widgets._channels import Channels
 from napari_unet_tumour.widgets._forms import fill, remember, remembered
@@ -117,7 +117,7 @@ class CorrectChoice:
         if layer in [value for _, value in self._images(None)]:
             self._panel.image.value = layer
         elif layer is not None and layer in self._panel.mask.choices:
-            image = _layers.image_of(self._viewer, layer)
+            image = _mask_layer.image_of(self._viewer, layer)
             if image is not None:
                 self._panel.image.value = image
             if layer in self._fitting():
@@ -156,7 +156,7 @@ class CorrectChoice:
         return [mask for mask in found if tuple(mask.data.shape) in _shapes(image) and self._may_be_of(image, mask)]
 
     def _may_be_of(self, image: Image | None, mask: Labels) -> bool:
-        return _layers.image_of(self._viewer, mask) in (None, image)
+        return _mask_layer.image_of(self._viewer, mask) in (None, image)
 
     def _images(self, picker: Any) -> list[tuple[str, Image]]:
         return [(layer.name, layer) for layer in _layers.images(self._viewer)]

@@ -9,7 +9,8 @@ import numpy as np
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans.scan import Scan
-from napari_unet_tumour.widgets._layers import KEY, image_of, images, without_unsure
+from napari_unet_tumour.widgets._layers import KEY, images
+from napari_unet_tumour.widgets._mask_layer import image_of, without_unsure
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

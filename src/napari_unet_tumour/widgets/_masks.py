@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.masks import mask_of
-from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._forms import plain
 from napari_unet_tumour.widgets._gui import Inbox, later
 from napari_unet_tumour.widgets._prediction import PREDICTIONS, REVIEWED, Packed, Plane, Prediction, masks
@@ -40,7 +40,7 @@ def corrected(mask: Labels | None, layout: Layout) -> dict[int, NDArray[np.uint8
     """Return what the reviewed planes (H, W) of a mask hold; background where the person was unsure."""
     if mask is None or mask.data.shape != layout.mask_shape:
         return {}
-    held = {n: _layers.pixels(mask, layout, n) for n in REVIEWED.get(mask, ())}
+    held = {n: _mask_layer.pixels(mask, layout, n) for n in REVIEWED.get(mask, ())}
     return {n: np.where(found == UNSURE, 0, found).astype(np.uint8) for n, found in held.items()}
 
 
@@ -82,7 +82,7 @@ class Masks:
         prediction = PREDICTIONS.get(mask)
         if prediction is None or prediction.layout != layout:
             prediction = PREDICTIONS[mask] = Prediction(layout)
-        now, new = _layers.pixels(mask, layout, plane.number, plane.region), plane.mask.array()
+        now, new = _mask_layer.pixels(mask, layout, plane.number, plane.region), plane.mask.array()
         if not now.any():
             prediction.see(plane.number, now)
         known = keep_strokes and plane.number in prediction.planes
@@ -98,12 +98,12 @@ class Masks:
         drag = self._drag
         if drag is None or drag.mask is not mask or drag.plane.number != number:
             self._drop_preview()
-            base = _layers.pixels(mask, layout, number).copy()
+            base = _mask_layer.pixels(mask, layout, number).copy()
             plane = Plane(number, None, Packed(new[None]), Packed(new))
             drag = self._drag = Drag(mask, layout, plane, base, np.zeros(base.shape, bool), base)
-        drag.notice(_layers.pixels(mask, layout, number))
+        drag.notice(_mask_layer.pixels(mask, layout, number))
         drag.shown = np.where(drag.strokes, drag.base, new)
-        _layers.preview(mask, layout, number, None, drag.shown)
+        _mask_layer.preview(mask, layout, number, None, drag.shown)
 
     def take_off(self) -> None:
         """Put back what the person had before `try_on`, with what they have drawn since."""
@@ -112,7 +112,7 @@ class Masks:
     def held(self, mask: Labels, layout: Layout, number: int) -> NDArray[np.uint8] | None:
         """Return a copy of what a plane (H, W) holds, whatever is tried on; None while that is in flux. Any thread."""
         before = self._drag
-        now = _layers.pixels(mask, layout, number).copy()
+        now = _mask_layer.pixels(mask, layout, number).copy()
         drag = self._drag
         if drag is not before:
             return None
@@ -126,7 +126,7 @@ class Masks:
 
     def move(self, image: Image, settings: SegmentSettings, at_once: bool = False) -> None:
         """Follow new settings: the slice on screen now, the others when they come to rest."""
-        mask = _layers.own_mask(self._viewer, image)
+        mask = _mask_layer.own_mask(self._viewer, image)
         prediction = PREDICTIONS.get(mask) if mask is not None else None
         self._moves += 1
         if mask is None or prediction is None or not self._fits(mask, prediction.layout):
@@ -143,20 +143,20 @@ class Masks:
             return
         if self._drag is None or self._drag.plane is not plane:
             self._drop_preview()
-            base = _layers.pixels(mask, layout, plane.number, plane.region).copy()
+            base = _mask_layer.pixels(mask, layout, plane.number, plane.region).copy()
             self._drag = Drag(mask, layout, plane, base, prediction.strokes(plane.number, base), base)
         drag = self._drag
-        drag.notice(_layers.pixels(mask, layout, plane.number, plane.region))
+        drag.notice(_mask_layer.pixels(mask, layout, plane.number, plane.region))
         drag.shown = np.where(drag.strokes, drag.base, mask_of(plane.probability.array(), settings))
-        _layers.preview(mask, layout, plane.number, plane.region, drag.shown)
+        _mask_layer.preview(mask, layout, plane.number, plane.region, drag.shown)
 
     def _drop_preview(self) -> None:
         """Put back what the previewed plane held, but for pixels that the person has drawn since."""
         drag = self._drag
         if drag is not None and self._fits(drag.mask, drag.layout):
             at = (drag.mask, drag.layout, drag.plane.number, drag.plane.region)
-            drag.notice(_layers.pixels(*at))
-            _layers.preview(*at, drag.base)
+            drag.notice(_mask_layer.pixels(*at))
+            _mask_layer.preview(*at, drag.base)
         self._drag = None
 
     def _settle(self) -> None:
@@ -181,12 +181,12 @@ class Masks:
         self._wanted, aims = None, []
         reviewed = REVIEWED.get(mask, frozenset())
         for plane, new in (change for change in changes if change[0].number not in reviewed):
-            now = _layers.pixels(mask, prediction.layout, plane.number, plane.region)
+            now = _mask_layer.pixels(mask, prediction.layout, plane.number, plane.region)
             if prediction.planes[plane.number].probability is plane.probability:
                 aims.append((plane, np.where(prediction.strokes(plane.number, now), now, new)))
                 prediction.keep(plane)
         self._write(mask, prediction.layout, aims)
-        _layers.amend(mask, settings=plain(settings))
+        _mask_layer.amend(mask, settings=plain(settings))
 
     def _fits(self, mask: Labels, layout: Layout) -> bool:
         """Tell whether the layer is still there, with the array that we know; the person may have changed both."""
@@ -195,9 +195,9 @@ class Masks:
     def _write(self, mask: Labels, layout: Layout, aims: Changes) -> None:
         at, values = [], []
         for plane, new in aims:
-            changed = _layers.pixels(mask, layout, plane.number, plane.region) != new
-            at.append(_layers.where(layout, plane.number, plane.region, changed))
+            changed = _mask_layer.pixels(mask, layout, plane.number, plane.region) != new
+            at.append(_mask_layer.where(layout, plane.number, plane.region, changed))
             values.append(new[changed])
         if aims:
             together = tuple(np.concatenate(axis) for axis in zip(*at, strict=True))
-            _layers.write(self._viewer, mask, together, np.concatenate(values))
+            _mask_layer.write(self._viewer, mask, together, np.concatenate(values))

@@ -12,7 +12,7 @@ from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.spec import with_labels
-from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets import _mask_layer
 from napari_unet_tumour.widgets._looks import flat, note
 from napari_unet_tumour.widgets._run import check_model, model_for
 
@@ -149,8 +149,8 @@ class NewClass:
         for part in session.case.parts:
             if part.mask is not None:
                 # What the mask shows is what the new version says too.
-                _layers.name_labels(part.mask, entry.spec.labels)
-                _layers.amend(part.mask, labels=list(entry.spec.labels), model=entry.name, hash=entry.hash)
+                _mask_layer.name_labels(part.mask, entry.spec.labels)
+                _mask_layer.amend(part.mask, labels=list(entry.spec.labels), model=entry.name, hash=entry.hash)
         self._then()
 
 

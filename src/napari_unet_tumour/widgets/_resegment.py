@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.corrections import UNSURE
-from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._forms import plain
 from napari_unet_tumour.widgets._going import slices
 from napari_unet_tumour.widgets._prediction import PREDICTIONS, Plane
@@ -110,7 +110,7 @@ class Resegment:
     def _draw(self, rest: Rest, part: Part, plane: Plane) -> None:
         mask = part.mask
         if mask is None:
-            mask = _layers.add_mask(self._viewer, part.image, part.layout, rest.entry.spec.labels)
+            mask = _mask_layer.add_mask(self._viewer, part.image, part.layout, rest.entry.spec.labels)
             self._drawn(part, mask)
         if plane.number == 0 or rest.done == 1:
             _note(mask, part, rest)
@@ -141,4 +141,4 @@ def _note(mask: Any, part: Part, rest: Rest) -> None:
         "settings": plain(rest.settings),
     }
     if mask.metadata.get(_layers.KEY, {}).get("layer") in (None, str(mask.unique_id)):
-        _layers.describe(mask, part.image, **facts)
+        _mask_layer.describe(mask, part.image, **facts)

@@ -11,7 +11,7 @@ from magicgui.widgets import Container, Widget
 from napari_unet_tumour import shelf
 from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.errors import UNetTumourError
-from napari_unet_tumour.widgets import _correct_words, _layers, _tools
+from napari_unet_tumour.widgets import _correct_words, _layers, _mask_layer, _tools
 from napari_unet_tumour.widgets._correct_choice import CorrectChoice
 from napari_unet_tumour.widgets._correct_panel import NEXT_KEY, TICK_KEY, WIDTH, CorrectPanel, labels_to_paint
 from napari_unet_tumour.widgets._desk import Desk
@@ -344,13 +344,13 @@ class CorrectWidget(Container[Widget]):
             return part.mask
         entry = self._choice.entry
         labels = ("background", "tumour") if entry is None else entry.spec.labels
-        mask = _layers.add_mask(self._viewer, part.image, part.layout, labels)
-        _layers.describe(mask, part.image, labels=list(labels))
+        mask = _mask_layer.add_mask(self._viewer, part.image, part.layout, labels)
+        _mask_layer.describe(mask, part.image, labels=list(labels))
         self._on_drawn(part, mask)
         return mask
 
     def _on_drawn(self, part: Part, mask: Labels) -> None:
-        _layers.show_unsure(mask, UNSURE)
+        _mask_layer.show_unsure(mask, UNSURE)
         self._desk.adopt(part, mask)
 
     def _on_accepted(self, order: Order, data: bytes) -> None:

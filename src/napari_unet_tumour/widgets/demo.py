@@ -15,7 +15,7 @@ import numpy as np
 from napari_unet_tumour import scans
 from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import UNetTumourError
-from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._layers import KEY
 from napari_unet_tumour.widgets._panel import HERE
 from napari_unet_tumour.widgets.napari_io import read_layers
@@ -59,7 +59,7 @@ class Show:
     @property
     def mask(self) -> Labels | None:
         """The mask layer; None before the first slice is done."""
-        return _layers.own_mask(self.viewer, self.image)
+        return _mask_layer.own_mask(self.viewer, self.image)
 
     def watch(self) -> bool:
         """Note the time of the first mask and of the end; True when the run has ended."""

@@ -17,7 +17,7 @@ from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.scans import dicom, geometry
 from napari_unet_tumour.widgets import _grid
-from napari_unet_tumour.widgets._layers import without_unsure
+from napari_unet_tumour.widgets._mask_layer import without_unsure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

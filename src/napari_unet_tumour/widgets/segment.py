@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_unet_tumour import jobs
 from napari_unet_tumour.errors import UNetTumourError
-from napari_unet_tumour.widgets import _layers
+from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._choice import Choice
 from napari_unet_tumour.widgets._command import command_for
 from napari_unet_tumour.widgets._forms import SHELF
@@ -58,7 +58,7 @@ class SegmentWidget(Container[Widget]):
         self._pace = Pace()
         self._bound = False
         self._saver = later(self._inbox, REMEMBER_MS, self._choice.remember)
-        threading.Thread(target=_layers.prepare, daemon=True).start()
+        threading.Thread(target=_mask_layer.prepare, daemon=True).start()
         self._listen()
         self._prepare_model()
         self._on_place()
@@ -82,7 +82,7 @@ class SegmentWidget(Container[Widget]):
         if is_large(source, entry.spec, self._choice.settings):
             self._segment_large(image, entry, source, planes)
             return
-        known = corrected(_layers.own_mask(self._viewer, image), source.layout)
+        known = corrected(_mask_layer.own_mask(self._viewer, image), source.layout)
         run = Run(source, entry, self._choice.settings, planes, self._choice.scheduler, tell, known)
         self._going = Going(run, image, self._choice.settings)
         self._panel.start(len(planes))
@@ -97,9 +97,9 @@ class SegmentWidget(Container[Widget]):
         mask = new_mask(source, entry.spec, settings, shapes)
         point = _layers.middle_of_view(image, source.layout)
         run = LargeRun(source, entry, settings, planes, self._choice.scheduler, tell, mask, point)
-        layer = _layers.add_mask_on_disk(self._viewer, image, source.layout, mask.levels, entry.spec.labels)
+        layer = _mask_layer.add_mask_on_disk(self._viewer, image, source.layout, mask.levels, entry.spec.labels)
         self._going = Going(run, image, settings, layer)
-        _layers.describe(layer, image, **self._going.facts())
+        _mask_layer.describe(layer, image, **self._going.facts())
         self._pace = Pace()
         self._panel.start(len(planes))
         run.start()
@@ -243,8 +243,8 @@ class SegmentWidget(Container[Widget]):
             return
         layout = run.source.layout
         if going.mask is None or going.mask.data.shape != layout.mask_shape:
-            going.mask = _layers.add_mask(self._viewer, going.image, layout, run.entry.spec.labels)
-            _layers.describe(going.mask, going.image, **going.facts())
+            going.mask = _mask_layer.add_mask(self._viewer, going.image, layout, run.entry.spec.labels)
+            _mask_layer.describe(going.mask, going.image, **going.facts())
         self._masks.show(going.mask, layout, plane)
         going.count(plane)
         self._panel.tell_progress(len(going.done), going.pace())
@@ -267,7 +267,7 @@ class SegmentWidget(Container[Widget]):
         self._panel.say(text, wrong)
         if going is None or going.mask is None or going.mask not in self._viewer.layers:
             return
-        _layers.amend(going.mask, **going.facts())
+        _mask_layer.amend(going.mask, **going.facts())
         going.mask.refresh()  # the thumbnail
         if going.run.settings != going.settings or going.run.settings.keep_largest:
             self._masks.move(going.image, going.run.settings, at_once=True)

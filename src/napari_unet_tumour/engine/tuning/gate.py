@@ -1,4 +1,4 @@
-"""When what was learnt counts: a discriminant between the style of the corrected scan and that of the training slices."""
+"""When what was learnt counts: a discriminant between the style of the corrected scan and the training slices'."""
 
 from __future__ import annotations
 
