@@ -7,11 +7,12 @@ before. In a scan that nobody has corrected, what the first network sees vouches
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
+
+from napari_unet_tumour.packed import Packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +22,10 @@ if TYPE_CHECKING:
 # Pieces closer than this share of a plane's longer side belong together.
 REACH = 0.02
 # Voxels that are looked at together; above it every plane is for itself.
-MOST = 1 << 28
+MOST = 1 << 26
 ALL_AROUND = np.ones((3, 3, 3))
 
 
-@dataclass(eq=False)
 class Vouching:
     """Takes the two answers to planes, and gives one when all are there.
 
@@ -37,30 +37,37 @@ class Vouching:
         (H, W) of planes that a person has corrected, not 0 where there is foreground. They may be among the planes.
     """
 
-    threshold: float
-    sure: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
-    _first: dict[int, NDArray[np.uint8]] = field(default_factory=dict, init=False)
-    _second: dict[int, NDArray[np.uint8]] = field(default_factory=dict, init=False)
+    def __init__(self, threshold: float, sure: Mapping[int, NDArray[np.uint8]] | None = None) -> None:
+        self._threshold, self._sure = threshold, sure or {}
+        self._both: dict[int, Packed] = {}
+        self._found = {n: Packed(np.stack([mask > 0] * 2).astype(np.uint8)) for n, mask in self._sure.items()}
+        self._seen = [mask > 0 for mask in self._sure.values()]
 
     def add(self, number: int, both: NDArray[np.uint8]) -> None:
         """Take the probability (2 L, H, W) uint8 of a plane: the first answer, then the second."""
-        labels = len(both) // 2
-        self._first[number], self._second[number] = both[:labels], both[labels:]
+        self._both[number] = Packed(both)
+        if number not in self._sure:
+            labels = len(both) // 2
+            found = np.stack([foreground(one, self._threshold) for one in (both[:labels], both[labels:])])
+            self._found[number] = Packed(found.astype(np.uint8))
+            self._seen = [np.logical_or.reduce([*self._seen, *found])]
 
     def iter_planes(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield every plane's number and its one answer (L, H, W) uint8, in the order in which they came."""
-        numbers = sorted({*self._first, *self.sure})
-        first, second = (np.stack([self._found(n, some) for n in numbers]) for some in (self._first, self._second))
-        settled = np.isin(numbers, [*self.sure])
-        chosen = chosen_where(first, second, settled, _depth(numbers))
-        for number, one in self._first.items():
-            takes, drops = (part[numbers.index(number)] for part in chosen)
-            yield number, merged(one, self._second[number], takes, drops)
+        numbers, box = sorted(self._found), self._box()
+        found = np.stack([self._found[n].array()[:, *box] > 0 for n in numbers], 1)
+        settled, reach = np.isin(numbers, [*self._sure]), REACH * max(self._found[numbers[0]].shape[1:])
+        takes, drops = chosen_where(found[0], found[1], settled, _depth(numbers), reach)
+        for number, packed in self._both.items():
+            first, second = np.split(packed.array(), 2)
+            answer, n = first.copy(), numbers.index(number)
+            answer[:, *box] = merged(first[:, *box], second[:, *box], takes[n], drops[n])
+            yield number, answer
 
-    def _found(self, number: int, some: dict[int, NDArray[np.uint8]]) -> NDArray[np.bool_]:
-        if number in self.sure:
-            return np.asarray(self.sure[number] > 0)
-        return foreground(some[number], self.threshold)
+    def _box(self) -> tuple[slice, slice]:
+        """Return the rows and columns where there is any foreground."""
+        seen = np.logical_or.reduce(self._seen)
+        return ndimage.find_objects(seen.astype(np.uint8))[0] if seen.any() else (slice(0, 0), slice(0, 0))
 
 
 def alone(both: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
@@ -76,7 +83,11 @@ def foreground(probability: NDArray[np.uint8], threshold: float) -> NDArray[np.b
 
 
 def chosen_where(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], settled: NDArray[np.bool_], depth: Sequence[int]
+    first: NDArray[np.bool_],
+    second: NDArray[np.bool_],
+    settled: NDArray[np.bool_],
+    depth: Sequence[int],
+    reach: float,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return where the second answer is taken, and where the first is dropped for it; both (N, H, W).
 
@@ -88,21 +99,17 @@ def chosen_where(
         (N,) planes that a person has corrected; they vouch, or else the first answer everywhere.
     depth : sequence of int
         (N,) where the planes lie; only neighbours hang together.
+    reach : float
+        Pixels by which pieces may be apart and still be one.
     """
-    takes, drops = np.zeros_like(first), np.zeros_like(first)
-    seen = first | second
-    if not seen.any():
-        return takes, drops
-    box = (slice(None), *ndimage.find_objects(seen.any(0).astype(np.uint8))[0])
-    if seen[box].size > MOST:
+    if first.size > MOST:
         depth = [2 * n for n in range(len(first))]
-    near = np.stack([_wider(one, REACH * max(first.shape[1:])) for one in second[box]])
+    near = np.stack([_wider(one, reach) for one in second])
     pieces = _pieces(near, depth)
-    vouching = (first & settled[:, None, None] if settled.any() else first)[box]
-    takes[box] = np.isin(pieces, _in(pieces, vouching & near))
-    own = _pieces(first[box], depth)
-    drops[box] = np.isin(own, _in(own, takes[box])) & ~takes[box]
-    return takes, drops
+    vouching = first & settled[:, None, None] if settled.any() else first
+    takes = np.isin(pieces, _in(pieces, vouching & near))
+    own = _pieces(first, depth)
+    return takes, np.isin(own, _in(own, takes)) & ~takes
 
 
 def merged(

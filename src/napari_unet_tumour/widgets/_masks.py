@@ -17,10 +17,11 @@ import numpy as np
 
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.masks import mask_of
+from napari_unet_tumour.packed import Packed
 from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._forms import plain
 from napari_unet_tumour.widgets._gui import Inbox, later
-from napari_unet_tumour.widgets._prediction import PREDICTIONS, REVIEWED, Packed, Plane, Prediction, masks
+from napari_unet_tumour.widgets._prediction import PREDICTIONS, REVIEWED, Plane, Prediction, masks
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from napari_unet_tumour.masks import keep_largest, mask_of
+from napari_unet_tumour.packed import Packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,18 +21,6 @@ if TYPE_CHECKING:
     from napari_unet_tumour.layout import Layout
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.widgets._layers import Region
-
-
-class Packed:
-    """An array, compressed: probabilities and masks are mostly zero and shrink to a hundredth."""
-
-    def __init__(self, array: NDArray[np.uint8]) -> None:
-        self.shape = array.shape
-        self._bytes = zlib.compress(np.ascontiguousarray(array).tobytes(), 1)
-
-    def array(self) -> NDArray[np.uint8]:
-        """Return the array, read-only."""
-        return np.frombuffer(zlib.decompress(self._bytes), np.uint8).reshape(self.shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,9 @@ from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import Corrected
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.masks import keep_largest, mask_of
+from napari_unet_tumour.packed import Packed
 from napari_unet_tumour.spec import file_hash, read_spec
-from napari_unet_tumour.widgets._prediction import Packed, Plane
+from napari_unet_tumour.widgets._prediction import Plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
