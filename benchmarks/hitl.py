@@ -51,7 +51,7 @@ METHODS = ("none", "ours", "copy", "plain", "random", "middle", "oracle")
 EXTRAS = ("forgetting", "sequence", "long", "attainable")
 FAR, IGNORED, FOREGROUND_S, BACKGROUND_S, BETWEEN_S = 3, 2, 1.4, 0.75, 1.5
 PLAIN = Recipe(part="all", rate=1e-4, crops=0, whole=4, context=0, ema=0.0, blend=1.0)
-LONG = Recipe(views=24, near=20_000, far=10_000, rounds=200, moves=1000)
+LONG = Recipe(views=24, near=20_000, far=10_000, rounds=200, moves=400)
 
 
 @dataclass(eq=False)
