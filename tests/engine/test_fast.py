@@ -181,3 +181,14 @@ def test_a_recorded_batch_gives_what_the_network_gives(small_model: Model) -> No
         with torch.inference_mode():
             truth = small_model.net(x)
         assert float((run.logits(x).cpu() - truth).square().mean().sqrt()) < 0.05 * float(truth.std())
+
+
+@pytest.mark.parametrize(("shift", "agrees"), [(0.0, True), (5.0, False)])
+def test_both_answers_of_a_twofold_network_are_compared(shift, agrees):
+    class Shifted(nn.Module):
+        def forward(self, x):
+            return torch.cat([x, x], 1) + shift
+
+    probe = fast._probe(1)
+    candidate = fast.Runner(Shifted(), torch.device("cpu"), torch.float32, twofold=True)
+    assert fast._agrees(candidate, probe, torch.cat([probe, probe], 1)) == agrees

@@ -271,18 +271,20 @@ def _probe(channels: int) -> torch.Tensor:
 
 
 def _agrees(candidate: Runner, probe: torch.Tensor, truth: torch.Tensor) -> bool:
-    truth = _against_background(truth)
+    truth = _against_background(truth, candidate.twofold)
     try:
-        error = _against_background(candidate.logits(probe).cpu()) - truth
+        error = _against_background(candidate.logits(probe).cpu(), candidate.twofold) - truth
     except (RuntimeError, TypeError):
         return False
     spread = (truth - truth.mean((0, 2, 3), keepdim=True)).square().mean().sqrt()
     return bool(error.square().mean().sqrt() <= TOLERANCE * spread + 1e-6)
 
 
-def _against_background(logits: torch.Tensor) -> torch.Tensor:
+def _against_background(logits: torch.Tensor, twofold: bool) -> torch.Tensor:
     """Return what decides (N, L, H, W): of several channels the lead of every label over the background.
 
     A label that was never learnt lies far below it, everywhere: that must not count as spread.
     """
+    if twofold:
+        return torch.cat([_against_background(one, False) for one in logits.chunk(2, 1)], 1)
     return logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]
