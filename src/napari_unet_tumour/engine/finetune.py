@@ -8,7 +8,6 @@ corrected slice after the other does for an expert, and a cautious share stays o
 
 from __future__ import annotations
 
-import gc
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -142,7 +141,6 @@ def iter_finetune(
         raise DeviceError("the memory is full: close other programs, or choose the device cpu") from error
     finally:
         # Also when the person cancels: a GPU's memory is for others again.
-        gc.collect()
         give_back(device)
 
 
