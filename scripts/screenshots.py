@@ -4,6 +4,7 @@ Usage: python scripts/screenshots.py [FOLDER]
 Without a screen: xvfb-run -a -s "-screen 0 1400x900x24" python scripts/screenshots.py
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ LONGEST_S = 300
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    os.environ[shelf.HOME] = tempfile.mkdtemp()  # nor models and corrections
     get_settings(Path(tempfile.mkdtemp()) / "napari.yaml")  # no person's theme and fonts in the pictures
     viewer = napari.Viewer(title="napari")
     viewer.window.resize(*SIZE)
