@@ -82,6 +82,17 @@ def worker() -> Iterator[None]:
     jobs.shutdown()
 
 
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[None]:
+    """Let the worker run tune_tasks.iter_tune in place of the engine's fine-tuning."""
+    jobs.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[1])
+        patch.setitem(jobs.TASKS, "finetune", "tune_tasks:iter_tune")
+        yield
+        jobs.shutdown()
+
+
 class Opened(SimpleNamespace):
     """A viewer with the widget, and what a person does with it."""
 

@@ -3,7 +3,6 @@
 import threading
 import time
 import warnings
-from pathlib import Path
 
 import dask.array
 import numpy as np
@@ -15,18 +14,7 @@ from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.widgets._layers import KEY
 from napari_unet_tumour.widgets.napari_io import write_labels
 
-TESTS = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def stand_in():
-    """Let the worker run tune_tasks.iter_tune in place of the engine's fine-tuning."""
-    jobs.shutdown()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TESTS)
-        patch.setitem(jobs.TASKS, "finetune", "tune_tasks:iter_tune")
-        yield
-        jobs.shutdown()
+pytestmark = pytest.mark.usefixtures("stand_in")
 
 
 @pytest.fixture

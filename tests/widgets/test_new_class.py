@@ -1,7 +1,5 @@
 """A label that the model does not know, driven as a person would with a real worker; the learning is a stand-in."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,18 +9,7 @@ from napari_unet_tumour.widgets._compare import figures
 from napari_unet_tumour.widgets._layers import KEY
 
 CORE = 8
-TESTS = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def stand_in():
-    """Let the worker run tune_tasks.iter_tune in place of the engine's fine-tuning."""
-    jobs.shutdown()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TESTS)
-        patch.setitem(jobs.TASKS, "finetune", "tune_tasks:iter_tune")
-        yield
-        jobs.shutdown()
+pytestmark = pytest.mark.usefixtures("stand_in")
 
 
 @pytest.fixture

@@ -42,14 +42,20 @@ def segment(one):
     return one.viewer.layers[-1]
 
 
-def test_nothing_vouches_until_a_slice_is_corrected(correcting):
-    one = correcting
+def correct(one, value=1):
+    """Segment, paint a disc on slice 3 and tick it; return the mask layer."""
     mask = segment(one)
     assert not mask.data.any()
     one.widget.go(3)
     mask.brush_size = 8
-    mask.paint((3, 32, 32), 1)
+    mask.paint((3, 32, 32), value)
     one.click(one.panel.tick)
+    return mask
+
+
+def test_nothing_vouches_until_a_slice_is_corrected(correcting):
+    one = correcting
+    mask = correct(one)
     drawn = mask.data[3].copy()
     segment(one)
     assert np.array_equal(mask.data[3], drawn)
@@ -58,22 +64,14 @@ def test_nothing_vouches_until_a_slice_is_corrected(correcting):
 
 def test_an_unsure_slice_vouches_for_nothing(correcting):
     one = correcting
-    mask = segment(one)
-    one.widget.go(3)
-    mask.brush_size = 8
-    mask.paint((3, 32, 32), 255)
-    one.click(one.panel.tick)
+    mask = correct(one, 255)
     segment(one)
     assert not mask.data[np.arange(8) != 3].any()
 
 
 def test_the_segment_widget_asks_it_with_the_same_corrections(correcting, opened):
     one = correcting
-    mask = segment(one)
-    one.widget.go(3)
-    mask.brush_size = 8
-    mask.paint((3, 32, 32), 1)
-    one.click(one.panel.tick)
+    mask = correct(one)
     other = SegmentWidget(one.viewer)
     one.viewer.window.add_dock_widget(other, name="Segment")
     other.choose_model("second")

@@ -51,7 +51,7 @@ class Corrected:
     numbers : sequence of int
         Which planes of the scan are segmented, in their order; 0, 1, ... where empty.
     masks : dict of int to numpy.ndarray
-        (H, W) uint8 of corrected planes, by number: not 0 where there is tumour.
+        (H, W) uint8 label values of corrected planes, by number; `UNSURE` pixels say nothing.
     """
 
     numbers: Sequence[int] = ()

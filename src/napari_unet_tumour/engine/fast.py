@@ -83,10 +83,11 @@ class Runner:
         return torch.stack([self._sure(self.logits(working.flip(axes))).flip(axes) for axes in mirrors]).mean(0)
 
     def _sure(self, logits: torch.Tensor) -> torch.Tensor:
-        return torch.cat([_sure(one) for one in logits.chunk(2, 1)], 1) if self.twofold else _sure(logits)
+        return torch.cat([sure(one) for one in logits.chunk(2, 1)], 1) if self.twofold else sure(logits)
 
 
-def _sure(logits: torch.Tensor) -> torch.Tensor:
+def sure(logits: torch.Tensor) -> torch.Tensor:
+    """Return the labels' probability (N, L, h, w) of logits (N, out_channels, h, w)."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 1:]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.packed import Packed
 
 if TYPE_CHECKING:
@@ -34,14 +35,15 @@ class Vouching:
     threshold : float
         Probability from which a pixel is foreground, 0..1.
     sure : mapping of int to numpy.ndarray
-        (H, W) of planes that a person has corrected, not 0 where there is foreground. They may be among the planes.
+        (H, W) labels of planes that a person has corrected; `UNSURE` vouches for nothing. They may be among the planes.
     """
 
     def __init__(self, threshold: float, sure: Mapping[int, NDArray[np.uint8]] | None = None) -> None:
         self._threshold, self._sure = threshold, sure or {}
         self._both: dict[int, Packed] = {}
-        self._found = {n: Packed(np.stack([mask > 0] * 2).astype(np.uint8)) for n, mask in self._sure.items()}
-        self._seen = [mask > 0 for mask in self._sure.values()]
+        drawn = {n: (mask > 0) & (mask != UNSURE) for n, mask in self._sure.items()}
+        self._found = {n: Packed(np.stack([mask] * 2).astype(np.uint8)) for n, mask in drawn.items()}
+        self._seen = [*drawn.values()]
 
     def add(self, number: int, both: NDArray[np.uint8]) -> None:
         """Take the probability (2 L, H, W) uint8 of a plane: the first answer, then the second."""

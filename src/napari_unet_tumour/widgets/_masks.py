@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.masks import mask_of
 from napari_unet_tumour.packed import Packed
 from napari_unet_tumour.widgets import _layers, _mask_layer
@@ -38,11 +37,10 @@ Changes = list[tuple[Plane, "NDArray[np.uint8]"]]
 
 
 def corrected(mask: Labels | None, layout: Layout) -> dict[int, NDArray[np.uint8]]:
-    """Return what the reviewed planes (H, W) of a mask hold; background where the person was unsure."""
+    """Return copies of what the reviewed planes (H, W) of a mask hold."""
     if mask is None or mask.data.shape != layout.mask_shape:
         return {}
-    held = {n: _mask_layer.pixels(mask, layout, n) for n in REVIEWED.get(mask, ())}
-    return {n: np.where(found == UNSURE, 0, found).astype(np.uint8) for n, found in held.items()}
+    return {n: _mask_layer.pixels(mask, layout, n).astype(np.uint8) for n in REVIEWED.get(mask, ())}
 
 
 @dataclass

@@ -5,9 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._forms import plain
 from napari_unet_tumour.widgets._going import slices
@@ -86,7 +83,7 @@ class Resegment:
             self._say(f"{self._first_word}Every slice is reviewed: there is nothing to segment.", False)
             return
         focus = session.case.on_screen(self._viewer) or 0
-        corrected = {n: np.where(mask == UNSURE, 0, mask) for n, mask in session.masks(session.reviewed()).items()}
+        corrected = session.masks(session.reviewed())
         self._rest = Rest(session.case, entry, settings, numbers, focus, scheduler, self._tell, corrected)
         self._rest.start()
 

@@ -76,9 +76,9 @@ class Run:
         self.total = len(self.left)
         self.focus = source.plane
         self.notice = ""
-        self._corrected = corrected or {}
         # Its answer to a slice hangs together with the slices around.
         self._together = bool(entry.spec.arguments.get("gates"))
+        self._corrected = corrected if corrected and self._together else {}
         self._scheduler = scheduler or None
         self._tell = tell
         self._stop = threading.Event()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour import jobs
-from napari_unet_tumour.corrections import UNSURE, Corrected, Tuned, scan_id
+from napari_unet_tumour.corrections import Corrected, Tuned, scan_id
 from napari_unet_tumour.corrections.roles import apart
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
 from napari_unet_tumour.masks import mask_of
@@ -125,7 +125,7 @@ class Tune:
         _check_images(session)
         known = [*session.records.values(), *(one for one in self._store.every() if one.scan not in session.records)]
         corrections = apart((session.correction(n, mask) for n, mask in order.masks.items()), known)
-        if not any(not one.held_out for one in corrections):
+        if all(one.held_out for one in corrections):
             raise TrainingError(
                 "every reviewed slice lies where a slice is held out in another scan of this person: review one more"
             )
@@ -191,7 +191,9 @@ class Tune:
         free = session.order()
         other = order.shown if order.shown in free else (free[0] if free else None)
         numbers = held + ([] if other is None else [other])
-        before, after = (self._masks(model, numbers) for model in (self._parent(), tuned.data))
+        # A parent without a second network sees every slice by itself.
+        around = AROUND if self.order.entry.spec.arguments.get("gates") else 0
+        before, after = self._masks(self._parent(), numbers, around), self._masks(tuned.data, numbers, AROUND)
         return [self._picture(n, before[n], after[n]) for n in numbers]
 
     def _picture(self, number: int, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Picture:
@@ -200,12 +202,12 @@ class Tune:
         name = "slice on screen" if truth is None and number == order.shown else "slice"
         return Picture(f"{'held-out ' if truth is not None else ''}{name} {number}", image[0], before, after, truth)
 
-    def _masks(self, model: str | bytes, numbers: list[int]) -> dict[int, NDArray[np.uint8]]:
+    def _masks(self, model: str | bytes, numbers: list[int], around: int) -> dict[int, NDArray[np.uint8]]:
         """Return a model's masks of slices; it sees those around them too, and what else is corrected there."""
         found = {}
         for part in self.order.session.case.parts:
             inside = [n - part.first for n in numbers if part.first <= n < part.first + part.layout.planes]
-            seen = sorted({m for n in inside for m in range(n - AROUND, n + AROUND + 1) if 0 <= m < part.layout.planes})
+            seen = sorted({m for n in inside for m in range(n - around, n + around + 1) if 0 <= m < part.layout.planes})
             for n, probability in zip(seen, self._probability(model, part, seen, inside), strict=True):
                 if n in inside:
                     found[part.first + n] = mask_of(probability, self.order.segmenting)
@@ -217,8 +219,7 @@ class Tune:
             return np.zeros((0, 1, 1, 1), np.uint8)
         planes = np.stack([order.session.case.image(first + n) for n in seen])
         known = {n: order.masks[first + n] for n in seen if first + n in order.masks and n not in asked}
-        corrected = Corrected(seen, {n: np.where(mask == UNSURE, 0, mask) for n, mask in known.items()})
-        arguments = (model, planes, order.segmenting, corrected)
+        arguments = (model, planes, order.segmenting, Corrected(seen, known))
         found: NDArray[np.uint8] = jobs.run("segment_planes", *arguments, scheduler=order.scheduler or None)
         return found
 

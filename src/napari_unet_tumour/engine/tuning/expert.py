@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from napari_unet_tumour.engine.corrector import Corrector
+from napari_unet_tumour.engine.fast import sure
 from napari_unet_tumour.engine.training.judge import autocast
 from napari_unet_tumour.engine.training.learner import precision_of
 from napari_unet_tumour.engine.tuning import draws
@@ -247,7 +248,7 @@ class ExpertFit:
             if number == 0:
                 # However a view is turned, the gate sees the slice as it is.
                 self._styles.append(style)
-                self._answers.append(_likely(logits))
+                self._answers.append(sure(logits))
             yield self._rows(view, maps, logits, case, counts, soft)
 
     def _rows(
@@ -286,11 +287,6 @@ def _entropy(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 
 def _sure(logits: torch.Tensor) -> torch.Tensor:
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
-
-
-def _likely(logits: torch.Tensor) -> torch.Tensor:
-    """Return the labels' probability (N, L, H, W) of logits (N, O, H, W)."""
-    return _sure(logits) if logits.shape[1] == 1 else _sure(logits)[:, 1:]
 
 
 def _target(truth: torch.Tensor, outputs: int) -> torch.Tensor:

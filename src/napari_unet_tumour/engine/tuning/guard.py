@@ -10,6 +10,7 @@ import torch
 
 from napari_unet_tumour.corrections import UNSURE, Correction
 from napari_unet_tumour.engine.evaluate import score
+from napari_unet_tumour.engine.fast import sure
 from napari_unet_tumour.engine.training.judge import autocast
 from napari_unet_tumour.engine.training.learner import precision_of
 from napari_unet_tumour.masks import mask_of
@@ -42,8 +43,7 @@ def probability(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """
     device = images.device
     with torch.inference_mode(), autocast(device, precision_of("auto", device)):
-        found = torch.cat([net(images[n : n + BATCH]).float() for n in range(0, len(images), BATCH)])
-        return found.sigmoid() if found.shape[1] == 1 else found.softmax(1)[:, 1:]
+        return sure(torch.cat([net(images[n : n + BATCH]).float() for n in range(0, len(images), BATCH)]))
 
 
 def scores_of(net: nn.Module, cases: Cases, spec: ModelSpec) -> Scores:

@@ -13,6 +13,7 @@ from napari_unet_tumour.engine.training.judge import autocast
 from napari_unet_tumour.engine.training.learner import precision_of
 from napari_unet_tumour.engine.tuning import draws
 from napari_unet_tumour.engine.tuning.classes import SILENCE, answers
+from napari_unet_tumour.engine.tuning.guard import probability
 from napari_unet_tumour.engine.tuning.losses import likeness, partial
 from napari_unet_tumour.engine.tuning.recipe import Recipe, moving
 from napari_unet_tumour.engine.tuning.rows import fit_new_rows
@@ -20,7 +21,6 @@ from napari_unet_tumour.engine.tuning.rows import fit_new_rows
 if TYPE_CHECKING:
     from napari_unet_tumour.engine.tuning.cases import Cases
 
-BATCH = 8
 WARM = 5
 
 
@@ -63,7 +63,7 @@ class Tuner:
         self.optimiser = torch.optim.AdamW(self.weights, recipe.rate, weight_decay=0.0, fused=True)
         self.cases, self.context, self.replay = cases, context, replay
         self.places = draws.lesions_of(cases)
-        self.before = self.sure(self.parent, context.images) if context is not None and len(context) else None
+        self.before = probability(self.parent, context.images) if context is not None and len(context) else None
         self.rng = torch.Generator().manual_seed(seed)
         self.taken = 0
 
@@ -93,12 +93,6 @@ class Tuner:
                 for mine, theirs in zip(answers(layer), answers(tuned), strict=True):
                     mine[new] = theirs[new]
         return net
-
-    def sure(self, net: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Return the labels' probability (n, L, S, S) float32 of images (n, C, S, S)."""
-        with torch.inference_mode(), autocast(self.device, self.precision):
-            found = [net(images[n : n + BATCH]).float() for n in range(0, len(images), BATCH)]
-        return torch.cat([one.sigmoid() if one.shape[1] == 1 else one.softmax(1)[:, 1:] for one in found])
 
     def _loss(self) -> torch.Tensor:
         use, parts = self.recipe, []
