@@ -167,6 +167,9 @@ class TrainSettings:
     twin_share: Annotated[
         float, Ask("Share of a batch that shows training images with the tumour painted out.", low=0.0, high=0.9)
     ] = 0.0
+    graft_share: Annotated[
+        float, Ask("Share of the training images whose tumour is shown in another head.", low=0.0, high=1.0)
+    ] = 0.0
     negative_share: Annotated[
         float, Ask("Share of a batch that comes from the folder of tumour-free images.", low=0.0, high=0.9)
     ] = 0.1

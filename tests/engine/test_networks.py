@@ -84,6 +84,22 @@ def test_the_shipped_network_is_monais_dynunet() -> None:
         assert torch.equal(ours(x), theirs(x))
 
 
+# The published ImageNet encoders' weights without 1280 filters and 1000 classes on top.
+@pytest.mark.parametrize(
+    ("variant", "deepest", "weights"), [("lite0", 320, 4_652_008), ("lite1", 320, 5_416_680), ("lite2", 352, 6_092_072)]
+)
+def test_lite_encoders_have_the_published_ones_weights(variant: str, deepest: int, weights: int) -> None:
+    with torch.device("meta"):
+        net = networks.build("lite-unet", 3, 1, encoder=variant)
+    assert isinstance(net.encoder, nn.Module)
+    assert _trainable(net.encoder) == weights - deepest * 1280 - 2 * 1280 - 1281 * 1000
+
+
+def test_an_unknown_lite_encoder_is_named() -> None:
+    with pytest.raises(ValueError, match="'lite9': choose lite0, lite1, lite2"):
+        networks.build("lite-unet", 1, 1, encoder="lite9")
+
+
 def test_deep_supervision_is_for_training_only() -> None:
     net = networks.build("dynunet", 1, 1, filters=[8, 8, 16, 16], deep_supervision=2)
     assert net.train()(torch.randn(2, 1, 64, 64)).shape == (2, 3, 1, 64, 64)

