@@ -41,6 +41,7 @@ from napari_unet_tumour.engine.metrics import dice
 from napari_unet_tumour.engine.segment import iter_segment_planes
 from napari_unet_tumour.engine.training.curve import chart
 from napari_unet_tumour.engine.tuning.cases import cases_of, context_of
+from napari_unet_tumour.engine.tuning.lesson import Lesson
 from napari_unet_tumour.engine.tuning.recipe import Recipe
 from napari_unet_tumour.engine.tuning.tuner import Tuner
 from napari_unet_tumour.masks import mask_of
@@ -205,7 +206,7 @@ def tuned(model, base, volume, fixed, method, given, **more) -> models.Model:
 def plain(base, corrections, rest, given) -> models.Model:
     device = torch.device("cpu")
     cases, context = cases_of(corrections, base.spec, device), context_of(rest, base.spec, device)
-    learner, begin = Tuner(base.net, cases, context, None, PLAIN, device, 0), time.perf_counter()
+    learner, begin = Tuner(base.net, Lesson(cases, context, None, PLAIN, device)), time.perf_counter()
     learner.optimiser = torch.optim.Adam(learner.weights, 1e-4)
     learner._set_rate = lambda progress: None
     while time.perf_counter() - begin < given.seconds:

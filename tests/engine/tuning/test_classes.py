@@ -16,6 +16,7 @@ from napari_unet_tumour.engine.tuning.cases import cases_of, context_of
 from napari_unet_tumour.engine.tuning.classes import NEVER, add_classes, never_learnt
 from napari_unet_tumour.engine.tuning.expert import ExpertFit
 from napari_unet_tumour.engine.tuning.healed import healed
+from napari_unet_tumour.engine.tuning.lesson import Lesson
 from napari_unet_tumour.engine.tuning.recipe import Recipe
 from napari_unet_tumour.errors import ModelError, TrainingError
 from napari_unet_tumour.masks import mask_of
@@ -170,7 +171,7 @@ def test_slices_that_nobody_looked_through_do_not_talk_it_away(learnt, two):
     parent = load(add_classes(learnt, ["cyst"]))
     context = np.stack([two(n).image for n in range(600, 608)])
     cases = cases_of([two(200), two(201)], parent.spec, CPU)
-    fit = ExpertFit(parent.net, cases, context_of(context, parent.spec, CPU), None, Recipe(), CPU, 0)
+    fit = ExpertFit(parent.net, Lesson(cases, context_of(context, parent.spec, CPU), None, Recipe(), CPU))
     assert list(fit.iter_look())
     assert fit.unknown == [2]
     logits = torch.zeros(len(fit.rows.case), 3)

@@ -9,6 +9,7 @@ from napari_unet_tumour.corrections import Correction
 from napari_unet_tumour.engine.tuning import expert
 from napari_unet_tumour.engine.tuning.cases import Cases, cases_of, context_of
 from napari_unet_tumour.engine.tuning.healed import healed
+from napari_unet_tumour.engine.tuning.lesson import Lesson
 from napari_unet_tumour.engine.tuning.recipe import Recipe
 
 CPU = torch.device("cpu")
@@ -63,7 +64,7 @@ def test_the_expert_learns_from_healed_slices_and_leaves_them_out_with_their_own
     cases = cases_of(draw.corrections(2), lite.spec, CPU)
 
     def looked(healed):
-        fit = expert.ExpertFit(lite.net, cases, scan[1], None, Recipe(healed=healed), CPU, 0)
+        fit = expert.ExpertFit(lite.net, Lesson(cases, scan[1], None, Recipe(healed=healed), CPU))
         assert list(fit.iter_look())
         return fit.rows
 

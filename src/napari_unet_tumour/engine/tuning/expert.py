@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,48 +18,19 @@ from napari_unet_tumour.engine.tuning import draws
 from napari_unet_tumour.engine.tuning.classes import BEGIN, NEVER, SILENCE, never_learnt
 from napari_unet_tumour.engine.tuning.gate import ENOUGH, gate_for
 from napari_unet_tumour.engine.tuning.healed import healed
+from napari_unet_tumour.engine.tuning.pixels import Rows, as_it_is, chosen, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_unet_tumour.engine.lite import LiteUNet
     from napari_unet_tumour.engine.tuning.cases import Cases
-    from napari_unet_tumour.engine.tuning.recipe import Recipe
+    from napari_unet_tumour.engine.tuning.lesson import Lesson
 
 # Views of every corrected slice without its lesion.
 HEALED_VIEWS = 2
-# Logits from which a background pixel is worth a closer look.
-HOT = -2.0
 # A parent that gives a new class no more than this anywhere does not know it there.
 UNKNOWN = 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Pixels to fit to.
-
-    Parameters
-    ----------
-    seen : torch.Tensor
-        (n, F + 1) float32 features and a column for the bias, times how far the gate is open.
-    before : torch.Tensor
-        (n, O) float32, the parent's logits.
-    target : torch.Tensor
-        (n, O) float32 probabilities of the logit channels, 0..1.
-    weight : torch.Tensor
-        (n,) float32, how many pixels each stands for, times what its slice counts.
-    case : torch.Tensor
-        (n,) int64 number of the corrected slice; -1 for other slices.
-    slice : torch.Tensor
-        (n,) int64 number among all slices that were looked at.
-    """
-
-    seen: torch.Tensor
-    before: torch.Tensor
-    target: torch.Tensor
-    weight: torch.Tensor
-    case: torch.Tensor
-    slice: torch.Tensor
 
 
 class ExpertFit:
@@ -69,37 +40,22 @@ class ExpertFit:
     ----------
     parent : LiteUNet
         Stays as it is.
-    cases, context, replay : Cases
-        Corrected slices, uncorrected ones of the same scan, corrected ones of earlier scans.
-    recipe : Recipe
-        What counts how much.
-    device : torch.device
-        Where the tensors lie.
-    seed : int
-        Start of all chance.
+    lesson : Lesson
+        What it learns from, and how.
     """
 
-    def __init__(
-        self,
-        parent: LiteUNet,
-        cases: Cases,
-        context: Cases | None,
-        replay: Cases | None,
-        recipe: Recipe,
-        device: torch.device,
-        seed: int,
-    ) -> None:
-        self.recipe, self.device = recipe, device
-        self.precision = precision_of("auto", device)
-        self.parent = copy.deepcopy(parent).to(device).eval().requires_grad_(False)
+    def __init__(self, parent: LiteUNet, lesson: Lesson) -> None:
+        self.recipe, self.device = lesson.recipe, lesson.device
+        self.precision = precision_of("auto", self.device)
+        self.parent = copy.deepcopy(parent).to(self.device).eval().requires_grad_(False)
         assert self.parent.corrector is not None
         self.corrector: Corrector = self.parent.corrector
-        self.cases, self.context, self.replay = cases, context, replay
-        self.rng = torch.Generator().manual_seed(seed)
+        self.cases, self.context, self.replay = lesson.cases, lesson.context, lesson.replay
+        self.rng = torch.Generator().manual_seed(lesson.seed)
         self._styles: list[torch.Tensor] = []
         self._answers: list[torch.Tensor] = []
         outputs, count = len(self.parent.head.weight), len(self.corrector.get_buffer("mean"))
-        self.found = torch.zeros(outputs, count + 1, device=device)
+        self.found = torch.zeros(outputs, count + 1, device=self.device)
         # Classes that the network knows from experts alone; those of them that it does not know on these slices.
         self.added, self.unknown = never_learnt(self.parent.head), list[int]()
         self.rows = Rows(*(torch.zeros(0) for _ in range(6)))
@@ -115,7 +71,7 @@ class ExpertFit:
         """
         taken = []
         for rows in self._iter_rows(late):
-            taken.append(_parts(rows))
+            taken.append(rows.parts())
             yield
         rows = Rows(*(torch.cat(parts) for parts in zip(*taken, strict=True)))
         styles = torch.cat(self._styles)
@@ -255,40 +211,14 @@ class ExpertFit:
         self, view: draws.View, maps: list[torch.Tensor], logits: torch.Tensor, case: int, counts: float, soft: bool
     ) -> Rows:
         _, truth, known = view
-        places, stands_for = self._chosen(truth, known, logits)
+        places, stands_for = chosen(truth, known, logits, (self.recipe.near, self.recipe.far), self.rng)
         seen = self.corrector.flat(maps)[0].flatten(1).T[places]
         before = logits[0].flatten(1).T[places]
-        target = _sure(before) if soft else _target(truth[0].flatten(1).T[places], before.shape[1])
+        target = as_it_is(before) if soft else target_of(truth[0].flatten(1).T[places], before.shape[1])
         share = stands_for * counts / stands_for.sum().clamp(min=1)
         number = torch.full((len(places),), len(self._styles) - 1, device=places.device)
         return Rows(seen, before, target, share, torch.full_like(number, case), number)
 
-    def _chosen(self, truth: torch.Tensor, known: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return places (k,) of pixels and how many each stands for: more of them near tumour, true or predicted."""
-        hot = logits > HOT if logits.shape[1] == 1 else logits[:, 1:].amax(1, keepdim=True) > logits[:, :1] + HOT
-        interesting = (truth.amax(1, keepdim=True) > 0.5) | hot
-        near = (F.max_pool2d(interesting.float(), 9, 1, 4) * known).flatten() > 0
-        parts = [near.nonzero()[:, 0], (~near & (known.flatten() > 0)).nonzero()[:, 0]]
-        places, stands = [], []
-        for part, most in zip(parts, (self.recipe.near, self.recipe.far), strict=True):
-            taken = part[torch.randperm(len(part), generator=self.rng)[:most].to(part.device)]
-            places.append(taken)
-            stands.append(torch.full((len(taken),), len(part) / max(len(taken), 1), device=part.device))
-        return torch.cat(places), torch.cat(stands)
-
-
-def _parts(rows: Rows) -> tuple[torch.Tensor, ...]:
-    return rows.seen, rows.before, rows.target, rows.weight, rows.case, rows.slice
-
 
 def _entropy(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return -(target * logits.log_softmax(1)).sum(1)
-
-
-def _sure(logits: torch.Tensor) -> torch.Tensor:
-    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
-
-
-def _target(truth: torch.Tensor, outputs: int) -> torch.Tensor:
-    hard = (truth > 0.5).float()
-    return hard if outputs == 1 else torch.cat([1 - hard.amax(1, keepdim=True), hard], 1)

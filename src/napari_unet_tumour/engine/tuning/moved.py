@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +16,7 @@ from napari_unet_tumour.engine.tuning.tuner import Tuner
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_unet_tumour.engine.tuning.cases import Cases
-    from napari_unet_tumour.engine.tuning.recipe import Recipe
+    from napari_unet_tumour.engine.tuning.lesson import Lesson
 
 BATCH = 4
 
@@ -28,30 +28,15 @@ class MovedFit:
     ----------
     parent : LiteUNet
         Stays as it is; knows its training slices' statistics. Its own second is where the new one starts from.
-    cases, context, replay : Cases
-        Corrected slices, uncorrected ones of the same scan, corrected ones of earlier scans.
-    recipe : Recipe
-        `moves` and the rate.
-    device : torch.device
-        Where the tensors lie.
-    seed : int
-        Start of all chance.
+    lesson : Lesson
+        What it learns from, and how: its recipe's `moves` and rate.
     """
 
-    def __init__(
-        self,
-        parent: LiteUNet,
-        cases: Cases,
-        context: Cases | None,
-        replay: Cases | None,
-        recipe: Recipe,
-        device: torch.device,
-        seed: int,
-    ) -> None:
-        self.recipe = recipe
-        self.parent = copy.deepcopy(parent).to(device).eval().requires_grad_(False)
-        self._seen = [cases] if context is None else [cases, context]
-        self._tuner = Tuner(plain_of(self.parent), cases, None, replay, recipe.moving, device, seed)
+    def __init__(self, parent: LiteUNet, lesson: Lesson) -> None:
+        self.recipe = lesson.recipe
+        self.parent = copy.deepcopy(parent).to(lesson.device).eval().requires_grad_(False)
+        self._seen = [lesson.cases] if lesson.context is None else [lesson.cases, lesson.context]
+        self._tuner = Tuner(plain_of(self.parent), replace(lesson, context=None, recipe=lesson.recipe.moving))
         self.gate: tuple[torch.Tensor, torch.Tensor] | None = None
         self._centre = torch.zeros(0)
 

@@ -15,11 +15,12 @@ from napari_unet_tumour.engine.tuning import draws
 from napari_unet_tumour.engine.tuning.classes import SILENCE, answers
 from napari_unet_tumour.engine.tuning.guard import probability
 from napari_unet_tumour.engine.tuning.losses import likeness, partial
-from napari_unet_tumour.engine.tuning.recipe import Recipe, moving
+from napari_unet_tumour.engine.tuning.recipe import moving
 from napari_unet_tumour.engine.tuning.rows import fit_new_rows
 
 if TYPE_CHECKING:
     from napari_unet_tumour.engine.tuning.cases import Cases
+    from napari_unet_tumour.engine.tuning.lesson import Lesson
 
 WARM = 5
 
@@ -31,28 +32,12 @@ class Tuner:
     ----------
     parent : torch.nn.Module
         Stays as it is.
-    cases : Cases
-        Corrected slices to learn from.
-    context, replay : Cases or None
-        Uncorrected slices of the same scan, and corrected ones of earlier scans.
-    recipe : Recipe
-        What a step is made of.
-    device : torch.device
-        Where the tensors lie.
-    seed : int
-        Start of all chance.
+    lesson : Lesson
+        What it learns from, and how.
     """
 
-    def __init__(
-        self,
-        parent: nn.Module,
-        cases: Cases,
-        context: Cases | None,
-        replay: Cases | None,
-        recipe: Recipe,
-        device: torch.device,
-        seed: int,
-    ) -> None:
+    def __init__(self, parent: nn.Module, lesson: Lesson) -> None:
+        recipe, device, cases, context = lesson.recipe, lesson.device, lesson.cases, lesson.context
         self.recipe, self.device = recipe, device
         self.precision = precision_of("auto", device)
         self.parent = copy.deepcopy(parent).to(device).eval().requires_grad_(False)
@@ -61,10 +46,10 @@ class Tuner:
         self.fresh = fit_new_rows(self.net, cases)
         self.mean = copy.deepcopy(self.net).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(self.weights, recipe.rate, weight_decay=0.0, fused=True)
-        self.cases, self.context, self.replay = cases, context, replay
+        self.cases, self.context, self.replay = cases, context, lesson.replay
         self.places = draws.lesions_of(cases)
         self.before = probability(self.parent, context.images) if context is not None and len(context) else None
-        self.rng = torch.Generator().manual_seed(seed)
+        self.rng = torch.Generator().manual_seed(lesson.seed)
         self.taken = 0
 
     def step(self, progress: float) -> float:
