@@ -1,11 +1,12 @@
 """The shipped model beside a plain MONAI BasicUNet and the tutorial's U-Net, on the same persons.
 
-    python benchmarks/accuracy.py [--quick] [--rows shipped,basic-unet,tutorial-unet] [--json OUT]
+    python benchmarks/accuracy.py [--quick] [--rows shipped,basic-unet,tutorial-unet] [--work DIR] [--json OUT]
 
 All are scored on the val persons of the Cheng set, on the slices' own grid; the networks that are trained here see
 only train persons, and as many images as the shipped recipe shows. 95 % intervals come from drawing persons with
-replacement. A second table gives the time of a training step. --quick trains for minutes on a few persons: it
-proves that the script runs, its scores mean nothing.
+replacement. With --work the trainings are kept in that folder, and the same command goes on with them after it was
+stopped or its --minutes were over. A second table gives the time of a training step. --quick trains for minutes on
+a few persons: it proves that the script runs, its scores mean nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from napari_unet_tumour import recipes, shelf
 from napari_unet_tumour.engine import model
 from napari_unet_tumour.engine.training import assess
 from napari_unet_tumour.engine.training.batches import laps_of
+from napari_unet_tumour.engine.training.checkpoint import Run
 from napari_unet_tumour.engine.training.examples import Examples, iter_examples
 from napari_unet_tumour.engine.training.learner import Learner
 from napari_unet_tumour.engine.training.summary import parameters_of
@@ -48,12 +50,14 @@ MONAI = TrainSettings(
 
 def main() -> None:
     given = arguments()
-    with tempfile.TemporaryDirectory() as work:
-        folder = link(Path(work) / "data", rows_of(given), given.data)
+    with tempfile.TemporaryDirectory() as passing:
+        work = given.work or Path(passing)
+        work.mkdir(parents=True, exist_ok=True)
+        folder = link(Path(passing) / "data", rows_of(given), given.data)
         settings = {"shipped": None, "basic-unet": basic(given), "tutorial-unet": tutorial(given)}
         report: dict[str, Any] = {"quick": given.quick, "rows": [], "train_step": {}}
         for name in given.rows.split(","):
-            report["rows"].append(row(name, settings[name], folder, Path(work), given))
+            report["rows"].append(row(name, settings[name], folder, work, given))
             print(line(report["rows"][-1]), flush=True)
     if not given.no_speed:
         report["train_step"] = speeds(given)
@@ -68,6 +72,7 @@ def arguments() -> argparse.Namespace:
     ask.add_argument("--rows", default="shipped,basic-unet,tutorial-unet")
     ask.add_argument("--model", default="default", help="what stands in the row 'shipped'")
     ask.add_argument("--minutes", type=float, default=0, help="longest training of a row, 0 for any")
+    ask.add_argument("--work", type=Path, metavar="DIR", help="keep the trainings here, go on with those here")
     ask.add_argument("--quick", action="store_true", help="few persons, small images, one pass")
     ask.add_argument("--no-speed", action="store_true", help="leave the training step's time away")
     ask.add_argument("--json", metavar="OUT")
@@ -120,13 +125,12 @@ def tutorial(given: argparse.Namespace) -> TrainSettings:
 def row(
     name: str, settings: TrainSettings | None, folder: Path, work: Path, given: argparse.Namespace
 ) -> dict[str, Any]:
-    began, seen = time.monotonic(), 0
+    seen, minutes = 0, 0.0
     if settings is None:
         best = model.load(shelf.find(given.model).path)
     else:
-        seen = train(settings, folder, work / f"{name}.safetensors", given.minutes)
+        seen, minutes = train(settings, folder, work / f"{name}.safetensors", given.minutes)
         best = model.load(work / f"{name}.safetensors")
-    minutes = (time.monotonic() - began) / 60
     examples = all_of(folder, best.spec)
     cases = finish(assess.iter_assess(best, examples, [i for i, s in enumerate(examples.sources) if s.part == "val"]))
     return {
@@ -138,17 +142,21 @@ def row(
     }
 
 
-def train(settings: TrainSettings, folder: Path, out: Path, minutes: float) -> int:
-    """Train, at most so long; return the number of images seen."""
-    steps, began, done = iter_train(settings, folder / "images", folder / "masks", out, folder / "cases.csv"), 0.0, 0
+def train(settings: TrainSettings, folder: Path, out: Path, minutes: float) -> tuple[int, float]:
+    """Train, at most so long in this run; return the images seen and the minutes of all runs' whole passes."""
+    where = folder / "images", folder / "masks", out, folder / "cases.csv"
+    begin, count = 0.0, 0
+    steps = iter_train(settings, *where, resume=True)
     for tick in steps:
+        count = tick.values.get("parts", {}).get("train", count)
         if "loss" in tick.values:
-            began, done = began or time.monotonic(), tick.done
-        late = minutes and began and time.monotonic() - began > 60 * minutes
-        if late and out.exists():
+            begin = begin or time.monotonic()
+        if minutes and begin and time.monotonic() - begin > 60 * minutes and out.exists():
             steps.close()
             break
-    return done * settings.batch
+    with (Run(out).folder / "log.csv").open() as file:
+        passes = list(csv.DictReader(file))
+    return len(passes) * count, sum(float(row["seconds"]) for row in passes) / 60
 
 
 def all_of(folder: Path, spec: ModelSpec) -> Examples:
@@ -269,14 +277,14 @@ def table(report: dict[str, Any]) -> str:
     head = (
         f"{'':14} {'parameters':>12} {'seen':>8} {'min':>6} {'Dice':>6} {'95 % persons':>16} {'median':>7} {'5 %':>6}"
     )
-    return "\n".join([f"{head}  by type", *map(cells, report["rows"]), *speed_lines(report["train_step"])])
+    return "\n".join([f"{head}  by type and size", *map(cells, report["rows"]), *speed_lines(report["train_step"])])
 
 
 def cells(r: dict[str, Any]) -> str:
-    types = " ".join(f"{kind} {value:.2f}" for kind, value in r["by_type"].items())
+    groups = " ".join(f"{name} {value:.3f}" for name, value in {**r["by_type"], **r["by_size"]}.items())
     both = f"[{r['dice_low']:.3f}, {r['dice_high']:.3f}]"
     first = f"{r['name']:14} {r['parameters']:>12,} {r['images_seen'] or '-':>8} {r['minutes']:>6.1f}"
-    return f"{first} {r['dice_mean']:>6.3f} {both:>16} {r['dice_median']:>7.3f} {r['dice_p5']:>6.3f}  {types}"
+    return f"{first} {r['dice_mean']:>6.3f} {both:>16} {r['dice_median']:>7.3f} {r['dice_p5']:>6.3f}  {groups}"
 
 
 def speed_lines(step: dict[str, Any]) -> list[str]:

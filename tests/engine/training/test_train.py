@@ -173,6 +173,19 @@ def test_a_checkpoint_of_another_training_is_refused(folder, tiny, tmp_path, exh
     assert digest(tmp_path / "m.safetensors") == before
 
 
+def test_a_checkpoint_from_before_a_setting_was_there_goes_on(folder, tiny, tmp_path, exhaust):
+    constant, out = replace(tiny, schedule="constant", epochs=1), tmp_path / "m.safetensors"
+    run(folder, constant, out, exhaust)
+    saved = tmp_path / "m.training" / "checkpoint.pt"
+    state = torch.load(saved, weights_only=True)
+    del state["identity"]["settings"]["graft_share"]
+    torch.save(state, saved)
+    _, result = run(folder, replace(constant, epochs=2), out, exhaust, resume=True)
+    assert result.passes == 2
+    with pytest.raises(TrainingError, match=r"made with graft_share = 0\.0, here it is 0\.5"):
+        run(folder, replace(constant, epochs=2, graft_share=0.5), out, exhaust, resume=True)
+
+
 def test_other_images_and_damaged_checkpoints_are_refused(folder, tiny, tmp_path, exhaust):
     tiny, out = replace(tiny, epochs=1), tmp_path / "m.safetensors"
     run(folder, tiny, out, exhaust)

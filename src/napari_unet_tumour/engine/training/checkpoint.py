@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_unet_tumour.errors import OutputError, TrainingError
+from napari_unet_tumour.settings import TrainSettings
 from napari_unet_tumour.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    from napari_unet_tumour.settings import TrainSettings
 
 FULL = "free space and go on with --resume, what was saved is kept"
 # What may differ between a run and its resumption.
@@ -112,10 +111,12 @@ def load(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:
                 f"{path} is a checkpoint of another network: its {key} is {theirs['spec'][key]!r}, "
                 f"here it is {mine['spec'][key]!r}: choose the same, or another --out"
             )
+    # A setting that was not there when it was made is what it is when nobody says otherwise.
+    made_with = {**json.loads(json.dumps(asdict(TrainSettings()), default=list)), **theirs["settings"]}
     for key, value in mine["settings"].items():
-        if theirs["settings"].get(key) != value and not _may_grow(key, mine["settings"]):
+        if made_with[key] != value and not _may_grow(key, mine["settings"]):
             raise TrainingError(
-                f"{path} was made with {key} = {theirs['settings'].get(key)!r}, here it is {value!r}: "
+                f"{path} was made with {key} = {made_with[key]!r}, here it is {value!r}: "
                 "choose the same, or another --out"
             )
     if theirs["names"] != mine["names"]:
