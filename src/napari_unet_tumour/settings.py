@@ -44,7 +44,11 @@ class SegmentSettings:
         float, Ask("A pixel is tumour where the network is at least this sure.", low=0.02, high=0.98, step=0.01)
     ] = 0.5
     flips: Annotated[
-        bool, Ask("Average the answers for four mirrored copies: steadier, four times slower.", label="flip averaging")
+        bool,
+        Ask(
+            "Average the answers for a slice and its left-right mirrored copy: steadier, half as fast.",
+            label="flip averaging",
+        ),
     ] = False
     smallest: Annotated[
         int, Ask("Remove pieces with fewer pixels than this in a slice.", label="smallest object", low=0, high=100_000)

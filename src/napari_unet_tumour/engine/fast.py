@@ -73,14 +73,14 @@ class Runner:
 
     @torch.inference_mode()
     def probability(self, working: torch.Tensor, flips: bool) -> torch.Tensor:
-        """Return the labels' probability (N, L, h, w) float32, averaged over four mirrored copies if asked.
+        """Return the labels' probability (N, L, h, w) float32, averaged with its mirrored copy if asked.
 
         A twofold one is (N, 2 L, h, w).
         """
         if not flips:
             return self._sure(self.logits(working))
-        mirrors: list[list[int]] = [[], [2], [3], [2, 3]]
-        return torch.stack([self._sure(self.logits(working.flip(axes))).flip(axes) for axes in mirrors]).mean(0)
+        # Left and right only: heads are alike that way. Upside down as well is worse than no copy (docs/model.md).
+        return (self._sure(self.logits(working)) + self._sure(self.logits(working.flip(3))).flip(3)) / 2
 
     def _sure(self, logits: torch.Tensor) -> torch.Tensor:
         return torch.cat([sure(one) for one in logits.chunk(2, 1)], 1) if self.twofold else sure(logits)
