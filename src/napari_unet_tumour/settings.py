@@ -187,6 +187,12 @@ class TrainSettings:
     seed: Annotated[int, Ask("Start of all chance.", low=0, high=2**31 - 1)] = 42
     classes: Annotated[str, Ask("Column of the cases file with each image's class; masks say only where.")] = ""
     start: Annotated[str, Ask("First weights: a model file, an encoder's file, or 'imagenet'.")] = ""
+    teachers: Annotated[
+        str, Ask("Model files whose mean answer is learnt beside the truth, with commas between them.")
+    ] = ""
+    teach_share: Annotated[float, Ask("How much the teachers' answer counts against the truth.", low=0.0, high=1.0)] = (
+        0.5
+    )
     precision: Annotated[
         str,
         Ask("Numbers in the network; auto: the fastest safe one.", choices=("auto", "float32", "bfloat16", "float16")),

@@ -15,6 +15,7 @@ from napari_unet_tumour.engine.training import ranks
 from napari_unet_tumour.engine.training.judge import autocast
 from napari_unet_tumour.engine.training.losses import loss_for, with_deep
 from napari_unet_tumour.engine.training.start import load_start
+from napari_unet_tumour.engine.training.teachers import Teachers
 from napari_unet_tumour.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Learner:
         torch.manual_seed(settings.seed)
         net = build(settings, spec)
         load_start(net, settings, spec)
+        self.teachers = Teachers(settings, spec, self.device)
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.front = ranks.wrapped(self.net, self.device)
         self.mean = copy.deepcopy(self.net).eval().requires_grad_(False) if settings.ema else None
@@ -66,7 +68,7 @@ class Learner:
         return float(self.optimiser.param_groups[0]["lr"])
 
     def step(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """Learn from images (N, C, H, W) and truth (N, L, H, W) in {0, 1}.
+        """Learn from images (N, C, H, W) and truth (N, L, H, W) in {0, 1}, and from the teachers where there are any.
 
         Returns
         -------
@@ -75,9 +77,10 @@ class Learner:
         """
         self.net.train()
         try:
+            target = self.teachers.soften(x, y)
             with autocast(self.device, self.precision):
                 outputs = self.front(x)
-            loss = with_deep(self.loss, outputs.float(), y)
+            loss = with_deep(self.loss, outputs.float(), target)
             value = float(loss.detach())
             if math.isfinite(value):
                 self._move(loss)

@@ -1,4 +1,7 @@
-"""LOSSES: name -> function of logits and truth; parts are MONAI's and torch's, sums are ours."""
+"""LOSSES: name -> function of logits and truth; parts are MONAI's and torch's, sums are ours.
+
+Truth is 0 or 1, or lies between them where teachers had a say.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,13 @@ DEEP_WEIGHTS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 
 
 def bce(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of logits (N, 1, H, W) against truth (N, 1, H, W) in {0, 1}; a scalar."""
+    """Binary cross-entropy of logits (N, 1, H, W) against truth (N, 1, H, W) in 0..1; a scalar."""
     return F.binary_cross_entropy_with_logits(logits, truth)
 
 
 def ce(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Categorical cross-entropy of logits (N, 1 + L, H, W) against truth (N, L, H, W) in {0, 1}; a scalar."""
-    return F.cross_entropy(logits, _index(truth))
+    """Categorical cross-entropy of logits (N, 1 + L, H, W) against truth (N, L, H, W) in 0..1; a scalar."""
+    return F.cross_entropy(logits, _with_background(truth))
 
 
 def dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -37,7 +40,7 @@ def dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     slice with a tumour only the labels that it has are, lest painting nothing be nearly right.
     """
     several = logits.shape[1] > 1
-    target = torch.cat([1 - truth.sum(1, keepdim=True), truth], 1) if several else truth
+    target = _with_background(truth) if several else truth
     slices, batch = (_monai_dice(several, whole)(logits, target) for whole in (False, True))
     return ((slices.flatten(1) * _counted(truth, several)).sum(1).mean() + batch.mean()) / 2
 
@@ -86,9 +89,8 @@ def with_deep(loss: Loss, outputs: torch.Tensor, truth: torch.Tensor) -> torch.T
     return torch.stack(parts).sum() / sum(weights)
 
 
-def _index(truth: torch.Tensor) -> torch.Tensor:
-    numbers = torch.arange(1, truth.shape[1] + 1, device=truth.device)
-    return (truth * numbers[:, None, None]).sum(1).long()
+def _with_background(truth: torch.Tensor) -> torch.Tensor:
+    return torch.cat([1 - truth.sum(1, keepdim=True), truth], 1)
 
 
 def _monai_dice(several: bool, batch: bool) -> Loss:
