@@ -80,7 +80,7 @@ def correct(folder: Path, truth: np.ndarray) -> None:
     wait(lambda: widget.session is not None)
     panel.segment.native.click()
     wait(lambda: not widget.running)
-    wait(lambda: widget.session.weighed)
+    wait(lambda: widget.session.unsure.complete)
     for number in [n for n in widget.session.order() if truth[n].any()][:4]:
         widget.go(number)
         widget.session.case.write(viewer, {number: truth[number].astype(np.uint8)})

@@ -33,7 +33,7 @@ def correcting(opened, qtbot):
 def segment(one):
     one.click(one.panel.segment)
     one.wait(lambda: not one.widget.running)
-    one.wait(lambda: one.widget.session.weighed)
+    one.wait(lambda: one.widget.session.unsure.complete)
     return one.viewer.layers[-1]
 
 
@@ -163,7 +163,7 @@ def test_keys_do_what_the_buttons_say(correcting, scan, qtbot):
     qtbot.keyClick(one.panel.tick.native, Qt.Key.Key_R)
     assert one.widget.session.reviewed() == [4]
     qtbot.keyClick(canvas, Qt.Key.Key_N)
-    one.wait(lambda: one.widget.session.weighed and one.viewer.dims.current_step[0] != 4)
+    one.wait(lambda: one.widget.session.unsure.complete and one.viewer.dims.current_step[0] != 4)
     assert np.array_equal(one.viewer.layers[-1].data, data > 127), "asking the network draws nothing"
     one.close()
     assert not {"N", "R"} & {str(key) for key in one.viewer.keymap}

@@ -6,7 +6,9 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
+from napari_unet_tumour.widgets import _mask_layer
 from napari_unet_tumour.widgets._case import Case, case_of
 from napari_unet_tumour.widgets._gui import Inbox, later
 from napari_unet_tumour.widgets._session import Session
@@ -15,8 +17,10 @@ from napari_unet_tumour.widgets._watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     from napari.components import ViewerModel
     from napari.layers import Labels
+    from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import Store
     from napari_unet_tumour.widgets._case import Part
@@ -94,9 +98,28 @@ class Desk:
 
     def adopt(self, part: Part, mask: Labels) -> None:
         """Take up a mask that was made for a part that had none."""
+        _mask_layer.show_unsure(mask, UNSURE)
         if self.session is not None:
             self.session.adopt_mask(part, mask)
             self.watch.follow(self.session)
+
+    def mask_of(self, session: Session, number: int) -> Labels:
+        """Return the mask layer of a slice; one is made where there is none."""
+        part = session.case.where(number)[0]
+        if part.mask is not None:
+            return part.mask
+        entry = self._choice.entry
+        labels = ("background", "tumour") if entry is None else entry.spec.labels
+        mask = _mask_layer.add_mask(self._viewer, part.image, part.layout, labels)
+        _mask_layer.describe(mask, part.image, labels=list(labels))
+        self.adopt(part, mask)
+        return mask
+
+    def pixels(self, session: Session, number: int) -> NDArray[np.uint8]:
+        """Return what a slice holds, whatever is tried on; a slice without a mask layer gets one."""
+        part, plane = session.case.where(number)
+        held = self._masks.held(self.mask_of(session, number), part.layout, plane)
+        return session.masks([number])[number] if held is None else held
 
     def _case(self) -> Case:
         image, entry = self._choice.image, self._choice.entry
@@ -117,7 +140,7 @@ class Desk:
 
     def _new_session(self, case: Case) -> Session:
         session = Session(case, self._store, self._masks.held)
-        session.look()
+        session.journal.look()
         session.as_left = bool(session.kept) and session.is_as_left()
         return session
 

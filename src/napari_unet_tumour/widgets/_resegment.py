@@ -101,7 +101,7 @@ class Resegment:
             self._draw(rest, part, news)
             self._say(f"{self._first_word}Segmenting: {rest.done} of {slices(rest.total)}", False)
         else:
-            self._session.weigh(part.first + news.number, news.probability.array())
+            self._session.unsure.note(part.first + news.number, news.probability.array())
             self._say(f"Asking the network: {rest.done} of {slices(rest.total)}", False)
 
     def _draw(self, rest: Rest, part: Part, plane: Plane) -> None:

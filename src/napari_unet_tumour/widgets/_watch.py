@@ -62,7 +62,7 @@ class Watch:
     def flush(self) -> None:
         """Write what is not written yet, now; touches nothing of Qt."""
         if self._session is not None:
-            self._session.look()
+            self._session.journal.look()
 
     def _look(self) -> None:
         session = self._session
@@ -77,7 +77,7 @@ class Watch:
 
     def _work(self, session: Session, number: int | None) -> None:
         try:
-            session.look(number)
+            session.journal.look(number)
         finally:
             self._inbox.put(partial(self._looked, session))
 
@@ -85,9 +85,9 @@ class Watch:
         self._looking = False
         if session is not self._session:
             return
-        if session.trouble:
+        if session.journal.trouble:
             self._timer.start(RETRY_MS)
-        elif self._due or session.again:
+        elif self._due or session.journal.again:
             self._due = False
             self.poke()
         with suppress(RuntimeError):  # the window is on its way out

@@ -11,7 +11,7 @@ from magicgui.widgets import Container, Widget
 from napari_unet_tumour import shelf
 from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.errors import UNetTumourError
-from napari_unet_tumour.widgets import _correct_words, _layers, _mask_layer, _tools
+from napari_unet_tumour.widgets import _correct_words, _layers, _tools
 from napari_unet_tumour.widgets._correct_choice import CorrectChoice
 from napari_unet_tumour.widgets._correct_panel import NEXT_KEY, TICK_KEY, WIDTH, CorrectPanel, labels_to_paint
 from napari_unet_tumour.widgets._desk import Desk
@@ -21,17 +21,15 @@ from napari_unet_tumour.widgets._learning import Learning, UnknownLabels, check
 from napari_unet_tumour.widgets._masks import Masks
 from napari_unet_tumour.widgets._new_class import NewClass
 from napari_unet_tumour.widgets._resegment import Resegment
+from napari_unet_tumour.widgets._restoring import Restoring
+from napari_unet_tumour.widgets._tour import Tour
 from napari_unet_tumour.widgets._tune import Order
 from napari_unet_tumour.widgets._versions import Versions
 
 if TYPE_CHECKING:
     import napari.viewer
-    import numpy as np
-    from napari.layers import Labels
-    from numpy.typing import NDArray
 
     from napari_unet_tumour.shelf import Entry
-    from napari_unet_tumour.widgets._case import Part
     from napari_unet_tumour.widgets._session import Session
 
 
@@ -58,10 +56,12 @@ class CorrectWidget(Container[Widget]):
         self._versions = Versions(panel, self._choice, inbox, self._on_model)
         self._learning = Learning(panel, inbox, self._masks, store, self._on_accepted)
         self._new_class = NewClass(viewer, panel, inbox, self._versions, self._choice, self.finetune)
-        self._again = Resegment(viewer, inbox, self._masks, panel.say, self._on_drawn)
         self._desk = Desk(
             viewer, inbox, self._choice, store, self._masks, self._on_opened, self._on_closed, self._on_seen
         )
+        self._again = Resegment(viewer, inbox, self._masks, panel.say, self._desk.adopt)
+        self._tour = Tour(viewer, panel, self._choice, self._desk, self._again, self._is_quiet, self._on_dims)
+        self._restoring = Restoring(viewer, panel, inbox, self._desk, self._versions, self._on_seen)
         self._trouble = ""
         self._bound: list[str] = []
         self._listen()
@@ -84,33 +84,11 @@ class CorrectWidget(Container[Widget]):
 
     def next_slice(self) -> None:
         """Go to the slice most worth correcting; asks the network first where it was not asked yet."""
-        session, entry = self.session, self._choice.entry
-        if session is None:
-            self._complain()
-        elif not session.weighed and entry is not None and not self.running:
-            scheduler = self._choice.scheduler
-            self._again.weigh(session, entry, self._choice.segmenting(), scheduler, self._go_next)
-        else:
-            self._go_next()
-
-    def _go_next(self) -> None:
-        session, found = self.session, self._desk.on_screen()
-        order = [] if session is None else session.order()
-        if session is None or not order:
-            self._panel.say("Every slice is reviewed: press Fine-tune.")
-            return
-        shown = None if found is None else found[1]
-        number = next((n for n in order if n != shown), order[0])
-        self.go(number)
-        if not self._busy():
-            why = _correct_words.why(session, number)
-            self._panel.say(f"Slice {number}: {why} Correct it, then press {TICK_KEY}.")
+        self._tour.next(ask=not self.running)
 
     def go(self, number: int) -> None:
         """Bring a slice on screen."""
-        if self.session is not None and number < len(self.session.case):
-            self.session.case.go(self._viewer, number)
-            self._on_dims()
+        self._tour.go(number)
 
     def tick(self) -> None:
         """Mark the slice on screen as reviewed, or take the mark back."""
@@ -119,12 +97,12 @@ class CorrectWidget(Container[Widget]):
             self._complain()
             return
         session, number = found
-        reviewed = session.tick(number, self._pixels(session, number))
+        reviewed = session.tick(number, self._desk.pixels(session, number))
         if reviewed and self._learning.running:
             self._masks.take_off()
         self._on_seen()
         self._desk.watch.poke()
-        if not self._busy():
+        if self._is_quiet():
             word = _correct_words.ticked(session, number)
             self._panel.say(word if reviewed else f"Slice {number}: no longer reviewed.")
 
@@ -182,42 +160,11 @@ class CorrectWidget(Container[Widget]):
 
     def restore(self) -> None:
         """Bring back what an earlier session left: masks, ticks, hold-out and model."""
-        session = self.session
-        if session is None:
-            return
-        masks = session.to_restore()
-        session.pause()
-        for number, mask in masks.items():
-            self._mask_of(session, number)
-            session.restored(number, mask)
-            self._inbox.put(partial(self._write, session, number, mask))
-        model = next((one.model for one in session.kept.values() if one.model), "")
-        session.take_up()
-        self._versions.use(model)
-        self._panel.ask_to_restore("")
-        self._panel.say(f"Restored: {len(session.reviewed())} reviewed, masks of {len(masks)} slices.")
-        self._inbox.put(partial(self._on_restored, session))
-
-    def _on_restored(self, session: Session) -> None:
-        session.pause(False)
-        self._on_seen()
-        self._desk.watch.poke()
-
-    def _write(self, session: Session, number: int, mask: NDArray[np.uint8]) -> None:
-        session.case.write(self._viewer, {number: mask})
+        self._restoring.restore()
 
     def start_afresh(self) -> None:
         """Begin anew; a copy of the earlier corrections is kept."""
-        if self.session is None:
-            return
-        try:
-            self.session.start_afresh()
-        except UNetTumourError as error:
-            self._panel.say(str(error), wrong=True)
-            return
-        self._panel.ask_to_restore("")
-        self._panel.say("Begun anew. A copy of the earlier corrections is kept on disk.")
-        self._desk.watch.poke()
+        self._restoring.start_afresh()
 
     # ---- what happens in the window --------------------------------------------------------------
 
@@ -262,7 +209,7 @@ class CorrectWidget(Container[Widget]):
         self._desk.reopen()
 
     def _on_selection(self, event: Any = None) -> None:
-        if not self._busy():  # a click on another scan does not throw away what is being learnt
+        if self._is_quiet():  # a click on another scan does not throw away what is being learnt
             self._choice.follow()
         self._on_dims()
 
@@ -298,16 +245,16 @@ class CorrectWidget(Container[Widget]):
             return
         self._panel.strip.fill(session.states())
         self._on_dims()
-        if session.trouble != self._trouble:
-            self._trouble = session.trouble
+        if session.journal.trouble != self._trouble:
+            self._trouble = session.journal.trouble
             self._panel.say(self._trouble or "Corrections are on disk again.", wrong=bool(self._trouble))
 
     def _complain(self) -> None:
         self._panel.say(self._desk.complaint(), wrong=True)
 
-    def _busy(self) -> bool:
-        """Tell whether the status line is about a fine-tuning."""
-        return self._learning.running or self._learning.judged is not None
+    def _is_quiet(self) -> bool:
+        """Tell whether the status line is free: it is not while it is about a fine-tuning."""
+        return not self._learning.running and self._learning.judged is None
 
     # ---- the case on screen ------------------------------------------------------------------------
 
@@ -331,27 +278,6 @@ class CorrectWidget(Container[Widget]):
         self._panel.strip.fill([])
         self._panel.tell_place("", False)
         self._panel.say(why, wrong)
-
-    def _pixels(self, session: Session, number: int) -> NDArray[np.uint8]:
-        """Return what a slice holds, whatever is tried on; a slice without a mask layer gets one."""
-        part, plane = session.case.where(number)
-        held = self._masks.held(self._mask_of(session, number), part.layout, plane)
-        return session.masks([number])[number] if held is None else held
-
-    def _mask_of(self, session: Session, number: int) -> Labels:
-        part = session.case.where(number)[0]
-        if part.mask is not None:
-            return part.mask
-        entry = self._choice.entry
-        labels = ("background", "tumour") if entry is None else entry.spec.labels
-        mask = _mask_layer.add_mask(self._viewer, part.image, part.layout, labels)
-        _mask_layer.describe(mask, part.image, labels=list(labels))
-        self._on_drawn(part, mask)
-        return mask
-
-    def _on_drawn(self, part: Part, mask: Labels) -> None:
-        _mask_layer.show_unsure(mask, UNSURE)
-        self._desk.adopt(part, mask)
 
     def _on_accepted(self, order: Order, data: bytes) -> None:
         self._versions.add(order.entry, data, partial(self._on_version, order))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from napari_unet_tumour.engine import model
-from napari_unet_tumour.engine.training import assess, checkpoint, ranks, report, split
-from napari_unet_tumour.engine.training.batches import Lap, Pools, batch_of, laps_of, order_of, prepared
+from napari_unet_tumour.engine.training import checkpoint, ranks, split
+from napari_unet_tumour.engine.training.batches import Lap, Pools, batch_of, laps_of, order_of
 from napari_unet_tumour.engine.training.checkpoint import Run
 from napari_unet_tumour.engine.training.curves import Curves
+from napari_unet_tumour.engine.training.ending import Trained, iter_ending
 from napari_unet_tumour.engine.training.examples import Examples, iter_examples, iter_negatives
 from napari_unet_tumour.engine.training.grafts import Hosts
 from napari_unet_tumour.engine.training.judge import judge
@@ -23,10 +23,8 @@ from napari_unet_tumour.engine.training.learner import Learner
 from napari_unet_tumour.engine.training.plan import names_of, parts_of, spec_of
 from napari_unet_tumour.engine.training.summary import summary_of
 from napari_unet_tumour.engine.training.twins import grey_of, iter_twins
-from napari_unet_tumour.engine.tuning.acquaint import iter_acquaint
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.settings import Progress, TrainSettings
-from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,29 +33,6 @@ if TYPE_CHECKING:
 
 SAVE_EVERY = 300.0
 SAID = {"train": "train on", "val": "choose by", "test": "score"}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training has made.
-
-    Parameters
-    ----------
-    path : str
-        The model file: the best on the validation part.
-    report : str
-        The HTML report.
-    scores : dict
-        Of the test part, e.g. {"dice_mean": 0.8}; see `assess.summary`.
-    passes, best_pass : int
-        Passes over the training images, and the one whose weights were kept, counted from 1.
-    """
-
-    path: str
-    report: str
-    scores: dict[str, float]
-    passes: int
-    best_pass: int
 
 
 @dataclass
@@ -136,7 +111,7 @@ def iter_train(
     yield from _iter_laps(run, learner, spec, examples, parts, pools, laps, state, curves, mine)
     if ranks.rank() > 0:
         return Trained(str(run.out), "", {}, len(state.rows), state.best_lap + 1)
-    return (yield from _iter_ending(run, settings, examples, parts, state))
+    return (yield from iter_ending(run, settings, examples, parts, state.rows, state.best_lap + 1))
 
 
 def _iter_pools(
@@ -218,38 +193,6 @@ def _iter_steps(
         left = (time.monotonic() - clock[0]) / (number + 1 - clock[1]) * (total - number - 1)
         message = f"pass {lap.number + 1} of {len(laps)}, loss {state.loss / state.step:.3f}"
         yield Progress(number + 1, total, message, {"loss": loss, "seconds_left": left})
-
-
-def _iter_ending(
-    run: Run, settings: TrainSettings, examples: Examples, parts: split.Parts, state: _State
-) -> Generator[Progress, None, Trained]:
-    """Score the best model on slices that it never saw, on their own grid, and write model and report."""
-    best = yield from _iter_acquainted(model.load(run.out), run, examples, parts)
-    test = yield from assess.iter_assess(best, examples, parts.test, settings.device)
-    seen = yield from assess.iter_assess(best, examples, parts.seen, settings.device)
-    scores = assess.summary(test, seen)
-    best = replace(best, spec=replace(best.spec, scores=scores))
-    model.save(run.out, best.spec, best.net.state_dict())
-    names = names_of(examples, parts)
-    card = {"settings": asdict(settings), "scores": scores, "split": names, "version": __version__}
-    run.note("run.json", json.dumps(card, indent=1, default=list))
-    network = (run.folder / "network.txt").read_text()
-    where = run.note("report.html", report.page(best, settings, examples, parts, state.rows, test, seen, network))
-    return Trained(str(run.out), str(where), scores, len(state.rows), state.best_lap + 1)
-
-
-def _iter_acquainted(
-    best: model.Model, run: Run, examples: Examples, parts: split.Parts
-) -> Generator[Progress, None, model.Model]:
-    """Note what the training slices look like, for later fine-tuning, where the network has room for it."""
-    if best.spec.network != "lite-unet" or "experts" in best.spec.arguments:
-        return best
-    images = examples.images[parts.train]
-    spec, state = yield from iter_acquaint(
-        best.spec, best.net.state_dict(), lambda start, stop: prepared(images[start:stop], best.spec), len(images)
-    )
-    model.save(run.out, spec, state)
-    return model.load(run.out)
 
 
 def _opening(
