@@ -39,9 +39,6 @@ class Teachers:
         self._share = settings.teach_share
         self._runners = [fast.runner(_teacher(name, spec), device) for name in names]
 
-    def __len__(self) -> int:
-        return len(self._runners)
-
     def soften(self, x: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """Mix the teachers' mean probability into the truth of the slices that show something.
 
