@@ -7,7 +7,7 @@ segment     slices/s from array to mask on the CPU: this package, and MONAI's sl
 roof        the machine's own limit: a large matrix product and a 3 x 3 convolution in the precision that the network
             runs in, and the share of the convolution's roof that the network reaches
 train_step  one step of the tutorial's U-Net and of the model's network; the tutorial's Keras model with --keras-python
-            (the python of an environment that has TensorFlow), else that row is left out
+            (the python of an environment that has TensorFlow), else that row is left out; 12 images with buffers kept
 growth      time and memory from 1 to 1000 slices, and from 256 to 16384 pixels a side, each in a process of its own
 gpu         with a CUDA card: slices/s model only and end to end, one slice, a scan of 155 slices of 240 x 240
 """
@@ -223,7 +223,9 @@ def part_train_step(given: argparse.Namespace, report: dict) -> dict:
     batch, size = (1, 64) if given.quick else (2, 256)
     found = {"batch": batch, "side": size}
     found["tutorial_unet_s"] = step_of("tutorial-unet", {}, 3, batch, size, 1 if given.quick else 2)
-    found[f"{spec.network}_s"] = step_of(spec.network, spec.arguments, spec.in_channels, batch, size, 3)
+    ours = spec.network, spec.arguments, spec.in_channels
+    found[f"{spec.network}_s"] = step_of(*ours, batch, size, 3)
+    found |= buffers_of(*ours, *((2, 64) if given.quick else (12, 256)))
     keras = keras_step(given.keras_python, batch, size)
     if keras is None:
         print("\ntrain_step: no TensorFlow, so no row for the tutorial's Keras model (give --keras-python PYTHON)")
@@ -247,6 +249,16 @@ def step_of(network: str, network_arguments: dict, channels: int, batch: int, si
     x = torch.rand(batch, channels, size, size).contiguous(memory_format=torch.channels_last)
     y = (torch.rand(batch, 1, size, size) > 0.9).float()
     return best(lambda: learner.step(x, y), times)
+
+
+def buffers_of(network: str, network_arguments: dict, channels: int, batch: int, size: int) -> dict:
+    """Time steps of `train`'s batch with large buffers kept, as `train` does, and given back as glibc does."""
+    from napari_unet_tumour.engine.room import keeping_buffers
+
+    returned = step_of(network, network_arguments, channels, batch, size, 5)
+    with keeping_buffers():
+        kept = step_of(network, network_arguments, channels, batch, size, 5)
+    return {"buffers_batch": batch, "kept_s": kept, "returned_s": returned, "ratio_kept": returned / kept}
 
 
 KERAS = """

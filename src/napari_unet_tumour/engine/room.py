@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,13 +15,17 @@ import torch
 from napari_unet_tumour.errors import DeviceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Found = TypeVar("Found")
 
 # A batch holds at most so many working pixels, by kind of device.
 WORKING = {"cpu": 8 * 256 * 256, "cuda": 128 * 256 * 256, "mps": 32 * 256 * 256}
 SMALLEST = 64
+# mallopt(3): its options, and where glibc's own adjustment of them ends once large buffers were freed.
+GIB = 1 << 30
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+GROWN = (32 << 20, 64 << 20)
 # How torch, oneDNN, cuDNN and cuBLAS say it when it is no torch.OutOfMemoryError.
 SAID = (
     "can't allocate memory",
@@ -92,6 +97,33 @@ def give_back(device: torch.device) -> None:
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
+
+
+@contextmanager
+def keeping_buffers() -> Iterator[None]:
+    """Keep freed buffers for the next step, until the end.
+
+    glibc returns every large buffer to the system at once and asks for it again, zeroed page by page, at the next
+    layer, which takes a good part of a training step on a CPU. Nothing is changed elsewhere, nor where the environment
+    says already what glibc should keep.
+    """
+    if "MALLOC_MMAP_THRESHOLD_" in os.environ:
+        yield
+        return
+    _thresholds(GIB, GIB)
+    try:
+        yield
+    finally:
+        _thresholds(*GROWN)
+        give_back(torch.device("cpu"))
+
+
+def _thresholds(mapped: int, trimmed: int) -> None:
+    """Set from how many bytes on glibc maps a buffer of its own, and how many free ones it keeps."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # only glibc has it
+            for option, value in ((MMAP_THRESHOLD, mapped), (TRIM_THRESHOLD, trimmed)):
+                ctypes.CDLL(None).mallopt(option, value)
 
 
 class Steady:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_unet_tumour.engine import model
+from napari_unet_tumour.engine.room import keeping_buffers
 from napari_unet_tumour.engine.training import checkpoint, ranks, split
 from napari_unet_tumour.engine.training.batches import Lap, Pools, batch_of, laps_of, order_of
 from napari_unet_tumour.engine.training.checkpoint import Run
@@ -108,7 +109,8 @@ def iter_train(
     )
     state = _resumed(checkpoint.load(run.checkpoint, mine) if resume else None, learner)
     yield _opening(run, settings, learner, spec, examples, parts)
-    yield from _iter_laps(run, learner, spec, examples, parts, pools, laps, state, curves, mine)
+    with keeping_buffers():
+        yield from _iter_laps(run, learner, spec, examples, parts, pools, laps, state, curves, mine)
     if ranks.rank() > 0:
         return Trained(str(run.out), "", {}, len(state.rows), state.best_lap + 1)
     return (yield from iter_ending(run, settings, examples, parts, state.rows, state.best_lap + 1))
