@@ -7,7 +7,7 @@ segment     slices/s from array to mask on the CPU: this package, and MONAI's sl
 roof        the machine's own limit: a large matrix product and a 3 x 3 convolution in the precision that the network
             runs in, and the share of the convolution's roof that the network reaches
 train_step  one step of the tutorial's U-Net and of the model's network; the tutorial's Keras model with --keras-python
-            (the python of an environment that has TensorFlow), else that row is left out; 12 images with buffers kept
+            (the python of an environment that has TensorFlow), else that row is left out; with buffers kept and not
 growth      time and memory from 1 to 1000 slices, and from 256 to 16384 pixels a side, each in a process of its own
 gpu         with a CUDA card: slices/s model only and end to end, one slice, a scan of 155 slices of 240 x 240
 """
@@ -225,7 +225,8 @@ def part_train_step(given: argparse.Namespace, report: dict) -> dict:
     found["tutorial_unet_s"] = step_of("tutorial-unet", {}, 3, batch, size, 1 if given.quick else 2)
     ours = spec.network, spec.arguments, spec.in_channels
     found[f"{spec.network}_s"] = step_of(*ours, batch, size, 3)
-    found |= buffers_of(*ours, *((2, 64) if given.quick else (12, 256)))
+    for network in (ours, ("basic-unet", {}, 1)):
+        found |= buffers_of(*network, *((2, 64) if given.quick else (8, 256)))
     keras = keras_step(given.keras_python, batch, size)
     if keras is None:
         print("\ntrain_step: no TensorFlow, so no row for the tutorial's Keras model (give --keras-python PYTHON)")
@@ -252,13 +253,14 @@ def step_of(network: str, network_arguments: dict, channels: int, batch: int, si
 
 
 def buffers_of(network: str, network_arguments: dict, channels: int, batch: int, size: int) -> dict:
-    """Time steps of `train`'s batch with large buffers kept, as `train` does, and given back as glibc does."""
+    """Time steps of larger batches with large buffers kept, as `train` does, and given back as glibc does."""
     from napari_unet_tumour.engine.room import keeping_buffers
 
     returned = step_of(network, network_arguments, channels, batch, size, 5)
     with keeping_buffers():
         kept = step_of(network, network_arguments, channels, batch, size, 5)
-    return {"buffers_batch": batch, "kept_s": kept, "returned_s": returned, "ratio_kept": returned / kept}
+    found = {"batch": batch, "kept_s": kept, "returned_s": returned, "ratio": returned / kept}
+    return {f"buffers_{network}_{name}": value for name, value in found.items()}
 
 
 KERAS = """
