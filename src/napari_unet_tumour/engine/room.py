@@ -104,7 +104,7 @@ def keeping_buffers() -> Iterator[None]:
     """Keep freed buffers for the next step, until the end.
 
     glibc returns every large buffer to the system at once and asks for it again, zeroed page by page, at the next
-    layer, which takes a good part of a training step on a CPU. Nothing is changed elsewhere, nor where the environment
+    layer, which can take half of a training step on a CPU. Nothing is changed elsewhere, nor where the environment
     says already what glibc should keep.
     """
     if "MALLOC_MMAP_THRESHOLD_" in os.environ:
