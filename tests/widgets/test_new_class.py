@@ -174,6 +174,22 @@ def test_going_to_another_scan_meanwhile_drops_it(correcting):
     assert [entry.name for entry in shelf.entries()] == ["known"]
 
 
+def test_a_model_that_comes_before_the_case_is_closed_is_dropped_too(correcting, monkeypatch):
+    _, one = correcting()
+    paint_core(one, 1)
+    offered(one)
+    made = []
+    make = one.widget._new_class._on_made
+    monkeypatch.setattr(one.widget._new_class, "_on_made", lambda *given: (make(*given), made.append(given)))
+    name(one, "core")
+    one.viewer.layers.clear()
+    one.widget._desk._timer.stop()  # the case is closed a moment after its layers have gone: let that be long
+    one.wait(lambda: bool(made))
+    assert one.widget.session is not None
+    one.qtbot.wait(500)
+    assert [entry.name for entry in shelf.entries()] == ["known"]
+
+
 def test_the_table_has_a_row_for_every_label_of_the_truth():
     def scores(dice, **labels):
         rows = {label: {"dice": value, "iou": value, "hd95": None} for label, value in labels.items()}

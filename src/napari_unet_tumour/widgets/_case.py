@@ -102,6 +102,10 @@ class Case:
         """Return the layers without which the case makes no sense."""
         return [layer for part in self.parts for layer in (part.image, part.mask) if layer is not None]
 
+    def is_in(self, viewer: ViewerModel) -> bool:
+        """Tell whether all of its layers are still there."""
+        return all(layer in viewer.layers for layer in self.layers())
+
     def pixels(self, number: int) -> NDArray[Any]:
         """Return a view (H, W) of a slice of the mask."""
         part, plane = self.where(number)

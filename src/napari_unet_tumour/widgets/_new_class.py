@@ -137,11 +137,12 @@ class NewClass:
             self._panel.say(why, wrong=True)
 
     def _on_made(self, order: Asked, data: bytes) -> None:
-        if order is self._order:
+        # The case is closed a moment after its layers go: a model that comes in between is of no use either.
+        if order is self._order and order[0].case.is_in(self._viewer):
             self._versions.add(order[1], data, partial(self._on_version, order))
 
     def _on_version(self, order: Asked, entry: Entry) -> None:
-        if order is not self._order:  # e.g. the person has gone to another scan meanwhile
+        if order is not self._order or not order[0].case.is_in(self._viewer):  # e.g. gone to another scan meanwhile
             return
         session, _, values = order
         first = len(entry.spec.labels) - len(values)
