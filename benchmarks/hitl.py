@@ -44,6 +44,8 @@ from napari_unet_tumour.engine.tuning.cases import cases_of, context_of
 from napari_unet_tumour.engine.tuning.lesson import Lesson
 from napari_unet_tumour.engine.tuning.recipe import Recipe
 from napari_unet_tumour.engine.tuning.tuner import Tuner
+from napari_unet_tumour.layout import layout_of
+from napari_unet_tumour.lone import drop_lone
 from napari_unet_tumour.masks import mask_of
 from napari_unet_tumour.settings import FinetuneSettings
 
@@ -63,6 +65,7 @@ class Volume:
     planes: np.ndarray
     truth: np.ndarray
     before: np.ndarray
+    depth: float
     steps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
@@ -128,7 +131,9 @@ def volume_of(pair: Pair, base: models.Model) -> Volume:
     planes = layout.take(scan.array, range(layout.planes))
     shown = [n for n in range(len(planes)) if np.ptp(planes[n]) > 0]
     masks = np.stack([layout.to_native(truth[layout.index(n)]) for n in shown])
-    return Volume(f"{pair.scan.parent.name}/{pair.scan.name}", planes[shown], masks, answer(base, planes[shown]))
+    return Volume(
+        f"{pair.scan.parent.name}/{pair.scan.name}", planes[shown], masks, answer(base, planes[shown]), layout.depth
+    )
 
 
 def answer(model: models.Model, planes: np.ndarray, fixed: dict[int, np.ndarray] | None = None) -> np.ndarray:
@@ -141,32 +146,48 @@ def answer(model: models.Model, planes: np.ndarray, fixed: dict[int, np.ndarray]
             return end.value
 
 
-def masks_of(model: models.Model, probability: np.ndarray) -> np.ndarray:
-    settings = default_settings(model.spec)
-    return np.stack([mask_of(one, settings) for one in probability])
+def masks_of(model: models.Model, probability: np.ndarray, volume: Volume | None = None, fixed=None) -> np.ndarray:
+    """Return the masks (N, H, W) as a run leaves them; of a volume without what one slice alone shows."""
+    settings, fixed = default_settings(model.spec), fixed or {}
+    masks = np.stack([mask_of(one, settings) for one in probability])
+    if volume is not None and settings.drop_lone:
+        whole = masks.copy()
+        for n, mask in fixed.items():
+            whole[n] = mask
+        drop_lone(whole, replace(layout_of(whole.shape), depth=volume.depth), fixed=fixed)
+        for n in set(range(len(masks))) - set(fixed):
+            masks[n] = whole[n]
+    return masks
+
+
+def after(model: models.Model, base: models.Model, volume: Volume, fixed: dict[int, np.ndarray]) -> np.ndarray:
+    """Return a model's masks of a volume of which some slices are corrected."""
+    return masks_of(base, answer(model, volume.planes, fixed), volume, fixed)
 
 
 def iter_rounds(volume: Volume, method: str, base: models.Model, given: argparse.Namespace):
     """Yield the scores after k = 0, 1, ... corrections."""
     rng = np.random.default_rng(0)
     model, probability, done, fixed, clock = base, volume.before, [], {}, 0.0
-    yield scored(volume, masks_of(base, probability), [], 0.0, 0.0, base.hash)
+    yield scored(volume, masks_of(base, probability, volume), [], 0.0, 0.0, base.hash)
     for _ in range(given.corrections):
         number = chosen(volume, method, probability, done, base, rng)
-        fixed[number], spent = corrected(volume, number, masks_of(base, probability)[number], given.brush)
+        fixed[number], spent = corrected(
+            volume, number, masks_of(base, probability, volume, fixed)[number], given.brush
+        )
         done, clock = [*done, number], clock + spent
         begin = time.perf_counter()
         model = tuned(model, base, volume, fixed, method, given)
         seconds = time.perf_counter() - begin
         probability = answer(model, volume.planes, fixed) if model is not base else volume.before
-        masks = masks_of(base, probability)
+        masks = masks_of(base, probability, volume, fixed)
         if method == "copy":
             masks = np.stack([fixed[min(done, key=lambda d: abs(d - n))] for n in range(len(volume.planes))])
         yield scored(volume, masks, done, seconds, clock, model.hash)
 
 
 def chosen(volume, method, probability, done, base, rng) -> int:
-    masks = masks_of(base, probability)
+    masks = masks_of(base, probability, volume)
     left = [n for n in range(len(masks)) if n not in done]
     painted = [n for n in left if masks[n].any()] or left
     if method == "random":
@@ -255,7 +276,7 @@ def summary(volumes: list[Volume], base: models.Model, given: argparse.Namespace
 
 def untuned(volume: Volume, step: dict[str, Any], base: models.Model) -> dict[str, Any]:
     """Score the untuned model on the very slices that a step was scored on."""
-    return scored(volume, masks_of(base, volume.before), step["done"], 0, 0, "")
+    return scored(volume, masks_of(base, volume.before, volume), step["done"], 0, 0, "")
 
 
 def by_k(volumes, method, what, untuned: tuple = ()) -> list[float]:
@@ -322,7 +343,7 @@ def sequence(volumes, base, given) -> tuple[list[float], list[float]]:
         result = finetune(model, corrections, FinetuneSettings(seconds=given.seconds), context=rest, replay=kept)
         model, kept = models.load(result.data) if result.data else model, kept + corrections
         fixed = {number: volume.truth[number]}
-        step = scored(volume, masks_of(base, answer(model, volume.planes, fixed)), [number], 0, 0, "")
+        step = scored(volume, after(model, base, volume, fixed), [number], 0, 0, "")
         found.append(step["rest"])
         plainly.append(untuned(volume, step, base)["rest"])
     return found, plainly
@@ -335,7 +356,7 @@ def share_of_long(volumes, base, given) -> float | None:
         step = volume.steps["ours"][min(2, given.corrections)]
         fixed, start = {n: volume.truth[n] for n in step["done"]}, untuned(volume, step, base)["rest"]
         model = tuned(base, base, volume, fixed, "ours", replace_seconds(given, 600), recipe=LONG)
-        long = scored(volume, masks_of(base, answer(model, volume.planes, fixed)), step["done"], 0, 0, "")["rest"]
+        long = scored(volume, after(model, base, volume, fixed), step["done"], 0, 0, "")["rest"]
         gains.append((step["rest"] - start, long - start))
     short, long = (sum(column) for column in zip(*gains, strict=True)) if gains else (0, 0)
     return short / long if long else None
@@ -351,7 +372,7 @@ def reach(volume, base, given) -> float:
     for half in (tumour[::2], tumour[1::2]):
         fixed = {n: volume.truth[n] for n in half}
         model = tuned(base, base, volume, fixed, "ours", given)
-        masks = masks_of(base, answer(model, volume.planes, fixed))
+        masks = after(model, base, volume, fixed)
         found += [dice(masks[n], volume.truth[n]) for n in tumour if n not in half]
     return mean(found)
 

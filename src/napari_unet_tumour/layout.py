@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from napari_unet_tumour.errors import ScanError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,12 +34,16 @@ class Layout:
         The axes that run down and across a plane, in either order.
     channel : int, optional
         The axis that holds channels or colours.
+    depth : float
+        Distance of neighbouring planes along the last slice axis, in sides of a pixel; 0 where planes that follow each
+        other are not neighbours in space.
     """
 
     shape: tuple[int, ...]
     rows: int
     columns: int
     channel: int | None = None
+    depth: float = field(default=0.0, compare=False)
 
     @property
     def slice_axes(self) -> tuple[int, ...]:
@@ -68,7 +72,7 @@ class Layout:
 
     def stacked(self, count: int) -> Layout:
         """Return the layout of so many arrays of this one's shape in one, channels first; planes keep their numbers."""
-        return Layout((count, *self.shape), self.rows + 1, self.columns + 1, 0)
+        return replace(self, shape=(count, *self.shape), rows=self.rows + 1, columns=self.columns + 1, channel=0)
 
     def index(self, n: int, region: Region | None = None) -> Index:
         """Return the index that selects plane `n` of a mask (`to_native` gives that plane's axis order), or a part."""
@@ -163,6 +167,22 @@ def layout_of(
     if rows == columns:
         raise ScanError(f"axis {rows} cannot be both rows and columns: choose two different axes")
     return Layout(shape, rows, columns, channel)
+
+
+def with_depth(layout: Layout, along: int, spacing: Mapping[int, float] | Sequence[float]) -> Layout:
+    """Return a layout that knows how far apart its planes lie.
+
+    Parameters
+    ----------
+    along : int
+        The axis of space that planes are numbered over; only the last slice axis makes them neighbours.
+    spacing : mapping of int to float, or sequence of float
+        Distance of voxels by axis, of `along`, rows and columns at least.
+    """
+    side = math.sqrt(spacing[layout.rows] * spacing[layout.columns])
+    if layout.slice_axes[-1:] != (along,) or not side:
+        return layout
+    return replace(layout, depth=spacing[along] / side)
 
 
 def _check_shape(shape: tuple[int, ...], axes: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_unet_tumour.lone import drop_lone
 from napari_unet_tumour.masks import mask_of, remove_small_across
 from napari_unet_tumour.tiling import RAW, enlarged, is_in_blocks, is_tiled, sample_from, thinned, tiling_of
 
@@ -131,7 +132,9 @@ def put(mask: Any, layout: Layout, part: Part, settings: SegmentSettings) -> int
 
 
 def tidy(mask: Any, layout: Layout, spec: ModelSpec, settings: SegmentSettings, order: Sequence[int]) -> None:
-    """Remove small pieces that only the whole plane tells, after its last part is written."""
+    """Remove what only whole planes and their neighbours tell, after the last part is written."""
     if settings.smallest > 1 and is_in_blocks((layout.channels, *layout.plane_shape), spec, settings):
         for n in order:
             remove_small_across(mask, layout, n, settings.smallest)
+    if settings.drop_lone:
+        drop_lone(mask, layout, order)

@@ -46,14 +46,23 @@ class SegmentSettings:
     flips: Annotated[
         bool,
         Ask(
-            "Average the answers for a slice and its left-right mirrored copy: steadier, half as fast.",
-            label="flip averaging",
+            "Ask for a slice's left-right mirrored copy too, and keep what either sees where they disagree: "
+            "finds more, half as fast.",
+            label="mirrored copy too",
         ),
     ] = False
     smallest: Annotated[
         int, Ask("Remove pieces with fewer pixels than this in a slice.", label="smallest object", low=0, high=100_000)
     ] = 0
     keep_largest: Annotated[bool, Ask("Keep only the largest connected piece of each label.")] = False
+    drop_lone: Annotated[
+        bool,
+        Ask(
+            "Remove pieces that one slice of a volume shows and its neighbours do not, if they are wider than twice "
+            "the distance of the slices.",
+            label="drop lone pieces",
+        ),
+    ] = True
     device: Annotated[str, Ask("Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))] = "auto"
     windows: Annotated[
         str,

@@ -45,6 +45,8 @@ class ModelSpec:
         Default probability from which a pixel is foreground, 0..1.
     smallest : int
         Default smallest object in pixels of the scan's own grid.
+    flips : bool
+        Whether a slice's mirrored copy is asked too by default: right for heads, wrong for what has a left and a right.
     description, data, licence : str
         One line each: what it is for, what it was trained on, licence of the training data.
     scores : dict
@@ -71,6 +73,7 @@ class ModelSpec:
     size: int = 256
     threshold: float = 0.5
     smallest: int = 0
+    flips: bool = False
     description: str = ""
     data: str = ""
     licence: str = ""
@@ -80,6 +83,11 @@ class ModelSpec:
     added: int = 0
     version: str = ""
     format: int = FORMAT
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What it recommends for `SegmentSettings`."""
+        return {"threshold": self.threshold, "smallest": self.smallest, "flips": self.flips}
 
     @property
     def in_channels(self) -> int:

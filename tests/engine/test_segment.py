@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_unet_tumour.engine import room
+from napari_unet_tumour.engine.fast import raised
 from napari_unet_tumour.engine.model import Model
 from napari_unet_tumour.engine.segment import iter_segment, iter_segment_planes, segment
 from napari_unet_tumour.errors import DeviceError, ModelError, ScanError
@@ -197,10 +198,43 @@ def test_flips_average_a_plane_with_its_mirrored_copy(small_model: Model) -> Non
         np.flip(_end(iter_segment_planes(small_model, np.flip(raw, axes), plain)), axes).astype(int)
         for axes in ((), (3,))
     ]
-    assert np.abs(averaged - np.mean(singles, 0)).max() <= 1
+    mean = torch.from_numpy(np.mean(singles, 0) / 255)
+    assert np.abs(averaged - raised(mean).numpy() * 255).max() <= 3
     mirrored = _end(iter_segment_planes(small_model, raw[..., ::-1], ask))[..., ::-1]
     assert np.abs(averaged - mirrored).max() <= 1
     assert np.abs(averaged - singles[0]).max() > 2
+
+
+class OneSided(torch.nn.Module):
+    """Sees what is bright in the left half only."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left = torch.arange(x.shape[3]) < x.shape[3] // 2
+        return torch.where(left & (x[:, :1] > -1), 8.0, -8.0)
+
+
+def test_with_flips_what_one_copy_alone_sees_is_found_on_a_slice_where_they_agree_on_nothing() -> None:
+    model = Model(ModelSpec("one-sided", "none", size=64), OneSided().eval(), "3" * 12)
+    planes = np.zeros((2, 1, 64, 64), np.float32)
+    planes[:, 0, 10:20, 40:50] = 200
+    planes[1, 0, 30:40, 27:37] = 200  # across the middle: half of it is seen by either copy
+    plain = SegmentSettings(device="cpu", precision="float32")
+    assert not (_end(iter_segment_planes(model, planes, plain))[:, 0, 12:18, 42:48] > 127).any()
+    found = _end(iter_segment_planes(model, planes, replace(plain, flips=True)))
+    assert (found[0, 0, 12:18, 42:48] > 250).all()
+    assert (
+        found[0] == np.flip(_end(iter_segment_planes(model, np.flip(planes, 3), replace(plain, flips=True))), 3)[0]
+    ).all()
+
+
+def test_a_slice_of_which_no_copy_is_sure_is_not_raised_to_a_mask() -> None:
+    faint = torch.full((1, 2, 4, 4), 0.05)
+    faint[0, :, 0, 0] = 0.075  # 0.15 together
+    assert float(raised(faint).sum(1).max()) == pytest.approx(0.375)
+    half = torch.tensor([0.5, 0.25, 0.0, 0.0]).reshape(1, 1, 2, 2)
+    np.testing.assert_allclose(raised(half).flatten(), [1, 0.5, 0, 0])
+    sure = torch.tensor([1.0, 0.4, 0.0, 0.0]).reshape(1, 1, 2, 2)
+    np.testing.assert_array_equal(raised(sure), sure)
 
 
 def test_blank_planes_are_empty_whatever_the_network_says() -> None:

@@ -423,6 +423,18 @@ def test_a_run_of_segment_leaves_reviewed_slices_alone(correcting, scan, models)
     assert np.array_equal(mask.data[2], kept)
 
 
+def test_what_one_slice_alone_shows_is_left_out_and_no_stroke(correcting):
+    data = np.zeros((7, 64, 64), np.uint8)
+    data[1:6, 40:50, 40:50] = data[3, 5:15, 5:15] = 255
+    one = correcting(lambda viewer: viewer.add_image(data))
+    mask = segment(one)
+    one.wait(lambda: one.widget._masks._wanted is None)
+    assert not mask.data[3, 5:15, 5:15].any()
+    assert mask.data[1:6, 40:50, 40:50].all()
+    looked(one)
+    assert not any(one.widget.session.is_edited(n) for n in range(7))
+
+
 def test_the_hold_out_stays_through_rounds_and_restarts(correcting, scan):
     one = correcting(with_mask(scan, 12)[1])
     review(one, 0, 1, 2)

@@ -5,6 +5,7 @@ import pytest
 
 from napari_unet_tumour.widgets._layers import KEY
 from napari_unet_tumour.widgets._masks import SETTLE_MS
+from napari_unet_tumour.widgets._prediction import REVIEWED
 
 
 class Sure:
@@ -158,3 +159,70 @@ def test_the_slider_before_any_run_does_nothing(opened, scan):
     one = opened(lambda viewer: viewer.add_image(scan(64, 64)))
     slide(one, 0.9)
     assert len(one.viewer.layers) == 1
+
+
+@pytest.fixture
+def spotted(opened):
+    """A viewer whose stack of 8 planes has a lesion on planes 2 to 5 and a spot on plane 4 alone, segmented."""
+    data = np.zeros((8, 64, 64), np.uint8)
+    data[2:6, 40:50, 40:50] = 255
+    data[4, 5:15, 5:15] = 255
+    one = opened(lambda viewer: viewer.add_image(data))
+    one.data, one.mask = data, one.run()
+    one.wait(lambda: one.widget._masks._wanted is None)
+    return one
+
+
+def test_a_spot_that_one_slice_alone_shows_is_left_out_and_said(spotted):
+    assert not spotted.mask.data[4, 5:15, 5:15].any()
+    assert spotted.mask.data[2:6, 40:50, 40:50].all()
+    assert "tumour on 4 of them. Left out: 1 piece that one slice alone shows." in spotted.status
+
+
+def test_undo_and_the_switch_bring_it_back(spotted):
+    spotted.mask.undo()
+    assert spotted.mask.data[4, 5:15, 5:15].all()
+    spotted.mask.redo()
+    spotted.panel.form["drop_lone"].value = False
+    slide(spotted)
+    assert spotted.mask.data[4, 5:15, 5:15].all()
+    assert "Left out" not in spotted.status
+    assert "tumour on 4 of them." in spotted.status
+
+
+def test_a_stroke_on_it_stays(spotted):
+    spotted.mask.data_setitem((np.array([4]), np.array([7]), np.array([7])), 1)
+    slide(spotted, 0.6)
+    assert spotted.mask.data[4, 5:15, 5:15].sum() == 1
+    assert spotted.mask.data[4, 7, 7] == 1
+
+
+def test_one_slice_alone_says_nothing_of_its_neighbours(opened):
+    data = np.zeros((8, 64, 64), np.uint8)
+    data[4, 5:15, 5:15] = 255
+    one = opened(lambda viewer: viewer.add_image(data))
+    one.viewer.dims.set_point(0, 4)
+    one.panel.scope.value = "this"
+    mask = one.run()
+    slide(one, 0.6)
+    assert mask.data[4, 5:15, 5:15].all()
+
+
+def test_time_points_keep_their_spots(opened):
+    data = np.zeros((8, 64, 64), np.uint8)
+    data[4, 5:15, 5:15] = 255
+    one = opened(lambda viewer: viewer.add_image(data, axis_labels=("t", "y", "x")))
+    mask = one.run()
+    slide(one, 0.6)
+    assert mask.data[4, 5:15, 5:15].all()
+
+
+def test_a_reviewed_slice_vouches_for_the_spot_beside_it(spotted):
+    spotted.panel.form["drop_lone"].value = False
+    slide(spotted)
+    spotted.mask.data_setitem((np.full(4, 3), np.array([8, 8, 9, 9]), np.array([8, 9, 8, 9])), 1)
+    REVIEWED[spotted.mask] = frozenset([3])
+    spotted.panel.form["drop_lone"].value = True
+    slide(spotted)
+    assert spotted.mask.data[4, 5:15, 5:15].all()
+    assert spotted.mask.data[3, 8:10, 8:10].all()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from napari_unet_tumour.errors import ModelError, ScanError
+from napari_unet_tumour.lone import drop_lone
 from napari_unet_tumour.masks import keep_largest, mask_of
 from napari_unet_tumour.tiling import is_in_blocks
 
@@ -189,7 +190,8 @@ def assemble(
     mask = np.zeros(layout.mask_shape, np.uint8)
     for n, plane in enumerate(probability):
         layout.put(mask, n, mask_of(plane, settings))
-    return Segmentation(keep_largest(mask) if settings.keep_largest else mask, probability, tuple(labels))
+    lone = drop_lone(mask, layout) if settings.drop_lone else 0
+    return Segmentation(keep_largest(mask) if settings.keep_largest else mask, probability, tuple(labels), lone)
 
 
 def iter_segment_many(

@@ -12,7 +12,7 @@ from napari_unet_tumour import scans, shelf
 from napari_unet_tumour.api import channels
 from napari_unet_tumour.api.many import Work, assemble, network_here
 from napari_unet_tumour.errors import ScanError
-from napari_unet_tumour.layout import Layout, layout_of
+from napari_unet_tumour.layout import Layout, layout_of, with_depth
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.settings import SegmentSettings
 
@@ -114,7 +114,7 @@ def segment(
 
 def default_settings(spec: ModelSpec) -> SegmentSettings:
     """Return the settings that a model was made for."""
-    return SegmentSettings(threshold=spec.threshold, smallest=spec.smallest)
+    return SegmentSettings(**spec.defaults)
 
 
 def slice_axis(scan: Scan) -> int | None:
@@ -148,9 +148,10 @@ def layout_for(scan: Scan, axis: int | None = None) -> Layout:
     """
     along = slice_axis(scan) if axis is None else _checked(scan, axis)
     shown = [place for place in scan.spatial if place != along]
-    if len(shown) != 2:
+    if len(shown) != 2 or along is None:
         return layout_of(scan.array.shape, scan.axes)
-    return layout_of(scan.array.shape, scan.axes, rows=shown[0], columns=shown[1])
+    layout = layout_of(scan.array.shape, scan.axes, rows=shown[0], columns=shown[1])
+    return with_depth(layout, along, dict(zip(scan.spatial, scan.spacing, strict=True)))
 
 
 def _checked(scan: Scan, axis: int) -> int:

@@ -174,14 +174,23 @@ def write(one: Segmented[Path], outputs: Outputs) -> str:
         values = _volume(one, number)
         scans.write_mask(path, values if path.suffix == ".png" else values / np.float32(255), work.scan, ())
     on = sum(bool(mask[work.layout.index(n)].any()) for n in range(work.layout.planes))
-    return told(work, outputs, on, int((mask > 0).sum()))
+    return told(work, outputs, on, int((mask > 0).sum()), one.found.lone)
 
 
-def told(work: Work[Path], outputs: Outputs, on: int | None, pixels: int) -> str:
-    """Return the line about a scan whose mask is written; `on` is how many slices show tumour, where counted."""
+def told(work: Work[Path], outputs: Outputs, on: int | None, pixels: int, lone: int = 0) -> str:
+    """Return the line about a scan whose mask is written.
+
+    Parameters
+    ----------
+    on : int, optional
+        How many slices show tumour, where counted.
+    lone : int
+        Pieces that were left out because one slice alone shows them.
+    """
     with_tumour = "" if on is None else f", {on} with tumour"
+    left_out = f", {lone} piece{'s' * (lone > 1)} of one slice alone left out" if lone else ""
     slices = f"{work.layout.planes} slices{with_tumour}, " if work.layout.planes > 1 else ""
-    return f"{work.item} -> {outputs.mask}: {slices}{pixels} tumour pixels"
+    return f"{work.item} -> {outputs.mask}: {slices}{pixels} tumour pixels{left_out}"
 
 
 def _volume(one: Segmented[Path], number: int) -> NDArray[np.uint8]:

@@ -6,11 +6,10 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.settings import Ask, SegmentSettings, asked
+from napari_unet_tumour.spec import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from napari_unet_tumour.spec import ModelSpec
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -37,7 +36,7 @@ def add_series(command: argparse.ArgumentParser) -> None:
 
 def add_settings(command: argparse.ArgumentParser) -> None:
     """Add one flag for every field of SegmentSettings; a flag not given leaves the model's own default."""
-    add_fields(command, SegmentSettings, ("threshold", "smallest"))
+    add_fields(command, SegmentSettings, tuple(ModelSpec("", "").defaults))
 
 
 def add_fields(command: argparse.ArgumentParser, settings: type[Any], by_model: Sequence[str] = ()) -> None:
@@ -46,6 +45,8 @@ def add_fields(command: argparse.ArgumentParser, settings: type[Any], by_model: 
         flag = f"--{name.replace('_', '-')}"
         text = ask.text.replace("%", "%%")
         if kind is bool:
+            usual = "as the model says" if name in by_model else "on" if default else "off"
+            text = f"{text} (default: {usual})"
             command.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif ask.choices:
             command.add_argument(flag, choices=ask.choices, default=None, help=f"{text} (default: {default})")
@@ -59,7 +60,7 @@ def add_fields(command: argparse.ArgumentParser, settings: type[Any], by_model: 
 def settings_of(args: argparse.Namespace, spec: ModelSpec) -> SegmentSettings:
     """Return the settings that the flags ask for, on top of the model's own defaults."""
     given = {name: getattr(args, name) for name, *_ in asked(SegmentSettings) if getattr(args, name) is not None}
-    return SegmentSettings(**{"threshold": spec.threshold, "smallest": spec.smallest, **given})
+    return SegmentSettings(**{**spec.defaults, **given})
 
 
 def _number(kind: type[Any], ask: Ask) -> Callable[[str], Any]:

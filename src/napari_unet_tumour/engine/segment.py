@@ -14,7 +14,7 @@ import torch
 
 from napari_unet_tumour import parts
 from napari_unet_tumour.corrections import Corrected
-from napari_unet_tumour.engine.fast import describe_device, pick_device, runner
+from napari_unet_tumour.engine.fast import describe_device, pick_device, raised, runner
 from napari_unet_tumour.engine.planes import as_planes, check_channels, frame_of
 from napari_unet_tumour.engine.room import WORKING, Room, Steady
 from napari_unet_tumour.engine.second import has_second
@@ -59,11 +59,14 @@ class Segmentation:
         (planes, L, H, W) uint8, 0..255 for 0..1, one layer per label without the background.
     labels : tuple of str
         Names by pixel value, background first.
+    lone : int
+        Pieces that were removed because one slice alone shows them (see `lone.drop_lone`).
     """
 
     mask: NDArray[np.uint8]
     probability: NDArray[np.uint8]
     labels: tuple[str, ...]
+    lone: int = 0
 
 
 def segment(model: Model, array: Any, layout: Layout, settings: SegmentSettings | None = None) -> Segmentation:
@@ -312,4 +315,6 @@ def _probability(model: Model, raw: NDArray[Any], room: Room, settings: SegmentS
         working = torch.stack([blend(sure, one, room.window, room.batch) for one in planes.working])
     else:
         working = run.probability(planes.working, settings.flips)
+    if settings.flips:
+        working = torch.cat([raised(one) for one in working.chunk(1 + run.twofold, 1)], 1)
     return planes.back(working)

@@ -108,9 +108,9 @@ class Choice:
         self._offer(found)
 
     def take_defaults(self) -> None:
-        """Set threshold and smallest object as the chosen model recommends."""
+        """Set threshold, smallest object and the mirrored copy as the chosen model recommends."""
         if self.entry is not None:
-            fill(self._panel.form, {"threshold": self.entry.spec.threshold, "smallest": self.entry.spec.smallest})
+            fill(self._panel.form, self.entry.spec.defaults)
 
     def remember(self) -> None:
         """Keep the choices for the next session."""

@@ -40,7 +40,7 @@ def command_for(
     words += ["--model", _model_word(entry)]
     if len(layout.slice_axes) == 1:  # an axis of one channel's file
         words += ["--axis", str(layout.slice_axes[0] - ("" not in files))]
-    own = {"threshold": entry.spec.threshold, "smallest": entry.spec.smallest}
+    own = entry.spec.defaults
     for name, kind, default, _ in asked(SegmentSettings):
         value = getattr(settings, name)
         if value == own.get(name, default):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets._layers import Source
 
 PART = "correct"
+# The settings that decide what a mask shows.
+MASKING = ("threshold", "smallest", "flips", "keep_largest", "drop_lone")
 
 
 class CorrectChoice:
@@ -76,8 +78,8 @@ class CorrectChoice:
         spec, note = None if self.entry is None else self.entry.spec, {}
         if self.mask is not None:
             note = self.mask.metadata.get(_layers.KEY, {}).get("settings", {})
-        given: dict[str, Any] = {} if spec is None else {"threshold": spec.threshold, "smallest": spec.smallest}
-        known = {name: note[name] for name in ("threshold", "smallest", "flips", "keep_largest") if name in note}
+        given: dict[str, Any] = {} if spec is None else spec.defaults
+        known = {name: note[name] for name in MASKING if name in note}
         return SegmentSettings(**{**given, **known, "device": str(self._panel.device.value)})
 
     def remember(self) -> None:

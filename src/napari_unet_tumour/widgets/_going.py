@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.widgets._large import LargeRun, Written
-    from napari_unet_tumour.widgets._prediction import Plane
+    from napari_unet_tumour.widgets._prediction import Decided, Plane
     from napari_unet_tumour.widgets._run import Run
 
 
@@ -36,6 +36,7 @@ class Going:
     done: dict[int, bool] = field(default_factory=dict)
     begun: float = field(default_factory=time.perf_counter)
     first: float = 0.0
+    took: float = 0.0
     part: Written | None = None
 
     def count(self, plane: Plane) -> None:
@@ -85,12 +86,16 @@ class Going:
         left = (self.run.total - len(self.done)) / rate
         return f"{self.told()}, {rate:.1f} slices/s, {_duration(left)} left"
 
-    def summary(self) -> str:
-        """Return how the finished run went."""
-        took = _duration(time.perf_counter() - self.begun)
-        found = sum(self.done.values())
+    def summary(self, decided: Decided | None = None) -> str:
+        """Return how the finished run went, where it is known with what all slices together have decided."""
+        self.took = self.took or time.perf_counter() - self.begun
+        found = sum(self.done.values()) if decided is None else decided.found
         where = f"{self.run.entry.spec.labels[1]} on {found} of them" if found else "nothing found"
-        said = f"{slices(self.run.total)} in {took}: {where if self.run.total > 1 or not found else 'done'}."
+        said = f"{slices(self.run.total)} in {_duration(self.took)}: "
+        said += f"{where if self.run.total > 1 or not found else 'done'}."
+        lone = 0 if decided is None else decided.lone
+        if lone:
+            said += f" Left out: {lone} piece{'s' * (lone > 1)} that one slice alone shows."
         return f"{said} {self.run.notice}".rstrip()
 
 

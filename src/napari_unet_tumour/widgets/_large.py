@@ -18,6 +18,7 @@ import psutil  # type: ignore[import-untyped]
 
 from napari_unet_tumour import jobs, parts, shelf
 from napari_unet_tumour.errors import ScanError, UNetTumourError
+from napari_unet_tumour.lone import drop_lone
 from napari_unet_tumour.scans.zarrs import chunks_of
 from napari_unet_tumour.tiling import is_in_blocks, tiling_of
 from napari_unet_tumour.widgets._run import Ended, model_for
@@ -122,7 +123,7 @@ class LargeRun:
 
     def _write_all(self) -> None:
         source, spec, settings = self.source, self.entry.spec, self._settings
-        done = 0
+        done, seen = 0, list[int]()
         while self.left:
             plane = min(self.left, key=lambda n: (abs(n - self.focus), n))
             self.left.discard(plane)
@@ -132,7 +133,10 @@ class LargeRun:
                 if self._stop.is_set():
                     raise _Stopped
             parts.tidy(self._mask, source.layout, spec, settings, [plane])
+            seen.append(plane)
             done += 1
+        if settings.drop_lone:
+            drop_lone(self._mask, source.layout, seen)
 
     def _ask(self, task: str, *args: Any) -> NDArray[np.uint8]:
         if self._stop.is_set():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.errors import ModelError, ScanError
-from napari_unet_tumour.layout import Layout, layout_of
+from napari_unet_tumour.layout import Layout, layout_of, with_depth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KEY = "napari-unet-tumour"
 MOST_AXES = 5
 COLOURS = ("red", "green", "blue")
+TIME = ("t", "time")
 
 Region = tuple[slice, slice]
 
@@ -104,6 +105,8 @@ def source_of(viewer: ViewerModel, image: Image, spec: ModelSpec, in_view: bool 
         )
     axes = None if channel is None or image.rgb else "c" + "tzyx"[1 - array.ndim :]
     layout = layout_of(tuple(array.shape), axes=axes, rows=rows, columns=columns, rgb=bool(image.rgb))
+    if layout.slice_axes and image.axis_labels[layout.slice_axes[-1]] not in TIME:
+        layout = with_depth(layout, layout.slice_axes[-1], image.scale)
     point = np.delete(index_of(viewer, image), [] if channel is None or image.rgb else [channel])
     region = _region_in_view(image, rows, columns) if in_view else None
     return Source(image.name, array, layout, plane_at(layout, point), region)

@@ -20,9 +20,11 @@ from napari_unet_tumour.packed import Packed
 from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._forms import plain
 from napari_unet_tumour.widgets._gui import Inbox, later
-from napari_unet_tumour.widgets._prediction import PREDICTIONS, REVIEWED, Plane, Prediction, masks
+from napari_unet_tumour.widgets._prediction import PREDICTIONS, REVIEWED, Decided, Plane, Prediction, decide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
     from numpy.typing import NDArray
@@ -62,9 +64,18 @@ class Drag:
 
 
 class Masks:
-    """What one widget has drawn in one viewer."""
+    """What one widget has drawn in one viewer.
 
-    def __init__(self, viewer: ViewerModel, inbox: Inbox) -> None:
+    Parameters
+    ----------
+    settled : callable, optional
+        Told of a mask layer whose planes follow new settings, and what these have decided.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, inbox: Inbox, settled: Callable[[Labels, Decided], None] | None = None
+    ) -> None:
+        self._settled = settled
         self._viewer = viewer
         self._inbox = inbox
         self._drag: Drag | None = None
@@ -159,33 +170,44 @@ class Masks:
         self._drag = None
 
     def _settle(self) -> None:
-        if self._wanted is not None:
-            previewed = None if self._drag is None else self._drag.plane.number
-            args = (self._moves, *self._wanted, previewed)
-            threading.Thread(target=self._decide, args=args, daemon=True).start()
+        if self._wanted is None:
+            return
+        mask, prediction, _ = self._wanted
+        if not self._fits(mask, prediction.layout):
+            self._wanted = None
+            return
+        previewed = None if self._drag is None else self._drag.plane.number
+        args = (self._moves, *self._wanted, mask.data, previewed, REVIEWED.get(mask, frozenset()))
+        threading.Thread(target=self._decide, args=args, daemon=True).start()
 
     def _decide(
-        self, move: int, mask: Labels, prediction: Prediction, settings: SegmentSettings, previewed: int | None
-    ) -> None:
+        self, move: int, mask: Labels, prediction: Prediction, settings: SegmentSettings, shown: NDArray[np.uint8],
+        previewed: int | None, reviewed: frozenset[int],
+    ) -> None:  # fmt: skip
         """Find the masks that change; on a thread of its own, since a large volume takes a second."""
-        changes = list(masks(prediction, mask.data, settings, previewed))
-        self._inbox.put(partial(self._apply, move, mask, prediction, settings, changes))
+        decided = decide(prediction, shown, settings, previewed, reviewed)
+        self._inbox.put(partial(self._apply, move, mask, prediction, settings, decided))
 
     def _apply(
-        self, move: int, mask: Labels, prediction: Prediction, settings: SegmentSettings, changes: Changes
+        self, move: int, mask: Labels, prediction: Prediction, settings: SegmentSettings, decided: Decided
     ) -> None:
-        if move != self._moves or not self._fits(mask, prediction.layout):
+        if move != self._moves:
+            return
+        self._wanted = None
+        if not self._fits(mask, prediction.layout):
             return
         self._drop_preview()
-        self._wanted, aims = None, []
+        aims = []
         reviewed = REVIEWED.get(mask, frozenset())
-        for plane, new in (change for change in changes if change[0].number not in reviewed):
+        for plane, new in (change for change in decided.changes if change[0].number not in reviewed):
             now = _mask_layer.pixels(mask, prediction.layout, plane.number, plane.region)
             if prediction.planes[plane.number].probability is plane.probability:
                 aims.append((plane, np.where(prediction.strokes(plane.number, now), now, new)))
                 prediction.keep(plane)
         self._write(mask, prediction.layout, aims)
         _mask_layer.amend(mask, settings=plain(settings))
+        if self._settled is not None:
+            self._settled(mask, decided)
 
     def _fits(self, mask: Labels, layout: Layout) -> bool:
         """Tell whether the layer is still there, with the array that we know; the person may have changed both."""

@@ -69,6 +69,7 @@ class Panel:
         above += [self.channels, row(self.scope)]
         doing: list[Widget] = [self.run, self.bar, self.status]
         shaping = [row(form["threshold"]), row(form["smallest"]), flat([form["keep_largest"], form["flips"]])]
+        shaping.append(flat([form["drop_lone"]]))
         placing = [row(form["device"], self.found), row(self.place), self.address_row]
         return [*above, *doing, *shaping, *placing, self.more, *self.advanced, self.copy, note(ABOUT)]
 

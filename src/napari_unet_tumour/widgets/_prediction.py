@@ -9,11 +9,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.lone import drop_lone
 from napari_unet_tumour.masks import keep_largest, mask_of
 from napari_unet_tumour.packed import Packed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from napari.layers import Labels
     from numpy.typing import NDArray
@@ -84,36 +86,78 @@ PREDICTIONS: WeakKeyDictionary[Labels, Prediction] = WeakKeyDictionary()
 REVIEWED: WeakKeyDictionary[Labels, frozenset[int]] = WeakKeyDictionary()
 
 
-def masks(
-    prediction: Prediction, shown: NDArray[np.uint8], settings: SegmentSettings, previewed: int | None = None
-) -> Iterator[tuple[Plane, NDArray[np.uint8]]]:
-    """Yield the planes that the mask layer shows otherwise than the settings want, with the new mask (H, W).
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What settings make of a prediction.
+
+    Parameters
+    ----------
+    changes : list of (Plane, numpy.ndarray)
+        The planes that the mask layer shows otherwise, with the new mask (H, W).
+    found : int
+        How many planes show anything.
+    lone : int
+        Pieces that were left out because one slice alone shows them.
+    """
+
+    changes: list[tuple[Plane, NDArray[np.uint8]]]
+    found: int
+    lone: int
+
+
+def decide(
+    prediction: Prediction,
+    shown: NDArray[np.uint8],
+    settings: SegmentSettings,
+    previewed: int | None = None,
+    reviewed: Collection[int] = frozenset(),
+) -> Decided:
+    """Find the masks of all planes.
 
     Parameters
     ----------
     shown : numpy.ndarray
         The layer's array.
     previewed : int, optional
-        A plane that is yielded in any case, since what it shows is not what it holds.
+        A plane that counts as changed in any case, since what it shows is not what it holds.
+    reviewed : collection of int
+        Planes that the person has reviewed: what they show tells which pieces beside them stand alone.
     """
     layout, planes = prediction.layout, list(prediction.planes.values())
     new = [mask_of(plane.probability.array(), settings) for plane in planes]
-    if settings.keep_largest:
-        new = _largest(planes, new, layout)
-    for plane, mask in zip(planes, new, strict=True):
-        if plane.number == previewed or not np.array_equal(mask, _part(shown, layout, plane)):
-            yield replace(plane, mask=Packed(mask)), mask
-
-
-def _largest(planes: Sequence[Plane], found: list[NDArray[np.uint8]], layout: Layout) -> list[NDArray[np.uint8]]:
-    """Keep the largest piece of each label through all planes, not of each plane."""
+    lone = 0
     if len(planes) == 1:
-        return [keep_largest(found[0])]
+        new = [keep_largest(new[0])] if settings.keep_largest else new
+    elif settings.keep_largest or (settings.drop_lone and layout.depth):
+        drawn = {n: layout.to_native(shown[layout.index(n)]) for n in reviewed if n < layout.planes}
+        new, lone = _together(planes, new, layout, settings, drawn)
+    changes = [
+        (replace(plane, mask=Packed(mask)), mask)
+        for plane, mask in zip(planes, new, strict=True)
+        if plane.number == previewed or not np.array_equal(mask, _part(shown, layout, plane))
+    ]
+    return Decided(changes, sum(bool(mask.any()) for mask in new), lone)
+
+
+def _together(
+    planes: Sequence[Plane],
+    found: list[NDArray[np.uint8]],
+    layout: Layout,
+    settings: SegmentSettings,
+    drawn: dict[int, NDArray[np.uint8]],
+) -> tuple[list[NDArray[np.uint8]], int]:
+    """Apply what all planes together decide; return their masks and how many lone pieces were left out."""
     whole = np.zeros(layout.mask_shape, np.uint8)
     for plane, mask in zip(planes, found, strict=True):
         _part(whole, layout, plane)[...] = mask
-    whole = keep_largest(whole)
-    return [_part(whole, layout, plane).copy() for plane in planes]
+    lone = 0
+    if settings.drop_lone:
+        for n, mask in drawn.items():
+            layout.put(whole, n, np.where(mask == UNSURE, 0, mask))
+        # A neighbour that was segmented in part might show a piece elsewhere.
+        lone = drop_lone(whole, layout, [plane.number for plane in planes if plane.region is None], drawn)
+    whole = keep_largest(whole) if settings.keep_largest else whole
+    return [_part(whole, layout, plane).copy() for plane in planes], lone
 
 
 def _part(whole: NDArray[np.uint8], layout: Layout, plane: Plane) -> NDArray[np.uint8]:

@@ -120,7 +120,15 @@ class Resegment:
         elif self._then is not None:
             self._then()
         elif not news.cancelled:
+            self._decide_together(rest)
             self._say(f"{self._first_word}{slices(rest.done)} segmented; reviewed slices are as they were.", False)
+
+    def _decide_together(self, rest: Rest) -> None:
+        """Leave out what one slice of a volume alone shows; reviewed slices are neighbours too."""
+        parts = [] if self._session is None else self._session.case.parts
+        for part in parts if rest.settings.drop_lone else ():
+            if part.mask is not None and part.layout.planes > 1:
+                self._masks.move(part.image, rest.settings, at_once=True)
 
 
 def _own(session: Session, number: int) -> bool:

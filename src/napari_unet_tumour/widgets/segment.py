@@ -25,11 +25,11 @@ from napari_unet_tumour.widgets._run import Ended, Run, model_for
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
     from napari_unet_tumour.shelf import Entry
     from napari_unet_tumour.widgets._layers import Source
-    from napari_unet_tumour.widgets._prediction import Plane
+    from napari_unet_tumour.widgets._prediction import Decided, Plane
 
 SHORTCUT = "Shift-S"
 REMEMBER_MS = 500
@@ -51,9 +51,10 @@ class SegmentWidget(Container[Widget]):
         self.native.setMinimumWidth(WIDTH)
         self._viewer = viewer
         self._inbox = Inbox(self.native)
-        self._masks = Masks(viewer, self._inbox)
+        self._masks = Masks(viewer, self._inbox, self._on_settled)
         self._choice = Choice(viewer, self._panel)
         self._going: Going | None = None
+        self._told: Going | None = None
         self._asked: jobs.Job | None = None
         self._pace = Pace()
         self._bound = False
@@ -260,17 +261,25 @@ class SegmentWidget(Container[Widget]):
             self._finish(f"Cancelled: {going.told()} done")
         else:
             self._finish(going.summary())
+            self._told = going
+
+    def _on_settled(self, mask: Labels, decided: Decided) -> None:
+        """Say what all slices together have decided, while the status still tells of the run that they came from."""
+        if self._told is not None and self._told.mask is mask and not self.running:
+            self._panel.say(self._told.summary(decided))
 
     def _finish(self, text: str, wrong: bool = False) -> None:
         going, self._going = self._going, None
+        self._told = None
         self._panel.stop()
         self._panel.say(text, wrong)
         if going is None or going.mask is None or going.mask not in self._viewer.layers:
             return
         _mask_layer.amend(going.mask, **going.facts())
         going.mask.refresh()  # the thumbnail
-        if going.run.settings != going.settings or going.run.settings.keep_largest:
-            self._masks.move(going.image, going.run.settings, at_once=True)
+        now = going.run.settings
+        if now != going.settings or now.keep_largest or (now.drop_lone and len(going.done) > 1):
+            self._masks.move(going.image, now, at_once=True)
 
     # ---- the end -----------------------------------------------------------------------------------
 

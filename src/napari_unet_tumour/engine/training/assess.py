@@ -59,7 +59,7 @@ def iter_assess(
 ) -> Generator[Progress, None, list[Case]]:
     """Segment and score slices by number; one case for each, in order."""
     wanted = [int(n) for n in numbers]
-    settings = SegmentSettings(threshold=model.spec.threshold, smallest=model.spec.smallest, device=device)
+    settings = SegmentSettings(**model.spec.defaults, device=device)
     cases: list[Case] = []
     for start in range(0, len(wanted), CHUNK):
         chunk = wanted[start : start + CHUNK]

@@ -49,7 +49,7 @@ def probability(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
 def scores_of(net: nn.Module, cases: Cases, spec: ModelSpec) -> Scores:
     """Score a network on corrected slices on their own grid, unsure pixels left out; see `scored`."""
     found = probability(net, cases.images)
-    settings = SegmentSettings(threshold=spec.threshold, smallest=spec.smallest)
+    settings = SegmentSettings(**{**spec.defaults, "flips": False})
     rows = []
     for n, source in enumerate(cases.sources):
         native = (cases.native(n, found[n]) * 255).round().clamp(0, 255).byte().cpu().numpy()
