@@ -55,14 +55,6 @@ class SegmentSettings:
         int, Ask("Remove pieces with fewer pixels than this in a slice.", label="smallest object", low=0, high=100_000)
     ] = 0
     keep_largest: Annotated[bool, Ask("Keep only the largest connected piece of each label.")] = False
-    drop_lone: Annotated[
-        bool,
-        Ask(
-            "Remove pieces that one slice of a volume shows and its neighbours do not, if they are wider than twice "
-            "the distance of the slices.",
-            label="drop lone pieces",
-        ),
-    ] = True
     device: Annotated[str, Ask("Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))] = "auto"
     windows: Annotated[
         str,
@@ -86,6 +78,14 @@ class SegmentSettings:
             choices=("auto", "float32", "bfloat16", "float16"),
         ),
     ] = "auto"
+    drop_lone: Annotated[
+        bool,
+        Ask(
+            "Remove pieces that one slice of a volume shows and its neighbours do not, if they are wider than twice "
+            "the distance of the slices.",
+            label="drop lone pieces",
+        ),
+    ] = True
 
 
 @dataclass(frozen=True)

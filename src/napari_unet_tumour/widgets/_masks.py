@@ -139,6 +139,7 @@ class Masks:
         mask = _mask_layer.own_mask(self._viewer, image)
         prediction = PREDICTIONS.get(mask) if mask is not None else None
         self._moves += 1
+        self._wanted = None
         if mask is None or prediction is None or not self._fits(mask, prediction.layout):
             return
         self._wanted = (mask, prediction, settings)
