@@ -42,7 +42,7 @@ def main() -> None:
     }
     with given.cases.open() as file:
         files = [row["file"] for row in csv.DictReader(file) if row["split"] == "train"]
-    spec = replace(first.spec, arguments={}, smallest=given.smallest, flips=True, scores={})
+    spec = replace(first.spec, arguments={}, smallest=given.smallest, scores={})
 
     def images(start: int, stop: int):
         return as_planes(np.stack([imread(given.images / name) for name in files[start:stop]])[:, None], spec).working

@@ -79,12 +79,16 @@ class Runner:
 
         What one of the two alone sees then has half its probability: see `raised`.
 
-        A twofold one is (N, 2 L, h, w).
+        A twofold one is (N, 2 L, h, w), of the slice as it is.
         """
-        if not flips:
+        if not self.mirrors(flips):
             return self._sure(self.logits(working))
         # Left and right only: heads are alike that way. Upside down as well is worse than no copy (docs/model.md).
         return (self._sure(self.logits(working)) + self._sure(self.logits(working.flip(3))).flip(3)) / 2
+
+    def mirrors(self, flips: bool) -> bool:
+        """Tell whether the mirrored copy is asked too: a second network has learnt a lesion, not its mirror image."""
+        return flips and not self.twofold
 
     def _sure(self, logits: torch.Tensor) -> torch.Tensor:
         return torch.cat([sure(one) for one in logits.chunk(2, 1)], 1) if self.twofold else sure(logits)

@@ -315,6 +315,6 @@ def _probability(model: Model, raw: NDArray[Any], room: Room, settings: SegmentS
         working = torch.stack([blend(sure, one, room.window, room.batch) for one in planes.working])
     else:
         working = run.probability(planes.working, settings.flips)
-    if settings.flips:
-        working = torch.cat([raised(one) for one in working.chunk(1 + run.twofold, 1)], 1)
+    if run.mirrors(settings.flips):
+        working = raised(working)
     return planes.back(working)
