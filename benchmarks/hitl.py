@@ -147,16 +147,13 @@ def answer(model: models.Model, planes: np.ndarray, fixed: dict[int, np.ndarray]
 
 
 def masks_of(model: models.Model, probability: np.ndarray, volume: Volume | None = None, fixed=None) -> np.ndarray:
-    """Return the masks (N, H, W) as a run leaves them; of a volume without what one slice alone shows."""
-    settings, fixed = default_settings(model.spec), fixed or {}
+    """Return the masks (N, H, W) as a run leaves them; of a volume with the corrected slices, without lone pieces."""
+    settings = default_settings(model.spec)
     masks = np.stack([mask_of(one, settings) for one in probability])
     if volume is not None and settings.drop_lone:
-        whole = masks.copy()
-        for n, mask in fixed.items():
-            whole[n] = mask
-        drop_lone(whole, replace(layout_of(whole.shape), depth=volume.depth), fixed=fixed)
-        for n in set(range(len(masks))) - set(fixed):
-            masks[n] = whole[n]
+        for n, mask in (fixed or {}).items():
+            masks[n] = mask
+        drop_lone(masks, replace(layout_of(masks.shape), depth=volume.depth), fixed=fixed or {})
     return masks
 
 

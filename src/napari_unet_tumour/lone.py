@@ -48,9 +48,9 @@ def drop_lone(
     fixed : collection of int
         Planes that a person has drawn: they are neighbours like the others, and stay as they are.
     """
-    if not layout.depth or math.prod(layout.plane_shape) > LARGEST:
-        return 0
     known = frozenset(range(layout.planes) if planes is None else planes) | frozenset(fixed)
+    if not layout.depth or len(known) < 3 or math.prod(layout.plane_shape) > LARGEST:
+        return 0
     shown, lone = 0, dict[int, list["Piece"]]()
     for n, here, beside in _iter_planes(mask, layout, known):
         shown += 1
@@ -69,18 +69,13 @@ def _iter_planes(
     mask: Any, layout: Layout, known: frozenset[int]
 ) -> Iterator[tuple[int, NDArray[np.bool_], list[NDArray[np.bool_]]]]:
     """Yield every plane with a mask: its number, where the mask is, and the same of its known neighbours."""
-    row = layout.mask_shape[_along(layout)]
+    row = layout.shape[layout.slice_axes[-1]]
     held: dict[int, NDArray[np.bool_]] = {}
     for n in sorted(known):
         near = [m for m in (n - 1, n, n + 1) if m in known and m // row == n // row]
         held = {m: held[m] if m in held else np.asarray(layout.part(mask, m) > 0) for m in near}
         if held[n].any():
             yield n, held[n], [held[m] for m in near if m != n]
-
-
-def _along(layout: Layout) -> int:
-    """Return the axis of the mask along which planes are neighbours."""
-    return [axis for axis, at in enumerate(layout.index(0)) if not isinstance(at, slice)][-1]
 
 
 def _lone(here: NDArray[np.bool_], beside: Sequence[NDArray[np.bool_]], depth: float) -> Iterator[Piece]:

@@ -226,3 +226,16 @@ def test_a_reviewed_slice_vouches_for_the_spot_beside_it(spotted):
     slide(spotted)
     assert spotted.mask.data[4, 5:15, 5:15].all()
     assert spotted.mask.data[3, 8:10, 8:10].all()
+
+
+def test_the_status_counts_the_slices_of_its_own_run(opened):
+    data = np.zeros((8, 64, 64), np.uint8)
+    data[2:6, 40:50, 40:50] = 255
+    one = opened(lambda viewer: viewer.add_image(data))
+    one.run()
+    one.wait(lambda: one.widget._masks._wanted is None)
+    one.viewer.dims.set_point(0, 0)
+    one.panel.scope.value = "this"
+    one.run()
+    slide(one, 0.6)
+    assert "nothing found" in one.status

@@ -148,10 +148,10 @@ def layout_for(scan: Scan, axis: int | None = None) -> Layout:
     """
     along = slice_axis(scan) if axis is None else _checked(scan, axis)
     shown = [place for place in scan.spatial if place != along]
-    if len(shown) != 2 or along is None:
+    if len(shown) != 2:
         return layout_of(scan.array.shape, scan.axes)
     layout = layout_of(scan.array.shape, scan.axes, rows=shown[0], columns=shown[1])
-    return with_depth(layout, along, dict(zip(scan.spatial, scan.spacing, strict=True)))
+    return layout if along is None else with_depth(layout, along, dict(zip(scan.spatial, scan.spacing, strict=True)))
 
 
 def _checked(scan: Scan, axis: int) -> int:

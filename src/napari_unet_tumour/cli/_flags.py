@@ -44,17 +44,16 @@ def add_fields(command: argparse.ArgumentParser, settings: type[Any], by_model: 
     for name, kind, default, ask in asked(settings):
         flag = f"--{name.replace('_', '-')}"
         text = ask.text.replace("%", "%%")
+        usual = "as the model says" if name in by_model else default
+        if kind is bool and name not in by_model:
+            usual = "on" if default else "off"
+        text = f"{text} (default: {usual})"
         if kind is bool:
-            usual = "as the model says" if name in by_model else "on" if default else "off"
-            text = f"{text} (default: {usual})"
             command.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif ask.choices:
-            command.add_argument(flag, choices=ask.choices, default=None, help=f"{text} (default: {default})")
+            command.add_argument(flag, choices=ask.choices, default=None, help=text)
         else:
-            shown = "default: as the model says" if name in by_model else f"default: {default}"
-            command.add_argument(
-                flag, type=_number(kind, ask), metavar=kind.__name__.upper()[0], help=f"{text} ({shown})"
-            )
+            command.add_argument(flag, type=_number(kind, ask), metavar=kind.__name__.upper()[0], help=text)
 
 
 def settings_of(args: argparse.Namespace, spec: ModelSpec) -> SegmentSettings:

@@ -89,7 +89,7 @@ class Going:
     def summary(self, decided: Decided | None = None) -> str:
         """Return how the finished run went, where it is known with what all slices together have decided."""
         self.took = self.took or time.perf_counter() - self.begun
-        found = sum(self.done.values()) if decided is None else decided.found
+        found = sum(self.done.values()) if decided is None else len(decided.found & self.done.keys())
         where = f"{self.run.entry.spec.labels[1]} on {found} of them" if found else "nothing found"
         said = f"{slices(self.run.total)} in {_duration(self.took)}: "
         said += f"{where if self.run.total > 1 or not found else 'done'}."

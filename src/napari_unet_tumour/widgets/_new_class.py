@@ -136,13 +136,17 @@ class NewClass:
         if order is self._order:
             self._panel.say(why, wrong=True)
 
+    def _stands(self, order: Asked) -> bool:
+        """Tell whether a model is still wanted; the person may have gone to another scan meanwhile."""
+        # The case is closed a moment after its layers go: what comes in between is of no use either.
+        return order is self._order and order[0].case.is_in(self._viewer)
+
     def _on_made(self, order: Asked, data: bytes) -> None:
-        # The case is closed a moment after its layers go: a model that comes in between is of no use either.
-        if order is self._order and order[0].case.is_in(self._viewer):
+        if self._stands(order):
             self._versions.add(order[1], data, partial(self._on_version, order))
 
     def _on_version(self, order: Asked, entry: Entry) -> None:
-        if order is not self._order or not order[0].case.is_in(self._viewer):  # e.g. gone to another scan meanwhile
+        if not self._stands(order):
             return
         session, _, values = order
         first = len(entry.spec.labels) - len(values)

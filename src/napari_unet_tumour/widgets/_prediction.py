@@ -94,14 +94,14 @@ class Decided:
     ----------
     changes : list of (Plane, numpy.ndarray)
         The planes that the mask layer shows otherwise, with the new mask (H, W).
-    found : int
-        How many planes show anything.
+    found : frozenset of int
+        The planes that show anything.
     lone : int
         Pieces that were left out because one slice alone shows them.
     """
 
     changes: list[tuple[Plane, NDArray[np.uint8]]]
-    found: int
+    found: frozenset[int]
     lone: int
 
 
@@ -136,7 +136,8 @@ def decide(
         for plane, mask in zip(planes, new, strict=True)
         if plane.number == previewed or not np.array_equal(mask, _part(shown, layout, plane))
     ]
-    return Decided(changes, sum(bool(mask.any()) for mask in new), lone)
+    found = frozenset(plane.number for plane, mask in zip(planes, new, strict=True) if mask.any())
+    return Decided(changes, found, lone)
 
 
 def _together(
