@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
     panel.run.native.click()
     wait(lambda: not widget.running or len(widget._going.done) > truth.shape[0] // 3)
     picture(viewer, folder / "segment-during.png", settle=0)
-    wait(lambda: not widget.running)
+    wait(lambda: widget.settled)
     picture(viewer, folder / "segment-after.png")
     viewer.close()
     correct(folder, truth)

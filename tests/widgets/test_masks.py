@@ -1,5 +1,7 @@
 """The threshold as a live slider on what the network has said, and what it does to the undo history."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -169,7 +171,7 @@ def spotted(opened):
     data[4, 5:15, 5:15] = 255
     one = opened(lambda viewer: viewer.add_image(data))
     one.data, one.mask = data, one.run()
-    one.wait(lambda: one.widget._masks._wanted is None)
+    one.wait(lambda: one.widget.settled)
     return one
 
 
@@ -177,6 +179,21 @@ def test_a_spot_that_one_slice_alone_shows_is_left_out_and_said(spotted):
     assert not spotted.mask.data[4, 5:15, 5:15].any()
     assert spotted.mask.data[2:6, 40:50, 40:50].all()
     assert "tumour on 4 of them. Left out: 1 piece that one slice alone shows." in spotted.status
+
+
+def test_a_run_has_settled_when_all_its_slices_have_decided(opened, monkeypatch):
+    data = np.zeros((8, 64, 64), np.uint8)
+    data[2:6, 40:50, 40:50] = data[4, 5:15, 5:15] = 255
+    one = opened(lambda viewer: viewer.add_image(data))
+    held, decide = threading.Event(), one.widget._masks._decide
+    monkeypatch.setattr(one.widget._masks, "_decide", lambda *given: held.wait(10) and decide(*given))
+    mask = one.run()
+    one.qtbot.wait(300)
+    assert not one.widget.settled
+    assert mask.data[4, 5:15, 5:15].all()
+    held.set()
+    one.wait(lambda: one.widget.settled)
+    assert not mask.data[4, 5:15, 5:15].any()
 
 
 def test_undo_and_the_switch_bring_it_back(spotted):

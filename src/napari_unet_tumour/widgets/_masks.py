@@ -83,6 +83,11 @@ class Masks:
         self._moves = 0
         self._timer = later(inbox, SETTLE_MS, self._settle)
 
+    @property
+    def deciding(self) -> bool:
+        """Whether a mask layer has yet to follow the last settings."""
+        return self._wanted is not None
+
     def show(self, mask: Labels, layout: Layout, plane: Plane, keep_strokes: bool = False) -> None:
         """Write a plane that a run has brought as one undoable step, in place of whatever it held.
 

@@ -66,7 +66,7 @@ class Show:
         now = time.perf_counter()
         if not self.first and self.mask is not None:
             self.first = now
-        if not self.ended and not self.widget.running:
+        if not self.ended and self.widget.settled:
             self.ended = now
         return bool(self.ended)
 

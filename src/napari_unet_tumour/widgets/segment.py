@@ -69,6 +69,11 @@ class SegmentWidget(Container[Widget]):
         """Whether a run is under way."""
         return self._going is not None
 
+    @property
+    def settled(self) -> bool:
+        """Whether no run is under way and the mask is what all its slices together have decided."""
+        return not self.running and not self._masks.deciding
+
     def segment(self) -> None:
         """Start a run; what is in the way is said in the status line. A run that is under way goes on."""
         if self.running:
