@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_unet_tumour.masks import keep_largest, mask_of
+from napari_unet_tumour.masks import LOWEST, keep_largest, level_of, mask_of
 from napari_unet_tumour.settings import SegmentSettings
 
 
@@ -21,6 +21,25 @@ def test_zero_probability_is_never_foreground() -> None:
 def test_labels_together_reach_the_threshold_and_the_likeliest_wins() -> None:
     probability = np.array([[[100, 200, 10]], [[120, 55, 20]]], np.uint8)
     np.testing.assert_array_equal(mask_of(probability, SegmentSettings()), [[2, 1, 0]])
+
+
+def test_where_two_copies_agree_on_nothing_the_surest_pixel_counts() -> None:
+    settings = SegmentSettings(flips=True)
+    half = np.array([[[127, 64, 63, 0]]], np.uint8)
+    np.testing.assert_array_equal(mask_of(half, settings), [[1, 1, 0, 0]])
+    assert not mask_of(half, SegmentSettings()).any()
+    sure = np.array([[[255, 127, 128, 0]]], np.uint8)
+    np.testing.assert_array_equal(mask_of(sure, settings), mask_of(sure, SegmentSettings()))
+    faint = np.array([[[50, 0]], [[0, 50]]], np.uint8)  # below 0.2: no copy is sure
+    assert not mask_of(faint, settings).any()
+    assert mask_of(faint + np.uint8(2), settings).all()  # together 54 of 255
+
+
+@given(st.integers(0, 255), st.floats(0.02, 0.98))
+def test_the_level_never_rises_and_never_falls_below_its_share(surest: int, threshold: float) -> None:
+    together = np.array([[surest, 0]], np.uint32)
+    plain, lowered = (level_of(together, SegmentSettings(threshold=threshold, flips=flips)) for flips in (False, True))
+    assert max(1, int(LOWEST * threshold * 255)) <= lowered <= plain
 
 
 @given(st.integers(0, 12))

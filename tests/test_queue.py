@@ -35,6 +35,13 @@ def test_unsure_slices_come_before_sure_ones_of_the_same_size():
     assert queue.unsureness(found)[4] > queue.unsureness(found)[1] == 0
 
 
+def test_what_is_unsure_in_one_slice_alone_comes_later():
+    found = volume([0, 0, 0, 30, 40, 30, 0])
+    found[0] = volume([80], sure=127)
+    assert queue.unsureness(found)[0] == queue.unsureness(found).max() > 0
+    assert queue.order(found)[0] == 4
+
+
 @given(
     st.lists(st.integers(0, 400), min_size=1, max_size=12),
     st.sets(st.integers(0, 11)),

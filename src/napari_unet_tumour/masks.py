@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import SegmentSettings
 
 
+# The share of the threshold to which it falls where the copies of a slice disagree.
+LOWEST = 0.4
+
+
 def mask_of(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.uint8]:
     """Decide every pixel of a plane.
 
-    A pixel is foreground where the labels together reach `settings.threshold`; it then gets the
+    A pixel is foreground where the labels together reach `level_of` the plane; it then gets the
     likeliest label. Pieces of a label below `settings.smallest` pixels are removed.
 
     Parameters
@@ -30,13 +34,27 @@ def mask_of(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDArra
     numpy.ndarray
         (H, W) uint8, 0 = background, 1..L = label.
     """
-    level = max(1, round(settings.threshold * 255))
-    if len(probability) == 1:
-        mask = (probability[0] >= level).astype(np.uint8)
-    else:
-        likeliest = (1 + probability.argmax(axis=0)).astype(np.uint8)
-        mask = np.where(probability.sum(axis=0, dtype=np.uint32) >= level, likeliest, np.uint8(0))
+    together = probability[0] if len(probability) == 1 else probability.sum(axis=0, dtype=np.uint32)
+    marked = together >= level_of(together, settings)
+    likeliest = np.uint8(1) if len(probability) == 1 else (1 + probability.argmax(axis=0)).astype(np.uint8)
+    mask = np.where(marked, likeliest, np.uint8(0))
     return _remove_small(mask, settings.smallest) if settings.smallest > 1 and mask.any() else mask
+
+
+def level_of(together: NDArray[Any], settings: SegmentSettings) -> int:
+    """Return the value, 1..255, from which a pixel of a plane is foreground.
+
+    With `settings.flips` the probability is the mean of two copies, and what one of them alone sees reaches one half
+    at most. So where no pixel of the plane is sure the threshold is a share of the surest one; at least `LOWEST` of
+    it, so that a plane of which no copy is sure stays without a mask.
+
+    Parameters
+    ----------
+    together : numpy.ndarray
+        (H, W) of any unsigned type, the labels' sum, 0..255 for 0..1.
+    """
+    surest = float(together.max(initial=0)) / 255 if settings.flips else 1.0
+    return max(1, round(settings.threshold * min(max(surest, LOWEST), 1.0) * 255))
 
 
 def keep_largest(mask: NDArray[Any]) -> NDArray[Any]:

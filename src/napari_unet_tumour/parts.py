@@ -122,7 +122,8 @@ def iter_parts(
 
 def put(mask: Any, layout: Layout, part: Part, settings: SegmentSettings) -> int:
     """Write a part of the answer into a mask; return how many pixels it marks."""
-    now = settings if part.region is None else replace(settings, smallest=0)
+    # How small a piece is, and whether another pixel is surer, is not seen in a part of a plane.
+    now = settings if part.region is None else replace(settings, smallest=0, flips=False)
     marked = 0
     for n, found in zip(part.planes, part.probability, strict=True):
         decided = mask_of(found, now)

@@ -55,11 +55,11 @@ def order(probability: NDArray[np.uint8], reviewed: Sequence[int] = ()) -> list[
 def by_worth(area: NDArray[np.float64], unsure: NDArray[np.float64], reviewed: Sequence[int] = ()) -> list[int]:
     """Return the same as `order` where `areas` and `unsureness` (N,) of the slices are known already.
 
-    A slice is worth the predicted foreground of itself and its neighbours (an example from the middle of a lesion
-    teaches most, and what shows in one slice alone is often none) and its expected number of wrong pixels, less
-    where a neighbour is reviewed.
+    A slice is worth the predicted foreground and the expected number of wrong pixels of itself and its neighbours (an
+    example from the middle of a lesion teaches most, and what shows in one slice alone is often none), less where a
+    neighbour is reviewed.
     """
-    worth = np.convolve(np.pad(area, 1), NEIGHBOURS, "valid") + unsure
+    worth = np.convolve(np.pad(area + unsure, 1), NEIGHBOURS, "valid")
     for n in reviewed:
         away = abs(np.arange(len(worth)) - n)
         worth = worth * np.minimum(1.0, away / SPACING)

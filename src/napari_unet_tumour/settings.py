@@ -47,7 +47,7 @@ class SegmentSettings:
         bool,
         Ask(
             "Ask for a slice's left-right mirrored copy too, and keep what either sees where they disagree: "
-            "finds more, half as fast.",
+            "finds more, half as fast. From the next run on.",
             label="mirrored copy too",
         ),
     ] = False

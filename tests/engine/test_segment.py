@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_unet_tumour.engine import room
-from napari_unet_tumour.engine.fast import raised, runner
+from napari_unet_tumour.engine.fast import Runner, runner
 from napari_unet_tumour.engine.model import Model
 from napari_unet_tumour.engine.planes import as_planes
 from napari_unet_tumour.engine.segment import iter_segment, iter_segment_planes, segment
@@ -202,7 +202,6 @@ def test_flips_average_a_plane_with_its_mirrored_copy(small_model: Model) -> Non
     planes = as_planes(raw, small_model.spec, torch.device("cpu"))
     mean = runner(small_model, torch.device("cpu"), "float32").probability(planes.working, flips=True)
     assert np.abs(planes.back(mean)().astype(int) - np.mean(singles, 0)).max() <= 1
-    assert np.abs(averaged - planes.back(raised(mean))().astype(int)).max() <= 1
     mirrored = _end(iter_segment_planes(small_model, raw[..., ::-1], ask))[..., ::-1]
     assert np.abs(averaged - mirrored).max() <= 1
     assert np.abs(averaged - singles[0]).max() > 2
@@ -223,21 +222,27 @@ def test_with_flips_what_one_copy_alone_sees_is_found_on_a_slice_where_they_agre
     planes[1, 0, 30:40, 27:37] = 200  # across the middle: half of it is seen by either copy
     plain = SegmentSettings(device="cpu", precision="float32")
     assert not (_end(iter_segment_planes(model, planes, plain))[:, 0, 12:18, 42:48] > 127).any()
-    found = _end(iter_segment_planes(model, planes, replace(plain, flips=True)))
-    assert (found[0, 0, 12:18, 42:48] > 250).all()
-    assert (
-        found[0] == np.flip(_end(iter_segment_planes(model, np.flip(planes, 3), replace(plain, flips=True))), 3)[0]
-    ).all()
+    with_flips = replace(plain, flips=True, threshold=0.6)
+    found = segment(model, planes[:, 0], layout_of((2, 64, 64)), with_flips)
+    assert found.mask[0, 12:18, 42:48].all()
+    assert (abs(found.probability[0, 0, 12:18, 42:48] - 127.0) <= 1).all()  # which is less than the threshold
+    other = segment(model, np.flip(planes[:, 0], 2), layout_of((2, 64, 64)), with_flips)
+    np.testing.assert_array_equal(found.mask[0], np.flip(other.mask[0], 1))
 
 
-def test_a_slice_of_which_no_copy_is_sure_is_not_raised_to_a_mask() -> None:
-    faint = torch.full((1, 2, 4, 4), 0.05)
-    faint[0, :, 0, 0] = 0.075  # 0.15 together
-    assert float(raised(faint).sum(1).max()) == pytest.approx(0.375)
-    half = torch.tensor([0.5, 0.25, 0.0, 0.0]).reshape(1, 1, 2, 2)
-    np.testing.assert_allclose(raised(half).flatten(), [1, 0.5, 0, 0])
-    sure = torch.tensor([1.0, 0.4, 0.0, 0.0]).reshape(1, 1, 2, 2)
-    np.testing.assert_array_equal(raised(sure), sure)
+class Moved(torch.nn.Module):
+    """Two answers: the first sees the left half, the second the right one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left = (torch.arange(x.shape[3]) < x.shape[3] // 2).expand_as(x)
+        return torch.cat([torch.where(left, 8.0, -8.0), torch.where(left, -8.0, 8.0)], 1)
+
+
+def test_a_second_network_is_not_asked_for_the_mirror_image() -> None:
+    run = Runner(Moved(), torch.device("cpu"), torch.float32, twofold=True)
+    first, second = run.probability(torch.zeros(1, 1, 8, 8), flips=True)[0]
+    np.testing.assert_allclose(first, 0.5)
+    np.testing.assert_allclose(second[0], [0] * 4 + [1] * 4, atol=1e-3)
 
 
 def test_blank_planes_are_empty_whatever_the_network_says() -> None:

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from napari_unet_tumour.engine import vouch
 from napari_unet_tumour.engine.vouch import Vouching, alone
+from napari_unet_tumour.settings import SegmentSettings
 
 SHAPE = (5, 40, 40)
 DEPTH = range(5)
@@ -80,7 +81,7 @@ def test_more_voxels_than_there_is_memory_for_are_seen_plane_by_plane(monkeypatc
 @given(arrays(np.uint8, (3, 2, 9, 9)), st.floats(0.1, 0.9), st.sets(st.integers(0, 2)))
 def test_every_pixel_is_one_of_the_two_answers(both, threshold, planes):
     sure = {n: (both[n, 0] > 127).astype(np.uint8) for n in planes}
-    vouching = Vouching(threshold, sure)
+    vouching = Vouching(SegmentSettings(threshold=threshold), sure)
     for n, one in enumerate(both):
         vouching.add(n, one)
     found = dict(vouching.iter_planes())
@@ -91,7 +92,7 @@ def test_every_pixel_is_one_of_the_two_answers(both, threshold, planes):
 
 @given(arrays(np.uint8, (9, 9)), st.floats(0.1, 0.9))
 def test_equal_answers_stay(plane, threshold):
-    assert (alone(np.stack([plane, plane]), threshold)[0] == plane).all()
+    assert (alone(np.stack([plane, plane]), SegmentSettings(threshold=threshold))[0] == plane).all()
 
 
 @pytest.mark.parametrize("sees", [0, 255])
@@ -99,6 +100,18 @@ def test_a_slice_by_itself_asks_the_first_answer(sees):
     first = np.zeros((1, 20, 20), np.uint8)
     second = first.copy()
     first[0, 5, 5], second[0, 3:9, 3:9] = sees, 200
-    found = alone(np.concatenate([first, second]), 0.5)
+    found = alone(np.concatenate([first, second]), SegmentSettings())
     assert ((found >= 128).sum() == 36) == (sees == 255)
     assert (found >= 128).any() == (sees == 255)
+
+
+def test_what_one_copy_alone_has_seen_vouches_too():
+    """The first answer is the mean of two copies, the second of one: half of it is enough in the first alone."""
+    first = np.zeros((1, 20, 20), np.uint8)
+    second = first.copy()
+    first[0, 5, 5], second[0, 3:9, 3:9] = 120, 200
+    both, faint = np.concatenate([first, second]), np.concatenate([first, second // 2])
+    flips = SegmentSettings(flips=True)
+    assert (alone(both, flips) >= 128).sum() == 36
+    assert not (alone(both, SegmentSettings()) >= 128).any()
+    assert (alone(faint, flips)[0] == first[0]).all()

@@ -62,6 +62,29 @@ def test_the_slider_moves_the_mask_without_a_second_run(ran, monkeypatch):
     assert ran.mask.metadata[KEY]["settings"]["threshold"] == 0.1
 
 
+def test_a_tick_after_the_run_does_not_pretend_that_the_mirrored_copy_was_asked(ran):
+    before = ran.mask.data.copy()
+    ran.panel.form["flips"].value = True
+    slide(ran, 0.9)
+    slide(ran, 0.5)
+    assert np.array_equal(ran.mask.data, before)
+    assert ran.mask.metadata[KEY]["settings"]["flips"] is False
+    ran.run()
+    assert ran.mask.metadata[KEY]["settings"]["flips"] is True
+
+
+def test_with_the_mirrored_copy_the_slider_moves_the_mask_as_a_run_would(ran):
+    ran.panel.form["flips"].value = True
+    ran.panel.form["threshold"].value = 0.98  # above the surest pixel of every slice
+    ran.run()
+    wanted = ran.mask.data.copy()
+    assert wanted.any()
+    slide(ran, 0.3)
+    assert not np.array_equal(ran.mask.data, wanted)
+    slide(ran, 0.98)
+    assert np.array_equal(ran.mask.data, wanted)
+
+
 def test_the_slice_on_screen_follows_while_the_slider_moves(ran):
     shown = ran.viewer.dims.current_step[0]
     ran.panel.form["threshold"].value = 0.8

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 THREADS = "NAPARI_UNET_TUMOUR_THREADS"
 # Share of the logits' spread by which a quicker copy may differ from plain float32, root mean square.
 TOLERANCE = 0.03
-# How far a slice's probability is raised where the copies of it disagree.
-MOST_RAISED = 2.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,18 +75,18 @@ class Runner:
     def probability(self, working: torch.Tensor, flips: bool) -> torch.Tensor:
         """Return the labels' probability (N, L, h, w) float32, averaged with its mirrored copy if asked.
 
-        What one of the two alone sees then has half its probability: see `raised`.
+        What one of the two alone sees then has half its probability: see `masks.level_of`.
 
-        A twofold one is (N, 2 L, h, w), of the slice as it is.
+        A twofold one is (N, 2 L, h, w). Its second half is of the slice as it is: a second network has learnt a
+        lesion, not its mirror image.
         """
-        if not self.mirrors(flips):
-            return self._sure(self.logits(working))
+        found = self._sure(self.logits(working))
+        if not flips:
+            return found
         # Left and right only: heads are alike that way. Upside down as well is worse than no copy (docs/model.md).
-        return (self._sure(self.logits(working)) + self._sure(self.logits(working.flip(3))).flip(3)) / 2
-
-    def mirrors(self, flips: bool) -> bool:
-        """Tell whether the mirrored copy is asked too: a second network has learnt a lesion, not its mirror image."""
-        return flips and not self.twofold
+        mirrored = self._sure(self.logits(working.flip(3))).flip(3)
+        own = found.shape[1] // (1 + self.twofold)
+        return torch.cat([(found[:, :own] + mirrored[:, :own]) / 2, found[:, own:]], 1)
 
     def _sure(self, logits: torch.Tensor) -> torch.Tensor:
         return torch.cat([sure(one) for one in logits.chunk(2, 1)], 1) if self.twofold else sure(logits)
@@ -97,21 +95,6 @@ class Runner:
 def sure(logits: torch.Tensor) -> torch.Tensor:
     """Return the labels' probability (N, L, h, w) of logits (N, out_channels, h, w)."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 1:]
-
-
-def raised(probability: torch.Tensor) -> torch.Tensor:
-    """Let what one of two averaged copies sees count where the copies agree on nothing.
-
-    Of a slice where no pixel is sure, all are raised until the surest is; at most `MOST_RAISED` times, so that a
-    slice of which no copy is sure stays without a mask.
-
-    Parameters
-    ----------
-    probability : torch.Tensor
-        (N, L, H, W) 0..1 of the labels.
-    """
-    surest = probability.sum(1, keepdim=True).amax((1, 2, 3), keepdim=True)
-    return probability / surest.clamp(1 / MOST_RAISED, 1)
 
 
 def pick_device(name: str = "auto") -> torch.device:

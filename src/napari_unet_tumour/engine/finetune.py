@@ -1,9 +1,9 @@
 """Fine-tune a model on corrected slices, within a budget of seconds; never worse than its parent on what it may see.
 
 A lite-unet that knows its training slices' statistics learns a new expert from a single slice (`tuning/expert.py`),
-and from more a second network for such scans (`tuning/moved.py`). Any other network moves its weights a little
-(`tuning/tuner.py`). What was learnt is kept by a share that held-out slices choose; without them, leaving out one
-corrected slice after the other does for an expert, and a cautious share stays of the others.
+and from two that show a lesion a second network for such scans (`tuning/moved.py`). Any other network moves its
+weights a little (`tuning/tuner.py`). What was learnt is kept by a share that held-out slices choose; without them,
+leaving out one corrected slice after the other does for an expert, and a cautious share stays of the others.
 """
 
 from __future__ import annotations
@@ -133,8 +133,9 @@ def _iter_learner(desk: Desk) -> Generator[Progress, None, Learner]:
     if not isinstance(net, LiteUNet) or not can_correct(net):
         return Tuner(net, desk.lesson)
     looking = partial(_tick, desk, 0, "looking at the slices")
-    # A class that was added is known from experts alone; a second network has nothing to start from.
-    if len(desk.lesson.cases) >= desk.lesson.recipe.enough and not never_learnt(net.head):
+    # A class that was added is known from experts alone; a second network has nothing to start from. From one lesion
+    # and one slice without, it learns to see nothing at all.
+    if desk.lesson.cases.shown >= desk.lesson.recipe.enough and not never_learnt(net.head):
         moved = MovedFit(net, desk.lesson)
         for _ in moved.iter_look():
             yield looking()

@@ -14,7 +14,7 @@ import torch
 
 from napari_unet_tumour import parts
 from napari_unet_tumour.corrections import Corrected
-from napari_unet_tumour.engine.fast import describe_device, pick_device, raised, runner
+from napari_unet_tumour.engine.fast import describe_device, pick_device, runner
 from napari_unet_tumour.engine.planes import as_planes, check_channels, frame_of
 from napari_unet_tumour.engine.room import WORKING, Room, Steady
 from napari_unet_tumour.engine.second import has_second
@@ -203,7 +203,7 @@ def _iter_vouched(
 ) -> Iterator[Progress]:
     """Hold the answers back until all slices are there, since each must hang together with what its neighbours show."""
     known = corrected or Corrected()
-    vouching = Vouching(settings.threshold, known.masks)
+    vouching = Vouching(settings, known.masks)
     places: dict[int, int] = {}
     for tick in ticks:
         for n, both in zip(tick.values["planes"], tick.values["probability"], strict=True):
@@ -274,7 +274,7 @@ class _Here:
         """Return (n, L, H, W) for whole planes."""
         model, settings = self._model, self._settings
         found = self.steady.run(lambda room: _probability(model, raw, room, settings), model.spec.size)()
-        return np.stack([alone(one, settings.threshold) for one in found]) if has_second(model.net) else found
+        return np.stack([alone(one, settings) for one in found]) if has_second(model.net) else found
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Block) -> NDArray[np.uint8]:
         """Return (L, h, w) for the region of a block."""
@@ -286,7 +286,7 @@ def _block(
     model: Model, raw: NDArray[Any], sample: NDArray[Any], block: Block, room: Room, settings: SegmentSettings
 ) -> NDArray[np.uint8]:
     run = runner(model, room.device, settings.precision)
-    return block_probability(run, model.spec, raw, sample, block, max(1, settings.shrink), room, settings.flips)
+    return block_probability(run, model.spec, raw, sample, block, room, settings)
 
 
 def note_on(model: Model, settings: SegmentSettings) -> str:
@@ -315,6 +315,4 @@ def _probability(model: Model, raw: NDArray[Any], room: Room, settings: SegmentS
         working = torch.stack([blend(sure, one, room.window, room.batch) for one in planes.working])
     else:
         working = run.probability(planes.working, settings.flips)
-    if run.mirrors(settings.flips):
-        working = raised(working)
     return planes.back(working)

@@ -7,18 +7,22 @@ before. In a scan that nobody has corrected, what the first network sees vouches
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.masks import level_of
 from napari_unet_tumour.packed import Packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from napari_unet_tumour.settings import SegmentSettings
 
 # Pieces closer than this share of a plane's longer side belong together.
 REACH = 0.02
@@ -32,14 +36,14 @@ class Vouching:
 
     Parameters
     ----------
-    threshold : float
-        Probability from which a pixel is foreground, 0..1.
+    settings : SegmentSettings
+        What decides which pixels are foreground; the second answer is of the slice as it is, whatever `flips`.
     sure : mapping of int to numpy.ndarray
         (H, W) labels of planes that a person has corrected; `UNSURE` vouches for nothing. They may be among the planes.
     """
 
-    def __init__(self, threshold: float, sure: Mapping[int, NDArray[np.uint8]] | None = None) -> None:
-        self._threshold, self._sure = threshold, sure or {}
+    def __init__(self, settings: SegmentSettings, sure: Mapping[int, NDArray[np.uint8]] | None = None) -> None:
+        self._settings, self._sure = (settings, replace(settings, flips=False)), sure or {}
         self._both: dict[int, Packed] = {}
         drawn = {n: (mask > 0) & (mask != UNSURE) for n, mask in self._sure.items()}
         self._found = {n: Packed(np.stack([mask] * 2).astype(np.uint8)) for n, mask in drawn.items()}
@@ -50,7 +54,8 @@ class Vouching:
         self._both[number] = Packed(both)
         if number not in self._sure:
             labels = len(both) // 2
-            found = np.stack([foreground(one, self._threshold) for one in (both[:labels], both[labels:])])
+            answers = zip((both[:labels], both[labels:]), self._settings, strict=True)
+            found = np.stack([foreground(answer, settings) for answer, settings in answers])
             self._found[number] = Packed(found.astype(np.uint8))
             self._seen = [np.logical_or.reduce([*self._seen, *found])]
 
@@ -72,16 +77,17 @@ class Vouching:
         return ndimage.find_objects(seen.astype(np.uint8))[0] if seen.any() else (slice(0, 0), slice(0, 0))
 
 
-def alone(both: NDArray[np.uint8], threshold: float) -> NDArray[np.uint8]:
+def alone(both: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.uint8]:
     """Return the one answer (L, H, W) to a plane that is seen by itself, of both (2 L, H, W)."""
-    vouching = Vouching(threshold)
+    vouching = Vouching(settings)
     vouching.add(0, both)
     return next(vouching.iter_planes())[1]
 
 
-def foreground(probability: NDArray[np.uint8], threshold: float) -> NDArray[np.bool_]:
-    """Return where the labels (L, H, W) together reach the threshold: (H, W)."""
-    return np.asarray(probability.sum(0, dtype=np.uint32) >= max(1, round(threshold * 255)))
+def foreground(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.bool_]:
+    """Return where the labels (L, H, W) together are foreground: (H, W)."""
+    together = probability.sum(0, dtype=np.uint32)
+    return np.asarray(together >= level_of(together, settings))
 
 
 def chosen_where(

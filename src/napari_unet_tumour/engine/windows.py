@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.engine.fast import Runner
     from napari_unet_tumour.engine.room import Room
+    from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.spec import ModelSpec
     from napari_unet_tumour.tiling import Block
 
@@ -92,8 +94,8 @@ def _importance(height: int, width: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def block_probability(
-    run: Runner, spec: ModelSpec, raw: NDArray[Any], sample: NDArray[Any], block: Block, shrink: int, room: Room,
-    flips: bool,
+    run: Runner, spec: ModelSpec, raw: NDArray[Any], sample: NDArray[Any], block: Block, room: Room,
+    settings: SegmentSettings,
 ) -> NDArray[np.uint8]:  # fmt: skip
     """Find the probability in one block of a plane.
 
@@ -103,15 +105,13 @@ def block_probability(
         (C, h, w): the block's `reads`.
     sample : numpy.ndarray
         (C, a, b): pixels from all over the plane, which tell how bright it is.
-    shrink : int
-        Native pixels a working pixel.
 
     Returns
     -------
     numpy.ndarray
         (L, H, W) uint8 of the block's `region`, 0..255 for 0..1.
     """
-    shape = tuple(part.stop - part.start for part in block.region)
+    shape, shrink = tuple(part.stop - part.start for part in block.region), max(1, settings.shrink)
     here, whole = (coloured(bounded(one[None], sample[None]), spec) for one in (raw, sample))
     if not bool(here.amax() > here.amin()) and bool(here.amax() <= whole.amin()):
         return np.zeros((len(spec.labels) - 1, *shape), np.uint8)
@@ -120,11 +120,11 @@ def block_probability(
     # Nothing but the plane's darkest value is background: most of a slide, and the air around a head.
     empty = float(normal(whole.amin().expand(1, spec.in_channels, 1, 1).to(run.device)).amax())
     window = min(spec.size, room.window or spec.size)
-    found = blend(partial(run.probability, flips=flips), working, window, room.batch, empty)
+    found = blend(partial(run.probability, flips=settings.flips), working, window, room.batch, empty)
     found = found if len(found) > 1 else found.expand((len(spec.labels) - 1) * (1 + run.twofold), -1, -1)
     native = _grown(found[:, block.inner[0], block.inner[1]], block.before, shrink)[:, : shape[0], : shape[1]]
     bytes_ = native.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
-    return alone(bytes_, spec.threshold) if run.twofold else bytes_
+    return alone(bytes_, replace(settings, flips=False)) if run.twofold else bytes_
 
 
 def _shrunk(values: torch.Tensor, shrink: int) -> torch.Tensor:

@@ -9,13 +9,12 @@ hundred times the slices, and the person's strokes stay within reach of undo.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_unet_tumour.masks import mask_of
 from napari_unet_tumour.packed import Packed
 from napari_unet_tumour.widgets import _layers, _mask_layer
 from napari_unet_tumour.widgets._forms import plain
@@ -147,6 +146,7 @@ class Masks:
         self._wanted = None
         if mask is None or prediction is None or not self._fits(mask, prediction.layout):
             return
+        settings = replace(settings, flips=prediction.flips)  # ticked or not since then, it is what was asked
         self._wanted = (mask, prediction, settings)
         self._preview(mask, prediction, settings)
         self._timer.start(0 if at_once else SETTLE_MS)
@@ -163,7 +163,7 @@ class Masks:
             self._drag = Drag(mask, layout, plane, base, prediction.strokes(plane.number, base), base)
         drag = self._drag
         drag.notice(_mask_layer.pixels(mask, layout, plane.number, plane.region))
-        drag.shown = np.where(drag.strokes, drag.base, mask_of(plane.probability.array(), settings))
+        drag.shown = np.where(drag.strokes, drag.base, plane.decided(settings))
         _mask_layer.preview(mask, layout, plane.number, plane.region, drag.shown)
 
     def _drop_preview(self) -> None:

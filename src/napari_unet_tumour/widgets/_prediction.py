@@ -39,12 +39,19 @@ class Plane:
         (L, H, W) uint8, 0..255 = 0..1, one a label without background.
     mask : Packed
         (H, W) uint8, what was last written for it.
+    flips : bool
+        Whether the probability is the mean of a whole plane and its mirrored copy.
     """
 
     number: int
     region: Region | None
     probability: Packed
     mask: Packed
+    flips: bool = False
+
+    def decided(self, settings: SegmentSettings) -> NDArray[np.uint8]:
+        """Return the mask (H, W) that settings make of it, asked as it was when it was segmented."""
+        return mask_of(self.probability.array(), replace(settings, flips=self.flips))
 
 
 class Prediction:
@@ -60,6 +67,11 @@ class Prediction:
         self.layout = layout
         self.planes: dict[int, Plane] = {}
         self._seen: dict[int, set[bytes]] = {}
+
+    @property
+    def flips(self) -> bool:
+        """Whether any plane's mirrored copy was asked too."""
+        return any(plane.flips for plane in self.planes.values())
 
     def keep(self, plane: Plane) -> None:
         """Remember a plane, in place of an earlier one of the same number."""
@@ -124,7 +136,7 @@ def decide(
         Planes that the person has reviewed: what they show tells which pieces beside them stand alone.
     """
     layout, planes = prediction.layout, list(prediction.planes.values())
-    new = [mask_of(plane.probability.array(), settings) for plane in planes]
+    new = [plane.decided(settings) for plane in planes]
     lone = 0
     if len(planes) == 1:
         new = [keep_largest(new[0])] if settings.keep_largest else new

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ class Run:
     entry : Entry
         The model.
     settings : SegmentSettings
-        The attribute may be replaced while it runs: later planes get the new threshold.
+        The attribute may be replaced while it runs: later planes get the new threshold. `flips` stays.
     planes : iterable of int
         Which planes.
     scheduler : str, optional
@@ -172,9 +172,10 @@ class Run:
     def _pass(self, number: int, probability: NDArray[np.uint8]) -> None:
         if self._stop.is_set():
             return
-        mask = mask_of(probability, self.settings)
+        flips = self.settings.flips and number not in self._in_parts
+        mask = mask_of(probability, replace(self.settings, flips=flips))
         mask = keep_largest(mask) if self.settings.keep_largest else mask
-        self._tell(self, Plane(number, self.source.region, Packed(probability), Packed(mask)))
+        self._tell(self, Plane(number, self.source.region, Packed(probability), Packed(mask), flips))
 
 
 def model_for(entry: Entry, scheduler: str | None) -> str | bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -196,7 +197,8 @@ class SegmentWidget(Container[Widget]):
         self._saver.start()
         settings = self._choice.settings
         if self._going is not None:
-            self._going.run.settings = settings
+            # Whoever ticks the mirrored copy now means the next run: the slices of one are asked alike.
+            self._going.run.settings = replace(settings, flips=self._going.settings.flips)
         if self._choice.image is not None:
             self._masks.move(self._choice.image, settings)
 

@@ -161,6 +161,16 @@ def test_few_slices_or_a_usual_scan_get_an_expert(lite, corrected, draw):
     assert not alike.data or "gates" not in load(alike.data).spec.arguments
 
 
+def test_one_lesion_and_a_slice_without_get_an_expert(lite, volume, corrected):
+    planes, masks = volume
+    empty = replace(corrected[1], image=planes[11], mask=masks[11], slice=11)
+    context = np.delete(planes, [5, 11], axis=0)
+    tuned = load(finetune(lite, [corrected[0], empty], SETTINGS, context=context, recipe=QUICK).data)
+    assert "gates" not in tuned.spec.arguments
+    both = load(finetune(lite, [*corrected, empty], SETTINGS, context=context, recipe=QUICK).data)
+    assert both.spec.arguments["gates"] == 1
+
+
 def test_best_so_far_is_at_hand(lite, volume, corrected, draw, monkeypatch):
     monkeypatch.setattr("napari_unet_tumour.engine.finetune.KEEP_EVERY", 0.0)
     context = np.delete(volume[0], [5, 7], axis=0)

@@ -49,6 +49,11 @@ class Cases:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def shown(self) -> int:
+        """How many of them show any label."""
+        return int((self.truth.amax((1, 2, 3)) > 0).sum())
+
     def only(self, n: int) -> Cases:
         """Return case `n` alone."""
         part = slice(n, n + 1)

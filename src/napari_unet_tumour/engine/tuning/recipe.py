@@ -61,7 +61,7 @@ class Recipe:
     rounds : int
         Experts: most rounds of four iterations.
     enough : int
-        Corrected slices from which a second network is moved instead of an expert being fitted.
+        Corrected slices that show a lesion, from which a second network is moved instead of an expert being fitted.
     moves, pace : int, float
         Second: most steps, and their learning rate (Adam).
     pair : int
