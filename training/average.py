@@ -29,6 +29,8 @@ def main() -> None:
     ask.add_argument("--images", type=Path, required=True, help="folder of the training images")
     ask.add_argument("--cases", type=Path, required=True, help="table with the columns file and split")
     ask.add_argument("--smallest", type=int, default=30, help="smallest object in pixels (30)")
+    ask.add_argument("--flips", action="store_true", help="the model recommends to ask for the mirrored copy too")
+    ask.add_argument("--flip-size", type=int, default=0, help="longest side of that copy in pixels (the model's own)")
     ask.add_argument("--out", type=Path, required=True)
     given = ask.parse_args()
     first, second = load_model(given.first), load_model(given.second)
@@ -42,7 +44,9 @@ def main() -> None:
     }
     with given.cases.open() as file:
         files = [row["file"] for row in csv.DictReader(file) if row["split"] == "train"]
-    spec = replace(first.spec, arguments={}, smallest=given.smallest, scores={})
+    spec = replace(
+        first.spec, arguments={}, smallest=given.smallest, flips=given.flips, flip_size=given.flip_size, scores={}
+    )
 
     def images(start: int, stop: int):
         return as_planes(np.stack([imread(given.images / name) for name in files[start:stop]])[:, None], spec).working

@@ -47,6 +47,9 @@ class ModelSpec:
         Default smallest object in pixels of the scan's own grid.
     flips : bool
         Whether a slice's mirrored copy is asked too by default: right for heads, wrong for what has a left and a right.
+    flip_size : int
+        Longest side of the mirrored copy in pixels, 0 for `size`: of another size it sees other things. Windows over
+        a large plane have no other size.
     description, data, licence : str
         One line each: what it is for, what it was trained on, licence of the training data.
     scores : dict
@@ -74,6 +77,7 @@ class ModelSpec:
     threshold: float = 0.5
     smallest: int = 0
     flips: bool = False
+    flip_size: int = 0
     description: str = ""
     data: str = ""
     licence: str = ""
@@ -88,6 +92,11 @@ class ModelSpec:
     def defaults(self) -> dict[str, Any]:
         """What it recommends for `SegmentSettings`."""
         return {"threshold": self.threshold, "smallest": self.smallest, "flips": self.flips}
+
+    @property
+    def flip_scale(self) -> float:
+        """How much larger than the slice its mirrored copy is shown."""
+        return self.flip_size / self.size if self.flip_size else 1.0
 
     @property
     def in_channels(self) -> int:

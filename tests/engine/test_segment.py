@@ -130,6 +130,7 @@ def test_the_answer_does_not_depend_on_the_chunks(
     small_model: Model, volume: np.ndarray, flips: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout, ask = layout_of(volume.shape), SegmentSettings(device="cpu", flips=flips)
+    small_model = replace(small_model, spec=replace(small_model.spec, flip_size=80))
     whole = segment(small_model, volume, layout, ask)
     for planes in (1, 2, 4):
         monkeypatch.setitem(room.WORKING, "cpu", planes * 64 * 64)
@@ -231,18 +232,43 @@ def test_with_flips_what_one_copy_alone_sees_is_found_on_a_slice_where_they_agre
 
 
 class Moved(torch.nn.Module):
-    """Two answers: the first sees the left half, the second the right one."""
+    """Two answers: the first sees the left half, the second what is bright."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         left = (torch.arange(x.shape[3]) < x.shape[3] // 2).expand_as(x)
-        return torch.cat([torch.where(left, 8.0, -8.0), torch.where(left, -8.0, 8.0)], 1)
+        return torch.cat([torch.where(left, 8.0, -8.0), torch.where(x > 0, 8.0, -8.0)], 1)
 
 
-def test_a_second_network_is_not_asked_for_the_mirror_image() -> None:
+@pytest.mark.parametrize("scale", [1.0, 1.25])
+def test_both_answers_of_a_tuned_network_are_of_the_slice_and_its_mirrored_copy(scale: float) -> None:
     run = Runner(Moved(), torch.device("cpu"), torch.float32, twofold=True)
-    first, second = run.probability(torch.zeros(1, 1, 8, 8), flips=True)[0]
-    np.testing.assert_allclose(first, 0.5)
-    np.testing.assert_allclose(second[0], [0] * 4 + [1] * 4, atol=1e-3)
+    working = torch.zeros(1, 1, 32, 64)
+    working[..., 8:24, 4:20] = 1
+    first, second = run.probability(working, flips=True, scale=scale)[0]
+    np.testing.assert_allclose(first[:, 8:24], 0.5, atol=1e-3)
+    np.testing.assert_allclose(second[10:22, 6:18], 1, atol=1e-3)
+    np.testing.assert_allclose(second[:, 24:], 0, atol=1e-3)
+
+
+def test_a_mirrored_copy_of_another_size_is_seen_at_that_size_and_lies_on_the_same_pixels() -> None:
+    sizes = []
+
+    class Bright(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sizes.append(tuple(x.shape[2:]))
+            return torch.where(x[:, :1] > 0, 8.0, -8.0)
+
+    model = Model(ModelSpec("bright", "none", size=64, flip_size=80), Bright().eval(), "4" * 12)
+    array = np.zeros((2, 60, 40), np.float32)
+    array[:, 10:30, 5:15] = 200
+    plain = SegmentSettings(device="cpu", precision="float32")
+    with_flips = segment(model, array, layout_of(array.shape), replace(plain, flips=True))
+    assert sizes[-2:] == [(64, 64), (96, 96)]  # 64 x 43 and 80 x 54, padded
+    once = segment(model, array, layout_of(array.shape), plain)
+    assert sizes[-1] == (64, 64)
+    differ = with_flips.mask != once.mask
+    assert differ.mean() < 0.02
+    np.testing.assert_array_equal(with_flips.mask[:, 12:28, 7:13], 1)
 
 
 def test_blank_planes_are_empty_whatever_the_network_says() -> None:

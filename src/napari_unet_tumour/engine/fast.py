@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_unet_tumour.engine.graphs import Graphs
 from napari_unet_tumour.engine.narrow import Narrow
+from napari_unet_tumour.engine.planes import STEP, resize
 from napari_unet_tumour.engine.second import Both, has_second
 from napari_unet_tumour.errors import DeviceError
 
@@ -72,21 +73,30 @@ class Runner:
         return answer[: len(working)].float()
 
     @torch.inference_mode()
-    def probability(self, working: torch.Tensor, flips: bool) -> torch.Tensor:
+    def probability(self, working: torch.Tensor, flips: bool, scale: float = 1.0) -> torch.Tensor:
         """Return the labels' probability (N, L, h, w) float32, averaged with its mirrored copy if asked.
+
+        The copy is shown `scale` times as large.
 
         What one of the two alone sees then has half its probability: see `masks.level_of`.
 
-        A twofold one is (N, 2 L, h, w). Its second half is of the slice as it is: a second network has learnt a
-        lesion, not its mirror image.
+        A twofold one is (N, 2 L, h, w).
         """
         found = self._sure(self.logits(working))
         if not flips:
             return found
         # Left and right only: heads are alike that way. Upside down as well is worse than no copy (docs/model.md).
-        mirrored = self._sure(self.logits(working.flip(3))).flip(3)
-        own = found.shape[1] // (1 + self.twofold)
-        return torch.cat([(found[:, :own] + mirrored[:, :own]) / 2, found[:, own:]], 1)
+        mirrored = self._at(working.flip(3), scale).flip(3)
+        return (found + mirrored) / 2
+
+    def _at(self, working: torch.Tensor, scale: float) -> torch.Tensor:
+        """Return the probability of planes that are shown at another size, on their own grid."""
+        shape = (working.shape[2], working.shape[3])
+        if scale == 1.0:
+            return self._sure(self.logits(working))
+        height, width = (max(1, round(side * scale)) for side in shape)
+        shown = F.pad(resize(working, (height, width)), (0, -width % STEP, 0, -height % STEP), mode="replicate")
+        return resize(self._sure(self.logits(shown))[..., :height, :width], shape)
 
     def _sure(self, logits: torch.Tensor) -> torch.Tensor:
         return torch.cat([sure(one) for one in logits.chunk(2, 1)], 1) if self.twofold else sure(logits)

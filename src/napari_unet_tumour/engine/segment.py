@@ -300,7 +300,8 @@ def _windows_at_once(model: Model, settings: SegmentSettings) -> int:
 
 def _planes_at_once(model: Model, shape: Sequence[int], device: torch.device, settings: SegmentSettings) -> int:
     channels, height, width = shape
-    padded = frame_of(height, width, model.spec.size).padded
+    largest = max(model.spec.size, model.spec.flip_size if settings.flips else 0)
+    padded = frame_of(height, width, largest).padded
     raw = RAW * settings.memory // (channels * height * width)
     return max(1, min(WORKING[device.type] // math.prod(padded), raw))
 
@@ -314,5 +315,5 @@ def _probability(model: Model, raw: NDArray[Any], room: Room, settings: SegmentS
         sure = partial(run.probability, flips=settings.flips)
         working = torch.stack([blend(sure, one, room.window, room.batch) for one in planes.working])
     else:
-        working = run.probability(planes.working, settings.flips)
+        working = run.probability(planes.working, settings.flips, model.spec.flip_scale)
     return planes.back(working)

@@ -7,7 +7,6 @@ before. In a scan that nobody has corrected, what the first network sees vouches
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,13 +36,13 @@ class Vouching:
     Parameters
     ----------
     settings : SegmentSettings
-        What decides which pixels are foreground; the second answer is of the slice as it is, whatever `flips`.
+        What decides which pixels are foreground.
     sure : mapping of int to numpy.ndarray
         (H, W) labels of planes that a person has corrected; `UNSURE` vouches for nothing. They may be among the planes.
     """
 
     def __init__(self, settings: SegmentSettings, sure: Mapping[int, NDArray[np.uint8]] | None = None) -> None:
-        self._settings, self._sure = (settings, replace(settings, flips=False)), sure or {}
+        self._settings, self._sure = settings, sure or {}
         self._both: dict[int, Packed] = {}
         drawn = {n: (mask > 0) & (mask != UNSURE) for n, mask in self._sure.items()}
         self._found = {n: Packed(np.stack([mask] * 2).astype(np.uint8)) for n, mask in drawn.items()}
@@ -54,8 +53,7 @@ class Vouching:
         self._both[number] = Packed(both)
         if number not in self._sure:
             labels = len(both) // 2
-            answers = zip((both[:labels], both[labels:]), self._settings, strict=True)
-            found = np.stack([foreground(answer, settings) for answer, settings in answers])
+            found = np.stack([foreground(one, self._settings) for one in (both[:labels], both[labels:])])
             self._found[number] = Packed(found.astype(np.uint8))
             self._seen = [np.logical_or.reduce([*self._seen, *found])]
 
