@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,8 @@ class Learning:
         part, plane = session.case.where(shown)
         if part.mask is not None and (self._tried or not session.is_edited(shown)):
             self._tried = True
-            self._masks.try_on(part.mask, part.layout, plane, mask_of(probability, order.segmenting))
+            settings = replace(order.segmenting, flips=False)  # while it learns it is asked for the slice alone
+            self._masks.try_on(part.mask, part.layout, plane, mask_of(probability, settings))
 
     def _on_judged(self, judged: Judged) -> None:
         self._tune = None
