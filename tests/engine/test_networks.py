@@ -71,6 +71,24 @@ def test_the_tutorials_network_has_its_number_of_weights() -> None:
         assert _trainable(networks.build("tutorial-unet", 3, 1)) == 31_043_521
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_tutorials_doubling_is_torchs_transposed_convolution(layout: torch.memory_format) -> None:
+    net = networks.build("tutorial-unet", 3, 1, filters=(4, 6, 8))
+    ours = net.get_submodule("ups.0")
+    assert isinstance(ours, nn.ConvTranspose2d)
+    theirs = nn.ConvTranspose2d(8, 6, 2, stride=2)
+    theirs.load_state_dict(ours.state_dict())
+    torch.manual_seed(0)
+    x, found = torch.randn(2, 8, 5, 7).to(memory_format=layout), []
+    for layer in (ours, theirs):
+        given = x.clone().requires_grad_()
+        answer = layer(given)
+        answer.square().sum().backward()
+        found.append([answer, given.grad, layer.weight.grad, layer.bias.grad])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_the_shipped_network_is_monais_dynunet() -> None:
     from monai.networks.nets.dynunet import DynUNet
 

@@ -26,6 +26,30 @@ def test_learns_a_threshold(tiny):
     assert losses[-1] < losses[0] / 1.5
 
 
+def test_the_fused_optimiser_moves_channels_last_weights_as_the_plain_one(tiny):
+    # torch's fused step goes through memory, not indices: a gradient laid out otherwise would be mixed up.
+    learner = Learner(replace(tiny, schedule="constant", rate=0.01, clip=0.0, weight_decay=0.1, ema=0.0), SPEC, 20)
+    plain = [p.detach().clone().requires_grad_() for p in learner.net.parameters()]
+    optimiser = torch.optim.AdamW(plain, 0.01, weight_decay=0.1, foreach=False, fused=False)
+    for n in range(3):
+        learner.step(*data(n))
+        for mine, theirs in zip(plain, learner.net.parameters(), strict=True):
+            mine.grad = theirs.grad.clone()
+        optimiser.step()
+    assert any(not p.is_contiguous() for p in learner.net.parameters())
+    for mine, theirs in zip(plain, learner.net.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(("clip", "most"), [(0.0, float("inf")), (1e-3, 1e-3)])
+def test_the_gradient_is_cut_where_the_settings_say_so(tiny, clip, most):
+    learner = Learner(replace(tiny, clip=clip), SPEC, 20)
+    learner.step(*data())
+    length = float(torch.nn.utils.get_total_norm([p.grad for p in learner.net.parameters()]))
+    assert 0 < length <= most * 1.001
+    assert clip or length > 1e-2
+
+
 def test_the_average_lies_between_old_and_new_weights(tiny):
     learner = Learner(replace(tiny, ema=0.5), SPEC, 40)
     before = next(learner.judged.parameters()).clone()
