@@ -200,6 +200,14 @@ def test_other_images_and_damaged_checkpoints_are_refused(folder, tiny, tmp_path
         run(folder, tiny, out, exhaust, resume=True)
 
 
+def test_a_refused_training_leaves_nothing(folder, tiny, tmp_path, exhaust):
+    (folder / "masks" / "0.png").unlink()
+    out = tmp_path / "new" / "m.safetensors"
+    with pytest.raises(TrainingError):
+        run(folder, tiny, out, exhaust)
+    assert not list(tmp_path.rglob("m.*"))
+
+
 def test_an_earlier_model_is_not_overwritten(folder, tiny, tmp_path, exhaust):
     out = tmp_path / "m.safetensors"
     out.write_bytes(b"precious")

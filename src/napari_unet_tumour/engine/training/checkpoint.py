@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ class Run:
         return self.folder / "checkpoint.pt"
 
     def prepare(self, resume: bool) -> None:
-        """Make the folder; raises OutputError or TrainingError where it cannot be written or holds another run."""
+        """Raise OutputError where the folder cannot be written or holds another run; leave no empty one behind."""
         if self.out.suffix != ".safetensors":
             raise OutputError(f"{self.out.name} must end in .safetensors: choose such a name")
         if not resume and (self.out.exists() or self.checkpoint.exists()):
@@ -57,6 +58,9 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 file.write(b"x")
+            # Images, masks and settings are looked at next: what is refused shall leave nothing.
+            with suppress(OSError):
+                self.folder.rmdir()
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be written ({error.strerror}): choose another --out") from error
 
@@ -71,6 +75,8 @@ class Run:
 
     def note(self, name: str, text: str) -> Path:
         """Write a text file into the folder and return its path."""
+        with suppress(OSError):  # which the next line says in words
+            self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / name, text.encode(), FULL)
         return self.folder / name
 
