@@ -28,6 +28,7 @@ import torch
 
 from napari_unet_tumour import recipes, shelf
 from napari_unet_tumour.engine import model
+from napari_unet_tumour.engine.room import keeping_buffers
 from napari_unet_tumour.engine.training import assess
 from napari_unet_tumour.engine.training.batches import laps_of
 from napari_unet_tumour.engine.training.checkpoint import Run
@@ -230,8 +231,9 @@ def speeds(given: argparse.Namespace) -> dict[str, float | None]:
     """Return ms per image of a training step: forward, backward, weights."""
     shipped, slow = recipes.read("shipped", start=""), recipes.read("tutorial")
     repeat = 3 if given.quick else 10
-    ours = step_ms(shipped, 12, repeat)
-    plain = step_ms(slow, 2, 2 if given.quick else 4)
+    with keeping_buffers():  # as `train` does
+        ours = step_ms(shipped, 12, repeat)
+        plain = step_ms(slow, 2, 2 if given.quick else 4)
     keras = keras_ms(2, 3)
     reference = keras or KERAS_MS
     return {

@@ -184,7 +184,7 @@ class TutorialUNet(nn.Module):
         )
         self.bridge = _twice(filters[-2], filters[-1])
         pairs = list(zip(filters[1:], filters[:-1], strict=True))[::-1]
-        self.ups = nn.ModuleList(_Doubled(deep, width, 2, stride=2) for deep, width in pairs)
+        self.ups = nn.ModuleList(ConvTranspose2x2(deep, width, 2, stride=2) for deep, width in pairs)
         self.decoders = nn.ModuleList(_twice(2 * width, width) for _, width in pairs)
         self.head = nn.Conv2d(filters[0], out_channels, 1)
 
@@ -202,7 +202,7 @@ class TutorialUNet(nn.Module):
         return logits
 
 
-class _Doubled(nn.ConvTranspose2d):
+class ConvTranspose2x2(nn.ConvTranspose2d):
     """A 2 x 2 transposed convolution with stride 2, as one matrix product.
 
     Its windows do not overlap, so it is the same sum; oneDNN's gradient of the weights takes five times as long.

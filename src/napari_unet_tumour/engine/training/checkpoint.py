@@ -14,7 +14,7 @@ import torch
 
 from napari_unet_tumour.errors import OutputError, TrainingError
 from napari_unet_tumour.settings import TrainSettings
-from napari_unet_tumour.writing import write_whole
+from napari_unet_tumour.writing import atomic, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,10 +74,9 @@ class Run:
         write_whole(self.folder / "log.csv", text.getvalue().encode(), FULL)
 
     def note(self, name: str, text: str) -> Path:
-        """Write a text file into the folder and return its path."""
-        with suppress(OSError):  # which the next line says in words
-            self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / name, text.encode(), FULL)
+        """Write a text file into the folder, which is made if need be, and return its path."""
+        with atomic(self.folder / name, FULL) as part:
+            part.write_bytes(text.encode())
         return self.folder / name
 
 
