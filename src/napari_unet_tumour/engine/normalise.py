@@ -41,7 +41,9 @@ def _range(planes: torch.Tensor) -> tuple[torch.Tensor, ...]:
     count = bright.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     mean = (clipped * bright).sum(dim=(2, 3), keepdim=True) / count
     spread = (((clipped - mean) * bright).square().sum(dim=(2, 3), keepdim=True) / count).sqrt()
-    return low, high, mean, torch.maximum(spread, 1e-3 * (high - low)).clamp(min=1e-12)
+    # No unit is too small: the least of float32 only stands in where nothing varies.
+    least = torch.finfo(planes.dtype).tiny
+    return low, high, mean, torch.maximum(spread, 1e-3 * (high - low)).clamp(min=least)
 
 
 def _quantile(values: torch.Tensor, share: float) -> torch.Tensor:
