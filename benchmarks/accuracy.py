@@ -26,18 +26,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from napari_unet_tumour import recipes, shelf
+from napari_unet_tumour import presets
 from napari_unet_tumour.engine import model
-from napari_unet_tumour.engine.room import keeping_buffers
-from napari_unet_tumour.engine.training import assess
-from napari_unet_tumour.engine.training.batches import laps_of
-from napari_unet_tumour.engine.training.checkpoint import Run
-from napari_unet_tumour.engine.training.examples import Examples, iter_examples
+from napari_unet_tumour.engine.inference.memory import keeping_buffers
+from napari_unet_tumour.engine.training import test_scores
+from napari_unet_tumour.engine.training.batches import epoch_plans
+from napari_unet_tumour.engine.training.checkpoint import RunFiles
+from napari_unet_tumour.engine.training.dataset import Dataset, iter_dataset
 from napari_unet_tumour.engine.training.learner import Learner
-from napari_unet_tumour.engine.training.summary import parameters_of
+from napari_unet_tumour.engine.training.network_summary import parameters_of
 from napari_unet_tumour.engine.training.train import iter_train
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.settings import TrainSettings
-from napari_unet_tumour.spec import ModelSpec
 
 DATA = Path(__file__).parents[2] / "shared/data/cheng256"
 DRAWS = 2000
@@ -46,7 +47,7 @@ ROUNDS = ("shipped", "shipped-polish", "shipped-long", "shipped-large")
 KERAS_MS = 4200.0
 # MONAI's own 2D tutorials: Adam 1e-3, Dice and cross-entropy, no schedule, flips left away.
 MONAI = TrainSettings(
-    network="basic-unet", optimiser="adam", rate=1e-3, weight_decay=0.0, clip=0.0, schedule="constant",
+    network="basic-unet", optimiser="adam", learning_rate=1e-3, weight_decay=0.0, grad_clip_norm=0.0, schedule="constant",
     batch=8, ema=0.0, augment=False, negative_share=0.0, loss="bce-dice", split="cases",
 )  # fmt: skip
 
@@ -126,24 +127,24 @@ def basic(given: argparse.Namespace) -> TrainSettings:
 def shipped_passes() -> int:
     """Return the passes that show as many images as the shipped model's rounds, twins and negatives included."""
     count = 1947
-    rounds = (laps_of(recipes.read(name), count, has_twins=True, has_negatives=True) for name in ROUNDS)
+    rounds = (epoch_plans(presets.read_settings(name), count, has_twins=True, has_negatives=True) for name in ROUNDS)
     return round(sum(lap.steps * lap.batch for laps in rounds for lap in laps) / count)
 
 
 def recipe(given: argparse.Namespace) -> TrainSettings:
     """Return the shipped model's first round; of a given number of passes the same share is at each side."""
-    settings = recipes.read(ROUNDS[0])
+    settings = presets.read_settings(ROUNDS[0])
     if given.quick:
-        return replace(settings, start="", size=64, stages=((64, 8, 1),))
+        return replace(settings, init_weights="", size=64, progressive_stages=((64, 8, 1),))
     if not given.passes:
         return settings
-    (first, batch, many), (last, *_) = settings.stages
-    early = round(given.passes * many / sum(stage[2] for stage in settings.stages))
-    return replace(settings, stages=((first, batch, early), (last, batch, given.passes - early)))
+    (first, batch, many), (last, *_) = settings.progressive_stages
+    early = round(given.passes * many / sum(stage[2] for stage in settings.progressive_stages))
+    return replace(settings, progressive_stages=((first, batch, early), (last, batch, given.passes - early)))
 
 
 def tutorial(given: argparse.Namespace) -> TrainSettings:
-    settings = recipes.read("tutorial", split="cases", batch=4)
+    settings = presets.read_settings("tutorial", split="cases", batch=4)
     settings = replace(settings, epochs=given.passes or settings.epochs)
     small = {"filters": [8, 16, 32, 64, 128]}
     return replace(settings, size=64, epochs=1, arguments=small) if given.quick else settings
@@ -154,12 +155,14 @@ def row(
 ) -> dict[str, Any]:
     seen, minutes = 0, 0.0
     if settings is None:
-        best = model.load(shelf.find(given.model).path)
+        best = model.load(registry.find(given.model).path)
     else:
         seen, minutes = train(settings, folder, work / f"{name}.safetensors", given.minutes)
         best = model.load(work / f"{name}.safetensors")
     examples = all_of(folder, best.spec)
-    cases = finish(assess.iter_assess(best, examples, [i for i, s in enumerate(examples.sources) if s.part == "val"]))
+    cases = finish(
+        test_scores.iter_test_scores(best, examples, [i for i, s in enumerate(examples.sources) if s.part == "val"])
+    )
     return {
         "name": name,
         "parameters": parameters_of(best.net),
@@ -181,14 +184,14 @@ def train(settings: TrainSettings, folder: Path, out: Path, minutes: float) -> t
         if minutes and begin and time.monotonic() - begin > 60 * minutes and out.exists():
             steps.close()
             break
-    with (Run(out).folder / "log.csv").open() as file:
+    with (RunFiles(out).folder / "log.csv").open() as file:
         passes = list(csv.DictReader(file))
     return len(passes) * count, sum(float(row["seconds"]) for row in passes) / 60
 
 
-def all_of(folder: Path, spec: ModelSpec) -> Examples:
+def all_of(folder: Path, spec: ModelSpec) -> Dataset:
     settings = TrainSettings(channels=spec.in_channels, size=32)
-    return finish(iter_examples(folder / "images", folder / "masks", settings, folder / "cases.csv"))
+    return finish(iter_dataset(folder / "images", folder / "masks", settings, folder / "cases.csv"))
 
 
 def finish(steps: Any) -> Any:
@@ -199,11 +202,11 @@ def finish(steps: Any) -> Any:
             return end.value
 
 
-def scores(cases: list[assess.Case]) -> dict[str, Any]:
+def scores(cases: list[test_scores.TestCase]) -> dict[str, Any]:
     dice = np.array([case.rates["dice"] for case in cases])
     who = np.array([case.source.person for case in cases])
     low, high = interval(dice, who)
-    types = assess.by(cases, lambda case: case.source.kind)
+    types = test_scores.by(cases, lambda case: case.source.kind)
     return {
         "slices": len(cases),
         "persons": len(set(who)),
@@ -212,8 +215,8 @@ def scores(cases: list[assess.Case]) -> dict[str, Any]:
         "dice_high": high,
         "dice_median": float(np.median(dice)),
         "dice_p5": float(np.quantile(dice, 0.05)),
-        "by_type": {kind: assess.mean_of(group, "dice") for kind, group in types.items()},
-        "by_size": {size: assess.mean_of(group, "dice") for size, group in assess.by_size(cases).items()},
+        "by_type": {kind: test_scores.mean_of(group, "dice") for kind, group in types.items()},
+        "by_size": {size: test_scores.mean_of(group, "dice") for size, group in test_scores.by_size(cases).items()},
     }
 
 
@@ -229,7 +232,7 @@ def interval(dice: np.ndarray, who: np.ndarray) -> tuple[float, float]:
 
 def speeds(given: argparse.Namespace) -> dict[str, float | None]:
     """Return ms per image of a training step: forward, backward, weights."""
-    shipped, slow = recipes.read("shipped", start=""), recipes.read("tutorial")
+    shipped, slow = presets.read_settings("shipped", init_weights=""), presets.read_settings("tutorial")
     repeat = 3 if given.quick else 10
     with keeping_buffers():  # as `train` does
         ours = step_ms(shipped, 12, repeat)

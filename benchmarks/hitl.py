@@ -31,30 +31,30 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from napari_unet_tumour import queue, scans
-from napari_unet_tumour.api.masking import default_settings, layout_for, load_model
+from napari_unet_tumour import scans
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
-from napari_unet_tumour.corrections import Corrected, Correction
+from napari_unet_tumour.api.segment import default_settings, layout_for, load_model
+from napari_unet_tumour.base.slicing import layout_of
+from napari_unet_tumour.corrections import ReviewedContext, ReviewedSlice, ranking
 from napari_unet_tumour.engine import model as models
-from napari_unet_tumour.engine.finetune import finetune
-from napari_unet_tumour.engine.metrics import dice
-from napari_unet_tumour.engine.segment import iter_segment_planes
-from napari_unet_tumour.engine.training.curve import chart
-from napari_unet_tumour.engine.tuning.cases import cases_of, context_of
-from napari_unet_tumour.engine.tuning.lesson import Lesson
-from napari_unet_tumour.engine.tuning.recipe import Recipe
-from napari_unet_tumour.engine.tuning.tuner import Tuner
-from napari_unet_tumour.layout import layout_of
-from napari_unet_tumour.lone import drop_lone
-from napari_unet_tumour.masks import mask_of
+from napari_unet_tumour.engine.finetuning.cases import context_of, fine_tune_slices
+from napari_unet_tumour.engine.finetuning.data import FineTuneData
+from napari_unet_tumour.engine.finetuning.finetune import finetune
+from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
+from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
+from napari_unet_tumour.engine.inference.segment import iter_segment_planes
+from napari_unet_tumour.engine.metrics.overlap import dice
+from napari_unet_tumour.engine.training.svg_chart import chart
+from napari_unet_tumour.postprocess.isolated import remove_isolated_components
+from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.settings import FinetuneSettings
 
 DATA = Path(__file__).parents[2] / "shared/data"
 METHODS = ("none", "ours", "copy", "plain", "random", "middle", "oracle")
 EXTRAS = ("forgetting", "sequence", "long", "attainable")
 FAR, IGNORED, FOREGROUND_S, BACKGROUND_S, BETWEEN_S = 3, 2, 1.4, 0.75, 1.5
-PLAIN = Recipe(part="all", rate=1e-4, crops=0, whole=4, context=0, ema=0.0, blend=1.0)
-LONG = Recipe(views=24, near=20_000, far=10_000, rounds=200, moves=400)
+PLAIN = HyperParameters(part="all", rate=1e-4, crops=0, whole=4, context=0, ema=0.0, blend=1.0)
+LONG = HyperParameters(views=24, near=20_000, far=10_000, rounds=200, moves=400)
 
 
 @dataclass(eq=False)
@@ -101,7 +101,9 @@ def arguments() -> argparse.Namespace:
     ask.add_argument("--long", type=int, default=2, help="volumes for the comparison with 600 s")
     ask.add_argument("--forget", type=int, default=60, help="Cheng val slices that are looked at for forgetting")
     ask.add_argument("--extras", type=_words, default=list(EXTRAS), help=f"some of {','.join(EXTRAS)} (600 s), or none")
-    ask.add_argument("--recipe", type=_recipe, default=Recipe(), help="numbers of ours, e.g. likeness=1,single=0.7")
+    ask.add_argument(
+        "--recipe", type=_recipe, default=HyperParameters(), help="numbers of ours, e.g. likeness=1,single=0.7"
+    )
     ask.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     ask.add_argument("--picture", metavar="SVG", help="draw the curves")
     ask.add_argument("--json", metavar="OUT")
@@ -112,9 +114,11 @@ def _words(text: str) -> list[str]:
     return text.split(",")
 
 
-def _recipe(text: str) -> Recipe:
+def _recipe(text: str) -> HyperParameters:
     pairs = (one.split("=") for one in text.split(","))
-    return replace(Recipe(), **{name: type(getattr(Recipe(), name))(float(value)) for name, value in pairs})
+    return replace(
+        HyperParameters(), **{name: type(getattr(HyperParameters(), name))(float(value)) for name, value in pairs}
+    )
 
 
 def pairs_of(given: argparse.Namespace) -> list[Pair]:
@@ -128,17 +132,21 @@ def volume_of(pair: Pair, base: models.Model) -> Volume:
     scan = scans.read(pair.scan)
     layout = layout_for(scan)
     truth = read_truth(pair, scan, layout.mask_shape, base.spec.labels)
-    planes = layout.take(scan.array, range(layout.planes))
+    planes = layout.read_planes(scan.array, range(layout.planes))
     shown = [n for n in range(len(planes)) if np.ptp(planes[n]) > 0]
-    masks = np.stack([layout.to_native(truth[layout.index(n)]) for n in shown])
+    masks = np.stack([layout.to_array_order(truth[layout.index(n)]) for n in shown])
     return Volume(
-        f"{pair.scan.parent.name}/{pair.scan.name}", planes[shown], masks, answer(base, planes[shown]), layout.depth
+        f"{pair.scan.parent.name}/{pair.scan.name}",
+        planes[shown],
+        masks,
+        answer(base, planes[shown]),
+        layout.slice_distance,
     )
 
 
 def answer(model: models.Model, planes: np.ndarray, fixed: dict[int, np.ndarray] | None = None) -> np.ndarray:
     """Return the probability (N, L, H, W) uint8 in a volume of which some slices are corrected."""
-    steps = iter_segment_planes(model, planes, default_settings(model.spec), Corrected(masks=fixed or {}))
+    steps = iter_segment_planes(model, planes, default_settings(model.spec), ReviewedContext(masks=fixed or {}))
     while True:
         try:
             next(steps)
@@ -149,11 +157,13 @@ def answer(model: models.Model, planes: np.ndarray, fixed: dict[int, np.ndarray]
 def masks_of(model: models.Model, probability: np.ndarray, volume: Volume | None = None, fixed=None) -> np.ndarray:
     """Return the masks (N, H, W) as a run leaves them; of a volume with the corrected slices, without lone pieces."""
     settings = default_settings(model.spec)
-    masks = np.stack([mask_of(one, settings) for one in probability])
-    if volume is not None and settings.drop_lone:
+    masks = np.stack([mask_from_probability(one, settings) for one in probability])
+    if volume is not None and settings.remove_isolated:
         for n, mask in (fixed or {}).items():
             masks[n] = mask
-        drop_lone(masks, replace(layout_of(masks.shape), depth=volume.depth), fixed=fixed or {})
+        remove_isolated_components(
+            masks, replace(layout_of(masks.shape), slice_distance=volume.depth), fixed=fixed or {}
+        )
     return masks
 
 
@@ -193,7 +203,7 @@ def chosen(volume, method, probability, done, base, rng) -> int:
         return min(painted, key=lambda n: abs(n - np.median(painted)))
     if method == "oracle":
         return min(left, key=lambda n: (dice(masks[n], volume.truth[n]), -np.count_nonzero(volume.truth[n])))
-    return queue.order(probability, done)[0]
+    return ranking.rank_slices(probability, done)[0]
 
 
 def corrected(volume: Volume, number: int, mask: np.ndarray, brush: str) -> tuple[np.ndarray, float]:
@@ -212,7 +222,7 @@ def corrected(volume: Volume, number: int, mask: np.ndarray, brush: str) -> tupl
 def tuned(model, base, volume, fixed, method, given, **more) -> models.Model:
     if method in ("none", "copy"):
         return base
-    corrections = [Correction(volume.name, n, volume.planes[n], mask) for n, mask in fixed.items()]
+    corrections = [ReviewedSlice(volume.name, n, volume.planes[n], mask) for n, mask in fixed.items()]
     rest = np.delete(volume.planes, list(fixed), axis=0)
     if method == "plain":
         return plain(base, corrections, rest, given)
@@ -223,8 +233,8 @@ def tuned(model, base, volume, fixed, method, given, **more) -> models.Model:
 
 def plain(base, corrections, rest, given) -> models.Model:
     device = torch.device("cpu")
-    cases, context = cases_of(corrections, base.spec, device), context_of(rest, base.spec, device)
-    learner, begin = Tuner(base.net, Lesson(cases, context, None, PLAIN, device)), time.perf_counter()
+    cases, context = fine_tune_slices(corrections, base.spec, device), context_of(rest, base.spec, device)
+    learner, begin = WeightFineTuner(base.net, FineTuneData(cases, context, None, PLAIN, device)), time.perf_counter()
     learner.optimiser = torch.optim.Adam(learner.weights, 1e-4)
     learner._set_rate = lambda progress: None
     while time.perf_counter() - begin < given.seconds:
@@ -334,8 +344,8 @@ def sequence(volumes, base, given) -> tuple[list[float], list[float]]:
     """Return the Dice at k = 1 of scan after scan, corrections kept and the model handed on; and the untuned one."""
     model, kept, found, plainly = base, [], [], []
     for volume in volumes:
-        number = queue.order(answer(model, volume.planes))[0]
-        corrections = [Correction(volume.name, number, volume.planes[number], volume.truth[number])]
+        number = ranking.rank_slices(answer(model, volume.planes))[0]
+        corrections = [ReviewedSlice(volume.name, number, volume.planes[number], volume.truth[number])]
         rest = np.delete(volume.planes, [number], axis=0)
         result = finetune(model, corrections, FinetuneSettings(seconds=given.seconds), context=rest, replay=kept)
         model, kept = models.load(result.data) if result.data else model, kept + corrections

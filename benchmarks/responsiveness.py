@@ -159,7 +159,7 @@ def volume(given: argparse.Namespace) -> np.ndarray:
 
     if given.volume or BTP.exists():
         return np.asarray(scans.read(Path(given.volume or BTP)).array)
-    from napari_unet_tumour.sample import phantom
+    from napari_unet_tumour.phantom import phantom
 
     return np.asarray(phantom()[0].array)
 
@@ -182,7 +182,7 @@ class Button:
     """The real Segment widget, docked, and its Run button."""
 
     def __init__(self, window: Window, given: argparse.Namespace) -> None:
-        from napari_unet_tumour.widgets.segment import SegmentWidget
+        from napari_unet_tumour.widgets.segment.widget import SegmentWidget
 
         self.window = window
         start = time.perf_counter()
@@ -256,14 +256,14 @@ def in_viewer_worker(window: Window, given: argparse.Namespace):
     """Return a call that segments the volume in a napari thread_worker, as most plugins do."""
     from napari.qt.threading import thread_worker
 
-    from napari_unet_tumour import shelf
+    from napari_unet_tumour.base.slicing import layout_of
+    from napari_unet_tumour.engine.inference.segment import iter_segment
     from napari_unet_tumour.engine.model import load
-    from napari_unet_tumour.engine.segment import iter_segment
-    from napari_unet_tumour.layout import layout_of
-    from napari_unet_tumour.masks import mask_of
+    from napari_unet_tumour.models import registry
+    from napari_unet_tumour.postprocess.threshold import mask_from_probability
     from napari_unet_tumour.settings import SegmentSettings
 
-    model = load(os.fspath(shelf.find(given.model).path))
+    model = load(os.fspath(registry.find(given.model).path))
     settings, layout = SegmentSettings(), layout_of(window.array.shape)
     mask = window.viewer.add_labels(np.zeros(layout.mask_shape, np.uint8))
     order = sorted(range(layout.planes), key=lambda n: abs(n - window.middle))
@@ -274,7 +274,7 @@ def in_viewer_worker(window: Window, given: argparse.Namespace):
 
     def show(tick) -> None:
         for n, found in zip(tick.values["planes"], tick.values["probability"], strict=True):
-            layout.put(mask.data, n, mask_of(found, settings))
+            layout.write_plane(mask.data, n, mask_from_probability(found, settings))
         mask.refresh()
 
     def start() -> float:
@@ -292,7 +292,7 @@ def in_viewer_worker(window: Window, given: argparse.Namespace):
 def part_learning(given: argparse.Namespace) -> dict:
     """Three reviewed slices, then Fine-tune, with a brush stroke and a new slice every 0.1 s."""
     os.environ["NAPARI_UNET_TUMOUR_HOME"] = tempfile.mkdtemp()  # nobody's corrections
-    from napari_unet_tumour.widgets.correct import CorrectWidget
+    from napari_unet_tumour.widgets.correct.widget import CorrectWidget
 
     window = Window(given)
     widget = CorrectWidget(window.viewer)

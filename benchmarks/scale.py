@@ -65,7 +65,7 @@ def scans_in(given: argparse.Namespace, folder: Path) -> tuple[Path, int]:
     """Write scans of 24 slices; return their folder and how many there are."""
     import nibabel
 
-    from napari_unet_tumour.sample import phantom
+    from napari_unet_tumour.phantom import phantom
 
     count, place = given.scans or (4 if given.quick else 24), folder / "scans"
     if not place.exists():
@@ -133,14 +133,14 @@ def part_resume(given: argparse.Namespace, folder: Path) -> dict:
 
     place = folder / "finished"
     place.mkdir()
-    record = cohort.Record(place, {"model": "a"})
+    record = cohort.ResultTable(place, {"model": "a"})
     pairs = [(place / f"{n}.png", place / f"{n}_mask.png") for n in range(1000)]
     for scan, mask in pairs:
         scan.write_bytes(b"a scan")
         mask.write_bytes(b"a mask")
-        record.add(scan, mask, {"scan": str(scan)}, cohort.look(scan))
+        record.add(scan, mask, {"scan": str(scan)}, cohort.summarise_planes(scan))
     start = time.perf_counter()
-    again = cohort.Record(place, {"model": "a"})
+    again = cohort.ResultTable(place, {"model": "a"})
     known = sum(again.row_of(scan, mask) is not None for scan, mask in pairs)
     return {"finished": known, "seconds_per_1000": time.perf_counter() - start, "bound": 1.0}
 

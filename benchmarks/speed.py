@@ -81,7 +81,7 @@ def best(work, times: int) -> float:
 def scan(count: int, side: int) -> np.ndarray:
     """Return real slices where they lie beside the project, else made ones, as (count, side, side)."""
     from napari_unet_tumour import scans
-    from napari_unet_tumour.sample import phantom
+    from napari_unet_tumour.phantom import phantom
 
     files = sorted(BTP.glob("*/*_Scan_T1.nii.gz"))
     found = np.concatenate([np.asarray(scans.read(f).array) for f in files[:2]]) if files else phantom()[0].array
@@ -99,14 +99,14 @@ def part_segment(given: argparse.Namespace, report: dict) -> dict:
     from monai.inferers.utils import sliding_window_inference
 
     from napari_unet_tumour import load_model
-    from napari_unet_tumour.engine.fast import runner
-    from napari_unet_tumour.engine.planes import as_planes
-    from napari_unet_tumour.engine.segment import describe_device, segment
-    from napari_unet_tumour.layout import layout_of
+    from napari_unet_tumour.base.slicing import layout_of
+    from napari_unet_tumour.engine.inference.accelerate import accelerated
+    from napari_unet_tumour.engine.inference.preprocess import to_working_planes
+    from napari_unet_tumour.engine.inference.segment import describe_device, segment
     from napari_unet_tumour.settings import SegmentSettings
 
     model = load_model(given.model)
-    ask = SegmentSettings(threshold=model.spec.threshold, smallest=model.spec.smallest, device="cpu")
+    ask = SegmentSettings(threshold=model.spec.threshold, min_object_size=model.spec.min_object_size, device="cpu")
     size, count = model.spec.size, 8 if given.quick else 64
     volume = scan(count, size)
     layout = layout_of(volume.shape)
@@ -121,16 +121,16 @@ def part_segment(given: argparse.Namespace, report: dict) -> dict:
     @torch.inference_mode()
     def theirs(copy: bool = False) -> np.ndarray:
         """MONAI as its users write it: all slices prepared, then windows of the network's size in eager float32."""
-        planes = as_planes(volume[:, None], model.spec)
+        planes = to_working_planes(volume[:, None], model.spec)
         sure = planes.frame.back(windows(planes.working, size))
         if copy:
             large = replace(model.spec, size=model.spec.flip_size or size)
-            mirrored = as_planes(volume[:, None, :, ::-1], large)
+            mirrored = to_working_planes(volume[:, None, :, ::-1], large)
             sure = (sure + mirrored.frame.back(windows(mirrored.working, large.size)).flip(3)) / 2
         return (sure.sum(1) >= model.spec.threshold).numpy().astype(np.uint8)
 
-    working = as_planes(volume[:, None], model.spec).working
-    run = runner(model, torch.device("cpu"))
+    working = to_working_planes(volume[:, None], model.spec).working
+    run = accelerated(model, torch.device("cpu"))
 
     def model_only() -> None:
         for first in range(0, count, 8):
@@ -146,8 +146,8 @@ def part_segment(given: argparse.Namespace, report: dict) -> dict:
         "mask_agreement_dice": float(2 * (a & b).sum() / max(1, a.sum() + b.sum())) if (a | b).any() else 1.0,
         "model_only_slices_per_s": count / seconds["model"],
     }  # fmt: skip
-    if model.spec.flips:
-        advised = replace(ask, flips=True)
+    if model.spec.flip_tta:
+        advised = replace(ask, flip_tta=True)
         seconds |= {"ours": best(lambda: ours(advised), times), "monai": best(lambda: theirs(True), times)}
         found |= {
             "with_the_mirrored_copy_slices_per_s": count / seconds["ours"],
@@ -159,13 +159,13 @@ def part_segment(given: argparse.Namespace, report: dict) -> dict:
 
 def scan_of_155(given: argparse.Namespace, model, ask, run) -> dict:
     """Time a scan of 155 slices of 240 x 240: end to end over the network alone."""
-    from napari_unet_tumour.engine.planes import as_planes
-    from napari_unet_tumour.engine.segment import segment
-    from napari_unet_tumour.layout import layout_of
+    from napari_unet_tumour.base.slicing import layout_of
+    from napari_unet_tumour.engine.inference.preprocess import to_working_planes
+    from napari_unet_tumour.engine.inference.segment import segment
 
     count = 16 if given.quick else 155
     volume = scan(count, 240)
-    working = as_planes(volume[:, None], model.spec).working
+    working = to_working_planes(volume[:, None], model.spec).working
 
     def model_only() -> None:
         for first in range(0, count, 8):
@@ -184,10 +184,10 @@ def part_roof(given: argparse.Namespace, report: dict) -> dict:
     import torch
 
     from napari_unet_tumour import load_model
-    from napari_unet_tumour.engine.fast import runner
+    from napari_unet_tumour.engine.inference.accelerate import accelerated
 
     model = load_model(given.model)
-    run = runner(model, torch.device("cpu"))
+    run = accelerated(model, torch.device("cpu"))
     side, times = (1024, 2) if given.quick else (4096, 3)
     a, b = (torch.randn(side, side).to(run.dtype) for _ in range(2))
     x = torch.randn(8, 64, 128, 128).to(run.dtype, memory_format=torch.channels_last)
@@ -253,7 +253,7 @@ def part_train_step(given: argparse.Namespace, report: dict) -> dict:
 
 def steps_of_a_round(given: argparse.Namespace, ours: tuple, batch: int, size: int) -> dict:
     """Time each network shortly, one after another: on a shared machine a slow minute then hits all of them."""
-    from napari_unet_tumour.engine.room import keeping_buffers
+    from napari_unet_tumour.engine.inference.memory import keeping_buffers
 
     with keeping_buffers():  # as `train` does
         tutorial = step_of("tutorial-unet", {}, 3, batch, size, 1 if given.quick else 5)
@@ -265,8 +265,8 @@ def step_of(network: str, network_arguments: dict, channels: int, batch: int, si
     import torch
 
     from napari_unet_tumour.engine.training.learner import Learner
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.settings import TrainSettings
-    from napari_unet_tumour.spec import ModelSpec
 
     settings = TrainSettings(network=network, channels=channels, size=size, ema=0.0, device="cpu")
     names = tuple(f"c{n}" for n in range(channels))
@@ -278,7 +278,7 @@ def step_of(network: str, network_arguments: dict, channels: int, batch: int, si
 
 def buffers_of(network: str, network_arguments: dict, channels: int, batch: int, size: int) -> dict:
     """Time steps of larger batches with large buffers kept, as `train` does, and given back as glibc does."""
-    from napari_unet_tumour.engine.room import keeping_buffers
+    from napari_unet_tumour.engine.inference.memory import keeping_buffers
 
     returned = step_of(network, network_arguments, channels, batch, size, 5)
     with keeping_buffers():
@@ -351,8 +351,8 @@ def grow_in_this_process(given: argparse.Namespace) -> dict:
     from zarr import create_array
 
     from napari_unet_tumour import load_model
-    from napari_unet_tumour.engine.segment import iter_segment_into
-    from napari_unet_tumour.layout import layout_of
+    from napari_unet_tumour.base.slicing import layout_of
+    from napari_unet_tumour.engine.inference.segment import iter_segment_into
     from napari_unet_tumour.settings import SegmentSettings
     from scale import Watch, lazy_stack
 
@@ -378,13 +378,13 @@ def part_gpu(given: argparse.Namespace, report: dict) -> dict:
     if not torch.cuda.is_available():
         return {"skipped": "there is no CUDA card here"}
     from napari_unet_tumour import load_model
-    from napari_unet_tumour.engine.fast import describe_device, pick_device, runner
-    from napari_unet_tumour.engine.segment import segment
-    from napari_unet_tumour.layout import layout_of
+    from napari_unet_tumour.base.slicing import layout_of
+    from napari_unet_tumour.engine.inference.accelerate import accelerated, describe_device, pick_device
+    from napari_unet_tumour.engine.inference.segment import segment
     from napari_unet_tumour.settings import SegmentSettings
 
     model, device = load_model(given.model), pick_device("cuda")
-    run, ask = runner(model, device), SegmentSettings(device="cuda")
+    run, ask = accelerated(model, device), SegmentSettings(device="cuda")
     x = torch.randn(128, model.spec.in_channels, model.spec.size, model.spec.size, device=device)
 
     def model_only() -> None:

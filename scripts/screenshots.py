@@ -16,8 +16,9 @@ from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication
 from skimage.io import imsave
 
-from napari_unet_tumour import jobs, shelf
-from napari_unet_tumour.sample import phantom
+from napari_unet_tumour import jobs
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.phantom import phantom
 
 SIZE = (1400, 900)
 LONGEST_S = 300
@@ -25,7 +26,7 @@ LONGEST_S = 300
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ[shelf.HOME] = tempfile.mkdtemp()  # nor models and corrections
+    os.environ[registry.HOME] = tempfile.mkdtemp()  # nor models and corrections
     get_settings(Path(tempfile.mkdtemp()) / "napari.yaml")  # no person's theme and fonts in the pictures
     viewer = napari.Viewer(title="napari")
     viewer.window.resize(*SIZE)
@@ -34,7 +35,7 @@ def main(folder: Path) -> None:
     viewer.dims.set_current_step(0, int(np.argmax(np.count_nonzero(truth, axis=(1, 2)))))
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Segment")
     panel = widget._panel
-    widget.choose_model(shelf.DEFAULT)
+    widget.choose_model(registry.DEFAULT)
     panel.scope.value, panel.place.value = "all", "this computer"
     wait(lambda: "core" in str(panel.found.value) or "GPU" in str(panel.found.value))
     picture(viewer, folder / "segment-before.png")

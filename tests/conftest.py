@@ -32,20 +32,20 @@ def bright(tmp_path, monkeypatch):
     import torch
     from torch import nn
 
-    from napari_unet_tumour import shelf
     from napari_unet_tumour.engine import model, networks
-    from napari_unet_tumour.spec import ModelSpec
+    from napari_unet_tumour.models import registry
+    from napari_unet_tumour.models.spec import ModelSpec
 
     def brightness(in_channels: int, out_channels: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1))
 
     monkeypatch.setitem(networks.NETWORKS, "brightness", brightness)
-    monkeypatch.setattr(shelf, "SHIPPED", tmp_path / "shipped")
-    monkeypatch.setenv(shelf.HOME, str(tmp_path / "home"))
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setenv(registry.HOME, str(tmp_path / "home"))
     spec = ModelSpec("bright", "brightness", normalisation="divide-by-255", size=64, channels=("grey",))
     weights = {"0.weight": torch.full((1, 1, 1, 1), 200.0), "0.bias": torch.tensor([-100.0])}
-    shelf.own_folder().mkdir(parents=True)
-    model.save(shelf.own_folder() / "bright.safetensors", spec, weights)
+    registry.user_models_dir().mkdir(parents=True)
+    model.save(registry.user_models_dir() / "bright.safetensors", spec, weights)
     return "bright"
 
 

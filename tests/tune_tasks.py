@@ -8,10 +8,10 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from napari_unet_tumour.corrections import Tuned
+from napari_unet_tumour.corrections import FineTuneOutcome
 from napari_unet_tumour.errors import TrainingError
+from napari_unet_tumour.models.spec import KEY, file_hash, spec_from_json
 from napari_unet_tumour.settings import Progress
-from napari_unet_tumour.spec import KEY, file_hash, spec_from_json
 
 STEP_S = 0.05
 
@@ -25,7 +25,7 @@ def iter_tune(model, corrections, settings, context=None, replay=(), watch=None)
     said = f"trained {trained} context {0 if context is None else len(context)} replay {len(replay)}"
     rows = [{"scan": one.scan, "slice": one.slice, "before": _row(0.5), "after": _row(0.75)} for one in held]
     earlier = [{"scan": one.scan, "slice": one.slice, "before": _row(0.9), "after": _row(0.9)} for one in replay]
-    tuned = Tuned(data, 0.5, 20, 1.0, rows, earlier, said)
+    tuned = FineTuneOutcome(data, 0.5, 20, 1.0, rows, earlier, said)
     total = max(4, int(settings.seconds * 10))
     for n in range(total):
         values = {"step": n, "loss": 1 / (n + 1), "seconds_left": (total - n) / 10, "score": 0.5 + n / 4 / total}
@@ -49,7 +49,7 @@ def _darker(model):
         spec = spec_from_json(file.metadata()[KEY], path.name)
     weight, bias = state["head.weight"].copy(), state["head.bias"].copy()
     bias[min(1, len(bias) - 1)] -= 1.5
-    if spec.added:
+    if spec.n_added_labels:
         weight[-1], bias[-1] = 40, -29.6
     state |= {"head.weight": weight, "head.bias": bias}
     return save(state, {KEY: replace(spec, parent=file_hash(path)).to_json()})

@@ -17,8 +17,8 @@ from skimage.io import imread
 
 from napari_unet_tumour import load_model
 from napari_unet_tumour.engine import model as models
-from napari_unet_tumour.engine.planes import as_planes
-from napari_unet_tumour.engine.tuning.acquaint import iter_acquaint
+from napari_unet_tumour.engine.inference.preprocess import to_working_planes
+from napari_unet_tumour.engine.training.feature_statistics import iter_feature_statistics
 
 
 def main() -> None:
@@ -28,8 +28,8 @@ def main() -> None:
     ask.add_argument("--share", type=float, default=0.5, help="of the first model's weights (0.5)")
     ask.add_argument("--images", type=Path, required=True, help="folder of the training images")
     ask.add_argument("--cases", type=Path, required=True, help="table with the columns file and split")
-    ask.add_argument("--smallest", type=int, default=30, help="smallest object in pixels (30)")
-    ask.add_argument("--flips", action="store_true", help="the model recommends to ask for the mirrored copy too")
+    ask.add_argument("--min-object-size", type=int, default=30, help="smallest object in pixels (30)")
+    ask.add_argument("--flip-tta", action="store_true", help="the model recommends to ask for the mirrored copy too")
     ask.add_argument("--flip-size", type=int, default=0, help="longest side of that copy in pixels (the model's own)")
     ask.add_argument("--out", type=Path, required=True)
     given = ask.parse_args()
@@ -45,13 +45,20 @@ def main() -> None:
     with given.cases.open() as file:
         files = [row["file"] for row in csv.DictReader(file) if row["split"] == "train"]
     spec = replace(
-        first.spec, arguments={}, smallest=given.smallest, flips=given.flips, flip_size=given.flip_size, scores={}
+        first.spec,
+        arguments={},
+        min_object_size=given.min_object_size,
+        flip_tta=given.flip_tta,
+        flip_size=given.flip_size,
+        scores={},
     )
 
     def images(start: int, stop: int):
-        return as_planes(np.stack([imread(given.images / name) for name in files[start:stop]])[:, None], spec).working
+        return to_working_planes(
+            np.stack([imread(given.images / name) for name in files[start:stop]])[:, None], spec
+        ).working
 
-    steps = iter_acquaint(spec, state, images, len(files))
+    steps = iter_feature_statistics(spec, state, images, len(files))
     while True:
         try:
             tick = next(steps)

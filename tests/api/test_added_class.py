@@ -5,10 +5,10 @@ import pytest
 from tifffile import imwrite
 
 import napari_unet_tumour
-from napari_unet_tumour import shelf
 from napari_unet_tumour.api import read_pairs
 from napari_unet_tumour.engine.model import load
 from napari_unet_tumour.errors import ModelError, ScanError
+from napari_unet_tumour.models import registry
 from napari_unet_tumour.settings import FinetuneSettings
 
 QUICK = FinetuneSettings(seconds=60, steps=3, device="cpu")
@@ -36,7 +36,7 @@ def test_an_added_class_is_learnt(table, bright):
     tuned = napari_unet_tumour.finetune(table(1, 2), bright, QUICK, add_classes=["brightest"])
     made = load(tuned.data)
     assert made.spec.labels == ("background", "tumour", "brightest")
-    assert made.spec.parent == shelf.find(bright).hash
+    assert made.spec.parent == registry.find(bright).hash
     image = np.full((64, 64), 20, np.uint8)
     image[:20, :20], image[40:, 40:] = 150, 250
     found = napari_unet_tumour.segment(image, model=made).mask

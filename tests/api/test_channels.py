@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet_tumour import errors, scans, segment, shelf
+from napari_unet_tumour import errors, scans, segment
 from napari_unet_tumour.engine import model
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.scans.scan import Scan
-from napari_unet_tumour.spec import ModelSpec
 
 
 @pytest.fixture
 def two(bright):
     spec = ModelSpec("two", "brightness", normalisation="divide-by-255", size=64, channels=("T1", "FLAIR"))
     weights = {"0.weight": torch.tensor([0.0, 200.0]).reshape(1, 2, 1, 1), "0.bias": torch.tensor([-100.0])}
-    model.save(shelf.own_folder() / "two.safetensors", spec, weights)
+    model.save(registry.user_models_dir() / "two.safetensors", spec, weights)
     return "two"
 
 

@@ -11,10 +11,11 @@ import tifffile
 import zarr
 from PIL import Image
 
-from napari_unet_tumour import jobs, scans, shelf
+from napari_unet_tumour import jobs, scans
 from napari_unet_tumour.api import cohort
 from napari_unet_tumour.cli import main
 from napari_unet_tumour.engine import model
+from napari_unet_tumour.models import registry
 from napari_unet_tumour.scans.scan import Scan
 
 
@@ -66,7 +67,7 @@ def test_what_has_changed_is_done_again(folder, tmp_path, blob, change):
     elif change == "settings":
         more = ["--threshold", "0.7"]
     elif change == "model":
-        file = shelf.own_folder() / "bright.safetensors"
+        file = registry.user_models_dir() / "bright.safetensors"
         found = model.load(file)
         model.save(file, found.spec, {k: v + 1 for k, v in found.net.state_dict().items()})
     elif change == "mask":
@@ -98,7 +99,7 @@ def test_a_failure_is_in_the_table_and_tried_again(folder, tmp_path, capsys):
 def test_a_record_that_was_cut_off_is_used_as_far_as_it_goes(folder, tmp_path):
     out = tmp_path / "out"
     assert main(["segment", str(folder), "--out", str(out)]) == 0
-    record = out / cohort.RECORD
+    record = out / cohort.TABLE_COLUMNS
     record.write_text(record.read_text()[:-30])
     before = times(out)
     assert main(["segment", str(folder), "--out", str(out)]) == 0
@@ -112,14 +113,14 @@ def test_a_thousand_finished_scans_are_known_within_a_second(tmp_path):
         scan.write_bytes(b"scan")
         mask.write_bytes(b"mask")
         lines.append((scan, mask))
-    record = cohort.Record(tmp_path, {"model": "a"})
+    record = cohort.ResultTable(tmp_path, {"model": "a"})
     for scan, mask in lines:
-        record.add(scan, mask, {"scan": str(scan)}, cohort.look(scan))
+        record.add(scan, mask, {"scan": str(scan)}, cohort.summarise_planes(scan))
     start = time.process_time()
-    again = cohort.Record(tmp_path, {"model": "a"})
+    again = cohort.ResultTable(tmp_path, {"model": "a"})
     assert all(again.row_of(scan, mask) for scan, mask in lines)
     assert time.process_time() - start < 1
-    assert cohort.Record(tmp_path, {"model": "b"}).row_of(*lines[0]) is None
+    assert cohort.ResultTable(tmp_path, {"model": "b"}).row_of(*lines[0]) is None
 
 
 @pytest.mark.parametrize("kind", [".tif", ".zarr"])
@@ -146,12 +147,14 @@ def test_a_large_image_is_done_in_windows_into_its_own_format(tmp_path, bright, 
 def small(bright):
     """A model whose network the package knows, since the workers must build it too."""
     from napari_unet_tumour.engine import networks
-    from napari_unet_tumour.spec import ModelSpec
+    from napari_unet_tumour.models.spec import ModelSpec
 
     spec = ModelSpec("small", "dynunet", {"filters": [8, 16, 32]}, size=64)
     networks.torch.manual_seed(0)
     model.save(
-        shelf.own_folder() / "small.safetensors", spec, networks.build("dynunet", 1, 1, **spec.arguments).state_dict()
+        registry.user_models_dir() / "small.safetensors",
+        spec,
+        networks.build("dynunet", 1, 1, **spec.arguments).state_dict(),
     )
     yield "small"
     jobs.shutdown()
@@ -169,7 +172,7 @@ def test_workers_share_a_cohort_and_give_the_same(folder, tmp_path, small):
     assert one.keys() == two.keys()
     assert {row["status"] for row in two.values()} == {"done"}
     assert float(two["v.nii.gz"]["volume"]) == pytest.approx(float(one["v.nii.gz"]["volume"]), rel=0.05)
-    assert json.loads((tmp_path / "two" / cohort.RECORD).read_text().splitlines()[0])["content"]
+    assert json.loads((tmp_path / "two" / cohort.TABLE_COLUMNS).read_text().splitlines()[0])["content"]
 
 
 def test_workers_name_what_fails_and_leave_large_ones_to_the_command(folder, tmp_path, small, capsys):

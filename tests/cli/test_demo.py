@@ -10,12 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_unet_tumour import scans, shelf
+from napari_unet_tumour import scans
 from napari_unet_tumour.cli import demo, main
 from napari_unet_tumour.engine import model, networks
 from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.scans.scan import Scan
-from napari_unet_tumour.spec import ModelSpec
 
 needs_xvfb = pytest.mark.skipif(sys.platform != "linux" or not shutil.which("Xvfb"), reason="needs Xvfb")
 
@@ -29,12 +30,12 @@ def run(*words, **more):
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """The name of a real, if untrained, small network on a shelf of its own."""
-    monkeypatch.setenv(shelf.HOME, str(tmp_path / "home"))
-    shelf.own_folder().mkdir(parents=True)
+    monkeypatch.setenv(registry.HOME, str(tmp_path / "home"))
+    registry.user_models_dir().mkdir(parents=True)
     spec = ModelSpec("tiny", "unet", {"channels": [4, 8], "num_res_units": 0}, size=64, description="untrained")
     torch.manual_seed(1)
     net = networks.build("unet", 1, 1, **spec.arguments)
-    model.save(shelf.own_folder() / "tiny.safetensors", spec, net.state_dict())
+    model.save(registry.user_models_dir() / "tiny.safetensors", spec, net.state_dict())
     return "tiny"
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import napari_unet_tumour
-from napari_unet_tumour import cli, shelf
-from napari_unet_tumour.sample import phantom
-from napari_unet_tumour.spec import read_spec
+from napari_unet_tumour import cli
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.models.spec import read_spec
+from napari_unet_tumour.phantom import phantom
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def run(folder, *more, out="new.safetensors"):
 def test_a_new_model_and_its_scores(corrected, capsys):
     code = run(corrected, "--json", corrected / "found.json")
     found = json.loads((corrected / "found.json").read_text())
-    parent = shelf.find("default")
+    parent = registry.find("default")
     assert found["parent"] == {"name": parent.name, "hash": parent.hash}
     assert len(found["held_out"]) == 1
     assert {row["scan"] for row in found["reference"]} == {"sample head"}
@@ -104,7 +105,7 @@ def test_add_class_learns_it(two_labels):
     assert run(two_labels, "--add-class", "ball", out="ball.safetensors") == 0
     spec = read_spec(two_labels / "ball.safetensors")
     assert spec.labels == ("background", "tumour", "ball")
-    assert spec.parent == shelf.find("default").hash, "the model in between is kept nowhere"
+    assert spec.parent == registry.find("default").hash, "the model in between is kept nowhere"
     found = napari_unet_tumour.segment(two_labels / "scan.nii.gz", two_labels / "ball.safetensors").mask.T
     truth = np.asarray(nibabel.load(two_labels / "mask.nii.gz").dataobj)
     assert 2 * ((found == 2) & (truth == 2)).sum() / ((found == 2).sum() + (truth == 2).sum()) > 0.7

@@ -62,9 +62,9 @@ def test_every_setting_has_its_flag(capsys):
     said = capsys.readouterr().out
     for flag in (
         "--threshold",
-        "--flips",
-        "--no-flips",
-        "--smallest",
+        "--flip-tta",
+        "--no-flip-tta",
+        "--min-object-size",
         "--keep-largest",
         "--device {auto,cpu,cuda,mps}",
     ):
@@ -83,7 +83,7 @@ def test_trouble_is_one_line_and_an_exit_code(monkeypatch, capsys, raised, code,
     def trouble(*args):
         raise raised
 
-    monkeypatch.setattr("napari_unet_tumour.shelf.find", trouble)
+    monkeypatch.setattr("napari_unet_tumour.models.registry.find", trouble)
     assert main(["models", "show"]) == code
     assert capsys.readouterr().err == line
 

@@ -1,11 +1,11 @@
 import json
 
-from napari_unet_tumour import shelf
 from napari_unet_tumour.cli import main
+from napari_unet_tumour.models import registry
 
 
 def test_list_shows_every_model_and_what_is_broken(bright, capsys):
-    (shelf.own_folder() / "junk.safetensors").write_bytes(b"junk")
+    (registry.user_models_dir() / "junk.safetensors").write_bytes(b"junk")
     assert main(["models", "list"]) == 0
     head, row, broken = capsys.readouterr().out.splitlines()
     assert head.split() == ["name", "from", "dice", "channels", "labels", "description"]
@@ -14,7 +14,7 @@ def test_list_shows_every_model_and_what_is_broken(bright, capsys):
 
 
 def test_list_of_an_empty_shelf_says_what_to_do(bright, capsys):
-    shelf.remove(bright)
+    registry.remove(bright)
     assert main(["models", "list"]) == 0
     assert "models import FILE" in capsys.readouterr().out
 
@@ -38,9 +38,9 @@ def test_show_tells_all(bright, capsys):
 def test_export_remove_import_go_round(bright, tmp_path, capsys):
     assert main(["models", "export", bright, str(tmp_path / "copy.safetensors")]) == 0
     assert main(["models", "remove", bright]) == 0
-    assert shelf.entries() == []
+    assert registry.entries() == []
     assert main(["models", "import", str(tmp_path / "copy.safetensors"), "--name", "again"]) == 0
-    assert [one.name for one in shelf.entries()] == ["again"]
+    assert [one.name for one in registry.entries()] == ["again"]
     assert "imported as again" in capsys.readouterr().out
 
 

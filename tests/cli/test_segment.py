@@ -10,11 +10,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_unet_tumour import scans, shelf
+from napari_unet_tumour import scans
 from napari_unet_tumour.cli import main
 from napari_unet_tumour.engine import model, networks
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.scans.scan import Scan
-from napari_unet_tumour.spec import ModelSpec
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_several_labels_give_a_probability_each(folder, tmp_path, blob, monkeypa
     spec = ModelSpec("three", "three", normalisation="divide-by-255", size=64, labels=labels)
     torch = networks.torch
     weights = {"0.weight": torch.tensor([0.0, 200, 0]).reshape(3, 1, 1, 1), "0.bias": torch.tensor([0.0, -100, -50])}
-    model.save(shelf.own_folder() / "three.safetensors", spec, weights)
+    model.save(registry.user_models_dir() / "three.safetensors", spec, weights)
     words = ["--model", "three", "--out", str(tmp_path), "--probability"]
     assert main(["segment", str(folder / "a.png"), *words]) == 0
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a_mask.png")), (blob > 127) * 1)
@@ -133,7 +134,7 @@ def test_several_labels_give_a_probability_each(folder, tmp_path, blob, monkeypa
 
 
 def test_settings_and_axis_are_obeyed(folder, tmp_path, blob, capsys):
-    words = [str(folder / "d.nii.gz"), "--out", str(tmp_path), "--smallest", "1000"]
+    words = [str(folder / "d.nii.gz"), "--out", str(tmp_path), "--min-object-size", "1000"]
     assert main(["segment", *words]) == 0
     assert "0 with tumour, 0 tumour pixels" in capsys.readouterr().out
     assert main(["segment", *words[:3], "--axis", "2"]) == 0
@@ -176,7 +177,7 @@ def two(bright):
         "0.weight": networks.torch.tensor([0.0, 200.0]).reshape(1, 2, 1, 1),
         "0.bias": networks.torch.tensor([-100.0]),
     }
-    model.save(shelf.own_folder() / "two.safetensors", spec, weights)
+    model.save(registry.user_models_dir() / "two.safetensors", spec, weights)
     return ["--model", "two"]
 
 
@@ -249,7 +250,7 @@ def test_ctrl_c_stops_with_130_and_no_half_file(tmp_path, blob):
         tifffile.imwrite(tmp_path / f"{n}.tif", np.stack([np.roll(blob, n)] * 5))
     running = subprocess.Popen(
         [sys.executable, "-m", "napari_unet_tumour", "segment", str(tmp_path), "--model", "slow", "--out", str(out)],
-        env={**os.environ, shelf.HOME: str(home)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, registry.HOME: str(home)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert "->" in running.stdout.readline()
     running.send_signal(signal.SIGINT)
@@ -266,7 +267,7 @@ def test_ctrl_c_stops_with_130_and_no_half_file(tmp_path, blob):
 
 @pytest.mark.slow
 def test_a_real_scan(real_scans, tmp_path, capsys):
-    if not shelf.entries():
+    if not registry.entries():
         pytest.skip("no model ships yet")
     scan = real_scans / "btp" / "01" / "Pre_Scan_T1.nii.gz"
     assert main(["segment", str(scan), "--out", str(tmp_path)]) == 0

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_unet_tumour import recipes, shelf
+from napari_unet_tumour import presets
 from napari_unet_tumour.cli import main
 from napari_unet_tumour.errors import TrainingError
-from napari_unet_tumour.settings import TrainSettings, asked
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.settings import TrainSettings, options_of
 
 TINY = """
 network = "dynunet"
@@ -77,7 +78,7 @@ def test_refusals_are_one_line_and_code_1(folder, capsys):
 
 
 def test_wrong_usage_is_code_2(folder):
-    for more in (["--network", "transformer"], ["--epochs", "0"], ["--rate", "fast"]):
+    for more in (["--network", "transformer"], ["--epochs", "0"], ["--learning-rate", "fast"]):
         with pytest.raises(SystemExit) as end:
             main(words(folder, *more))
         assert end.value.code == 2
@@ -106,8 +107,8 @@ def test_ctrl_c_keeps_the_best_and_says_so(folder):
 
 
 def test_settings_files_are_read_and_checked(folder):
-    assert recipes.read("tutorial").network == "tutorial-unet"
-    assert recipes.read(folder / "settings.toml", epochs=7).epochs == 7
+    assert presets.read_settings("tutorial").network == "tutorial-unet"
+    assert presets.read_settings(folder / "settings.toml", epochs=7).epochs == 7
     for text, said in (
         ("speed = 3", "'speed', which does not exist"),
         ("epochs = 'many'", "must be int"),
@@ -118,25 +119,25 @@ def test_settings_files_are_read_and_checked(folder):
     ):
         (folder / "bad.toml").write_text(text)
         with pytest.raises(TrainingError, match=said):
-            recipes.read(folder / "bad.toml")
+            presets.read_settings(folder / "bad.toml")
     with pytest.raises(TrainingError, match="cannot be read"):
-        recipes.read("nowhere.toml")
+        presets.read_settings("nowhere.toml")
 
 
 def test_the_shipped_settings_are_the_shipped_networks():
-    settings = recipes.read("shipped")
-    entry = shelf.find("default")
+    settings = presets.read_settings("shipped")
+    entry = registry.find("default")
     assert settings.network == entry.spec.network == "lite-unet"
-    assert settings.card["name"] == entry.name
-    assert settings.stages[-1][0] == settings.size == entry.spec.size == 256
+    assert settings.model_card["name"] == entry.name
+    assert settings.progressive_stages[-1][0] == settings.size == entry.spec.size == 256
 
 
 def test_every_network_and_normalisation_can_be_asked_for():
     from napari_unet_tumour.engine.networks import NETWORKS
-    from napari_unet_tumour.engine.normalise import NORMALISATIONS
+    from napari_unet_tumour.engine.normalisation import NORMALISATIONS
     from napari_unet_tumour.engine.training.losses import LOSSES
 
-    choices = {name: ask.choices for name, _, _, ask in asked(TrainSettings)}
+    choices = {name: ask.choices for name, _, _, ask in options_of(TrainSettings)}
     assert set(choices["network"]) == set(NETWORKS)
     assert set(choices["normalisation"]) == set(NORMALISATIONS)
     assert set(choices["loss"]) == {"auto", *LOSSES}

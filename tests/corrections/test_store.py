@@ -12,9 +12,9 @@ import dask.array
 import numpy as np
 import pytest
 
+from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.corrections import UNSURE, Record, Store, scan_id
 from napari_unet_tumour.errors import OutputError
-from napari_unet_tumour.layout import layout_of
 
 
 @pytest.fixture

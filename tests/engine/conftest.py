@@ -5,7 +5,7 @@ import torch
 
 from napari_unet_tumour.engine import networks
 from napari_unet_tumour.engine.model import Model, from_state
-from napari_unet_tumour.spec import ModelSpec
+from napari_unet_tumour.models.spec import ModelSpec
 
 
 @pytest.fixture(scope="session")

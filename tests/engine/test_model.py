@@ -14,7 +14,7 @@ from safetensors import safe_open
 from napari_unet_tumour.engine import networks
 from napari_unet_tumour.engine.model import from_state, load, save, to_bytes
 from napari_unet_tumour.errors import ModelError, OutputError
-from napari_unet_tumour.spec import KEY, ModelSpec, file_hash, read_spec
+from napari_unet_tumour.models.spec import KEY, ModelSpec, file_hash, read_spec
 
 State = dict[str, torch.Tensor]
 

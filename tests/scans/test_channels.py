@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from napari_unet_tumour.errors import ModelError, ScanError
+from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.scans import channels
 from napari_unet_tumour.scans.channels import combine
+from napari_unet_tumour.scans.mr_sequences import guess, sequence_of
 from napari_unet_tumour.scans.resample import lazily, resample
 from napari_unet_tumour.scans.scan import Scan
-from napari_unet_tumour.scans.sequences import guess, sequence_of
-from napari_unet_tumour.spec import ModelSpec
 
 TWO = ModelSpec("two", "unet", channels=("T1", "FLAIR"))
 
@@ -80,7 +80,7 @@ def test_large_scans_are_not_copied(volume, monkeypatch):
 
 def test_what_is_missing_is_filled_as_the_model_says(volume):
     t1 = Scan(volume, "zyx", None, "pixel", "t1")
-    spec = ModelSpec("m", "unet", channels=("T1", "T1ce", "T2"), fill={"T1ce": "T1", "T2": "zeros"})
+    spec = ModelSpec("m", "unet", channels=("T1", "T1ce", "T2"), channel_fallbacks={"T1ce": "T1", "T2": "zeros"})
     found = combine({"T1": t1}, spec, t1, (0,)).array
     np.testing.assert_array_equal(found, [volume, volume, np.zeros_like(volume)])
     with pytest.raises(ModelError, match=r"needs 3 channels \(T1, T1ce, T2\), nothing is given for T1, T1ce:"):

@@ -5,7 +5,7 @@ import pytest
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans import read, read_all, read_mask
-from napari_unet_tumour.scans.person import person_id
+from napari_unet_tumour.scans.patient_id import person_id
 
 h5py = pytest.importorskip("h5py")
 

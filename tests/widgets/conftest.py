@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt
 from safetensors.numpy import save_file
 
 from napari_unet_tumour import jobs
-from napari_unet_tumour.spec import KEY, ModelSpec
+from napari_unet_tumour.models.spec import KEY, ModelSpec
 
 SIDE = 64
 WAIT_MS = 60_000
@@ -71,7 +71,7 @@ def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (home / "models").mkdir(parents=True)
     shutil.copy(models / "known.safetensors", home / "models")
     monkeypatch.setenv("NAPARI_UNET_TUMOUR_HOME", str(home))
-    monkeypatch.setattr("napari_unet_tumour.shelf.SHIPPED", tmp_path / "nothing ships")
+    monkeypatch.setattr("napari_unet_tumour.models.registry.SHIPPED", tmp_path / "nothing ships")
     return home
 
 

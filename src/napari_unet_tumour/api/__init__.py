@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from napari_unet_tumour.api.masking import layout_for, load_model, segment, slice_axis
+from napari_unet_tumour.api.evaluate import evaluate
+from napari_unet_tumour.api.finetune import finetune
 from napari_unet_tumour.api.pairs import Pair, pair_folders, read_pairs
-from napari_unet_tumour.api.scoring import evaluate
-from napari_unet_tumour.api.tuning import finetune
+from napari_unet_tumour.api.segment import layout_for, load_model, segment, slice_axis
 
 __all__ = [
     "Pair",

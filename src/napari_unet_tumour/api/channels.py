@@ -13,9 +13,9 @@ from napari_unet_tumour.scans.channels import combine, sources
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from napari_unet_tumour.layout import Layout
+    from napari_unet_tumour.base.slicing import SliceLayout
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.scans.scan import Scan
-    from napari_unet_tumour.spec import ModelSpec
 
 
 def named(words: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
@@ -28,12 +28,14 @@ def named(words: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
     return given
 
 
-def stacked(given: Mapping[str, Scan], spec: ModelSpec, layout_of: Callable[[Scan], Layout]) -> tuple[Scan, Layout]:
+def stacked(
+    given: Mapping[str, Scan], spec: ModelSpec, layout_of: Callable[[Scan], SliceLayout]
+) -> tuple[Scan, SliceLayout]:
     """Stack scans as a model's channels, on the grid of the first one; see `scans.channels.combine`."""
     channels = named(given, spec)
     first = next(iter(given.values()))
     layout = layout_of(first)
-    return combine(channels, spec, first, layout.slice_axes), layout.stacked(spec.in_channels)
+    return combine(channels, spec, first, layout.slice_axes), layout.with_channels(spec.in_channels)
 
 
 def read(files: Mapping[str, str | Path]) -> dict[str, Scan]:

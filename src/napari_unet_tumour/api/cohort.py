@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour import measure
+from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.version import __version__
-from napari_unet_tumour.writing import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import SegmentSettings
-    from napari_unet_tumour.shelf import Entry
 
     Row = dict[str, Any]
 
-RECORD = ".napari-unet-tumour.jsonl"
+TABLE_COLUMNS = ".napari-unet-tumour.jsonl"
 SUMMARY = "summary.csv"
 # These change where and how quickly the network runs, not what it finds.
 PLACE = ("device", "memory")
@@ -41,7 +41,7 @@ PLACE = ("device", "memory")
 HASHED = 1 << 30
 
 
-class Record:
+class ResultTable:
     """What is finished in a folder of results.
 
     Parameters
@@ -53,7 +53,7 @@ class Record:
     """
 
     def __init__(self, folder: Path, made_with: dict[str, Any]) -> None:
-        self._path = folder / RECORD
+        self._path = folder / TABLE_COLUMNS
         self._made = hashlib.blake2b(json.dumps(made_with, sort_keys=True).encode(), digest_size=8).hexdigest()
         self._lines = {line["scan"]: line for line in _lines(self._path)}
 
@@ -79,13 +79,13 @@ class Record:
             raise OutputError(f"{self._path} cannot be written ({error.strerror}): free some space") from error
 
 
-def look(scan: Path) -> tuple[list[int], str]:
+def summarise_planes(scan: Path) -> tuple[list[int], str]:
     """Return what tells a scan from a changed one: size and time of its files, and a hash of their content."""
     stamp = _stamp(scan)
     return stamp, content_of(scan) if stamp[0] <= HASHED else ""
 
 
-def made_with(entry: Entry, settings: SegmentSettings, **more: Any) -> dict[str, Any]:
+def made_with(entry: ModelEntry, settings: SegmentSettings, **more: Any) -> dict[str, Any]:
     """Return what decides a result beside the scan: model, settings, version, and `more`."""
     chosen = {name: value for name, value in asdict(settings).items() if name not in PLACE}
     return {"model": entry.hash, "settings": chosen, "version": __version__, **more}

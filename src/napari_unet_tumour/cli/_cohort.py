@@ -5,24 +5,24 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour import parts
-from napari_unet_tumour.api import cohort, whole
-from napari_unet_tumour.api.many import Large, Refused
-from napari_unet_tumour.cli._show import warn
+from napari_unet_tumour.api import cohort, scan_job
+from napari_unet_tumour.api.batch import ScanFailed, TooLarge
+from napari_unet_tumour.base.atomic_write import remove_stale_temp
+from napari_unet_tumour.cli._output import warn
 from napari_unet_tumour.errors import OutputError, ScanError
-from napari_unet_tumour.scans.large import mask_on_disk
-from napari_unet_tumour.tiling import is_tiled, tiling_of
-from napari_unet_tumour.writing import sweep
+from napari_unet_tumour.scans.streaming_masks import mask_on_disk
+from napari_unet_tumour.tiling import streaming
+from napari_unet_tumour.tiling.grid import is_tiled, tile_grid_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_unet_tumour.api.many import Network, Segmented, Work
-    from napari_unet_tumour.api.whole import Finished, Order, Outputs
-    from napari_unet_tumour.cli._show import Meter
+    from napari_unet_tumour.api.batch import LoadedScan, ScanPredictor, Segmented
+    from napari_unet_tumour.api.scan_job import Finished, Outputs, ScanJob
+    from napari_unet_tumour.cli._output import ProgressMeter
+    from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.settings import SegmentSettings
-    from napari_unet_tumour.shelf import Entry
 
 STRIP = 1024
 
@@ -41,13 +41,13 @@ class Cohort:
     """
 
     def __init__(
-        self, out: Path, orders: dict[Path, Order], entry: Entry, settings: SegmentSettings, **more: Any
+        self, out: Path, orders: dict[Path, ScanJob], entry: ModelEntry, settings: SegmentSettings, **more: Any
     ) -> None:
         self.orders, self.entry, self._settings = orders, entry, settings
         self.failed = 0
         self._out, self._table = out, out / cohort.SUMMARY if len(orders) > 1 else None
         more["probability"] = any(one.outputs.probability for one in orders.values())
-        self._record = cohort.Record(out, cohort.made_with(entry, settings, **more)) if self._table else None
+        self._record = cohort.ResultTable(out, cohort.made_with(entry, settings, **more)) if self._table else None
         self._rows: dict[Path, cohort.Row] = {}
         self._seen: dict[Path, tuple[list[int], str]] = {}
         if self._record is not None:
@@ -55,29 +55,32 @@ class Cohort:
             self._rows = {path: row for path, row in found.items() if row is not None}
         self.left = [path for path in orders if path not in self._rows]
 
-    def load(self, path: Path) -> Work[Path]:
+    def load(self, path: Path) -> LoadedScan[Path]:
         """Read a scan, noting before what it is, so that a later run knows it again; raises ScanError."""
-        self._seen[path] = whole.look(self.orders[path])
-        work = whole.load(self.orders[path], self.entry.spec)
-        for note in whole.notes_of(work):
+        self._seen[path] = scan_job.plan_job(self.orders[path])
+        work = scan_job.load(self.orders[path], self.entry.spec)
+        for note in scan_job.notes_of(work):
             warn(note)
         return work
 
     def finish(
-        self, one: Segmented[Path] | Refused[Path] | Large[Path] | Finished, network: Network, shown: Meter
+        self,
+        one: Segmented[Path] | ScanFailed[Path] | TooLarge[Path] | Finished,
+        network: ScanPredictor,
+        shown: ProgressMeter,
     ) -> tuple[str, int]:
         """Write a scan's files, if a worker has not; return the line about it and its slices. Raises what failed."""
-        if isinstance(one, Refused):
+        if isinstance(one, ScanFailed):
             raise one.error
-        if isinstance(one, Large):
+        if isinstance(one, TooLarge):
             done = self._finish_large(one.work, network, shown)
-        elif isinstance(one, whole.Finished):
+        elif isinstance(one, scan_job.Finished):
             done = one
             for note in one.notes:
                 warn(note)
         else:
             path = one.work.item
-            done = whole.finish(one, self.orders[path], self._seen[path])
+            done = scan_job.finish(one, self.orders[path], self._seen[path])
         self._rows[done.item] = done.row
         if self._record is not None:
             self._record.add(done.item, self.orders[done.item].outputs.mask, done.row, done.seen)
@@ -94,18 +97,23 @@ class Cohort:
         try:
             yield
         finally:
-            sweep(self._out, [file for one in self.orders.values() for file in one.outputs.files()])
+            remove_stale_temp(self._out, [file for one in self.orders.values() for file in one.outputs.files()])
             if self._table is not None:
                 rows = [self._rows.get(path) or cohort.undone_row(path) for path in self.orders]
                 cohort.write_summary(self._table, rows)
 
-    def _finish_large(self, work: Work[Path], network: Network, shown: Meter) -> Finished:
+    def _finish_large(self, work: LoadedScan[Path], network: ScanPredictor, shown: ProgressMeter) -> Finished:
         path, outputs = work.item, self.orders[work.item].outputs
         pixels = self._write_large(work, outputs, network, shown)
-        row, line = cohort.large_row(path, outputs.mask, pixels, work.scan), whole.told(work, outputs, None, pixels)
-        return whole.Finished(path, line, (), work.layout.planes, row, self._seen[path])
+        row, line = (
+            cohort.large_row(path, outputs.mask, pixels, work.scan),
+            scan_job.summary_line(work, outputs, None, pixels),
+        )
+        return scan_job.Finished(path, line, (), work.layout.planes, row, self._seen[path])
 
-    def _write_large(self, work: Work[Path], outputs: Outputs, network: Network, shown: Meter) -> int:
+    def _write_large(
+        self, work: LoadedScan[Path], outputs: Outputs, network: ScanPredictor, shown: ProgressMeter
+    ) -> int:
         """Segment part by part into a file; return how many pixels are marked."""
         layout, spec, settings = work.layout, self.entry.spec, self._settings
         if settings.keep_largest:
@@ -113,19 +121,19 @@ class Cohort:
         if outputs.probability:
             raise OutputError(f"{work.item.name} is too large for a probability file: leave --probability out")
         if is_tiled(layout.plane_shape, spec, settings):
-            size, window = " x ".join(map(str, layout.plane_shape)), spec.size * settings.shrink
-            warn(f"note: {work.item}: {size} pixels, so in windows of {window} (to shrink it instead: --windows whole)")
-        side = tiling_of(layout.plane_shape, spec, settings).chunk
+            size, window = " x ".join(map(str, layout.plane_shape)), spec.size * settings.downsample
+            warn(f"note: {work.item}: {size} pixels, so in windows of {window} (to shrink it instead: --tiling whole)")
+        side = tile_grid_of(layout.plane_shape, spec, settings).chunk
         with mask_on_disk(outputs.mask, work.scan, outputs.labels, side) as mask:
-            for part in parts.iter_parts(network, work.scan.array, layout, spec, settings):
-                parts.put(mask, layout, part, settings)
+            for part in streaming.iter_predict(network, work.scan.array, layout, spec, settings):
+                streaming.write_chunk(mask, layout, part, settings)
                 shown.show(part.done / part.total)
-            parts.tidy(mask, layout, spec, settings, range(layout.planes))
+            streaming.finalise_mask(mask, layout, spec, settings, range(layout.planes))
             return _marked(mask, work)
 
 
-def _marked(mask: Any, work: Work[Path]) -> int:
+def _marked(mask: Any, work: LoadedScan[Path]) -> int:
     height, width = work.layout.plane_shape
     strips = [(slice(top, min(top + STRIP, height)), slice(0, width)) for top in range(0, height, STRIP)]
     planes = range(work.layout.planes)
-    return sum(int((work.layout.part(mask, n, strip) > 0).sum()) for n in planes for strip in strips)
+    return sum(int((work.layout.read_plane_region(mask, n, strip) > 0).sum()) for n in planes for strip in strips)

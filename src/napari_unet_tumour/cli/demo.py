@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from napari_unet_tumour.cli._flags import Commands
+    from napari_unet_tumour.cli._options import Commands
 
 WINDOW = "napari_unet_tumour.widgets.demo"
 SCREEN = "1600x1000x24"
@@ -37,14 +37,14 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from napari_unet_tumour import shelf
-    from napari_unet_tumour.cli import _files
+    from napari_unet_tumour.cli import _paths
+    from napari_unet_tumour.models import registry
 
-    shelf.find(args.model)
+    registry.find(args.model)
     words = ["--model", str(args.model), *([args.scan] if args.scan else [])]
     if not args.headless and has_screen():
         return _open(words)
-    folder = _files.ready_folder(args.out)
+    folder = _paths.ready_folder(args.out)
     with virtual_screen() as display:
         return _open(["--headless", str(folder), *words], display)
 

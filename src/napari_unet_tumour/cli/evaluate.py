@@ -7,15 +7,15 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour import shelf
-from napari_unet_tumour.cli._flags import add_model, add_settings, settings_of
-from napari_unet_tumour.cli._show import count, meter, say, table, warn
+from napari_unet_tumour.cli._options import add_model, add_settings, settings_of
+from napari_unet_tumour.cli._output import count, meter, print_line, table, warn
+from napari_unet_tumour.models import registry
 
 if TYPE_CHECKING:
     import argparse
 
     from napari_unet_tumour.api.pairs import Pair
-    from napari_unet_tumour.cli._flags import Commands
+    from napari_unet_tumour.cli._options import Commands
 
 MOST_GROUPS = 12
 
@@ -39,12 +39,12 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from napari_unet_tumour.api.scoring import score
-    from napari_unet_tumour.cli._files import ready_file, write_text
+    from napari_unet_tumour.api.evaluate import score
+    from napari_unet_tumour.cli._paths import ready_file, write_text
     from napari_unet_tumour.cli.segment import choose_network
 
     pairs = _pairs(args)
-    entry = shelf.find(args.model)
+    entry = registry.find(args.model)
     settings = settings_of(args, entry.spec)
     as_json, as_csv = ready_file(args.json), ready_file(args.csv)
     with meter(len(pairs), "pair") as shown:
@@ -74,12 +74,12 @@ def _pairs(args: argparse.Namespace) -> list[Pair]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    say(f"model {found['model']['name']} ({found['model']['hash']})")
+    print_line(f"model {found['model']['name']} ({found['model']['hash']})")
     table(("score", "value"), _rows(found["summary"]))
     groups = found["groups"]
     if 1 < len(groups) < len(found["cases"]):
         shown = sorted(groups, key=lambda one: one["dice_mean"] if one["dice_mean"] is not None else 2)[:MOST_GROUPS]
-        say(f"\nby group ({'the lowest ' if len(shown) < len(groups) else ''}{len(shown)} of {len(groups)})")
+        print_line(f"\nby group ({'the lowest ' if len(shown) < len(groups) else ''}{len(shown)} of {len(groups)})")
         head = tuple(groups[0])
         table(head, [tuple(_number(one[name]) for name in head) for one in shown])
 

@@ -6,18 +6,18 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour import shelf
-from napari_unet_tumour.cli._flags import add_fields
-from napari_unet_tumour.cli._show import say, table, warn
-from napari_unet_tumour.settings import FinetuneSettings, asked
+from napari_unet_tumour.cli._options import add_fields
+from napari_unet_tumour.cli._output import print_line, table, warn
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.settings import FinetuneSettings, options_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
     from pathlib import Path
 
-    from napari_unet_tumour.cli._flags import Commands
-    from napari_unet_tumour.corrections import Tuned
+    from napari_unet_tumour.cli._options import Commands
+    from napari_unet_tumour.corrections import FineTuneOutcome
     from napari_unet_tumour.settings import Progress
 
 
@@ -44,15 +44,15 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from napari_unet_tumour.api.tuning import finetune
-    from napari_unet_tumour.cli._files import ready_file, write_bytes, write_text
+    from napari_unet_tumour.api.finetune import finetune
+    from napari_unet_tumour.cli._paths import ready_file, write_bytes, write_text
     from napari_unet_tumour.errors import OutputError, TrainingError
 
     out, as_json = ready_file(args.out), ready_file(args.json)
     if out is None or out.suffix != ".safetensors":
         raise OutputError(f"{args.out} must end in .safetensors: choose such a name")
-    given = {name: getattr(args, name) for name, *_ in asked(FinetuneSettings) if getattr(args, name) is not None}
-    entry = shelf.find(args.model)
+    given = {name: getattr(args, name) for name, *_ in options_of(FinetuneSettings) if getattr(args, name) is not None}
+    entry = registry.find(args.model)
     settings = FinetuneSettings(**given)
     tuned = finetune(args.pairs, entry.path, settings, axis=args.axis, add_classes=args.add_class, on_tick=_Said())
     _print(entry, tuned)
@@ -61,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
     if not tuned.data:
         raise TrainingError(tuned.note)
     write_bytes(out, tuned.data)
-    say(f"{out}: {tuned.blend:.0%} of what was learnt in {tuned.seconds:.1f} s ({tuned.steps} steps)")
+    print_line(f"{out}: {tuned.blend:.0%} of what was learnt in {tuned.seconds:.1f} s ({tuned.steps} steps)")
     return 0
 
 
@@ -77,11 +77,11 @@ class _Said:
             warn(tick.message)
 
 
-def _print(entry: shelf.Entry, tuned: Tuned) -> None:
-    say(f"model {entry.name} ({entry.hash})")
+def _print(entry: registry.ModelEntry, tuned: FineTuneOutcome) -> None:
+    print_line(f"model {entry.name} ({entry.hash})")
     for name, rows in (("held out", tuned.held_out), ("reference", tuned.reference)):
         if rows:
-            say(name)
+            print_line(name)
             table(("scan", "slice", "Dice before", "Dice after"), [line for row in rows for line in _lines(row)])
     if tuned.note and tuned.data:
         warn(f"note: {tuned.note}")
@@ -95,6 +95,6 @@ def _lines(row: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         yield f"  {name}", "", f"{old['dice']:.3f}", f"{after['by_label'][name]['dice']:.3f}"
 
 
-def _facts(entry: shelf.Entry, tuned: Tuned, out: Path) -> dict[str, Any]:
+def _facts(entry: registry.ModelEntry, tuned: FineTuneOutcome, out: Path) -> dict[str, Any]:
     facts = {name: value for name, value in asdict(tuned).items() if name != "data"}
     return {"parent": {"name": entry.name, "hash": entry.hash}, "out": str(out) if tuned.data else None, **facts}

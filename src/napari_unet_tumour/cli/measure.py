@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour import shelf
-from napari_unet_tumour.cli._flags import add_series
-from napari_unet_tumour.cli._show import count, say, table, warn
+from napari_unet_tumour.cli._options import add_series
+from napari_unet_tumour.cli._output import count, print_line, table, warn
+from napari_unet_tumour.models import registry
 
 if TYPE_CHECKING:
     import argparse
 
-    from napari_unet_tumour.cli._flags import Commands
+    from napari_unet_tumour.cli._options import Commands
     from napari_unet_tumour.measure import Comparison, Report
     from napari_unet_tumour.scans.scan import Scan
 
@@ -45,12 +45,12 @@ def add(commands: Commands) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from napari_unet_tumour import measure, scans
-    from napari_unet_tumour.cli._files import ready_file
+    from napari_unet_tumour.cli._paths import ready_file
 
     as_csv, as_json = ready_file(args.csv), ready_file(args.json)
     options: dict[str, Any] = {"slice_axis": args.axis, "units": "pixel" if args.pixels else None}
     if args.model:
-        entry = shelf.find(args.model)
+        entry = registry.find(args.model)
         options |= {"labels": entry.spec.labels, "model": entry.name, "model_hash": entry.hash}
     scan, mask = scans.read(args.scan, args.series), scans.read_mask(args.mask)
     if _elsewhere(scan, mask):
@@ -103,12 +103,12 @@ def _print(report: Report, change: Comparison | None) -> None:
     if rows:
         table(head, rows)
     for total in report.totals:
-        say(f"{total.name}: {count(total.lesions, 'lesion')}, {_numbers(total.volume)[0]} {volume}")
+        print_line(f"{total.name}: {count(total.lesions, 'lesion')}, {_numbers(total.volume)[0]} {volume}")
     if not rows:
-        say("no lesion in the mask")
+        print_line("no lesion in the mask")
     for one in change.changes if change else ():
         said = f"volume {_percent(one.volume_change)}, product {_percent(one.product_change)}: {one.category}"
-        say(f"{one.name} since {change.earlier_mask if change else ''}: {said}")
+        print_line(f"{one.name} since {change.earlier_mask if change else ''}: {said}")
     for note in (*report.notes, *(change.notes if change else ()), *([change.caveat] if change else [])):
         warn(f"note: {note}")
 

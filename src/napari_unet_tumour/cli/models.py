@@ -6,13 +6,13 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour import shelf
-from napari_unet_tumour.cli._show import say, table
+from napari_unet_tumour.cli._output import print_line, table
+from napari_unet_tumour.models import registry
 
 if TYPE_CHECKING:
     import argparse
 
-    from napari_unet_tumour.cli._flags import Commands
+    from napari_unet_tumour.cli._options import Commands
 
 
 def add(commands: Commands) -> None:
@@ -43,63 +43,63 @@ def add(commands: Commands) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    found, bad = shelf.entries(), shelf.broken()
+    found, bad = registry.entries(), registry.invalid_models()
     if args.json:
-        say(json.dumps({"models": [_row(one) for one in found], "broken": [_bad(one) for one in bad]}, indent=2))
+        print_line(json.dumps({"models": [_row(one) for one in found], "broken": [_bad(one) for one in bad]}, indent=2))
         return 0
     if not found:
-        say("no models: import one with 'napari-unet-tumour models import FILE'")
+        print_line("no models: import one with 'napari-unet-tumour models import FILE'")
     else:
         table(("name", "from", "dice", "channels", "labels", "description"), [_cells(one) for one in found])
     for one in bad:
-        say(f"unusable: {one.name}: {one.reason}")
+        print_line(f"unusable: {one.name}: {one.reason}")
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
-    entry = shelf.find(args.model)
+    entry = registry.find(args.model)
     facts: dict[str, Any] = {**_row(entry), "size_bytes": entry.path.stat().st_size, **_facts(entry)}
     if args.json:
-        say(json.dumps(facts, indent=2))
+        print_line(json.dumps(facts, indent=2))
         return 0
     for name, value in facts.items():
         if value not in ("", {}, []):
-            say(f"{name.replace('_', ' '):14} {_text(value)}")
+            print_line(f"{name.replace('_', ' '):14} {_text(value)}")
     return 0
 
 
 def _import(args: argparse.Namespace) -> int:
     from napari_unet_tumour.api import load_model
 
-    entry = shelf.import_(args.file, args.name, args.like, prove=load_model)
-    say(f"imported as {entry.name} ({entry.path})")
+    entry = registry.import_(args.file, args.name, args.like, prove=load_model)
+    print_line(f"imported as {entry.name} ({entry.path})")
     return 0
 
 
 def _export(args: argparse.Namespace) -> int:
-    say(f"written: {shelf.export(args.model, args.file)}")
+    print_line(f"written: {registry.export(args.model, args.file)}")
     return 0
 
 
 def _remove(args: argparse.Namespace) -> int:
-    say(f"removed: {shelf.remove(args.model)}")
+    print_line(f"removed: {registry.remove(args.model)}")
     return 0
 
 
-def _row(entry: shelf.Entry) -> dict[str, Any]:
+def _row(entry: registry.ModelEntry) -> dict[str, Any]:
     return {"name": entry.name, "hash": entry.hash, "shipped": entry.shipped, "path": str(entry.path)}
 
 
-def _bad(one: shelf.Broken) -> dict[str, str]:
+def _bad(one: registry.InvalidModel) -> dict[str, str]:
     return {"name": one.name, "path": str(one.path), "reason": one.reason}
 
 
-def _facts(entry: shelf.Entry) -> dict[str, Any]:
+def _facts(entry: registry.ModelEntry) -> dict[str, Any]:
     return {name: value for name, value in asdict(entry.spec).items() if name != "name"}
 
 
-def _cells(entry: shelf.Entry) -> tuple[str, ...]:
-    spec, line = entry.spec, shelf.lineage(entry)
+def _cells(entry: registry.ModelEntry) -> tuple[str, ...]:
+    spec, line = entry.spec, registry.lineage(entry)
     origin = line[1].name if len(line) > 1 else "package" if entry.shipped else "you"
     dice = f"{spec.scores['dice_mean']:.3f}" if "dice_mean" in spec.scores else "-"
     return (entry.name, origin, dice, ", ".join(spec.channels), ", ".join(spec.labels[1:]), spec.description)

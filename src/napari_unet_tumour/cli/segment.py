@@ -6,23 +6,23 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from napari_unet_tumour import shelf
-from napari_unet_tumour.cli._flags import add_model, add_series, add_settings, settings_of
-from napari_unet_tumour.cli._show import count, meter, say, warn
+from napari_unet_tumour.cli._options import add_model, add_series, add_settings, settings_of
+from napari_unet_tumour.cli._output import count, meter, print_line, warn
 from napari_unet_tumour.errors import JobError, ModelError, OutputError, ScanError
+from napari_unet_tumour.models import registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from napari_unet_tumour.api.many import Large, Network, Refused, Segmented
-    from napari_unet_tumour.api.whole import Finished
+    from napari_unet_tumour.api.batch import ScanFailed, ScanPredictor, Segmented, TooLarge
+    from napari_unet_tumour.api.scan_job import Finished
     from napari_unet_tumour.cli._cohort import Cohort
-    from napari_unet_tumour.cli._flags import Commands
-    from napari_unet_tumour.cli._show import Meter
+    from napari_unet_tumour.cli._options import Commands
+    from napari_unet_tumour.cli._output import ProgressMeter
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.settings import SegmentSettings
-    from napari_unet_tumour.spec import ModelSpec
 
-    Result = Segmented[Path] | Refused[Path] | Large[Path] | Finished
+    Result = Segmented[Path] | ScanFailed[Path] | TooLarge[Path] | Finished
 
 Made = TypeVar("Made")
 
@@ -69,21 +69,21 @@ def _channel(text: str) -> tuple[str, str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from napari_unet_tumour.api.whole import Order, Outputs
-    from napari_unet_tumour.cli import _files
+    from napari_unet_tumour.api.scan_job import Outputs, ScanJob
+    from napari_unet_tumour.cli import _paths
     from napari_unet_tumour.cli._cohort import Cohort
 
     if not args.scans and not args.channels:
         args.refuse("give a SCAN, or --channels NAME=FILE ...")
-    entry = shelf.find(args.model)
+    entry = registry.find(args.model)
     parts = _parts(args.channels, entry.spec)
-    paths = [*_files.expand(args.scans), *parts]
+    paths = [*_paths.expand(args.scans), *parts]
     settings = settings_of(args, entry.spec)
-    suffix = _files.suffix_for(args.format)
-    out = _files.ready_folder(args.out)
-    targets = _files.targets(paths, out, suffix)
+    suffix = _paths.suffix_for(args.format)
+    out = _paths.ready_folder(args.out)
+    targets = _paths.targets(paths, out, suffix)
     orders = {
-        path: Order(
+        path: ScanJob(
             path, Outputs(target, entry.spec.labels, args.probability), parts.get(path, {}),
             args.axis, args.series, len(paths) > 1
         )
@@ -103,7 +103,7 @@ def _run(args: argparse.Namespace) -> int:
     return 1 if cohort.failed else 0
 
 
-def _told(cohort: Cohort, shown: Meter) -> str:
+def _told(cohort: Cohort, shown: ProgressMeter) -> str:
     earlier = len(cohort.orders) - len(cohort.left)
     rest = f", {cohort.failed} failed" if cohort.failed else ""
     rest += f", {earlier} of them before this run" if earlier else ""
@@ -135,21 +135,21 @@ def _stamps(parts: dict[Path, dict[str, Path]]) -> list[list[str | int]]:
     return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
-def choose_network(entry: shelf.Entry, settings: SegmentSettings, args: argparse.Namespace) -> Network:
+def choose_network(entry: registry.ModelEntry, settings: SegmentSettings, args: argparse.Namespace) -> ScanPredictor:
     """Return the network that runs here, on local workers, or on the cluster that the flags name."""
-    from napari_unet_tumour.api.many import network_here, network_of_crew, network_there
-    from napari_unet_tumour.api.masking import load_model
+    from napari_unet_tumour.api.batch import cluster_predictor, local_predictor, worker_pool_predictor
+    from napari_unet_tumour.api.segment import load_model
 
     if args.scheduler:
-        return network_there(entry, settings, args.scheduler, insecure=args.insecure)
+        return cluster_predictor(entry, settings, args.scheduler, insecure=args.insecure)
     if getattr(args, "workers", 1) > 1:
-        return network_of_crew(entry, settings, args.workers)
-    return network_here(load_model(entry.path), settings)
+        return worker_pool_predictor(entry, settings, args.workers)
+    return local_predictor(load_model(entry.path), settings)
 
 
-def _segment_all(cohort: Cohort, network: Network, settings: SegmentSettings, shown: Meter) -> None:
+def _segment_all(cohort: Cohort, network: ScanPredictor, settings: SegmentSettings, shown: ProgressMeter) -> None:
     """Segment and write what is left; a scan that fails is named on stderr."""
-    from napari_unet_tumour.api.many import iter_apart, iter_segment_many, read_ahead
+    from napari_unet_tumour.api.batch import iter_parallel, iter_segment_many, read_ahead
 
     inputs = {path.resolve() for one in cohort.orders.values() for path in (one.path, *one.parts.values())}
     load = _refusing(cohort, inputs, cohort.load)
@@ -158,13 +158,13 @@ def _segment_all(cohort: Cohort, network: Network, settings: SegmentSettings, sh
     ones: Iterator[Result]
     try:
         if network.workers:
-            ones = iter_apart(cohort.left, _elsewhere(cohort, network, settings, inputs), network.workers)
+            ones = iter_parallel(cohort.left, _elsewhere(cohort, network, settings, inputs), network.workers)
         else:
             ones = iter_segment_many(works, network, settings, spec.labels, shown.tick, spec)
         for one in ones:
             try:
                 line, slices = cohort.finish(one, network, shown)
-                say(line)
+                print_line(line)
                 shown.finish(slices)
             except (ScanError, ModelError, OutputError, JobError) as error:
                 cohort.fail(_item(one), _named(_item(one), error))
@@ -188,24 +188,24 @@ def _refusing(cohort: Cohort, inputs: set[Path], act: Callable[[Path], Made]) ->
 
 
 def _elsewhere(
-    cohort: Cohort, network: Network, settings: SegmentSettings, inputs: set[Path]
+    cohort: Cohort, network: ScanPredictor, settings: SegmentSettings, inputs: set[Path]
 ) -> Callable[[Path], Result]:
     """Return what has a worker do a scan: whole where the worker sees its files, else as arrays."""
     from napari_unet_tumour import jobs
-    from napari_unet_tumour.api.many import Large, Refused, Segmented, assemble
+    from napari_unet_tumour.api.batch import ScanFailed, Segmented, TooLarge, to_segmentation
 
     spec, entry = cohort.entry.spec, cohort.entry
 
     def by_arrays(path: Path) -> Result:
         work = cohort.load(path)
         if work.is_large(spec, settings):
-            return Large(work)
-        return Segmented(work, assemble(network.planes(work.planes()), work.layout, settings, spec.labels))
+            return TooLarge(work)
+        return Segmented(work, to_segmentation(network.planes(work.planes()), work.layout, settings, spec.labels))
 
     def by_file(path: Path) -> Result:
         words = (str(entry.path), entry.hash, cohort.orders[path], settings)
         done: Finished | None = jobs.run("segment_file", *words, scheduler=network.crew, again=1)
-        return Large(cohort.load(path)) if done is None else done
+        return TooLarge(cohort.load(path)) if done is None else done
 
     careful = _refusing(cohort, inputs, by_file if network.crew else by_arrays)
 
@@ -213,7 +213,7 @@ def _elsewhere(
         try:
             return careful(path)
         except (ScanError, ModelError, OutputError, JobError) as error:
-            return Refused(path, error)
+            return ScanFailed(path, error)
 
     return one
 

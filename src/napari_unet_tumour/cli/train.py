@@ -8,15 +8,15 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour import recipes
-from napari_unet_tumour.cli._flags import _number
-from napari_unet_tumour.cli._show import say, table, warn
-from napari_unet_tumour.settings import TrainSettings, asked
+from napari_unet_tumour import presets
+from napari_unet_tumour.cli._options import _number
+from napari_unet_tumour.cli._output import print_line, table, warn
+from napari_unet_tumour.settings import TrainSettings, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from napari_unet_tumour.cli._flags import Commands
+    from napari_unet_tumour.cli._options import Commands
     from napari_unet_tumour.settings import Progress
 
     Show = Callable[[Progress], None]
@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
     command.add_argument("--negatives", metavar="DIR", help="folder of images without any tumour")
-    known = ", ".join(recipes.names())
+    known = ", ".join(presets.names())
     command.add_argument("--settings", default="", metavar="FILE.toml", help=f"settings file, or one of {known}")
     command.add_argument("--summary", action="store_true", help="print the network's layers and stop")
     _add_settings(command)
@@ -52,7 +52,7 @@ def add(commands: Commands) -> None:
 def _add_settings(command: argparse.ArgumentParser) -> None:
     """Add one flag for every field of TrainSettings; a flag not given leaves what the settings file says."""
     group = command.add_argument_group("settings", "They go before those of the settings file.")
-    for name, kind, default, ask in asked(TrainSettings):
+    for name, kind, default, ask in options_of(TrainSettings):
         flag, text = f"--{name.replace('_', '-')}", f"{ask.text.replace('%', '%%')} (default: {default})"
         if kind is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
@@ -65,10 +65,10 @@ def _add_settings(command: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    given = {name: getattr(args, name) for name, *_ in asked(TrainSettings) if getattr(args, name) is not None}
-    stages: dict[str, Any] = {"stages": ()} if given.keys() & {"epochs", "batch", "size"} else {}
+    given = {name: getattr(args, name) for name, *_ in options_of(TrainSettings) if getattr(args, name) is not None}
+    stages: dict[str, Any] = {"progressive_stages": ()} if given.keys() & {"epochs", "batch", "size"} else {}
     network: dict[str, Any] = {"arguments": {}} if "network" in given else {}
-    settings = recipes.read(args.settings, **stages, **network, **given)
+    settings = presets.read_settings(args.settings, **stages, **network, **given)
     if args.summary:
         return _summary(settings)
     return _train(args, settings)
@@ -76,23 +76,23 @@ def _run(args: argparse.Namespace) -> int:
 
 def _summary(settings: TrainSettings) -> int:
     from napari_unet_tumour.engine.training.learner import build
-    from napari_unet_tumour.engine.training.summary import summary_of
-    from napari_unet_tumour.spec import ModelSpec
+    from napari_unet_tumour.engine.training.network_summary import summary_of
+    from napari_unet_tumour.models.spec import ModelSpec
 
     labels = ("background", *(settings.labels or ("tumour",)))
     channels = tuple(f"channel {n}" for n in range(settings.channels))
     spec = ModelSpec("", settings.network, settings.arguments, channels, labels)
-    say(summary_of(build(settings, spec), settings.channels, settings.size).rstrip())
+    print_line(summary_of(build(settings, spec), settings.channels, settings.size).rstrip())
     return 0
 
 
 def _train(args: argparse.Namespace, settings: TrainSettings) -> int:
-    from napari_unet_tumour.engine.training import ranks
+    from napari_unet_tumour.engine.training import distributed
     from napari_unet_tumour.engine.training.train import iter_train
 
     steps = iter_train(settings, args.images, args.masks, args.out, args.cases, args.negatives, resume=args.resume)
     best = "nothing kept yet; what is saved goes on with --resume"
-    with _shown(ranks.rank() == 0) as show:
+    with _shown(distributed.rank() == 0) as show:
         try:
             while True:
                 tick = next(steps)
@@ -104,9 +104,9 @@ def _train(args: argparse.Namespace, settings: TrainSettings) -> int:
             trained = end.value
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted: {best}") from None
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         table(("score on the test part", "value"), [(name, f"{value:.3f}") for name, value in trained.scores.items()])
-        say(f"model {trained.path} (pass {trained.best_pass} of {trained.passes}), report {trained.report}")
+        print_line(f"model {trained.path} (pass {trained.best_pass} of {trained.passes}), report {trained.report}")
     return 0
 
 

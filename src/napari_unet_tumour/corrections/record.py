@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.corrections.roles import EMPTY, HELD_OUT, TRAIN, role, twin_roles
+from napari_unet_tumour.corrections.holdout import EMPTY, HELD_OUT, TRAIN, assign_role, matching_roles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Record:
     person : str
         Whose scan it is where known (an id, never a name), else "".
     place : list of float
-        Where its planes lie, see `roles.place_of`; empty where that is not known.
+        Where its planes lie, see `holdout.place_of`; empty where that is not known.
     model : str
         Hash of the model in use, "" where none was.
     reviewed : list of int
@@ -75,7 +75,7 @@ class Record:
             self.reviewed.append(plane)
         if plane not in self.roles:
             given, elsewhere = ([what for one in some for what in one.roles.values()] for some in (case or [self], kin))
-            self.roles[plane] = role(foreground, given, elsewhere, twin_roles(self, plane, [*case, *kin]))
+            self.roles[plane] = assign_role(foreground, given, elsewhere, matching_roles(self, plane, [*case, *kin]))
         elif foreground and self.roles[plane] == EMPTY:
             self.roles[plane] = TRAIN
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.corrections.correction import Correction
+from napari_unet_tumour.base.atomic_write import atomic_path, fsync_dir
+from napari_unet_tumour.corrections.holdout import HELD_OUT
 from napari_unet_tumour.corrections.record import Record, record_from_json
-from napari_unet_tumour.corrections.roles import HELD_OUT
+from napari_unet_tumour.corrections.reviewed import ReviewedSlice
 from napari_unet_tumour.errors import OutputError
-from napari_unet_tumour.writing import beside, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Store:
     Parameters
     ----------
     root : pathlib.Path
-        It may not exist yet; `shelf.home() / "corrections"` for the person's own.
+        It may not exist yet; `models.registry.data_dir() / "corrections"` for the person's own.
     """
 
     def __init__(self, root: Path) -> None:
@@ -55,19 +55,19 @@ class Store:
         self._write(record.scan, ABOUT, record.to_json().encode())
 
     def save_mask(self, scan: str, plane: int, mask: NDArray[np.uint8], sync: bool = True) -> None:
-        """Write the mask (H, W) uint8 of a slice; `sync` as in `writing.beside`; raises OutputError."""
-        self._write(scan, _name("mask", plane), _packed(mask), sync)
+        """Write the mask (H, W) uint8 of a slice; `sync` as in `base.atomic_write.atomic_path`; raises OutputError."""
+        self._write(scan, _name("mask", plane), _npz_bytes(mask), sync)
 
     def save_image(self, scan: str, plane: int, image: NDArray[Any]) -> None:
         """Write the raw grey values (C, H, W) of a slice, once; raises OutputError."""
         name = _name("image", plane)
         if not (self.root / scan / name).exists():
-            self._write(scan, name, _packed(image))
+            self._write(scan, name, _npz_bytes(image))
 
     def settle(self, scan: str) -> None:
         """Wait until the disk knows all files of a scan by name: then a power cut costs none of them."""
-        settle(self.root / scan)
-        settle(self.root)
+        fsync_dir(self.root / scan)
+        fsync_dir(self.root)
 
     def mask(self, scan: str, plane: int) -> NDArray[np.uint8] | None:
         """Return the mask (H, W) uint8 of a slice, None where none was written."""
@@ -113,24 +113,24 @@ class Store:
             with suppress(OSError):
                 path.unlink()
 
-    def corrections(self, scan: str) -> list[Correction]:
+    def corrections(self, scan: str) -> list[ReviewedSlice]:
         """Return the reviewed slices of a scan."""
         record = self.load(scan)
         return [] if record is None else list(filter(None, (self._correction(record, n) for n in record.reviewed)))
 
-    def replay(self, but: Sequence[str] = ()) -> list[Correction]:
+    def replay(self, but: Sequence[str] = ()) -> list[ReviewedSlice]:
         """Return reviewed slices of the newest scans, at most `MOST_REPLAYED`, apart from those named."""
-        found: list[Correction] = []
+        found: list[ReviewedSlice] = []
         for record in self.records():
             if record.scan not in but and len(found) < MOST_REPLAYED:
                 found += self.corrections(record.scan)
         return found[:MOST_REPLAYED]
 
-    def _correction(self, record: Record, plane: int) -> Correction | None:
+    def _correction(self, record: Record, plane: int) -> ReviewedSlice | None:
         image, mask = self._read(record.scan, _name("image", plane)), self.mask(record.scan, plane)
         if image is None or mask is None or image.shape[1:] != mask.shape:
             return None
-        return Correction(record.scan, plane, image, mask, record.roles.get(plane) == HELD_OUT, record.person)
+        return ReviewedSlice(record.scan, plane, image, mask, record.roles.get(plane) == HELD_OUT, record.person)
 
     def _planes(self, scan: str) -> list[int]:
         return sorted(int(path.stem.rpartition("-")[2]) for path in (self.root / scan).glob("mask-*.npz"))
@@ -148,7 +148,7 @@ class Store:
         target = self.root / scan / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with beside(target, sync) as part:
+            with atomic_path(target, sync) as part:
                 part.write_bytes(data)
         except OSError as error:
             raise OutputError(_unsaved(error)) from error
@@ -158,7 +158,7 @@ def _name(what: str, plane: int) -> str:
     return f"{what}-{plane:05d}.npz"
 
 
-def _packed(array: NDArray[Any]) -> bytes:
+def _npz_bytes(array: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, a=array)
     return file.getvalue()

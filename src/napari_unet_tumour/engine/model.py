@@ -13,12 +13,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from napari_unet_tumour.base.atomic_write import write_bytes_atomic
 from napari_unet_tumour.engine import networks
-from napari_unet_tumour.engine.normalise import NORMALISATIONS
+from napari_unet_tumour.engine.normalisation import NORMALISATIONS
 from napari_unet_tumour.errors import ModelError
-from napari_unet_tumour.spec import KEY, ModelSpec, hash_of, read_spec, spec_from_json
+from napari_unet_tumour.models.spec import KEY, ModelSpec, hash_of, read_spec, spec_from_json
 from napari_unet_tumour.version import __version__
-from napari_unet_tumour.writing import write_whole
 
 State = Mapping[str, torch.Tensor]
 EXTRA_HEADS = ("deep_supervision_heads.", "super_head.")
@@ -82,7 +82,7 @@ def save(path: str | Path, spec: ModelSpec, state: State, dtype: torch.dtype = t
         The file cannot be written.
     """
     path = Path(path)
-    write_whole(path, to_bytes(spec, state, dtype), "use another folder or free space")
+    write_bytes_atomic(path, to_bytes(spec, state, dtype), "use another folder or free space")
 
 
 def to_bytes(spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16) -> bytes:

@@ -11,8 +11,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.jobs._bridge import Bridge
-from napari_unet_tumour.jobs._job import COUNT, CREW, Cancelled, Done, Event, Failed, Job, Ticked
+from napari_unet_tumour.jobs.event_loop import EventLoopThread
+from napari_unet_tumour.jobs.job import COUNT, CREW, Cancelled, Done, Event, Failed, Job, ProgressEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import Progress
 
 __all__ = [
-    "TASKS", "Cancelled", "Done", "Event", "Failed", "Job", "Ticked", "crew", "run", "shutdown", "submit", "warm",
+    "TASKS", "Cancelled", "Done", "Event", "Failed", "Job", "ProgressEvent", "crew", "run", "shutdown", "submit", "warm",
     "workers",
 ]  # fmt: skip
 
 TASKS = {
-    "warm": "napari_unet_tumour.engine.remote:iter_warm",
-    "describe": "napari_unet_tumour.engine.remote:describe",
-    "segment_planes": "napari_unet_tumour.engine.remote:iter_segment_planes",
-    "segment_block": "napari_unet_tumour.engine.remote:iter_segment_block",
-    "segment_file": "napari_unet_tumour.api.whole:iter_segment_file",
-    "finetune": "napari_unet_tumour.engine.remote:iter_finetune",
-    "add_classes": "napari_unet_tumour.engine.remote:add_classes",
+    "warm": "napari_unet_tumour.engine.tasks:iter_warm",
+    "describe": "napari_unet_tumour.engine.tasks:describe",
+    "segment_planes": "napari_unet_tumour.engine.tasks:iter_segment_planes",
+    "segment_block": "napari_unet_tumour.engine.tasks:iter_segment_block",
+    "segment_file": "napari_unet_tumour.api.scan_job:iter_segment_file",
+    "finetune": "napari_unet_tumour.engine.tasks:iter_finetune",
+    "add_classes": "napari_unet_tumour.engine.tasks:add_classes",
     "train": "napari_unet_tumour.engine.training.train:iter_train",
 }
 
 _lock = threading.Lock()
-_bridge: Bridge | None = None
+_bridge: EventLoopThread | None = None
 
 
 def submit(
@@ -57,7 +57,7 @@ def submit(
     *args
         Its arguments; arrays must not be changed until the job has ended.
     on_event : callable
-        Called with `Ticked` any number of times, then with exactly one of `Done`, `Failed` and
+        Called with `ProgressEvent` any number of times, then with exactly one of `Done`, `Failed` and
         `Cancelled`, in order, on a background thread.
     scheduler : str, optional
         Address of a dask scheduler, e.g. "tls://gpu-box:8786", with TLS settings from dask's own
@@ -77,7 +77,7 @@ def submit(
     job = Job(task, args, on_event, scheduler, insecure, again)
     with _lock:
         if _bridge is None:
-            _bridge = Bridge(before_exit=_shutdown_first)
+            _bridge = EventLoopThread(before_exit=_shutdown_first)
         job.begin(_bridge)
     return job
 
@@ -121,7 +121,7 @@ def run(
     try:
         while True:
             match _next(events):
-                case Ticked(progress):
+                case ProgressEvent(progress):
                     if on_tick is not None:
                         on_tick(progress)
                 case Done(result):

@@ -5,16 +5,16 @@ Research use only: this is not a medical device.
 
 from __future__ import annotations
 
-from napari_unet_tumour.measure.change import Change, Comparison, compare
-from napari_unet_tumour.measure.figures import Brightness, Lesion, Total
-from napari_unet_tumour.measure.files import as_json, as_rows, as_text, write_csv, write_json
+from napari_unet_tumour.measure.compare import Change, Comparison, compare
+from napari_unet_tumour.measure.export import as_json, as_rows, as_text, write_csv, write_json
 from napari_unet_tumour.measure.report import Report, iter_measure, measure
+from napari_unet_tumour.measure.types import Brightness, MeasuredLesion, Total
 
 __all__ = [
     "Brightness",
     "Change",
     "Comparison",
-    "Lesion",
+    "MeasuredLesion",
     "Report",
     "Total",
     "as_json",

@@ -19,7 +19,7 @@ from scipy.spatial import HalfspaceIntersection
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.measure.runs import Runs
+    from napari_unet_tumour.measure.components import RunLengths
 
     Floats = NDArray[np.float64]
     Line = tuple[Floats, Floats]
@@ -48,7 +48,7 @@ def plane_metric(columns: Floats) -> Floats:
     return np.asarray(np.linalg.qr(columns)[1], np.float64)
 
 
-def grown_hull(runs: Runs) -> Floats:
+def grown_hull(runs: RunLengths) -> Floats:
     """Return the corners of the grown hull of one slice's runs, (n, 2) float64 as (row, column), in turn.
 
     For whole numbers p, q without a common factor the rows of centres along a side with the normal (p, q) are those
@@ -66,7 +66,7 @@ def grown_hull(runs: Runs) -> Floats:
     return np.asarray(found[np.argsort(np.arctan2(away[:, 1], away[:, 0]))], np.float64)
 
 
-def _hull(runs: Runs) -> list[Corner]:
+def _hull(runs: RunLengths) -> list[Corner]:
     """Return the corners of the convex hull of the pixel centres, exactly; two for a line, one for a pixel."""
     ends = np.concatenate([np.stack([runs.row, runs.start], axis=1), np.stack([runs.row, runs.stop - 1], axis=1)])
     points = [(int(r), int(c)) for r, c in np.unique(ends, axis=0)]
@@ -111,7 +111,7 @@ def longest_lines(points: Floats, metric: Floats) -> tuple[float, list[Line]]:
     return float(lengths.max()), [(points[i], points[j]) for i, j in zip(one, other, strict=True)]
 
 
-def perpendicular_line(runs: Runs, hull: Floats, axis: Line, metric: Floats) -> tuple[float, Line]:
+def perpendicular_line(runs: RunLengths, hull: Floats, axis: Line, metric: Floats) -> tuple[float, Line]:
     """Find the longest line across the axis, at a right angle to it, from rim to rim.
 
     At every position along the axis the line goes from the lowest to the highest pixel edge, cut to the hull. Its
@@ -158,7 +158,7 @@ def _turned(segments: Floats, turn: Floats) -> Floats:
     return np.take_along_axis(ends, np.argsort(ends[..., :1], axis=1), axis=1)
 
 
-def _pixel_edges(runs: Runs) -> Floats:
+def _pixel_edges(runs: RunLengths) -> Floats:
     """Return the four edges of every run, (n, 2, 2) float64: ends as (row, column)."""
     top, bottom, left, right = runs.row - HALF, runs.row + HALF, runs.start - HALF, runs.stop - HALF
     corners = [np.stack(corner, axis=1) for corner in ((top, left), (top, right), (bottom, right), (bottom, left))]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.measure.components import components_of
 from napari_unet_tumour.measure.diameters import grown_hull, longest_lines, perpendicular_line
-from napari_unet_tumour.measure.figures import Brightness, Lesion, Total
-from napari_unet_tumour.measure.runs import pieces_of
+from napari_unet_tumour.measure.types import Brightness, MeasuredLesion, Total
 from napari_unet_tumour.settings import Progress
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_unet_tumour.measure.components import Ints, RunLengths
     from napari_unet_tumour.measure.diameters import Floats, Line
-    from napari_unet_tumour.measure.grid import Grid
-    from napari_unet_tumour.measure.runs import Ints, Runs
+    from napari_unet_tumour.measure.geometry import MaskGeometry
 
     Frame = tuple[int, ...]
 
@@ -30,8 +30,8 @@ MOST = 20_000  # pieces; more are no lesions, and would take a minute
 
 
 def iter_lesions(
-    runs: Runs, image: Any, grid: Grid, frame: Frame, names: dict[int, str], count: int
-) -> Generator[Progress, None, tuple[list[Lesion], list[Total]]]:
+    runs: RunLengths, image: Any, grid: MaskGeometry, frame: Frame, names: dict[int, str], count: int
+) -> Generator[Progress, None, tuple[list[MeasuredLesion], list[Total]]]:
     """Measure the lesions of one frame.
 
     Parameters
@@ -69,7 +69,7 @@ def iter_lesions(
         )
     values = None if image is None else _values(runs, image)
     pixels = np.concatenate([[0], np.cumsum(runs.length)])
-    lesions: list[Lesion] = []
+    lesions: list[MeasuredLesion] = []
     for first, after in pairwise(ends):
         inside = None if values is None else values[pixels[first] : pixels[after]]
         lesions.append(_lesion(runs.take(slice(first, after)), inside, grid, frame, names, count + len(lesions) + 1))
@@ -77,16 +77,16 @@ def iter_lesions(
     return lesions, _totals(lesions, values, grid, frame, names)
 
 
-def _by_lesion(runs: Runs) -> tuple[Runs, list[int]]:
+def _by_lesion(runs: RunLengths) -> tuple[RunLengths, list[int]]:
     """Sort the runs by label, then size of the lesion (large first), and say where each lesion begins and ends."""
-    piece = pieces_of(runs)
+    piece = components_of(runs)
     size = np.bincount(piece, runs.length)[piece]
     order = np.lexsort((np.arange(len(runs)), piece, -size, runs.value))
     begins = np.flatnonzero(np.diff(piece[order], prepend=-1))
     return runs.take(order), [*(int(i) for i in begins), len(runs)]
 
 
-def _values(runs: Runs, image: Any) -> NDArray[Any]:
+def _values(runs: RunLengths, image: Any) -> NDArray[Any]:
     """Read the scan's pixels under the runs, in their order, one slice at a time (the scan may be lazy)."""
     found = np.empty(int(runs.length.sum()), image.dtype)
     place = np.cumsum(runs.length) - runs.length
@@ -111,8 +111,8 @@ def _brightness(values: NDArray[Any] | None) -> Brightness:
 
 
 def _lesion(
-    runs: Runs, values: NDArray[Any] | None, grid: Grid, frame: Frame, names: dict[int, str], number: int
-) -> Lesion:
+    runs: RunLengths, values: NDArray[Any] | None, grid: MaskGeometry, frame: Frame, names: dict[int, str], number: int
+) -> MeasuredLesion:
     label, voxels = int(runs.value[0]), int(runs.length.sum())
     planes = np.unique(runs.plane)
     areas = np.bincount(runs.plane - planes[0], runs.length)[planes - planes[0]]
@@ -120,7 +120,7 @@ def _lesion(
     plane, (longest, axis), (across, crossing) = _diameters(runs, planes, areas, grid)
     centroid = grid.point(frame, *_centre(runs))
     ends = [(grid.point(frame, plane, *one), grid.point(frame, plane, *other)) for one, other in (axis, crossing)]
-    return Lesion(
+    return MeasuredLesion(
         number=number,
         label=label,
         name=names.get(label, f"label {label}"),
@@ -143,19 +143,19 @@ def _lesion(
     )
 
 
-def _centre(runs: Runs) -> tuple[float, float, float]:
+def _centre(runs: RunLengths) -> tuple[float, float, float]:
     columns = (runs.start + runs.stop - 1) / 2
     plane, row, column = (float(np.average(i, weights=runs.length)) for i in (runs.plane, runs.row, columns))
     return plane, row, column
 
 
 def _diameters(
-    runs: Runs, planes: Ints, areas: NDArray[np.float64], grid: Grid
+    runs: RunLengths, planes: Ints, areas: NDArray[np.float64], grid: MaskGeometry
 ) -> tuple[int, tuple[float, Line], tuple[float, Line]]:
     """Return the slice with the longest diameter (the one with more area where they are equal), and both diameters."""
     metric = grid.metric
     best, best_area = 0.0, 0.0
-    found: tuple[int, Runs, Floats, list[Line]] = (0, runs, metric, [])
+    found: tuple[int, RunLengths, Floats, list[Line]] = (0, runs, metric, [])
     for plane, area, bound, here in _slices(runs, planes, areas, metric):
         if bound < best * (1 - 1e-9):
             break
@@ -170,8 +170,8 @@ def _diameters(
 
 
 def _slices(
-    runs: Runs, planes: Ints, areas: NDArray[np.float64], metric: NDArray[np.float64]
-) -> Iterator[tuple[int, float, float, Runs]]:
+    runs: RunLengths, planes: Ints, areas: NDArray[np.float64], metric: NDArray[np.float64]
+) -> Iterator[tuple[int, float, float, RunLengths]]:
     """Yield (plane, area, upper bound of its diameter, its runs), largest bound first."""
     order = np.argsort(runs.plane, kind="stable")
     runs = runs.take(order)
@@ -186,7 +186,7 @@ def _slices(
 
 
 def _totals(
-    lesions: list[Lesion], values: NDArray[Any] | None, grid: Grid, frame: Frame, names: dict[int, str]
+    lesions: list[MeasuredLesion], values: NDArray[Any] | None, grid: MaskGeometry, frame: Frame, names: dict[int, str]
 ) -> list[Total]:
     totals, first = [], 0
     for label in sorted({*names, *(one.label for one in lesions)}):

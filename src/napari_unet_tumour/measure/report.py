@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.measure.grid import Grid, grid_of, image_of
+from napari_unet_tumour.measure.components import iter_runs
+from napari_unet_tumour.measure.geometry import MaskGeometry, image_of, mask_geometry
 from napari_unet_tumour.measure.lesions import MEASURABLE, iter_lesions
-from napari_unet_tumour.measure.runs import iter_runs
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
-    from napari_unet_tumour.measure.figures import Lesion, Total
+    from napari_unet_tumour.measure.types import MeasuredLesion, Total
     from napari_unet_tumour.settings import Progress
 
 Labels = Sequence[str] | Mapping[int, str]
@@ -44,7 +44,7 @@ class Report:
         What a reader must know about these figures.
     """
 
-    lesions: tuple[Lesion, ...]
+    lesions: tuple[MeasuredLesion, ...]
     totals: tuple[Total, ...]
     units: str
     volume_units: str
@@ -133,9 +133,9 @@ def iter_measure(
     ScanError
         If the mask is no mask, or mask, scan and geometry do not fit together.
     """
-    grid = grid_of(mask, scan, spacing, affine, units, axes, slice_axis, mask_name)
+    grid = mask_geometry(mask, scan, spacing, affine, units, axes, slice_axis, mask_name)
     image = image_of(scan, mask, mask_name)
-    lesions: list[Lesion] = []
+    lesions: list[MeasuredLesion] = []
     totals: list[Total] = []
     for frame in np.ndindex(grid.frames):
         volume, pixels = grid.volume(mask, frame), None if image is None else grid.volume(image, frame)
@@ -164,7 +164,7 @@ def _names(labels: Labels) -> dict[int, str]:
     return {int(value): name for value, name in pairs if value != 0}
 
 
-def _notes(grid: Grid) -> tuple[str, ...]:
+def _notes(grid: MaskGeometry) -> tuple[str, ...]:
     if not grid.mm:
         return ("Sizes count pixels: the spacing is not known, or not used.",)
     if grid.space == 2:

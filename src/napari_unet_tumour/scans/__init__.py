@@ -10,10 +10,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from napari_unet_tumour.errors import OutputError, ScanError
-from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, itk_files, matlab, nifti, zarrs
-from napari_unet_tumour.scans.person import person_in
+from napari_unet_tumour.scans import dicom, matlab, nifti, nrrd_mha, ome_zarr, pictures
+from napari_unet_tumour.scans.checks import unreadable
+from napari_unet_tumour.scans.dicom import files, seg
+from napari_unet_tumour.scans.patient_id import person_in
 from napari_unet_tumour.scans.resample import resample, same_grid
-from napari_unet_tumour.scans.safety import unreadable
 from napari_unet_tumour.scans.scan import Scan
 
 Reader = Callable[[Path], Scan]
@@ -22,29 +23,29 @@ Writer = Callable[[Path, NDArray[Any], Scan, Sequence[str]], None]
 READERS: dict[str, Reader] = {
     ".nii": nifti.read_nifti,
     ".nii.gz": nifti.read_nifti,
-    ".png": images.read_picture,
-    ".jpg": images.read_picture,
-    ".jpeg": images.read_picture,
-    ".tif": images.read_tiff,
-    ".tiff": images.read_tiff,
-    ".nrrd": itk_files.read_nrrd,
-    ".mha": itk_files.read_metaimage,
+    ".png": pictures.read_picture,
+    ".jpg": pictures.read_picture,
+    ".jpeg": pictures.read_picture,
+    ".tif": pictures.read_tiff,
+    ".tiff": pictures.read_tiff,
+    ".nrrd": nrrd_mha.read_nrrd,
+    ".mha": nrrd_mha.read_metaimage,
     ".mat": matlab.read_matlab,
     ".dcm": dicom.read_dicom,
     ".dicom": dicom.read_dicom,
     ".ima": dicom.read_dicom,
-    ".zarr": zarrs.read_zarr,
+    ".zarr": ome_zarr.read_zarr,
 }
 # Where a mask is read in another way than a scan.
-MASK_READERS: dict[str, Reader] = {".png": images.read_label_picture, ".mat": matlab.read_matlab_mask}
+MASK_READERS: dict[str, Reader] = {".png": pictures.read_label_picture, ".mat": matlab.read_matlab_mask}
 WRITERS: dict[str, Writer] = {
     ".nii": nifti.write_nifti,
     ".nii.gz": nifti.write_nifti,
-    ".png": images.write_picture,
-    ".tif": images.write_tiff,
-    ".tiff": images.write_tiff,
-    ".dcm": dicom_seg.write_dicom_seg,
-    ".zarr": zarrs.write_zarr,
+    ".png": pictures.write_picture,
+    ".tif": pictures.write_tiff,
+    ".tiff": pictures.write_tiff,
+    ".dcm": seg.write_dicom_seg,
+    ".zarr": ome_zarr.write_zarr,
 }
 
 
@@ -82,7 +83,7 @@ def read(path: str | Path, series: int | None = None) -> Scan:
         return dicom.read_series(found[series])
     if is_dicom(path):
         return dicom.read_dicom(path)
-    scan = images.read_folder(path) if path.is_dir() and suffix_of(path) != ".zarr" else _reader(path)(path)
+    scan = pictures.read_folder(path) if path.is_dir() and suffix_of(path) != ".zarr" else _reader(path)(path)
     return replace(scan, person=scan.person or person_in(path))
 
 
@@ -182,9 +183,9 @@ def is_dicom(path: Path) -> bool:
     if suffix_of(path) == ".zarr":
         return False
     if path.is_dir():
-        return next(dicom_files.dicom_files(path), None) is not None
+        return next(files.dicom_files(path), None) is not None
     return READERS.get(suffix_of(path)) is dicom.read_dicom or (
-        suffix_of(path) not in READERS and path.is_file() and dicom_files.has_mark(path)
+        suffix_of(path) not in READERS and path.is_file() and files.has_mark(path)
     )
 
 

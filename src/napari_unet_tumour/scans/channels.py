@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.errors import ModelError, ScanError
+from napari_unet_tumour.models.spec import ZEROS
 from napari_unet_tumour.scans.resample import lazily
-from napari_unet_tumour.spec import ZEROS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.scans.scan import Scan
-    from napari_unet_tumour.spec import ModelSpec
 
 SAME = 1e-2  # voxels
 AT_ONCE = 256 << 20  # bytes
@@ -74,7 +74,7 @@ def sources(given: Mapping[str, Any], spec: ModelSpec) -> list[str]:
         raise ModelError(
             f"model '{spec.name}' has no channel '{unknown[0]}': its channels are {', '.join(spec.channels)}"
         )
-    found = [name if name in given else spec.fill.get(name, "") for name in spec.channels]
+    found = [name if name in given else spec.channel_fallbacks.get(name, "") for name in spec.channels]
     missing = [
         name for name, source in zip(spec.channels, found, strict=True) if source not in given and source != ZEROS
     ]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.scans.checks import check_size, decoding, expect, kind_of
 from napari_unet_tumour.scans.nifti import stem
-from napari_unet_tumour.scans.person import person_id
-from napari_unet_tumour.scans.safety import check_size, decoding, expect, kind_of
+from napari_unet_tumour.scans.patient_id import person_id
 from napari_unet_tumour.scans.scan import Scan
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import geometry
-from napari_unet_tumour.scans.safety import check_size, damaged, decoding, expect
+from napari_unet_tumour.scans.checks import check_size, damaged, decoding, expect
 from napari_unet_tumour.scans.scan import Scan
-from napari_unet_tumour.writing import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,10 +15,10 @@ import numpy as np
 from napari_unet_tumour import scans
 from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import UNetTumourError
-from napari_unet_tumour.widgets import _layers, _mask_layer
-from napari_unet_tumour.widgets._layers import KEY
-from napari_unet_tumour.widgets._panel import HERE
-from napari_unet_tumour.widgets.napari_io import read_layers
+from napari_unet_tumour.widgets.layers import image_source, labels
+from napari_unet_tumour.widgets.layers.image_source import KEY
+from napari_unet_tumour.widgets.readers_writers import read_layers
+from napari_unet_tumour.widgets.segment.view import HERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.widgets.segment import SegmentWidget
+    from napari_unet_tumour.widgets.segment.widget import SegmentWidget
 
 PLUGIN = "napari-unet-tumour"
 SIZE = (1400, 900)
@@ -59,7 +59,7 @@ class Show:
     @property
     def mask(self) -> Labels | None:
         """The mask layer; None before the first slice is done."""
-        return _mask_layer.own_mask(self.viewer, self.image)
+        return labels.own_mask(self.viewer, self.image)
 
     def watch(self) -> bool:
         """Note the time of the first mask and of the end; True when the run has ended."""
@@ -112,7 +112,7 @@ def begin(scan: str | None, model: str = "default") -> Show:
     truth = _open_sample(viewer) if scan is None else None
     for data, about, kind in layers:  # type: ignore[misc]
         getattr(viewer, f"add_{kind}")(data, **about)
-    found = _layers.images(viewer)
+    found = image_source.images(viewer)
     if not found:
         raise UNetTumourError(f"{scan} is a mask, not a scan: choose a file with an image")
     _turn(viewer, found[0])
@@ -154,7 +154,7 @@ def tell(show: Show) -> None:
     on = int(np.any(mask.data, axis=planes).sum())
     _say(f"found {int(np.count_nonzero(mask.data))} tumour pixels on {on} slices")
     if show.truth is not None:
-        from napari_unet_tumour.engine.metrics import dice
+        from napari_unet_tumour.engine.metrics.overlap import dice
 
         _say(f"Dice against the truth: {dice(mask.data, show.truth):.3f} over all slices")
 
@@ -163,7 +163,7 @@ def leave(show: Show, folder: Path) -> None:
     """Write the screenshot and the mask, and close the window."""
     from PIL import Image as Picture
 
-    from napari_unet_tumour.cli._files import suffix_for
+    from napari_unet_tumour.cli._paths import suffix_for
 
     mask = show.made()
     _show_fullest(show.viewer, np.asarray(mask.data) if show.truth is None else show.truth)
@@ -198,7 +198,7 @@ def wait(until: Callable[[], bool]) -> None:
 
 
 def _open_sample(viewer: napari.Viewer) -> NDArray[np.uint8]:
-    from napari_unet_tumour.sample import phantom
+    from napari_unet_tumour.phantom import phantom
 
     viewer.open_sample(PLUGIN, "head")
     return phantom()[1]

@@ -87,7 +87,7 @@ def _exhaust():
 def trained(tmp_path_factory):
     """One training that several tests look at: (folder, model file, ticks, result)."""
     folder = write_folder(tmp_path_factory.mktemp("trained") / "data", persons=12, slices=4)
-    settings = TrainSettings(**{**TINY, "epochs": 8, "twin_share": 0.2})
+    settings = TrainSettings(**{**TINY, "epochs": 8, "lesion_removed_fraction": 0.2})
     out = folder.parent / "model.safetensors"
     ticks, result = exhaust(iter_train(settings, folder / "images", folder / "masks", out, folder / "cases.csv"))
     return folder, out, ticks, result

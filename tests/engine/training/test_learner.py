@@ -9,7 +9,7 @@ import torch
 from napari_unet_tumour.engine.training import learner as module
 from napari_unet_tumour.engine.training.learner import Learner, precision_of
 from napari_unet_tumour.errors import TrainingError
-from napari_unet_tumour.spec import ModelSpec
+from napari_unet_tumour.models.spec import ModelSpec
 
 SPEC = ModelSpec("m", "dynunet", {"filters": [4, 8, 8]}, ("grey",), size=32)
 
@@ -21,14 +21,16 @@ def data(seed=0):
 
 
 def test_learns_a_threshold(tiny):
-    learner = Learner(replace(tiny, schedule="constant", rate=0.03), SPEC, 20)
+    learner = Learner(replace(tiny, schedule="constant", learning_rate=0.03), SPEC, 20)
     losses = [learner.step(*data(n)) for n in range(20)]
     assert losses[-1] < losses[0] / 1.5
 
 
 def test_the_fused_optimiser_moves_channels_last_weights_as_the_plain_one(tiny):
     # torch's fused step goes through memory, not indices: a gradient laid out otherwise would be mixed up.
-    learner = Learner(replace(tiny, schedule="constant", rate=0.01, clip=0.0, weight_decay=0.1, ema=0.0), SPEC, 20)
+    learner = Learner(
+        replace(tiny, schedule="constant", learning_rate=0.01, grad_clip_norm=0.0, weight_decay=0.1, ema=0.0), SPEC, 20
+    )
     plain = [p.detach().clone().requires_grad_() for p in learner.net.parameters()]
     optimiser = torch.optim.AdamW(plain, 0.01, weight_decay=0.1, foreach=False, fused=False)
     for n in range(3):
@@ -43,7 +45,7 @@ def test_the_fused_optimiser_moves_channels_last_weights_as_the_plain_one(tiny):
 
 @pytest.mark.parametrize(("clip", "most"), [(0.0, float("inf")), (1e-3, 1e-3)])
 def test_the_gradient_is_cut_where_the_settings_say_so(tiny, clip, most):
-    learner = Learner(replace(tiny, clip=clip), SPEC, 20)
+    learner = Learner(replace(tiny, grad_clip_norm=clip), SPEC, 20)
     learner.step(*data())
     length = float(torch.nn.utils.get_total_norm([p.grad for p in learner.net.parameters()]))
     assert 0 < length <= most * 1.001
@@ -60,7 +62,7 @@ def test_the_average_lies_between_old_and_new_weights(tiny):
 
 
 def test_the_rate_falls_on_a_plateau(tiny):
-    learner = Learner(replace(tiny, schedule="reduce-on-plateau", patience=1, rate=1e-3), SPEC, 40)
+    learner = Learner(replace(tiny, schedule="reduce-on-plateau", patience=1, learning_rate=1e-3), SPEC, 40)
     rates = []
     for value in (1.0, 0.5, 0.5, 0.5, 0.5, 0.5):
         learner.after_pass(value)
@@ -70,7 +72,7 @@ def test_the_rate_falls_on_a_plateau(tiny):
 
 @pytest.mark.parametrize("steps", [1, 2, 9, 10, 19, 30])
 def test_one_cycle_rises_and_falls_for_any_length(tiny, steps):
-    learner = Learner(replace(tiny, schedule="one-cycle", rate=1e-2), SPEC, steps)
+    learner = Learner(replace(tiny, schedule="one-cycle", learning_rate=1e-2), SPEC, steps)
     rates = [learner.rate]
     for _ in range(steps):
         learner.step(*data())
@@ -108,7 +110,7 @@ def test_bfloat16_where_the_machine_is_fast_in_it(monkeypatch):
 
 
 def test_bfloat16_learns_too(tiny):
-    learner = Learner(replace(tiny, precision="bfloat16", schedule="constant", rate=0.03), SPEC, 20)
+    learner = Learner(replace(tiny, precision="bfloat16", schedule="constant", learning_rate=0.03), SPEC, 20)
     losses = [learner.step(*data(n)) for n in range(20)]
     assert losses[-1] < losses[0] / 1.5
 

@@ -11,7 +11,7 @@ from napari_unet_tumour.engine.training.train import iter_train
 from napari_unet_tumour.settings import TrainSettings
 
 SMALL = TrainSettings(
-    arguments={"filters": [16, 32, 64, 128]}, size=64, epochs=14, batch=8, ema=0.98, rate=4e-3, augment=False
+    arguments={"filters": [16, 32, 64, 128]}, size=64, epochs=14, batch=8, ema=0.98, learning_rate=4e-3, augment=False
 )
 
 

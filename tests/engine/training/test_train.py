@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from napari_unet_tumour import recipes
+from napari_unet_tumour import presets
 from napari_unet_tumour.engine import model
 from napari_unet_tumour.engine.training import train
 from napari_unet_tumour.engine.training.train import iter_train
@@ -115,7 +115,7 @@ def test_same_seed_same_model_other_seed_other_model(folder, tiny, tmp_path, exh
 
 
 def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(folder, tiny, tmp_path, exhaust, one_thread):
-    settings = replace(tiny, epochs=4, early_stop=3, schedule="reduce-on-plateau", patience=0)
+    settings = replace(tiny, epochs=4, early_stopping=3, schedule="reduce-on-plateau", patience=0)
     whole, cut = tmp_path / "whole" / "m.safetensors", tmp_path / "cut" / "m.safetensors"
     killed = start(folder, cut, settings)
     assert "pass 1" in killed.stdout.readline()
@@ -178,12 +178,12 @@ def test_a_checkpoint_from_before_a_setting_was_there_goes_on(folder, tiny, tmp_
     run(folder, constant, out, exhaust)
     saved = tmp_path / "m.training" / "checkpoint.pt"
     state = torch.load(saved, weights_only=True)
-    del state["identity"]["settings"]["graft_share"]
+    del state["identity"]["settings"]["carvemix_fraction"]
     torch.save(state, saved)
     _, result = run(folder, replace(constant, epochs=2), out, exhaust, resume=True)
     assert result.passes == 2
     with pytest.raises(TrainingError, match=r"made with graft_share = 0\.0, here it is 0\.5"):
-        run(folder, replace(constant, epochs=2, graft_share=0.5), out, exhaust, resume=True)
+        run(folder, replace(constant, epochs=2, carvemix_fraction=0.5), out, exhaust, resume=True)
 
 
 def test_other_images_and_damaged_checkpoints_are_refused(folder, tiny, tmp_path, exhaust):
@@ -235,7 +235,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_best(folder, tiny, tmp_pat
         return learn(self, x, y)
 
     monkeypatch.setattr(train.Learner, "step", step)
-    with pytest.raises(TrainingError, match=r"pass 2, step .*best weights \(pass 1\).*lower --rate"):
+    with pytest.raises(TrainingError, match=r"pass 2, step .*best weights \(pass 1\).*lower --learning-rate"):
         run(folder, tiny, out, exhaust)
     assert [digest(out)] == good
     saved = torch.load(tmp_path / "m.training" / "checkpoint.pt", weights_only=True)
@@ -271,13 +271,13 @@ def test_a_full_disk_never_destroys_the_checkpoint_before(tmp_path):
 
 def test_early_stopping_ends_a_training_that_gains_nothing(folder, tiny, tmp_path, exhaust):
     fixed = {"filters": [4, 8, 8], "norm_name": "instance"}
-    still = replace(tiny, arguments=fixed, rate=0.0, ema=0.0, schedule="constant", early_stop=2, epochs=50)
+    still = replace(tiny, arguments=fixed, learning_rate=0.0, ema=0.0, schedule="constant", early_stopping=2, epochs=50)
     _, result = run(folder, still, tmp_path / "m.safetensors", exhaust)
     assert (result.passes, result.best_pass) == (3, 1)
 
 
 def test_the_last_pass_is_kept_where_nothing_is_left_to_choose_by(folder, tiny, tmp_path, exhaust):
-    _, result = run(folder, replace(tiny, keep="last"), tmp_path / "m.safetensors", exhaust)
+    _, result = run(folder, replace(tiny, keep_checkpoint="last"), tmp_path / "m.safetensors", exhaust)
     assert result.best_pass == result.passes == 2
     split = json.loads((tmp_path / "m.training" / "run.json").read_text())["split"]
     assert set(split["val"]) < set(split["train"])
@@ -286,7 +286,7 @@ def test_the_last_pass_is_kept_where_nothing_is_left_to_choose_by(folder, tiny, 
 
 def test_growing_sides_deep_supervision_and_negatives(folder, make_folder, tiny, tmp_path, exhaust):
     free = make_folder("free", persons=2) / "images"
-    staged = replace(tiny, stages=((32, 6, 1), (64, 4, 1)), deep_supervision=1, negative_share=0.2)
+    staged = replace(tiny, progressive_stages=((32, 6, 1), (64, 4, 1)), deep_supervision=1, negative_share=0.2)
     run(folder, staged, tmp_path / "m.safetensors", exhaust, negatives=free)
     assert [row["side"] for row in rows(tmp_path / "m.safetensors")] == ["32", "64"]
     assert "deep_supervision" not in model.load(tmp_path / "m.safetensors").spec.arguments
@@ -294,7 +294,7 @@ def test_growing_sides_deep_supervision_and_negatives(folder, make_folder, tiny,
 
 @pytest.mark.parametrize(("loss", "optimiser"), [("bce", "adam"), ("dice", "adamw"), ("bce-dice", "adam")])
 def test_every_loss_and_optimiser_learns(folder, tiny, tmp_path, exhaust, loss, optimiser):
-    plain = replace(tiny, loss=loss, optimiser=optimiser, augment=False, rate=1e-2)
+    plain = replace(tiny, loss=loss, optimiser=optimiser, augment=False, learning_rate=1e-2)
     run(folder, plain, tmp_path / "m.safetensors", exhaust)
     log = rows(tmp_path / "m.safetensors")
     assert float(log[-1]["loss"]) < float(log[0]["loss"])
@@ -304,14 +304,14 @@ def test_three_channels_divided_by_255_as_the_tutorial_has_it(folder, tiny, tmp_
     tutorial = replace(
         tiny, network="tutorial-unet", channels=3, normalisation="divide-by-255", split="slice", loss="bce"
     )
-    small = replace(tutorial, arguments={"filters": [2, 4, 4, 8, 8]}, watch="loss", augment=False, ema=0.0)
+    small = replace(tutorial, arguments={"filters": [2, 4, 4, 8, 8]}, monitor="loss", augment=False, ema=0.0)
     _, result = run(folder, small, tmp_path / "m.safetensors", exhaust)
     assert model.load(result.path).spec.channels == ("red", "green", "blue")
     assert "The split is by slice" in (tmp_path / "m.training" / "report.html").read_text()
 
 
 def test_the_pretrained_encoders_recipe_trains(folder, tmp_path, exhaust):
-    settings = recipes.read("flexible", size=64, epochs=1, batch=4, precision="float32", device="cpu")
+    settings = presets.read_settings("flexible", size=64, epochs=1, batch=4, precision="float32", device="cpu")
     _, result = run(folder, settings, tmp_path / "m.safetensors", exhaust)
     assert model.load(result.path).spec.network == "flexible-unet"
 

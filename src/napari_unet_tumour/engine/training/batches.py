@@ -9,22 +9,22 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from napari_unet_tumour.engine.normalise import NORMALISATIONS
+from napari_unet_tumour.engine.lesion_removal import grey_of
+from napari_unet_tumour.engine.normalisation import NORMALISATIONS
 from napari_unet_tumour.engine.training.augment import augment
-from napari_unet_tumour.engine.training.twins import grey_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.engine.training.grafts import Hosts
+    from napari_unet_tumour.engine.training.lesion_transplant import TransplantHosts
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.settings import TrainSettings
-    from napari_unet_tumour.spec import ModelSpec
 
 STRIDE = 1_000_003
 
 
 @dataclass(frozen=True, eq=False)
-class Pools:
+class SamplePools:
     """What batches are drawn from, at the working size.
 
     Parameters
@@ -43,11 +43,11 @@ class Pools:
     masks: torch.Tensor
     twins: torch.Tensor
     negatives: torch.Tensor
-    hosts: Hosts | None = None
+    hosts: TransplantHosts | None = None
 
 
 @dataclass(frozen=True)
-class Lap:
+class EpochPlan:
     """One pass over the training images.
 
     Parameters
@@ -73,28 +73,28 @@ class Lap:
     first: int
 
 
-def laps_of(settings: TrainSettings, count: int, has_twins: bool, has_negatives: bool) -> list[Lap]:
+def epoch_plans(settings: TrainSettings, count: int, has_twins: bool, has_negatives: bool) -> list[EpochPlan]:
     """Plan all passes over `count` training images; every image is seen once in each."""
-    laps: list[Lap] = []
-    for side, batch, epochs in settings.stages or ((settings.size, settings.batch, settings.epochs),):
-        twins = _part(settings.twin_share, batch) if has_twins else 0
+    laps: list[EpochPlan] = []
+    for side, batch, epochs in settings.progressive_stages or ((settings.size, settings.batch, settings.epochs),):
+        twins = _part(settings.lesion_removed_fraction, batch) if has_twins else 0
         negatives = _part(settings.negative_share, batch) if has_negatives else 0
         steps = -(-count // max(1, batch - twins - negatives))
         for _ in range(epochs):
             first = laps[-1].first + laps[-1].steps if laps else 0
-            laps.append(Lap(len(laps), side, batch, twins, negatives, steps, first))
+            laps.append(EpochPlan(len(laps), side, batch, twins, negatives, steps, first))
     return laps
 
 
-def order_of(lap: Lap, count: int, seed: int) -> list[NDArray[np.int64]]:
+def order_of(lap: EpochPlan, count: int, seed: int) -> list[NDArray[np.int64]]:
     """Return the numbers of the images of every step of a pass, shuffled, in steps of nearly equal size."""
     shuffled = np.random.default_rng((seed, lap.number)).permutation(count)
     return np.array_split(shuffled, lap.steps)
 
 
 def batch_of(
-    pools: Pools,
-    lap: Lap,
+    pools: SamplePools,
+    lap: EpochPlan,
     chosen: NDArray[np.int64],
     settings: TrainSettings,
     spec: ModelSpec,
@@ -104,17 +104,17 @@ def batch_of(
     """Make a step's images (N, C, side, side) float32, normalised, and truth (N, L, side, side) in {0, 1}."""
     rng = torch.Generator(device).manual_seed((settings.seed * STRIDE + chance) % 2**63)
     images = torch.from_numpy(chosen)
-    shown = _grafted(pools, images, settings.graft_share, rng)
+    shown = _grafted(pools, images, settings.carvemix_fraction, rng)
     parts = [shown, _pick(pools.twins, lap.twins, rng), _pick(pools.negatives, lap.negatives, rng)]
     channels = max(part.shape[1] for part in parts)
     x = torch.cat([part.expand(-1, channels, -1, -1).to(device).float() for part in parts if len(part)])
     y = torch.zeros(len(x), len(spec.labels) - 1, *x.shape[2:], device=device)
     y[: len(images)] = layers(pools.masks[images].to(device), len(spec.labels) - 1)
-    x, y = augment(x, y, lap.side, rng, settings.calm) if settings.augment else _resized(x, y, lap.side)
-    return prepared(x, spec), y
+    x, y = augment(x, y, lap.side, rng, settings.weak_augment_prob) if settings.augment else _resized(x, y, lap.side)
+    return to_batch(x, spec), y
 
 
-def prepared(images: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
+def to_batch(images: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
     """Normalise grey values (N, C, H, W), a grey image repeated over the model's channels."""
     ready = NORMALISATIONS[spec.normalisation](images.float().expand(-1, spec.in_channels, -1, -1))
     return ready.contiguous(memory_format=torch.channels_last)
@@ -136,7 +136,7 @@ def _pick(pool: torch.Tensor, count: int, rng: torch.Generator) -> torch.Tensor:
     return pool[torch.randint(len(pool), (count,), generator=rng, device=rng.device).to(pool.device)]
 
 
-def _grafted(pools: Pools, images: torch.Tensor, share: float, rng: torch.Generator) -> torch.Tensor:
+def _grafted(pools: SamplePools, images: torch.Tensor, share: float, rng: torch.Generator) -> torch.Tensor:
     """Return the images (n, C, S, S), a share of them with their tumour in another head."""
     shown = pools.images[images]
     if pools.hosts is None or not share:

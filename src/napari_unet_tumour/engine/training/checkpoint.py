@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_unet_tumour.base.atomic_write import atomic, write_bytes_atomic
 from napari_unet_tumour.errors import OutputError, TrainingError
 from napari_unet_tumour.settings import TrainSettings
-from napari_unet_tumour.writing import atomic, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 FULL = "free space and go on with --resume, what was saved is kept"
 # What may differ between a run and its resumption.
-FREE = ("device", "precision", "tensorboard", "card", "early_stop", "patience", "start")
+FREE = ("device", "precision", "tensorboard", "model_card", "early_stopping", "patience", "init_weights")
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFiles:
     """The files of one training, beside the model file.
 
     Parameters
@@ -71,7 +71,7 @@ class Run:
             table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
             table.writeheader()
             table.writerows({k: _short(v) for k, v in row.items()} for row in rows)
-        write_whole(self.folder / "log.csv", text.getvalue().encode(), FULL)
+        write_bytes_atomic(self.folder / "log.csv", text.getvalue().encode(), FULL)
 
     def note(self, name: str, text: str) -> Path:
         """Write a text file into the folder, which is made if need be, and return its path."""
@@ -92,7 +92,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint whole or not at all; raises OutputError."""
     data = io.BytesIO()
     torch.save(state, data)
-    write_whole(path, data.getbuffer(), FULL)
+    write_bytes_atomic(path, data.getbuffer(), FULL)
 
 
 def load(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:

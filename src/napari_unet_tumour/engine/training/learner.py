@@ -10,17 +10,17 @@ import torch
 from torch import nn
 
 from napari_unet_tumour.engine import networks
-from napari_unet_tumour.engine.fast import pick_device
-from napari_unet_tumour.engine.training import ranks
-from napari_unet_tumour.engine.training.judge import autocast
+from napari_unet_tumour.engine.inference.accelerate import pick_device
+from napari_unet_tumour.engine.training import distributed
+from napari_unet_tumour.engine.training.distillation import Distillation
+from napari_unet_tumour.engine.training.init_weights import load_initial_weights
 from napari_unet_tumour.engine.training.losses import loss_for, with_deep
-from napari_unet_tumour.engine.training.start import load_start
-from napari_unet_tumour.engine.training.teachers import Teachers
+from napari_unet_tumour.engine.training.validation import autocast
 from napari_unet_tumour.errors import TrainingError
 
 if TYPE_CHECKING:
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.settings import TrainSettings
-    from napari_unet_tumour.spec import ModelSpec
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WARM = 10
@@ -41,15 +41,15 @@ class Learner:
 
     def __init__(self, settings: TrainSettings, spec: ModelSpec, steps: int) -> None:
         self.settings = settings
-        self.device = ranks.device_of(pick_device(settings.device))
+        self.device = distributed.device_of(pick_device(settings.device))
         self.precision = precision_of(settings.precision, self.device)
         self.loss = loss_for(settings.loss, len(spec.labels) - 1)
         torch.manual_seed(settings.seed)
         net = build(settings, spec)
-        load_start(net, settings, spec)
-        self.teachers = Teachers(settings, spec, self.device)
+        load_initial_weights(net, settings, spec)
+        self.teachers = Distillation(settings, spec, self.device)
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.front = ranks.wrapped(self.net, self.device)
+        self.front = distributed.distribute(self.net, self.device)
         self.mean = copy.deepcopy(self.net).eval().requires_grad_(False) if settings.ema else None
         self.optimiser = _optimiser(settings, self.net)
         self.schedule = _schedule(settings, self.optimiser, steps)
@@ -129,8 +129,8 @@ class Learner:
         """Return the length of the gradient, which is cut to `clip` where the settings have one."""
         grads = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
         length = nn.utils.get_total_norm(grads)
-        if self.settings.clip:
-            nn.utils.clip_grads_with_norm_(self.net.parameters(), self.settings.clip, length)
+        if self.settings.grad_clip_norm:
+            nn.utils.clip_grads_with_norm_(self.net.parameters(), self.settings.grad_clip_norm, length)
         return length
 
     @torch.no_grad()
@@ -176,7 +176,7 @@ def precision_of(name: str, device: torch.device) -> torch.dtype:
 def _optimiser(settings: TrainSettings, net: nn.Module) -> torch.optim.Optimizer:
     kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     optimiser: torch.optim.Optimizer = kinds[settings.optimiser](
-        net.parameters(), lr=settings.rate, weight_decay=settings.weight_decay, fused=True
+        net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     return optimiser
 
@@ -186,7 +186,7 @@ def _schedule(settings: TrainSettings, optimiser: torch.optim.Optimizer, steps: 
     if settings.schedule == "one-cycle":
         # Of very few steps a tenth is less than one, which torch divides by.
         warm = 0.1 if steps > 20 else 0.3
-        return schedulers.OneCycleLR(optimiser, settings.rate or 1e-12, total_steps=steps + 1, pct_start=warm)
+        return schedulers.OneCycleLR(optimiser, settings.learning_rate or 1e-12, total_steps=steps + 1, pct_start=warm)
     if settings.schedule == "reduce-on-plateau":
         return schedulers.ReduceLROnPlateau(optimiser, factor=0.1, patience=settings.patience, min_lr=1e-7)
     return None

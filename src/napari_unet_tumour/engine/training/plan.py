@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_unet_tumour.engine.planes import COLOURS
+from napari_unet_tumour.engine.inference.preprocess import COLOURS
 from napari_unet_tumour.engine.training import split
 from napari_unet_tumour.errors import TrainingError
-from napari_unet_tumour.spec import ZEROS, ModelSpec
+from napari_unet_tumour.models.spec import ZEROS, ModelSpec
 from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
-    from napari_unet_tumour.engine.training.examples import Examples
+    from napari_unet_tumour.engine.training.dataset import Dataset
     from napari_unet_tumour.settings import TrainSettings
 
 
-def parts_of(examples: Examples, settings: TrainSettings) -> split.Parts:
+def parts_of(examples: Dataset, settings: TrainSettings) -> split.DataSplit:
     """Split as the settings and what is known of the slices say.
 
     Where the last pass is kept there is nothing to choose, and the validation part is trained on too.
@@ -42,14 +42,14 @@ def parts_of(examples: Examples, settings: TrainSettings) -> split.Parts:
     else:
         parts = split.by_person(persons, kinds, settings.seed)
     _check_parts(parts, examples)
-    if settings.keep == "last":
+    if settings.keep_checkpoint == "last":
         return replace(parts, train=np.concatenate([parts.train, parts.val]))
     return parts
 
 
-def spec_of(settings: TrainSettings, examples: Examples, parts: split.Parts) -> ModelSpec:
+def spec_of(settings: TrainSettings, examples: Dataset, parts: split.DataSplit) -> ModelSpec:
     """Describe the model that a training makes."""
-    card = settings.card
+    card = settings.model_card
     count = settings.channels
     usual = {1: ("grey",), 3: COLOURS}.get(count, tuple(f"channel {n + 1}" for n in range(count)))
     channels = tuple(card.get("channels", usual))
@@ -67,7 +67,7 @@ def spec_of(settings: TrainSettings, examples: Examples, parts: split.Parts) -> 
         network=settings.network,
         arguments=dict(settings.arguments),
         channels=channels,
-        fill=fill,
+        channel_fallbacks=fill,
         labels=examples.labels,
         normalisation=settings.normalisation,
         size=settings.size,
@@ -78,7 +78,7 @@ def spec_of(settings: TrainSettings, examples: Examples, parts: split.Parts) -> 
     )
 
 
-def names_of(examples: Examples, parts: split.Parts) -> dict[str, list[str]]:
+def names_of(examples: Dataset, parts: split.DataSplit) -> dict[str, list[str]]:
     """Return the names of every part's slices."""
 
     def name(i: int) -> str:
@@ -94,7 +94,7 @@ def _best_split(persons: list[str], words: list[str]) -> str:
     return "cases" if any(words) else "person"
 
 
-def _check_parts(parts: split.Parts, examples: Examples) -> None:
+def _check_parts(parts: split.DataSplit, examples: Dataset) -> None:
     for name, say in (("train", "training"), ("val", "validation"), ("test", "test")):
         numbers = getattr(parts, name)
         there = set(torch.unique(examples.masks[numbers]).tolist()) if len(numbers) else set()

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.engine.training import assess
-from napari_unet_tumour.engine.training.curve import chart
+from napari_unet_tumour.engine.training import test_scores
+from napari_unet_tumour.engine.training.svg_chart import chart
 from napari_unet_tumour.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.engine.model import Model
-    from napari_unet_tumour.engine.training.assess import Case
-    from napari_unet_tumour.engine.training.examples import Examples
-    from napari_unet_tumour.engine.training.split import Parts
+    from napari_unet_tumour.engine.training.dataset import Dataset
+    from napari_unet_tumour.engine.training.split import DataSplit
+    from napari_unet_tumour.engine.training.test_scores import TestCase
     from napari_unet_tumour.settings import TrainSettings
 
 SHOWN = 4
@@ -38,11 +38,11 @@ NAMES = {"dice": "Dice", "iou": "IoU", "precision": "precision", "recall": "reca
 def page(
     model: Model,
     settings: TrainSettings,
-    examples: Examples,
-    parts: Parts,
+    examples: Dataset,
+    parts: DataSplit,
     rows: Sequence[Mapping[str, Any]],
-    test: Sequence[Case],
-    seen: Sequence[Case],
+    test: Sequence[TestCase],
+    seen: Sequence[TestCase],
     network: str,
 ) -> str:
     """Return the report.
@@ -78,21 +78,21 @@ def page(
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(blocks)}</body></html>\n"
 
 
-def _scores(test: Sequence[Case]) -> str:
-    groups: dict[str, Sequence[Case]] = {"all test slices": test}
-    kinds = assess.by(test, lambda case: case.source.kind)
+def _scores(test: Sequence[TestCase]) -> str:
+    groups: dict[str, Sequence[TestCase]] = {"all test slices": test}
+    kinds = test_scores.by(test, lambda case: case.source.kind)
     if len(kinds) > 1:
         groups |= {escape(kind or "no type"): cases for kind, cases in kinds.items()}
-    groups |= assess.by_size(test)
+    groups |= test_scores.by_size(test)
     lines = [
-        (name, str(len(cases)), *(_number(assess.mean_of(cases, rate)) for rate in NAMES))
+        (name, str(len(cases)), *(_number(test_scores.mean_of(cases, rate)) for rate in NAMES))
         for name, cases in groups.items()
     ]
     note = "Means over slices on their own grid; Dice to recall over slices with tumour. Sizes are shares of the image."
     return f"<h2>Scores on the test part</h2>{_table(('', 'slices', *NAMES.values()), lines)}<p class=note>{note}</p>"
 
 
-def _leak(parts: Parts, test: Sequence[Case], seen: Sequence[Case]) -> str:
+def _leak(parts: DataSplit, test: Sequence[TestCase], seen: Sequence[TestCase]) -> str:
     if parts.how == "slice":
         return (
             "<h2>By slice against by person</h2><p>The split is by slice. Where a person has several slices, the "
@@ -102,11 +102,11 @@ def _leak(parts: Parts, test: Sequence[Case], seen: Sequence[Case]) -> str:
     if not seen:
         return ""
     lines = [
-        ("by person: test persons are new to the network", str(len(test)), _number(assess.mean_of(test, "dice"))),
+        ("by person: test persons are new to the network", str(len(test)), _number(test_scores.mean_of(test, "dice"))),
         (
             "by slice: held-out slices of persons it was trained on",
             str(len(seen)),
-            _number(assess.mean_of(seen, "dice")),
+            _number(test_scores.mean_of(seen, "dice")),
         ),
     ]
     note = "The difference is what a split by slice hides: such a score does not hold for the next patient."
@@ -121,7 +121,7 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> str:
     return chart("loss", x, losses) + chart("validation", x, scores, (0.0, 1.0)) + chart("learning rate", x, rates)
 
 
-def _pictures(model: Model, examples: Examples, test: Sequence[Case], settings: TrainSettings) -> str:
+def _pictures(model: Model, examples: Dataset, test: Sequence[TestCase], settings: TrainSettings) -> str:
     ranked = sorted((case for case in test if case.share > 0), key=lambda case: case.rates["dice"])
     middle = max(0, len(ranked) // 2 - SHOWN // 2)
     chosen = {"Best": ranked[::-1][:SHOWN], "Median": ranked[middle : middle + SHOWN], "Worst": ranked[:SHOWN]}
@@ -131,9 +131,9 @@ def _pictures(model: Model, examples: Examples, test: Sequence[Case], settings: 
     return text
 
 
-def _figure(model: Model, examples: Examples, case: Case, settings: TrainSettings) -> str:
-    image, truth = assess.native_of(examples, case.number, model.spec.in_channels)
-    found = assess.found_in(model, image, SegmentSettings(threshold=model.spec.threshold, device=settings.device))
+def _figure(model: Model, examples: Dataset, case: TestCase, settings: TrainSettings) -> str:
+    image, truth = test_scores.native_of(examples, case.number, model.spec.in_channels)
+    found = test_scores.found_in(model, image, SegmentSettings(threshold=model.spec.threshold, device=settings.device))
     kind = f", {escape(case.source.kind)}" if case.source.kind else ""
     caption = f"{escape(case.source.name)}{kind}: Dice {case.rates['dice']:.3f}"
     drawn = _png(outlined(image, truth, found))
@@ -167,7 +167,7 @@ def _png(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
 
 
-def _split(parts: Parts, examples: Examples) -> str:
+def _split(parts: DataSplit, examples: Dataset) -> str:
     names = {
         "train": "trained on",
         "val": "to choose the best pass (trained on too where the last is kept)",

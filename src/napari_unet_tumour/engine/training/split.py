@@ -25,7 +25,7 @@ FEWEST_PERSONS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class DataSplit:
     """A split: numbers of slices, no slice in two parts.
 
     Parameters
@@ -46,7 +46,7 @@ class Parts:
     how: str
 
 
-def by_slice(count: int, seed: int = 42, share: float = SHARE) -> Parts:
+def by_slice(count: int, seed: int = 42, share: float = SHARE) -> DataSplit:
     """Split slices at random, whoever they belong to; leaks wherever a person has several slices.
 
     The same parts as scikit-learn's `train_test_split(names, test_size=int(count * share),
@@ -61,7 +61,7 @@ def by_slice(count: int, seed: int = 42, share: float = SHARE) -> Parts:
     return _parts(rest[order[held:]], val, rest[order[:held]], "slice")
 
 
-def by_person(persons: Sequence[str], kinds: Sequence[str], seed: int = 42, share: float = SHARE) -> Parts:
+def by_person(persons: Sequence[str], kinds: Sequence[str], seed: int = 42, share: float = SHARE) -> DataSplit:
     """Split persons, so that nobody is in two parts; of each kind about the same share.
 
     Parameters
@@ -75,7 +75,7 @@ def by_person(persons: Sequence[str], kinds: Sequence[str], seed: int = 42, shar
     return _hold_out_seen(_parts(train, val, test, "person"), persons, seed)
 
 
-def by_cases(words: Sequence[str], persons: Sequence[str], kinds: Sequence[str], seed: int = 42) -> Parts:
+def by_cases(words: Sequence[str], persons: Sequence[str], kinds: Sequence[str], seed: int = 42) -> DataSplit:
     """Split as the cases file's column "split" says: "train" is trained on, all else is for the score.
 
     Slices marked "val" are the test part, unless some are marked "test"; what is not given is taken
@@ -105,9 +105,9 @@ def persons_from_names(names: Sequence[str]) -> list[str] | None:
     return persons if len(persons) == len(names) and several and enough else None
 
 
-def _parts(train: Iterable[int], val: Iterable[int], test: Iterable[int], how: str) -> Parts:
+def _parts(train: Iterable[int], val: Iterable[int], test: Iterable[int], how: str) -> DataSplit:
     a, b, c = (np.asarray(list(part), np.int64) for part in (train, val, test))
-    return Parts(a, b, c, np.empty(0, np.int64), how)
+    return DataSplit(a, b, c, np.empty(0, np.int64), how)
 
 
 def _take_persons(
@@ -139,7 +139,7 @@ def _persons_by_kind(slices: Numbers, persons: Sequence[str], kinds: Sequence[st
     return groups
 
 
-def _hold_out_seen(parts: Parts, persons: Sequence[str], seed: int) -> Parts:
+def _hold_out_seen(parts: DataSplit, persons: Sequence[str], seed: int) -> DataSplit:
     """Hold out a few slices of persons that keep others in training."""
     count = Counter(persons[i] for i in parts.train)
     several = [int(i) for i in parts.train if count[persons[i]] >= 4]

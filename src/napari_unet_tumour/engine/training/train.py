@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_unet_tumour.engine import model
-from napari_unet_tumour.engine.room import keeping_buffers
-from napari_unet_tumour.engine.training import checkpoint, ranks, split
-from napari_unet_tumour.engine.training.batches import Lap, Pools, batch_of, laps_of, order_of
-from napari_unet_tumour.engine.training.checkpoint import Run
-from napari_unet_tumour.engine.training.curves import Curves
-from napari_unet_tumour.engine.training.ending import Trained, iter_ending
-from napari_unet_tumour.engine.training.examples import Examples, iter_examples, iter_negatives
-from napari_unet_tumour.engine.training.grafts import Hosts
-from napari_unet_tumour.engine.training.judge import judge
+from napari_unet_tumour.engine.inference.memory import keeping_buffers
+from napari_unet_tumour.engine.lesion_removal import grey_of, iter_lesion_removed
+from napari_unet_tumour.engine.training import checkpoint, distributed, split
+from napari_unet_tumour.engine.training.batches import EpochPlan, SamplePools, batch_of, epoch_plans, order_of
+from napari_unet_tumour.engine.training.checkpoint import RunFiles
+from napari_unet_tumour.engine.training.dataset import Dataset, iter_dataset, iter_negatives
+from napari_unet_tumour.engine.training.finalise import Trained, iter_finalise
 from napari_unet_tumour.engine.training.learner import Learner
+from napari_unet_tumour.engine.training.lesion_transplant import TransplantHosts
+from napari_unet_tumour.engine.training.network_summary import summary_of
 from napari_unet_tumour.engine.training.plan import names_of, parts_of, spec_of
-from napari_unet_tumour.engine.training.summary import summary_of
-from napari_unet_tumour.engine.training.twins import grey_of, iter_twins
+from napari_unet_tumour.engine.training.tensorboard import TensorBoardLog
+from napari_unet_tumour.engine.training.validation import validate
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.settings import Progress, TrainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from napari_unet_tumour.spec import ModelSpec
+    from napari_unet_tumour.models.spec import ModelSpec
 
 SAVE_EVERY = 300.0
 SAID = {"train": "train on", "val": "choose by", "test": "score"}
@@ -62,7 +62,7 @@ def iter_train(
     Parameters
     ----------
     settings : TrainSettings
-        How; see `recipes.read`.
+        How; see `presets.read_settings`.
     images, masks : path
         Folders with the same file names (PNG, JPEG, TIFF, NIfTI).
     out : path
@@ -92,15 +92,15 @@ def iter_train(
     OutputError
         A file cannot be written; what was saved before is kept.
     """
-    run = Run(Path(out))
-    if ranks.rank() == 0:
+    run = RunFiles(Path(out))
+    if distributed.rank() == 0:
         run.prepare(resume)
-    curves = Curves(run.folder / "tensorboard", settings.tensorboard and ranks.rank() == 0)
-    examples = yield from iter_examples(Path(images), Path(masks), settings, Path(cases) if cases else None)
+    curves = TensorBoardLog(run.folder / "tensorboard", settings.tensorboard and distributed.rank() == 0)
+    examples = yield from iter_dataset(Path(images), Path(masks), settings, Path(cases) if cases else None)
     parts = parts_of(examples, settings)
     spec = spec_of(settings, examples, parts)
     pools = yield from _iter_pools(examples, parts, settings, Path(negatives) if negatives else None)
-    laps = laps_of(settings, len(parts.train), len(pools.twins) > 0, len(pools.negatives) > 0)
+    laps = epoch_plans(settings, len(parts.train), len(pools.twins) > 0, len(pools.negatives) > 0)
     learner = Learner(settings, spec, laps[-1].first + laps[-1].steps)
     mine = checkpoint.identity(
         settings,
@@ -111,41 +111,41 @@ def iter_train(
     yield _opening(run, settings, learner, spec, examples, parts)
     with keeping_buffers():
         yield from _iter_laps(run, learner, spec, examples, parts, pools, laps, state, curves, mine)
-    if ranks.rank() > 0:
+    if distributed.rank() > 0:
         return Trained(str(run.out), "", {}, len(state.rows), state.best_lap + 1)
-    return (yield from iter_ending(run, settings, examples, parts, state.rows, state.best_lap + 1))
+    return (yield from iter_finalise(run, settings, examples, parts, state.rows, state.best_lap + 1))
 
 
 def _iter_pools(
-    examples: Examples, parts: split.Parts, settings: TrainSettings, negatives: Path | None
-) -> Generator[Progress, None, Pools]:
+    examples: Dataset, parts: split.DataSplit, settings: TrainSettings, negatives: Path | None
+) -> Generator[Progress, None, SamplePools]:
     images, masks = examples.images[parts.train], examples.masks[parts.train]
     none = torch.empty((0, 1, settings.size, settings.size), dtype=torch.uint8)
     twins = none
-    if settings.twin_share > 0 or settings.graft_share > 0:
-        twins = yield from iter_twins(images, masks, [examples.sources[i].person for i in parts.train])
+    if settings.lesion_removed_fraction > 0 or settings.carvemix_fraction > 0:
+        twins = yield from iter_lesion_removed(images, masks, [examples.sources[i].person for i in parts.train])
     free = none
     if negatives is not None and settings.negative_share > 0:
         free = yield from iter_negatives(negatives, settings)
     hosts = None
-    if settings.graft_share > 0:
+    if settings.carvemix_fraction > 0:
         tumourless = [torch.from_numpy(grey_of(pool))[:, None] for pool in (twins, free) if len(pool)]
         if not tumourless:
             raise TrainingError("no slice could be made tumour-free to take in grafts: give --negatives")
-        hosts = Hosts(torch.cat(tumourless))
-    return Pools(images, masks, twins, free, hosts)
+        hosts = TransplantHosts(torch.cat(tumourless))
+    return SamplePools(images, masks, twins, free, hosts)
 
 
 def _iter_laps(
-    run: Run,
+    run: RunFiles,
     learner: Learner,
     spec: ModelSpec,
-    examples: Examples,
-    parts: split.Parts,
-    pools: Pools,
-    laps: list[Lap],
+    examples: Dataset,
+    parts: split.DataSplit,
+    pools: SamplePools,
+    laps: list[EpochPlan],
     state: _State,
-    curves: Curves,
+    curves: TensorBoardLog,
     mine: dict[str, Any],
 ) -> Generator[Progress, None, None]:
     """Pass after pass: learn, judge, keep the best, save, stop when nothing is gained any more."""
@@ -158,7 +158,7 @@ def _iter_laps(
         gained = _keep_best(run, learner, spec, row, state)
         state.rows.append(row)
         state.lap, state.step, state.loss = state.lap + 1, 0, 0.0
-        learner.after_pass(-row["val_dice"] if learner.settings.watch == "dice" else row["val_loss"])
+        learner.after_pass(-row["val_dice"] if learner.settings.monitor == "dice" else row["val_loss"])
         _save(run, learner, state, mine)
         curves.add(row)
         done = lap.first + lap.steps
@@ -166,12 +166,12 @@ def _iter_laps(
 
 
 def _iter_steps(
-    run: Run,
+    run: RunFiles,
     learner: Learner,
     spec: ModelSpec,
-    pools: Pools,
-    lap: Lap,
-    laps: list[Lap],
+    pools: SamplePools,
+    lap: EpochPlan,
+    laps: list[EpochPlan],
     state: _State,
     mine: dict[str, Any],
     clock: tuple[float, int],
@@ -180,8 +180,8 @@ def _iter_steps(
     order = order_of(lap, len(pools.images), learner.settings.seed)
     while state.step < lap.steps:
         number = lap.first + state.step
-        chosen = ranks.share_of(order[state.step])
-        chance = number * ranks.count() + ranks.rank()
+        chosen = distributed.shard_of(order[state.step])
+        chance = number * distributed.count() + distributed.rank()
         # Also what the network itself leaves to chance (dropout) is the same wherever a run resumes.
         torch.manual_seed(learner.settings.seed + chance)
         x, y = batch_of(pools, lap, chosen, learner.settings, spec, chance, learner.device)
@@ -198,10 +198,10 @@ def _iter_steps(
 
 
 def _opening(
-    run: Run, settings: TrainSettings, learner: Learner, spec: ModelSpec, examples: Examples, parts: split.Parts
+    run: RunFiles, settings: TrainSettings, learner: Learner, spec: ModelSpec, examples: Dataset, parts: split.DataSplit
 ) -> Progress:
     text = summary_of(learner.judged, spec.in_channels, settings.size)
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         run.note("network.txt", text)
     counts = {name: len(getattr(parts, name)) for name in ("train", "val", "test", "seen")}
     message = ", ".join(f"{counts[name]} to {say}" for name, say in SAID.items())
@@ -217,43 +217,49 @@ def _resumed(saved: dict[str, Any] | None, learner: Learner) -> _State:
 
 
 def _judged(
-    learner: Learner, spec: ModelSpec, examples: Examples, parts: split.Parts, lap: Lap, state: _State, seconds: float
+    learner: Learner,
+    spec: ModelSpec,
+    examples: Dataset,
+    parts: split.DataSplit,
+    lap: EpochPlan,
+    state: _State,
+    seconds: float,
 ) -> dict[str, Any]:
     found: dict[str, float] = {}
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         images, masks = examples.images[parts.val], examples.masks[parts.val]
-        found = judge(learner.judged, images, masks, spec, learner.loss, learner.precision)
-    found = {f"val_{name}": value for name, value in ranks.told(found).items()}
+        found = validate(learner.judged, images, masks, spec, learner.loss, learner.precision)
+    found = {f"val_{name}": value for name, value in distributed.broadcast_object(found).items()}
     first = {"pass": lap.number + 1, "side": lap.side, "rate": learner.rate, "loss": state.loss / max(state.step, 1)}
     return {**first, **found, "seconds": seconds}
 
 
-def _keep_best(run: Run, learner: Learner, spec: ModelSpec, row: dict[str, Any], state: _State) -> bool:
-    value = row["val_dice"] if learner.settings.watch == "dice" else -row["val_loss"]
-    if not value > state.best and learner.settings.keep == "best":
+def _keep_best(run: RunFiles, learner: Learner, spec: ModelSpec, row: dict[str, Any], state: _State) -> bool:
+    value = row["val_dice"] if learner.settings.monitor == "dice" else -row["val_loss"]
+    if not value > state.best and learner.settings.keep_checkpoint == "best":
         return False
     state.best, state.best_lap = value, len(state.rows)
-    if ranks.rank() == 0:
+    if distributed.rank() == 0:
         scores = {"val_dice": round(row["val_dice"], 4)}
         name = spec.name or run.out.stem
         model.save(run.out, replace(spec, name=name, scores=scores), learner.judged.state_dict())
     return True
 
 
-def _save(run: Run, learner: Learner, state: _State, mine: dict[str, Any]) -> None:
-    if ranks.rank() > 0:
+def _save(run: RunFiles, learner: Learner, state: _State, mine: dict[str, Any]) -> None:
+    if distributed.rank() > 0:
         return
     checkpoint.save(run.checkpoint, {"identity": mine, "learner": learner.state(), "state": vars(state)})
     run.log(state.rows)
 
 
 def _is_over(state: _State, settings: TrainSettings) -> bool:
-    return 0 < settings.early_stop <= len(state.rows) - 1 - state.best_lap
+    return 0 < settings.early_stopping <= len(state.rows) - 1 - state.best_lap
 
 
-def _what_to_change(run: Run, learner: Learner, lap: Lap, state: _State) -> str:
+def _what_to_change(run: RunFiles, learner: Learner, lap: EpochPlan, state: _State) -> str:
     kept = f"the best weights (pass {state.best_lap + 1}) are kept in {run.out}" if state.rows else "nothing was kept"
-    advice = f"use a lower --rate (now {learner.settings.rate:g})"
+    advice = f"use a lower --learning-rate (now {learner.settings.learning_rate:g})"
     if learner.precision != torch.float32:
         advice += " or --precision float32"
     return f"the loss is no number any more in pass {lap.number + 1}, step {state.step + 1}: {kept}; {advice}"

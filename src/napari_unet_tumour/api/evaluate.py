@@ -1,0 +1,131 @@
+"""Scores of a model on scans whose true masks are known."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour import scans
+from napari_unet_tumour.api.batch import (
+    LoadedScan,
+    ScanFailed,
+    Segmented,
+    iter_segment_many,
+    local_predictor,
+    read_ahead,
+)
+from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
+from napari_unet_tumour.api.segment import default_settings, layout_for, load_model
+from napari_unet_tumour.models import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_unet_tumour.api.batch import OnTick, ScanPredictor
+    from napari_unet_tumour.settings import SegmentSettings
+
+PER_GROUP = ("slices", "tumour_slices", "dice_mean", "volume_dice_mean", "false_mask_rate")
+
+
+def evaluate(
+    pairs: str | Path | Sequence[Pair],
+    model: str | Path = "default",
+    settings: SegmentSettings | None = None,
+    *,
+    axis: int | None = None,
+    on_tick: OnTick | None = None,
+) -> dict[str, Any]:
+    """Score a model on scans whose true masks are known.
+
+    Parameters
+    ----------
+    pairs : path or sequence of Pair
+        A PAIRS.csv (columns scan, mask and, optionally, group), or what `read_pairs` and `pair_folders` return.
+    model : str or pathlib.Path
+        "default", a name on the shelf, or a model file.
+    settings : SegmentSettings, optional
+        Threshold and the like; the model's own defaults when None.
+    axis : int, optional
+        The array axis to slice along; see `segment`.
+    on_tick : callable, optional
+        Called with a `Progress` after every batch.
+
+    Returns
+    -------
+    dict
+        "model" (name, hash), "summary", "cases" (one a slice), "groups" and "failed" (pairs that could not be
+        scored, with the error). Means of Dice, IoU, precision, recall and HD95 are over the slices with tumour in
+        the truth, `false_mask_rate` is the share of truth-empty slices that are not blank on which any pixel is
+        predicted; what cannot be said is None. See `engine.metrics.summary.summarise`.
+
+    Raises
+    ------
+    ScanError, ModelError, DeviceError
+        The table or the model cannot be used, or the device is not there.
+    """
+    entry = registry.find(model)
+    settings = settings or default_settings(entry.spec)
+    chosen = read_pairs(pairs) if isinstance(pairs, (str, Path)) else pairs
+    return score(chosen, local_predictor(load_model(entry.path), settings), entry, settings, axis=axis, on_tick=on_tick)
+
+
+def score(
+    pairs: Sequence[Pair],
+    network: ScanPredictor,
+    entry: registry.ModelEntry,
+    settings: SegmentSettings,
+    *,
+    axis: int | None = None,
+    on_tick: OnTick | None = None,
+    on_pair: Callable[[int], None] = lambda planes: None,
+) -> dict[str, Any]:
+    """Score a network that is ready; as `evaluate`. `on_pair` is told the slices of every pair that is done."""
+    from napari_unet_tumour.engine.metrics.summary import report, score_scan
+
+    begin = time.perf_counter()
+    cases: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    works = read_ahead(pairs, partial(_load, axis=axis, labels=entry.spec.labels), lambda pair: pair.scan)
+    tick = on_tick or (lambda progress: None)
+    for one in iter_segment_many(works, network, settings, entry.spec.labels, tick):
+        if not isinstance(one, Segmented):
+            assert isinstance(one, ScanFailed)
+            failed.append({"scan": str(one.item.scan), "mask": str(one.item.mask), "error": str(one.error)})
+            continue
+        work, pair = one.work, one.work.item
+        cases += score_scan(
+            one.found.mask, np.asarray(work.truth), work.layout, str(pair.scan), pair.group, work.scan.array,
+            _in_plane(work), entry.spec.labels,
+        )  # fmt: skip
+        on_pair(work.layout.planes)
+    found = report(entry.name, entry.hash, cases, round(time.perf_counter() - begin, 3))
+    return {**found, "groups": _groups(cases), "failed": failed}
+
+
+def _load(pair: Pair, axis: int | None, labels: Sequence[str]) -> LoadedScan[Pair]:
+    scan = scans.read(pair.scan)
+    layout = layout_for(scan, axis)
+    return LoadedScan(pair, scan, layout, read_truth(pair, scan, layout.mask_shape, labels))
+
+
+def _in_plane(work: LoadedScan[Pair]) -> tuple[float, float] | None:
+    """Return the mm per row and column; None where only pixels are known."""
+    if work.scan.units != "mm":
+        return None
+    known = dict(zip(work.scan.spatial, work.scan.spacing, strict=True))
+    rows, columns = known.get(work.layout.rows), known.get(work.layout.columns)
+    return None if rows is None or columns is None else (rows, columns)
+
+
+def _groups(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the summary of every group, in the order of the cases."""
+    from napari_unet_tumour.engine.metrics.summary import summarise
+
+    own: dict[str, list[dict[str, Any]]] = {}
+    for case in cases:
+        own.setdefault(case["group"], []).append(case)
+    return [{"group": name, **{key: summarise(part)[key] for key in PER_GROUP}} for name, part in own.items()]

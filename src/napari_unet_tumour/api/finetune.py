@@ -1,0 +1,125 @@
+"""Fine-tune a model on scans whose masks a person has corrected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour import scans
+from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
+from napari_unet_tumour.api.segment import layout_for, load_model
+from napari_unet_tumour.corrections import Record, ReviewedSlice, scan_id
+from napari_unet_tumour.corrections.holdout import exclude_leaks, place_of
+from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.api.batch import OnTick
+    from napari_unet_tumour.corrections import FineTuneOutcome
+    from napari_unet_tumour.engine.model import Model
+
+
+def finetune(
+    pairs: str | Path | Sequence[Pair],
+    model: str | Path = "default",
+    settings: FinetuneSettings | None = None,
+    *,
+    axis: int | None = None,
+    add_classes: Sequence[str] = (),
+    on_tick: OnTick | None = None,
+) -> FineTuneOutcome:
+    """Fine-tune a copy of a model on corrected slices.
+
+    Parameters
+    ----------
+    pairs : path or sequence of Pair
+        A PAIRS.csv (columns scan, mask and, optionally, group and slices), or what `read_pairs` returns. `slices`
+        are the reviewed ones; without them every slice that is not blank. Pixels of value 255 are unsure.
+    model : str or pathlib.Path
+        "default", a name on the shelf, or a model file.
+    settings : FinetuneSettings, optional
+        Budget in seconds and the like.
+    axis : int, optional
+        The array axis to slice along; see `segment`.
+    add_classes : sequence of str
+        Names of labels that the masks have and the model does not know, for the values that follow the model's.
+    on_tick : callable, optional
+        Called with a `Progress` after every step; an exception from it stops the work.
+
+    Returns
+    -------
+    Tuned
+        `data` is the tuned model's file, b"" where nothing better was found; `held_out` and `reference` hold the
+        scores before and after. Of a scan's reviewed slices with foreground every third is held out: it is only scored,
+        and so is what lies there in other scans of the same person (`group`, or what the file says).
+
+    Raises
+    ------
+    ScanError, ModelError, TrainingError, DeviceError
+        The table, a scan, its mask or the model cannot be used.
+    """
+    from napari_unet_tumour.engine.finetuning.finetune import iter_finetune
+
+    chosen = read_pairs(pairs) if isinstance(pairs, (str, Path)) else pairs
+    parent = _with_classes(load_model(registry.find(model).path), add_classes)
+    known: list[Record] = []
+    given = [_reviewed(pair, parent.spec.labels, axis, known) for pair in chosen]
+    corrections = exclude_leaks((one for some, _ in given for one in some), known)
+    steps = iter_finetune(parent, corrections, settings or FinetuneSettings(), context=_together([c for _, c in given]))
+    while True:
+        try:
+            tick = next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if on_tick is not None:
+            on_tick(tick)
+
+
+def _with_classes(parent: Model, names: Sequence[str]) -> Model:
+    if not names:
+        return parent
+    from napari_unet_tumour.engine.finetuning.add_classes import add_classes
+    from napari_unet_tumour.engine.model import load
+
+    # The model in between is kept nowhere: the parent of what is learnt is the model that was given.
+    return replace(load(add_classes(parent, names)), hash=parent.hash)
+
+
+def _reviewed(
+    pair: Pair, labels: Sequence[str], axis: int | None, known: list[Record]
+) -> tuple[list[ReviewedSlice], NDArray[Any]]:
+    """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed; it joins those known."""
+    scan = scans.read(pair.scan)
+    layout = layout_for(scan, axis)
+    truth = read_truth(pair, scan, layout.mask_shape, labels, unsure=True)
+    images = layout.read_planes(scan.array, range(layout.planes))
+    beyond = [n for n in pair.slices if not 0 <= n < layout.planes]
+    if beyond:
+        raise ScanError(f"{pair.scan.name} has no slice {beyond[0]} (0 to {layout.planes - 1}): correct the table")
+    reviewed = pair.slices or [n for n in range(layout.planes) if np.ptp(images[n]) > 0]
+    place = place_of(scan.world, scan.axes.replace("c", ""), scan.units, layout)
+    named = "" if pair.group == str(pair.scan) else pair.group  # which stands for no group in a table
+    person, shape = named or scan.person, list(layout.mask_shape)
+    record, found = Record(scan_id(scan.array, layout), shape, layout.planes, person, place), []
+    for n in reviewed:
+        mask = np.ascontiguousarray(layout.to_array_order(truth[layout.index(n)]), np.uint8)
+        foreground = bool(((mask > 0) & (mask < 255)).any())
+        record.tick(n, foreground, kin=[one for one in known if one.person == person != ""])
+        found.append(ReviewedSlice(record.scan, n, images[n], mask, n in record.held_out, person))
+    known.append(record)
+    return found, np.delete(images, list(reviewed), axis=0)
+
+
+def _together(planes: Sequence[NDArray[Any]]) -> NDArray[Any] | None:
+    """Return the planes of all scans that have the first one's shape."""
+    there = [some for some in planes if len(some)]
+    same = [some for some in there if some.shape[1:] == there[0].shape[1:]]
+    return np.concatenate(same) if same else None

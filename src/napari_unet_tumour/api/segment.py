@@ -1,0 +1,187 @@
+"""One scan -> its mask, and which way a scan is sliced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour import scans
+from napari_unet_tumour.api import channels
+from napari_unet_tumour.api.batch import LoadedScan, local_predictor, to_segmentation
+from napari_unet_tumour.base.slicing import SliceLayout, layout_of, with_slice_distance
+from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.settings import SegmentSettings
+
+if TYPE_CHECKING:
+    from napari_unet_tumour.api.batch import OnTick
+    from napari_unet_tumour.engine.inference.segment import Segmentation
+    from napari_unet_tumour.engine.model import Model
+    from napari_unet_tumour.models.spec import ModelSpec
+
+Image = str | Path | Scan | np.ndarray[Any, Any]
+
+CLEARLY = 1.2
+COLOUR_SIDE = 30
+
+
+def load_model(name: str | Path = "default") -> Model:
+    """Load a model, ready to use.
+
+    Parameters
+    ----------
+    name : str or pathlib.Path
+        "default", a name or hash on the shelf ("napari-unet-tumour models list"), or a model file.
+
+    Returns
+    -------
+    Model
+        With `spec` (what it expects and answers), `net` (torch module) and `hash`.
+
+    Raises
+    ------
+    ModelError
+        No such model, or its file is broken.
+    """
+    from napari_unet_tumour.engine import model
+
+    return model.load(registry.find(name).path)
+
+
+def segment(
+    image: Image | Mapping[str, Image],
+    model: str | Path | Model = "default",
+    settings: SegmentSettings | None = None,
+    *,
+    axes: str | None = None,
+    axis: int | None = None,
+    on_tick: OnTick | None = None,
+) -> Segmentation:
+    """Outline the tumour in one scan.
+
+    Parameters
+    ----------
+    image : path, Scan or numpy.ndarray, or a mapping of channel names to them
+        A file that `scans.read` knows, a scan, or pixels of any integer, float or bool dtype. For a model with several
+        channels one for each, e.g. {"T1": "t1.nii.gz", "FLAIR": "flair.nii.gz"}: the mask lies on the grid of the
+        first, and the others are resampled to it by their places.
+    model : str, pathlib.Path or Model
+        What `load_model` takes or returns.
+    settings : SegmentSettings, optional
+        Threshold and the like; the model's own defaults when None.
+    axes : str, optional
+        For a numpy array, a letter per axis: "z" "y" "x" space, "t" time, "c" channels or colours. By default
+        "yx", "zyx" or "tzyx" by the number of axes; a last axis of 3 or 4 after two of at least 30 is "c" (colours).
+    axis : int, optional
+        The array axis to slice along; by default what `slice_axis` says.
+    on_tick : callable, optional
+        Called with a `Progress` after every batch; an exception from it stops the work.
+
+    Returns
+    -------
+    Segmentation
+        `mask` (the array's shape without channels) uint8, `probability` (planes, labels, H, W) uint8
+        (0..255 for 0..1), `labels` (names by value).
+
+    Raises
+    ------
+    ScanError, ModelError, DeviceError
+        The scan cannot be read or used, the model does not fit it, the device is not there.
+
+    Examples
+    --------
+    >>> from napari_unet_tumour import segment
+    >>> from napari_unet_tumour.phantom import phantom
+    >>> scan, truth = phantom(shape=(3, 128, 128))
+    >>> found = segment(scan)
+    >>> found.mask.shape, found.mask.dtype.name, found.labels
+    ((3, 128, 128), 'uint8', ('background', 'tumour'))
+    """
+    chosen = load_model(model) if isinstance(model, (str, Path)) else model
+    settings = settings or default_settings(chosen.spec)
+    if isinstance(image, Mapping):
+        given = {name: _scan_of(one, axes, name) for name, one in channels.named(image, chosen.spec).items()}
+        work = LoadedScan(None, *channels.stacked(given, chosen.spec, lambda scan: layout_for(scan, axis)))
+    else:
+        scan = channels.as_channels(_scan_of(image, axes), chosen.spec)
+        work = LoadedScan(None, scan, layout_for(scan, axis))
+    answer = local_predictor(chosen, settings)(work.planes(), on_tick or (lambda progress: None))
+    return to_segmentation(answer, work.layout, settings, chosen.spec.labels)
+
+
+def default_settings(spec: ModelSpec) -> SegmentSettings:
+    """Return the settings that a model was made for."""
+    return SegmentSettings(**spec.defaults)
+
+
+def slice_axis(scan: Scan) -> int | None:
+    """Return the array axis that a volume is sliced along; None for a single plane.
+
+    The spatial axis whose spacing is clearly (1.2 times) larger than the others', as scanners leave it
+    between slices; else the first spatial axis.
+    """
+    space = scan.spatial
+    if len(space) < 3:
+        return None
+    widest = int(np.argmax(scan.spacing))
+    second = max(s for i, s in enumerate(scan.spacing) if i != widest)
+    return space[widest] if scan.spacing[widest] >= CLEARLY * second else space[0]
+
+
+def layout_for(scan: Scan, axis: int | None = None) -> SliceLayout:
+    """Choose the planes of a scan.
+
+    Parameters
+    ----------
+    scan : Scan
+        2 or 3 spatial axes, any others.
+    axis : int, optional
+        The array axis to slice along, a spatial one; `slice_axis` chooses when None.
+
+    Raises
+    ------
+    ScanError
+        `axis` is no axis of space, or the scan has none to spare.
+    """
+    along = slice_axis(scan) if axis is None else _checked(scan, axis)
+    shown = [place for place in scan.spatial if place != along]
+    if len(shown) != 2:
+        return layout_of(scan.array.shape, scan.axes)
+    layout = layout_of(scan.array.shape, scan.axes, rows=shown[0], columns=shown[1])
+    return (
+        layout
+        if along is None
+        else with_slice_distance(layout, along, dict(zip(scan.spatial, scan.spacing, strict=True)))
+    )
+
+
+def _checked(scan: Scan, axis: int) -> int:
+    if len(scan.spatial) < 3:
+        raise ScanError(f"{scan.name} is a single plane ({scan.axes}), it cannot be sliced: leave the axis out")
+    if axis not in scan.spatial:
+        raise ScanError(
+            f"{scan.name} cannot be sliced along axis {axis} (axes {scan.axes}): "
+            f"choose one of {', '.join(map(str, scan.spatial))}"
+        )
+    return axis
+
+
+def _scan_of(image: Image, axes: str | None, name: str = "array") -> Scan:
+    if isinstance(image, Scan):
+        return image
+    if isinstance(image, (str, Path)):
+        return scans.read(Path(image).expanduser())
+    letters = axes or _axes_of(image.shape)
+    if len(letters) != image.ndim:
+        raise ScanError(f"the axes '{letters}' do not fit an array with {image.ndim} axes: give a letter for each")
+    return Scan(image, letters, name=name)
+
+
+def _axes_of(shape: tuple[int, ...]) -> str:
+    colours = len(shape) > 2 and shape[-1] in (3, 4) and min(shape[-3:-1]) >= COLOUR_SIDE
+    space = "tzyx"[-(len(shape) - colours) :]
+    return space + "c" if colours else space

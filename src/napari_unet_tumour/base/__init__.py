@@ -1,0 +1,1 @@
+"""What every other package may use: numpy and the standard library only."""

@@ -1,0 +1,75 @@
+"""Flags that several commands share; those of the settings come from the settings themselves."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour.models.spec import ModelSpec
+from napari_unet_tumour.settings import Option, SegmentSettings, options_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
+    """Add --model and --scheduler: which network, and on which machine."""
+    command.add_argument(
+        "--model", default="default", metavar="NAME|FILE", help="name on the shelf ('models list'), or a model file"
+    )
+    command.add_argument(
+        "--scheduler", metavar="ADDRESS", help="run the network on a dask cluster, e.g. tls://gpu-box:8786"
+    )
+    command.add_argument(
+        "--insecure", action="store_true", help="allow a scheduler on another machine without TLS (not tls://)"
+    )
+
+
+def add_series(command: argparse.ArgumentParser) -> None:
+    """Add --series: which one of a DICOM folder."""
+    command.add_argument(
+        "--series", type=int, metavar="N", help="which series of a DICOM folder that holds several, from 0"
+    )
+
+
+def add_settings(command: argparse.ArgumentParser) -> None:
+    """Add one flag for every field of SegmentSettings; a flag not given leaves the model's own default."""
+    add_fields(command, SegmentSettings, tuple(ModelSpec("", "").defaults))
+
+
+def add_fields(command: argparse.ArgumentParser, settings: type[Any], by_model: Sequence[str] = ()) -> None:
+    """Add one flag for every field of a settings dataclass, None where not given; `by_model` are the model's to say."""
+    for name, kind, default, ask in options_of(settings):
+        flag = f"--{name.replace('_', '-')}"
+        text = ask.text.replace("%", "%%")
+        usual = "as the model says" if name in by_model else default
+        if kind is bool and name not in by_model:
+            usual = "on" if default else "off"
+        text = f"{text} (default: {usual})"
+        if kind is bool:
+            command.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif ask.choices:
+            command.add_argument(flag, choices=ask.choices, default=None, help=text)
+        else:
+            command.add_argument(flag, type=_number(kind, ask), metavar=kind.__name__.upper()[0], help=text)
+
+
+def settings_of(args: argparse.Namespace, spec: ModelSpec) -> SegmentSettings:
+    """Return the settings that the flags ask for, on top of the model's own defaults."""
+    given = {name: getattr(args, name) for name, *_ in options_of(SegmentSettings) if getattr(args, name) is not None}
+    return SegmentSettings(**{**spec.defaults, **given})
+
+
+def _number(kind: type[Any], ask: Option) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number") from error
+        if not (ask.low is None or ask.low <= value) or not (ask.high is None or value <= ask.high):
+            raise argparse.ArgumentTypeError(f"{text} is not between {ask.low:g} and {ask.high:g}")
+        return value
+
+    return parse

@@ -1,0 +1,58 @@
+"""Reviewed slices: the truth that a network is fine-tuned on, and what vouches for its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+UNSURE = 255
+
+
+@dataclass(frozen=True, eq=False)
+class ReviewedSlice:
+    """One reviewed slice.
+
+    Parameters
+    ----------
+    scan : str
+        Content id of the scan it is of (see `scan_id`); the same wherever the file lies.
+    slice : int
+        Number of the plane in its scan's layout.
+    image : numpy.ndarray
+        (C, H, W) raw grey values as the scan stores them, any real type.
+    mask : numpy.ndarray
+        (H, W) uint8 label values; `UNSURE` (255) = not looked at or not sure: ignored in training and scores.
+    held_out : bool
+        Kept for before/after scores only, never trained on.
+    person : str
+        Whose scan it is where known (an id, never a name), else "".
+    """
+
+    scan: str
+    slice: int
+    image: NDArray[Any]
+    mask: NDArray[Any]
+    held_out: bool = False
+    person: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ReviewedContext:
+    """What a person has corrected in the scan that some planes are from.
+
+    Parameters
+    ----------
+    numbers : sequence of int
+        Which planes of the scan are segmented, in their order; 0, 1, ... where empty.
+    masks : dict of int to numpy.ndarray
+        (H, W) uint8 label values of corrected planes, by number; `UNSURE` pixels say nothing.
+    """
+
+    numbers: Sequence[int] = ()
+    masks: dict[int, NDArray[np.uint8]] = field(default_factory=dict)

@@ -1,0 +1,110 @@
+"""What one fine-tuning works on: its slices on the working grid, its model, its clock."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour.engine.finetuning import scoring
+from napari_unet_tumour.engine.finetuning.cases import FineTuneSlices, context_of, fine_tune_slices
+from napari_unet_tumour.engine.finetuning.data import FineTuneData
+from napari_unet_tumour.engine.inference.accelerate import pick_device
+from napari_unet_tumour.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.corrections import ReviewedSlice
+    from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
+    from napari_unet_tumour.engine.model import Model
+    from napari_unet_tumour.settings import FinetuneSettings
+
+# Most slices of the same scan, and of earlier ones, that are looked at.
+MOST_CONTEXT, MOST_REPLAY = 24, 24
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuneContext:
+    """All that one fine-tuning works on.
+
+    Parameters
+    ----------
+    model : Model
+        The parent; stays as it is.
+    settings : FinetuneSettings
+        Its budget.
+    lesson : Lesson
+        What is learnt from, and how.
+    held_out, reference, watch : Cases or None
+        Slices that are only scored, those that must not be forgotten, and the one on screen.
+    begin : float
+        When it began, as `time.monotonic` tells.
+    before : dict
+        The parent's scores by the `id` of the slices, so that they are computed once.
+    """
+
+    model: Model
+    settings: FinetuneSettings
+    lesson: FineTuneData
+    held_out: FineTuneSlices | None
+    reference: FineTuneSlices | None
+    watch: FineTuneSlices | None
+    begin: float
+    before: dict[int, scoring.Scores] = field(default_factory=dict)
+
+    def left(self) -> float:
+        """Seconds of the budget that are left."""
+        return self.settings.seconds - (time.monotonic() - self.begin)
+
+    def past(self, share: float) -> bool:
+        """Tell whether more than this share of the budget is spent."""
+        return self.left() < (1 - share) * self.settings.seconds
+
+
+def prepare_context(
+    model: Model,
+    corrections: Sequence[ReviewedSlice],
+    settings: FinetuneSettings,
+    context: NDArray[Any] | None,
+    replay: Sequence[ReviewedSlice],
+    watch: NDArray[Any] | None,
+    recipe: HyperParameters,
+) -> FineTuneContext:
+    """Bring everything to the working grid and the device; see `iter_finetune` for the arguments."""
+    spec, device, begin = model.spec, pick_device(settings.device), time.monotonic()
+    learn = [one for one in corrections if not one.held_out]
+    if not learn:
+        raise TrainingError("no slice to learn from: tick a corrected slice as reviewed")
+
+    def cases(some: Sequence[ReviewedSlice]) -> FineTuneSlices | None:
+        return fine_tune_slices(some, spec, device) if some else None
+
+    def planes(some: NDArray[Any] | None) -> FineTuneSlices | None:
+        return (
+            None if some is None or not len(some) else context_of(np.stack(_spread(some, MOST_CONTEXT)), spec, device)
+        )
+
+    reference = [one for one in replay if one.held_out] or _spread(replay, 6)
+    reference += list(scoring.phantom_slices()) if scoring.fits_phantom(spec) else []
+    lesson = FineTuneData(
+        cases=fine_tune_slices(learn, spec, device),
+        context=planes(context),
+        replay=cases(_spread([one for one in replay if not one.held_out], MOST_REPLAY)),
+        recipe=recipe,
+        device=device,
+        seed=settings.seed,
+    )
+    held_out = cases([one for one in corrections if one.held_out])
+    return FineTuneContext(model, settings, lesson, held_out, cases(reference), planes(watch), begin)
+
+
+def _spread(some: Any, most: int) -> list[Any]:
+    """Return at most so many, evenly spread."""
+    if len(some) <= most:
+        return list(some)
+    return [some[int(n)] for n in np.linspace(0, len(some) - 1, most).round()]

@@ -1,0 +1,110 @@
+"""How fine-tuning works inside: chosen by an ablation (docs/finetuning.md), not by a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+PARTS: dict[str, Callable[[str], bool]] = {
+    "all": lambda name: True,
+    "decoder": lambda name: name.startswith(("decoder", "head", "upsamples", "output_block")),
+    "encoder": lambda name: name.startswith(("encoder", "input_block", "downsamples", "bottleneck")),
+    "head": lambda name: name.startswith(("head", "output_block")),
+}
+
+
+@dataclass(frozen=True)
+class HyperParameters:
+    """What a step is made of.
+
+    Parameters
+    ----------
+    part : str
+        Key of `PARTS`: which weights move; all where a network has no part of that name.
+    rate : float
+        Highest learning rate (AdamW, one warm-up and a cosine).
+    crops, crop : int
+        Views around lesions in a step, and their side in pixels.
+    whole : int
+        Views of whole corrected slices in a step.
+    context : int
+        Views of slices of the same scan that nobody corrected; the parent's own answer is their truth.
+    likeness : float
+        Weight of staying like the parent on those.
+    replay : int
+        Views of corrected slices of earlier scans.
+    ema : float
+        Share of the averaged weights kept at a step.
+    blend : float
+        Share of moved weights in the answer, 0..1, where no held-out slice can choose it.
+    single : float
+        The same for an expert that has learnt from one slice alone.
+    blends : tuple of float
+        The shares that held-out slices choose from, the largest first.
+    pull : float
+        Experts: pull of the weights towards 0.
+    views : int
+        Experts: views of every corrected slice, the first as it is.
+    near, far : int
+        Experts: most pixels of a view near tumour, and elsewhere.
+    healed : float
+        Experts: what the corrected slices count without their lesion, where they count 1 as they are.
+    replayed : float
+        Experts: what earlier corrections count together, where the corrected slices count 1.
+    threshold : float
+        Experts: where the gate is half open; 0 = midway between the training's style and the scan's, 0.5 = the scan's.
+    rounds : int
+        Experts: most rounds of four iterations.
+    enough : int
+        Corrected slices that show a lesion, from which a second network is moved instead of an expert being fitted.
+    moves, pace : int, float
+        Second: most steps, and their learning rate (Adam).
+    pair : int
+        Second: views of whole corrected slices in a step.
+    moved : float
+        Second: how much of it counts, 0..1, where no held-out slice can choose it.
+    """
+
+    part: str = "all"
+    rate: float = 5e-4
+    crops: int = 6
+    crop: int = 128
+    whole: int = 2
+    context: int = 2
+    likeness: float = 0.5
+    replay: int = 2
+    ema: float = 0.9
+    blend: float = 0.5
+    single: float = 0.5
+    blends: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
+    pull: float = 3e-5
+    views: int = 4
+    near: int = 6000
+    far: int = 3000
+    healed: float = 0.5
+    replayed: float = 0.5
+    threshold: float = 0.1
+    rounds: int = 15
+    enough: int = 2
+    moves: int = 28
+    pace: float = 1e-4
+    pair: int = 2
+    moved: float = 0.85
+
+    @property
+    def moving(self) -> HyperParameters:
+        """How a second network is moved: whole corrected slices, all weights, one rate, no average."""
+        return replace(self, part="all", rate=self.pace, crops=0, whole=self.pair, context=0, ema=0.0)
+
+
+def moving(net: nn.Module, part: str) -> list[nn.Parameter]:
+    """Let only the weights of a part move, and return them."""
+    chosen = {name for name, _ in net.named_parameters() if PARTS[part](name)}
+    for name, weight in net.named_parameters():
+        weight.requires_grad_(not chosen or name in chosen)
+    return [weight for weight in net.parameters() if weight.requires_grad]

@@ -1,0 +1,311 @@
+"""The quickest way to run a model's network on a device that still gives its answer."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node, Tracer
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from napari_unet_tumour.engine.inference.cuda_graphs import Graphs
+from napari_unet_tumour.engine.inference.preprocess import STEP, resize
+from napari_unet_tumour.engine.networks.cast import CastTo
+from napari_unet_tumour.engine.networks.gated_branch import WithAndWithoutBranch, has_gated_branch
+from napari_unet_tumour.errors import DeviceError
+
+if TYPE_CHECKING:
+    from napari_unet_tumour.engine.model import Model
+
+THREADS = "NAPARI_UNET_TUMOUR_THREADS"
+# Share of the logits' spread by which a quicker copy may differ from plain float32, root mean square.
+TOLERANCE = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """A network on a device.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        (N, C, h, w) `dtype` -> logits (N, out_channels, h, w).
+    device : torch.device
+        Where it lies.
+    dtype : torch.dtype
+        What it computes in, or most of it (see `cast.CastTo`).
+    note : str
+        What a person should know about the choice, or "".
+    graphs : Graphs, optional
+        Replays what a CUDA card has done before, without the launches of single kernels.
+    twofold : bool
+        Whether the logits are (N, 2 out_channels, h, w): without the network's second, then with it.
+    """
+
+    net: nn.Module
+    device: torch.device
+    dtype: torch.dtype
+    note: str = ""
+    graphs: Graphs | None = None
+    twofold: bool = False
+
+    @property
+    def feed(self) -> torch.dtype:
+        """What the first layer takes."""
+        first = next(self.net.parameters(), None)
+        return self.dtype if first is None else first.dtype
+
+    @torch.inference_mode()
+    def logits(self, working: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, out_channels, h, w) float32 for working planes (N, C, h, w) float32."""
+        # oneDNN rounds a lone float32 plane differently; a plane's answer must not depend on its company.
+        alone = len(working) == 1 and self.feed == torch.float32 and self.device.type == "cpu"
+        x = working.expand(2, -1, -1, -1) if alone else working
+        x = x.to(self.device, self.feed, memory_format=torch.channels_last)
+        answer = self.net(x) if self.graphs is None else self.graphs.run(self.net, x)
+        return answer[: len(working)].float()
+
+    @torch.inference_mode()
+    def probability(self, working: torch.Tensor, flip_tta: bool, scale: float = 1.0) -> torch.Tensor:
+        """Return the labels' probability (N, L, h, w) float32, averaged with its mirrored copy if asked.
+
+        The copy is shown `scale` times as large.
+
+        What one of the two alone sees then has half its probability: see `postprocess.threshold.effective_threshold`.
+
+        A twofold one is (N, 2 L, h, w).
+        """
+        found = self._sure(self.logits(working))
+        if not flip_tta:
+            return found
+        # Left and right only: heads are alike that way. Upside down as well is worse than no copy (docs/model.md).
+        mirrored = self._at(working.flip(3), scale).flip(3)
+        return (found + mirrored) / 2
+
+    def _at(self, working: torch.Tensor, scale: float) -> torch.Tensor:
+        """Return the probability of planes that are shown at another size, on their own grid."""
+        shape = (working.shape[2], working.shape[3])
+        if scale == 1.0:
+            return self._sure(self.logits(working))
+        height, width = (max(1, round(side * scale)) for side in shape)
+        shown = F.pad(resize(working, (height, width)), (0, -width % STEP, 0, -height % STEP), mode="replicate")
+        return resize(self._sure(self.logits(shown))[..., :height, :width], shape)
+
+    def _sure(self, logits: torch.Tensor) -> torch.Tensor:
+        return (
+            torch.cat([to_probability(one) for one in logits.chunk(2, 1)], 1)
+            if self.twofold
+            else to_probability(logits)
+        )
+
+
+def to_probability(logits: torch.Tensor) -> torch.Tensor:
+    """Return the labels' probability (N, L, h, w) of logits (N, out_channels, h, w)."""
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 1:]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device for "auto", "cpu", "mps", "cuda" or "cuda:N"; DeviceError when it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"the device {name!r} is not known: choose auto, cpu, cuda or mps")
+    if kind == "cuda":
+        return _cuda(name)
+    if kind == "mps" and not _has_mps():
+        raise DeviceError("A GPU of an Apple computer (mps) was asked for but none is found: choose auto or cpu")
+    return torch.device(kind)
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()
+
+
+def _cuda(name: str) -> torch.device:
+    if not torch.cuda.is_available():
+        raise DeviceError("A GPU (cuda) was asked for but none is found: choose the device auto or cpu")
+    try:
+        device = torch.device(name)
+        torch.cuda.get_device_properties(device)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(f"the GPU {name!r} is not there: choose the device auto or cuda") from error
+    return device
+
+
+def describe_device(name: str = "auto", precision: str = "auto") -> str:
+    """Return a device and the numbers it computes in, e.g. "CPU, 2 cores, bfloat16" or the GPU's name, in words."""
+    device = pick_device(name)
+    numbers = _word(_types(device, precision)[0])
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {numbers}"
+    if device.type == "mps":
+        return f"Apple GPU, {numbers}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"CPU, {cores} core{'s' * (cores > 1)}, {numbers}"
+
+
+def accelerated(model: Model, device: torch.device, precision: str = "auto") -> Runner:
+    """Make the quickest copy of a model's network that agrees with it; kept for the last few models.
+
+    Parameters
+    ----------
+    precision : str
+        "float32", "bfloat16" or "float16", or "auto" for the quickest that agrees.
+
+    Raises
+    ------
+    DeviceError
+        A precision that was asked for changes the network's answers, or the device does not have it.
+    """
+    return _runner(model, device, precision)
+
+
+@lru_cache(maxsize=4)
+def _runner(model: Model, device: torch.device, precision: str) -> Runner:
+    _use_threads()
+    probe, twofold = _probe(model.spec.in_channels), has_gated_branch(model.net)
+    whole = WithAndWithoutBranch(model.net) if twofold else model.net
+    truth = Runner(whole, torch.device("cpu"), torch.float32).logits(probe)
+    wanted = _types(device, precision)
+    for dtype in wanted:
+        net = _with_types(_folded(whole), dtype).to(device)
+        graphs = Graphs() if device.type == "cuda" else None
+        note = "" if dtype == wanted[0] else f"{_word(wanted[0])} changes this network's answers: in {_word(dtype)}"
+        quick = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        candidate = Runner(quick, device, dtype, note, graphs, twofold)
+        if _agrees(candidate, probe, truth):
+            return candidate
+    if precision not in ("auto", "float32"):
+        raise DeviceError(f"{precision} changes the answers of {model.spec.name} on this device: choose auto")
+    return Runner(copy.deepcopy(whole).to(device), device, torch.float32, twofold=twofold)
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _use_threads() -> None:
+    wanted = os.environ.get(THREADS, "")
+    if wanted.isdigit() and int(wanted) > 0:
+        torch.set_num_threads(int(wanted))
+
+
+def _types(device: torch.device, precision: str) -> tuple[torch.dtype, ...]:
+    """Return what to try, the quickest first."""
+    if precision != "auto":
+        return (getattr(torch, precision),)
+    if device.type == "cuda":
+        return (torch.float16, torch.bfloat16, torch.float32)
+    if device.type == "mps":
+        return (torch.float16, torch.float32)
+    fast = (
+        getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    )
+    return (torch.bfloat16, torch.float32) if fast else (torch.float32,)
+
+
+def _with_types(net: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Bring a network's weights to a type; for bfloat16 only what lies behind each `CastTo`, if there is one."""
+    parts = [part for part in net.modules() if isinstance(getattr(part, "narrow", None), CastTo)]
+    if dtype != torch.bfloat16 or not parts:
+        return net.to(dtype)
+    for part in parts:
+        narrow = part.get_submodule("narrow")
+        assert isinstance(narrow, CastTo)
+        narrow.dtype = dtype
+        for name in narrow.behind:
+            part.get_submodule(name).to(dtype)
+    return net
+
+
+def _folded(net: nn.Module) -> nn.Module:
+    """Return a copy with normalisation and padding folded into the convolutions, where torch can follow the network."""
+    try:
+        whole = copy.deepcopy(net)
+        traced = GraphModule(whole, _Tracer().trace(whole))
+    except Exception:  # noqa: BLE001 - tracing fails in as many ways as there are networks; the plain copy is right
+        return copy.deepcopy(net)
+    calls = Counter(str(node.target) for node in traced.graph.nodes)
+    for node in list(traced.graph.nodes):
+        before = node.args[0] if node.args else None
+        if not isinstance(before, Node) or not before.op == node.op == "call_module":
+            continue
+        if len(before.users) == calls[str(before.target)] == calls[str(node.target)] == 1:
+            _fold(traced, before, node)
+    traced.recompile()
+    traced.delete_all_unused_submodules()
+    return traced
+
+
+class _Tracer(Tracer):
+    """Keeps every convolution whole, also one that is a child of torch's."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d | CastTo) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _fold(traced: GraphModule, first: Node, second: Node) -> None:
+    """Make one module of two that follow each other, where there is a way."""
+    one, two = (traced.get_submodule(str(node.target)) for node in (first, second))
+    if isinstance(one, nn.Conv2d | nn.ConvTranspose2d) and isinstance(two, nn.BatchNorm2d):
+        transposed = isinstance(one, nn.ConvTranspose2d)
+        traced.set_submodule(str(first.target), fuse_conv_bn_eval(one, two, transpose=transposed))
+        second.replace_all_uses_with(first)
+        traced.graph.erase_node(second)
+    elif isinstance(one, nn.ConstantPad2d) and isinstance(two, nn.Conv2d):
+        padded = _padding_itself(one, two)
+        if padded is not None:
+            traced.set_submodule(str(second.target), padded)
+            first.replace_all_uses_with(first.args[0])  # type: ignore[arg-type]
+            traced.graph.erase_node(first)
+
+
+def _padding_itself(pad: nn.ConstantPad2d, layer: nn.Conv2d) -> nn.Conv2d | None:
+    """Let a convolution pad by itself: a padded copy of the image takes longer than a convolution between channels.
+
+    Padding that is wider after the image than before it, as strided convolutions have it, becomes even by a kernel
+    that begins with zeros. None where a convolution cannot pad like that.
+    """
+    left, right, top, bottom = pad.padding
+    plain = not pad.value and tuple(layer.padding) == (0, 0) and tuple(layer.dilation) == (1, 1)
+    if not plain or not 0 <= left <= right or not 0 <= top <= bottom:
+        return None
+    wider = copy.deepcopy(layer)
+    wider.weight = nn.Parameter(F.pad(layer.weight, (right - left, 0, bottom - top, 0)), requires_grad=False)
+    wider.kernel_size, wider.padding = (wider.weight.shape[2], wider.weight.shape[3]), (bottom, right)
+    return wider
+
+
+def _probe(channels: int) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, channels, 8, 8, generator=rng)
+    smooth = F.interpolate(coarse, size=(64, 64), mode="bicubic", align_corners=False)
+    return smooth + 0.2 * torch.randn(smooth.shape, generator=rng)
+
+
+def _agrees(candidate: Runner, probe: torch.Tensor, truth: torch.Tensor) -> bool:
+    truth = _against_background(truth, candidate.twofold)
+    try:
+        error = _against_background(candidate.logits(probe).cpu(), candidate.twofold) - truth
+    except (RuntimeError, TypeError):
+        return False
+    spread = (truth - truth.mean((0, 2, 3), keepdim=True)).square().mean().sqrt()
+    return bool(error.square().mean().sqrt() <= TOLERANCE * spread + 1e-6)
+
+
+def _against_background(logits: torch.Tensor, twofold: bool) -> torch.Tensor:
+    """Return what decides (N, L, H, W): of several channels the lead of every label over the background.
+
+    A label that was never learnt lies far below it, everywhere: that must not count as spread.
+    """
+    if twofold:
+        return torch.cat([_against_background(one, False) for one in logits.chunk(2, 1)], 1)
+    return logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]

@@ -1,0 +1,140 @@
+"""Windows over a large plane: each through the network, blended by Gaussian weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from napari_unet_tumour.engine.inference.fusion import fuse_single_plane
+from napari_unet_tumour.engine.inference.preprocess import STEP, bounded, coloured
+from napari_unet_tumour.engine.normalisation import as_in
+from napari_unet_tumour.tiling.grid import window_starts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.engine.inference.accelerate import Runner
+    from napari_unet_tumour.engine.inference.memory import BatchLimits
+    from napari_unet_tumour.models.spec import ModelSpec
+    from napari_unet_tumour.settings import SegmentSettings
+    from napari_unet_tumour.tiling.grid import Tile
+
+    Probability = Callable[[torch.Tensor], torch.Tensor]
+
+
+def blend(
+    probability: Probability, working: torch.Tensor, window: int, batch: int, empty: float | None = None
+) -> torch.Tensor:
+    """Run a network over windows of an image and blend them.
+
+    Parameters
+    ----------
+    probability : callable
+        (n, C, h, w) -> (n, L, h, w), both float32.
+    working : torch.Tensor
+        (C, H, W) float32, normalised.
+    window : int
+        Side of a window, a multiple of 32; an axis that is shorter is padded by its last value.
+    batch : int
+        Windows at once.
+    empty : float, optional
+        A window that holds this value and no other is not shown to the network: its answer is 0.
+
+    Returns
+    -------
+    torch.Tensor
+        (L, H, W) float32.
+    """
+    height, width = working.shape[1:]
+    sides = [min(window, -(-length // STEP) * STEP) for length in (height, width)]
+    padded = F.pad(working[None], (0, max(0, sides[1] - width), 0, max(0, sides[0] - height)), mode="replicate")[0]
+    weight = _importance(*sides).to(working.device)
+    places, shown = _places(padded, sides, empty)
+    total = padded.new_zeros(padded.shape[1:])
+    for rows, columns in places:
+        total[rows, columns] += weight
+    found = padded.new_zeros((1, *padded.shape[1:]))
+    for first in range(0, len(shown), batch):
+        some = shown[first : first + batch]
+        answers = probability(torch.stack([padded[:, y, x] for y, x in some])) * weight
+        if len(found) != answers.shape[1]:
+            found = padded.new_zeros((answers.shape[1], *padded.shape[1:]))
+        for (rows, columns), answer in zip(some, answers, strict=True):
+            found[:, rows, columns] += answer
+    return found.div_(total)[:, :height, :width]
+
+
+def _places(
+    padded: torch.Tensor, sides: list[int], empty: float | None
+) -> tuple[list[tuple[slice, slice]], list[tuple[slice, slice]]]:
+    """Return where windows lie, and those of them that are not empty."""
+    rows, columns = (window_starts(length, side) for length, side in zip(padded.shape[1:], sides, strict=True))
+    places = [(slice(y, y + sides[0]), slice(x, x + sides[1])) for y in rows for x in columns]
+    if empty is None:
+        return places, places
+    full = (padded != empty).any(0)
+    return places, [one for one in places if bool(full[one].any())]
+
+
+@lru_cache(maxsize=4)
+def _importance(height: int, width: int) -> torch.Tensor:
+    """Return the weights of a window: those of MONAI's sliding windows, whose import alone takes seconds."""
+    down, across = (
+        torch.exp(-((torch.arange(n) - (n - 1) / 2) ** 2) / (2 * (0.125 * n) ** 2)) for n in (height, width)
+    )
+    return torch.outer(down, across).clamp_(min=1e-3)
+
+
+@torch.inference_mode()
+def block_probability(
+    run: Runner, spec: ModelSpec, raw: NDArray[Any], sample: NDArray[Any], block: Tile, room: BatchLimits,
+    settings: SegmentSettings,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Find the probability in one block of a plane.
+
+    Parameters
+    ----------
+    raw : numpy.ndarray
+        (C, h, w): the block's `reads`.
+    sample : numpy.ndarray
+        (C, a, b): pixels from all over the plane, which tell how bright it is.
+
+    Returns
+    -------
+    numpy.ndarray
+        (L, H, W) uint8 of the block's `region`, 0..255 for 0..1.
+    """
+    shape, shrink = tuple(part.stop - part.start for part in block.region), max(1, settings.downsample)
+    here, whole = (coloured(bounded(one[None], sample[None]), spec) for one in (raw, sample))
+    if not bool(here.amax() > here.amin()) and bool(here.amax() <= whole.amin()):
+        return np.zeros((len(spec.labels) - 1, *shape), np.uint8)
+    normal = as_in(spec.normalisation, whole if bool(whole.amax() > whole.amin()) else here)
+    working = normal(_shrunk(here.to(run.device), shrink))[0]
+    # Nothing but the plane's darkest value is background: most of a slide, and the air around a head.
+    empty = float(normal(whole.amin().expand(1, spec.in_channels, 1, 1).to(run.device)).amax())
+    window = min(spec.size, room.window or spec.size)
+    found = blend(partial(run.probability, flip_tta=settings.flip_tta), working, window, room.batch, empty)
+    found = found if len(found) > 1 else found.expand((len(spec.labels) - 1) * (1 + run.twofold), -1, -1)
+    native = _grown(found[:, block.inner[0], block.inner[1]], block.before, shrink)[:, : shape[0], : shape[1]]
+    bytes_ = native.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
+    return fuse_single_plane(bytes_, replace(settings, flip_tta=False)) if run.twofold else bytes_
+
+
+def _shrunk(values: torch.Tensor, shrink: int) -> torch.Tensor:
+    """Return means of squares of pixels; those at the far edges may be incomplete."""
+    return values if shrink == 1 else F.avg_pool2d(values, shrink, ceil_mode=True, count_include_pad=False)
+
+
+def _grown(found: torch.Tensor, before: tuple[int, int], shrink: int) -> torch.Tensor:
+    """Undo `_shrunk`, between pixel centres by straight lines."""
+    if shrink == 1:
+        return found
+    grown = F.interpolate(found[None], scale_factor=shrink, mode="bilinear", align_corners=False)[0]
+    return grown[:, before[0] * shrink :, before[1] * shrink :]

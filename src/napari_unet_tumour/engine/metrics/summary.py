@@ -1,0 +1,174 @@
+"""Scores of masks against truths: a row per slice, and their summary, as `evaluate --json` writes them."""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour.engine.metrics.overlap import METRICS, counts, dice
+from napari_unet_tumour.errors import ScanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.base.slicing import SliceLayout
+
+SCORES = ("dice", "iou", "precision", "recall", "accuracy", "hd95")
+Row = dict[str, Any]
+
+
+def score_scan(
+    mask: NDArray[Any],
+    truth: NDArray[Any],
+    layout: SliceLayout,
+    scan: str,
+    group: str = "",
+    array: Any = None,
+    spacing: Sequence[float] | None = None,
+    labels: Sequence[str] = (),
+) -> list[Row]:
+    """Score every slice of a scan.
+
+    Parameters
+    ----------
+    mask, truth : numpy.ndarray
+        Of `layout.mask_shape`; everything but 0 is foreground.
+    layout : Layout
+        The scan's planes.
+    scan, group : str
+        Names of the scan and of what it belongs to, usually the patient; the scan's own when empty.
+    array : array-like, optional
+        The scan's values, to tell blank slices (nothing varies) from slices without a tumour.
+    spacing : sequence of float, optional
+        mm per row and column; HD95 is in pixels without it.
+    labels : sequence of str
+        Names by pixel value, background first; with several, each is scored too.
+
+    Returns
+    -------
+    list of dict
+        Keys scan, group, slice, blank, unit, pixels (mask), truth_pixels, both_pixels, `SCORES` and
+        maybe dice_by_label. A score that is undefined is None.
+
+    Raises
+    ------
+    ScanError
+        Mask or truth have another shape than the scan.
+    """
+    for name, given in (("mask", mask), ("truth", truth)):
+        if given.shape != layout.mask_shape:
+            raise ScanError(
+                f"{scan}: the {name} has shape {given.shape}, the scan {layout.mask_shape}: give a fitting one"
+            )
+    rows = []
+    for n in range(layout.planes):
+        found, real = (layout.to_array_order(np.asarray(whole[layout.index(n)])) for whole in (mask, truth))
+        row = {
+            "scan": scan,
+            "group": group or scan,
+            "slice": n,
+            "blank": array is not None and _blank(layout, array, n),
+        }
+        rows.append(row | score(found, real, spacing) | _by_label(found, real, labels))
+    return rows
+
+
+def score(mask: NDArray[Any], truth: NDArray[Any], spacing: Sequence[float] | None = None) -> Row:
+    """Return the scores of one slice, None where undefined; HD95 in mm where `spacing` (mm per axis) is given."""
+    both, found, real = counts(mask, truth)
+    pixels = {"pixels": found, "truth_pixels": real, "both_pixels": both}
+    return (
+        pixels | {"unit": "mm" if spacing else "pixel"} | {n: _known(METRICS[n](mask, truth, spacing)) for n in SCORES}
+    )
+
+
+def summarise(rows: Sequence[Row], seconds: float | None = None) -> Row:
+    """Sum up the rows of many scans.
+
+    Dice, IoU, precision, recall and HD95 are means over the slices with tumour in the truth;
+    "undefined" counts the slices among these on which a score has no value and is left out of its
+    mean (HD95 and precision of an empty mask). group_dice_mean is the mean over groups of their
+    slices' mean, volume_dice_mean the mean over scans with tumour of the Dice over all pixels, and
+    false_mask_rate the share of truth-empty slices that are not blank on which any pixel is
+    predicted. None where there is nothing to average.
+    """
+    tumour = [row for row in rows if row["truth_pixels"]]
+    empty = [row for row in rows if not row["truth_pixels"] and not row["blank"]]
+    units = {row["unit"] for row in tumour}
+    means = {f"{name}_mean": _mean(row[name] for row in tumour) for name in SCORES if name != "accuracy"}
+    if len(units) > 1:
+        means["hd95_mean"] = None
+    return {
+        "slices": len(rows),
+        "tumour_slices": len(tumour),
+        **means,
+        "dice_median": _percentile(tumour, 50),
+        "dice_p5": _percentile(tumour, 5),
+        "group_dice_mean": _mean(_mean(r["dice"] for r in part) for part in _parts(tumour, "group")),
+        "volume_dice_mean": _mean(_volume_dice(part) for part in _parts(rows, "scan")),
+        "false_mask_rate": _mean(float(row["pixels"] > 0) for row in empty),
+        "hd95_unit": units.pop() if len(units) == 1 else "mixed" if units else None,
+        "undefined": {name: sum(row[name] is None for row in tumour) for name in SCORES if name != "accuracy"},
+        **_labels_summary(tumour),
+        "seconds": seconds,
+    }
+
+
+def report(name: str, model_hash: str, rows: Sequence[Row], seconds: float | None = None) -> Row:
+    """Return what `evaluate --json` writes."""
+    return {
+        "model": {"name": name, "hash": model_hash},
+        "summary": summarise(rows, seconds),
+        "cases": list(rows),
+    }
+
+
+def _blank(layout: SliceLayout, array: Any, n: int) -> bool:
+    plane = layout.read_planes(array, [n])
+    # NaN is not a value that differs.
+    known = plane[np.isfinite(plane)]
+    return bool(known.size == 0 or known.min() == known.max())
+
+
+def _by_label(mask: NDArray[Any], truth: NDArray[Any], labels: Sequence[str]) -> Row:
+    if len(labels) < 3:
+        return {}
+    pairs = {name: (mask == value, truth == value) for value, name in enumerate(labels) if value}
+    return {"dice_by_label": {name: dice(*pair) if pair[1].any() else None for name, pair in pairs.items()}}
+
+
+def _labels_summary(rows: Sequence[Row]) -> Row:
+    names = {name: None for row in rows for name in row.get("dice_by_label", ())}
+    if not names:
+        return {}
+    return {"dice_by_label": {name: _mean(row["dice_by_label"][name] for row in rows) for name in names}}
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _percentile(rows: Sequence[Row], q: float) -> float | None:
+    return float(np.percentile([row["dice"] for row in rows], q)) if rows else None
+
+
+def _parts(rows: Sequence[Row], key: str) -> list[list[Row]]:
+    def by(row: Row) -> str:
+        return str(row[key])
+
+    return [list(part) for _, part in groupby(sorted(rows, key=by), by)]
+
+
+def _volume_dice(rows: Sequence[Row]) -> float | None:
+    both, found, real = (sum(row[key] for row in rows) for key in ("both_pixels", "pixels", "truth_pixels"))
+    return 2 * both / (found + real) if real else None

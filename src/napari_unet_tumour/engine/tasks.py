@@ -1,0 +1,72 @@
+"""What the worker runs by name; a model travels as a path or as a file's bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour.engine.inference import accelerate, segment
+from napari_unet_tumour.engine.model import load
+from napari_unet_tumour.settings import Progress, SegmentSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedContext, ReviewedSlice
+    from napari_unet_tumour.settings import FinetuneSettings
+    from napari_unet_tumour.tiling.grid import Tile
+
+
+def iter_warm(model: str | bytes | None = None, device: str = "auto") -> Generator[Progress, None, str]:
+    """Load a model and run it once, so that the first real plane is quick; returns the device in words."""
+    if model is not None:
+        yield Progress(0, 2, "loading the model")
+        loaded = load(model)
+        yield Progress(1, 2, "warming up")
+        noise = np.random.default_rng(0).random((8, loaded.spec.in_channels, 256, 256), np.float32)
+        for planes in (noise[:1], noise):
+            yield from segment.iter_segment_planes(loaded, planes, SegmentSettings(device=device))
+    return describe(device)
+
+
+def iter_segment_planes(
+    model: str | bytes, planes: NDArray[Any], settings: SegmentSettings, corrected: ReviewedContext | None = None
+) -> Generator[Progress, None, NDArray[np.uint8]]:
+    """Find the probability in raw planes, see `segment.iter_segment_planes`; ModelError for a bad model."""
+    return (yield from segment.iter_segment_planes(load(model), planes, settings, corrected))
+
+
+def iter_segment_block(
+    model: str | bytes, raw: NDArray[Any], sample: NDArray[Any], block: Tile, settings: SegmentSettings
+) -> Generator[Progress, None, NDArray[np.uint8]]:
+    """Find the probability in a block of a large plane, see `segment.iter_segment_block`."""
+    return (yield from segment.iter_segment_block(load(model), raw, sample, block, settings))
+
+
+def iter_finetune(
+    model: str | bytes,
+    corrections: Sequence[ReviewedSlice],
+    settings: FinetuneSettings,
+    context: NDArray[Any] | None = None,
+    replay: Sequence[ReviewedSlice] = (),
+    watch: NDArray[Any] | None = None,
+) -> Generator[Progress, None, FineTuneOutcome]:
+    """Fine-tune a model, see `finetune.iter_finetune`; ModelError for a bad model."""
+    from napari_unet_tumour.engine.finetuning import finetune
+
+    return (yield from finetune.iter_finetune(load(model), corrections, settings, context, replay, watch))
+
+
+def add_classes(model: str | bytes, names: Sequence[str]) -> bytes:
+    """Return the file of a model that knows more classes, see `tuning.classes.add_classes`."""
+    from napari_unet_tumour.engine.finetuning import add_classes as classes
+
+    return classes.add_classes(load(model), names)
+
+
+def describe(device: str = "auto") -> str:
+    """Return what a device is in words; DeviceError when it is not there."""
+    return accelerate.describe_device(device)

@@ -1,0 +1,289 @@
+"""Folders of images and masks -> checked examples in memory, decoded once and in parallel."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+
+from napari_unet_tumour import scans
+from napari_unet_tumour.base.slicing import SliceLayout, layout_of
+from napari_unet_tumour.engine.inference.preprocess import LUMINANCE
+from napari_unet_tumour.engine.training import resize
+from napari_unet_tumour.engine.training.dataset_index import DatasetItem, dataset_items, files_of
+from napari_unet_tumour.errors import ScanError, TrainingError
+from napari_unet_tumour.settings import Progress, TrainSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+A = TypeVar("A")
+B = TypeVar("B")
+MOST_LABELS = 31
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Slices at the working size.
+
+    Parameters
+    ----------
+    sources : tuple of Source
+        (n,) where each comes from, in the order of the sorted file names.
+    images : torch.Tensor
+        (n, C, S, S) uint8 or float32, grey values as in the files; C is 1 for grey images.
+    masks : torch.Tensor
+        (n, S, S) uint8 label values.
+    labels : tuple of str
+        Names by label value; 0 is background.
+    values : tuple of int
+        What the mask files hold for label 1, 2, ...
+    classes : tuple of str
+        Kinds that give label 1, 2, ... where the cases file decides the label; else empty.
+    """
+
+    sources: tuple[DatasetItem, ...]
+    images: torch.Tensor
+    masks: torch.Tensor
+    labels: tuple[str, ...]
+    values: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+@dataclass(frozen=True)
+class _Read:
+    sources: list[DatasetItem]
+    images: list[NDArray[Any]]
+    masks: list[NDArray[Any]]
+    values: tuple[int, ...]
+
+
+def iter_dataset(
+    images: Path, masks: Path, settings: TrainSettings, cases: Path | None = None
+) -> Generator[Progress, None, Dataset]:
+    """Read every pair of the two folders.
+
+    Parameters
+    ----------
+    images, masks : Path
+        Folders with the same file names (suffixes may differ): PNG, JPEG, TIFF or NIfTI; of a stack
+        or volume every slice that is not blank is an example.
+    settings : TrainSettings
+        `size`, `channels`, `labels` and `classes` are used.
+    cases : Path, optional
+        CSV with the column `file` and any of `person`, `tumour`, `split`.
+
+    Raises
+    ------
+    TrainingError
+        No pairs, other names on one side, masks that are not masks, other sizes than the image's, an empty class.
+    """
+    sources = dataset_items(images, masks, cases, settings.classes or "tumour")
+    read: list[_Read] = []
+    for one in in_parallel(lambda source: read_pair(source, settings), sources):
+        read.append(one)
+        yield Progress(len(read), len(sources), "reading images")
+    return _joined(read, settings)
+
+
+def iter_negatives(folder: Path, settings: TrainSettings) -> Generator[Progress, None, torch.Tensor]:
+    """Read a folder of images without any tumour: (k, C, S, S); raises TrainingError where it holds none."""
+    sources = [DatasetItem(path, None, 0, path.name) for path in files_of(folder).values()]
+    if not sources:
+        raise TrainingError(f"{folder} holds no images ({', '.join(scans.READERS)}): choose another folder")
+    read: list[_Read] = []
+    for one in in_parallel(lambda source: read_pair(source, settings), sources):
+        read.append(one)
+        yield Progress(len(read), len(sources), "reading tumour-free images")
+    return _stacked(read)
+
+
+def read_pair(source: DatasetItem, settings: TrainSettings) -> _Read:
+    """Read the slices of one file and of its mask, brought to the working size; blank slices are left out."""
+    planes = read_planes(source.image, settings.channels)
+    masks = _mask_planes(source, planes.shape)
+    values = _values(source, masks)
+    kept = [n for n in range(len(planes)) if len(planes) == 1 or np.ptp(planes[n]) > 0]
+    return _Read(
+        [DatasetItem(**{**vars(source), "plane": n}) for n in kept],
+        [resize.image(planes[n], settings.size) for n in kept],
+        [resize.mask(masks[n], settings.size) for n in kept],
+        values,
+    )
+
+
+def read_planes(path: Path, channels: int) -> NDArray[Any]:
+    """Return all slices of an image file, (n, C, H, W) of its own type; C is 1 where the image is grey."""
+    scan = scans.read(path)
+    layout = layout_of(scan.array.shape, scan.axes)
+    planes = layout.read_planes(scan.array, range(layout.planes))
+    if layout.channels in (3, 4):
+        planes = planes[:, :3]
+        if (planes == planes[:, :1]).all():
+            planes = planes[:, :1]
+    if planes.shape[1] == 3 and channels == 1:
+        planes = np.tensordot(planes, np.array(LUMINANCE, np.float32), (1, 0))[:, None]
+    if planes.shape[1] not in (1, channels):
+        raise TrainingError(
+            f"{path.name} has {planes.shape[1]} channels and the network takes {channels}: "
+            f"use --channels {planes.shape[1]}"
+        )
+    return _finite(planes) if planes.dtype.kind == "f" else planes
+
+
+def _finite(planes: NDArray[Any]) -> NDArray[Any]:
+    known = np.isfinite(planes)
+    low, high = (planes[known].min(), planes[known].max()) if known.any() else (0.0, 0.0)
+    return np.asarray(np.nan_to_num(planes, nan=low, posinf=high, neginf=low))
+
+
+def label_plane(mask: NDArray[Any], examples: Dataset, kind: str) -> NDArray[np.uint8]:
+    """Turn values of a mask file (H, W) into labels 0, 1, ...; `kind` decides where classes do."""
+    if examples.classes:
+        return np.asarray((mask > 0) * (1 + examples.classes.index(kind)), np.uint8)
+    labels = np.zeros(mask.shape, np.uint8)
+    for label, value in enumerate(examples.values, 1):
+        labels[mask == value] = label
+    return labels
+
+
+def read_mask_plane(source: DatasetItem, examples: Dataset) -> NDArray[np.uint8]:
+    """Return the label plane (H, W) of a slice on its own grid."""
+    layout, mask = _mask_layout(source)
+    return label_plane(_tidy(source, layout.read_planes(mask, [source.plane])[0, 0]), examples, source.kind)
+
+
+def in_parallel(work: Callable[[A], B], jobs: Sequence[A]) -> Iterator[B]:
+    """Yield `work(job)` for every job, in order, computed by as many threads as there are cores."""
+    with ThreadPoolExecutor(max(os.cpu_count() or 1, 1)) as pool:
+        try:
+            yield from pool.map(work, jobs)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _mask_planes(source: DatasetItem, shape: tuple[int, ...]) -> NDArray[Any]:
+    if source.mask is None:
+        return np.zeros((shape[0], *shape[2:]), np.uint8)
+    layout, mask = _mask_layout(source)
+    if (layout.planes, *layout.plane_shape) != (shape[0], *shape[2:]):
+        raise TrainingError(
+            f"{source.mask.name} is {_size(layout.planes, *layout.plane_shape)} and its image is "
+            f"{_size(shape[0], *shape[2:])}: give a mask of the image's size"
+        )
+    return _tidy(source, layout.read_planes(mask, range(layout.planes))[:, 0])
+
+
+def _mask_layout(source: DatasetItem) -> tuple[SliceLayout, NDArray[Any]]:
+    assert source.mask is not None
+    try:
+        scan = scans.read_mask(source.mask)
+    except ScanError as error:
+        raise TrainingError(f"mask {error}") from error
+    layout = layout_of(scan.array.shape, scan.axes)
+    planes = np.asarray(scan.array)
+    if layout.channel is not None:
+        first = planes.take(0, layout.channel)
+        if layout.channels not in (2, 4) and (planes != np.expand_dims(first, layout.channel)).any():
+            raise TrainingError(f"{source.mask.name} is a colour picture, not a mask: save one channel of label values")
+        planes, axes = first, scan.axes.replace("c", "")
+        layout = layout_of(planes.shape, axes)
+    return layout, planes
+
+
+def _tidy(source: DatasetItem, masks: NDArray[Any]) -> NDArray[Any]:
+    """Bring a mask that JPEG has blurred back to 0 and 255."""
+    assert source.mask is not None
+    if source.mask.suffix.lower() not in (".jpg", ".jpeg"):
+        return masks
+    if ((masks > 63) & (masks < 192)).mean() > 0.02:
+        raise TrainingError(f"{source.mask.name} holds grey values, so it is no mask: save 0 and 255, as PNG")
+    return np.asarray((masks > 127) * np.uint8(255), np.uint8)
+
+
+def _values(source: DatasetItem, masks: NDArray[Any]) -> tuple[int, ...]:
+    values = np.unique(masks)
+    values = values[values != 0]
+    if len(values) > MOST_LABELS or values.min(initial=0) < 0:
+        shown = ", ".join(str(v) for v in values[:4])
+        name = source.mask.name if source.mask else source.name
+        raise TrainingError(
+            f"{name} holds grey values ({shown}, ...), so it is no mask: save 0 and 255, or labels 0, 1, 2"
+        )
+    return tuple(int(v) for v in values)
+
+
+def _joined(read: list[_Read], settings: TrainSettings) -> Dataset:
+    values = _label_values(read)
+    sources = tuple(source for one in read for source in one.sources)
+    classes = _classes(sources, values) if settings.classes else ()
+    labels = ("background", *_names(classes, len(values), settings.labels))
+    plain = Dataset(sources, torch.empty(0), torch.empty(0), labels, values, classes)
+    raw = (mask for one in read for mask in one.masks)
+    masks = np.stack([label_plane(mask, plain, source.kind) for mask, source in zip(raw, sources, strict=True)])
+    return Dataset(sources, _stacked(read), torch.from_numpy(masks), labels, values, classes)
+
+
+def _stacked(read: list[_Read]) -> torch.Tensor:
+    images = [image for one in read for image in one.images]
+    channels = max(image.shape[0] for image in images)
+    kind = np.uint8 if all(image.dtype == np.uint8 for image in images) else np.float32
+    out = np.empty((len(images), channels, *images[0].shape[1:]), kind)
+    for i, image in enumerate(images):
+        out[i] = image
+    return torch.from_numpy(out)
+
+
+def _label_values(read: list[_Read]) -> tuple[int, ...]:
+    """Return the mask values of label 1, 2, ...: one value of any size, or 1, 2, ... without a gap."""
+    found = sorted({value for one in read for value in one.values})
+    if not found:
+        raise TrainingError("no mask marks anything, every one is all 0: give masks of the tumours")
+    if len(found) == 1:
+        return (found[0],)
+    if found[-1] > MOST_LABELS:
+        one = next(r for r in read if any(v in r.values for v in found[:-1])).sources[0]
+        shown = ", ".join(map(str, found[:4]))
+        name = one.mask.name if one.mask else one.name
+        raise TrainingError(f"the masks hold the values 0, {shown} (see {name}): save 0 and 255, or labels 0, 1, 2 ...")
+    missing = sorted(set(range(1, found[-1] + 1)) - set(found))
+    if missing:
+        raise TrainingError(
+            f"label {missing[0]} is empty, no mask has it, but {found[-1]} is used: number labels 1, 2 ..."
+        )
+    return tuple(found)
+
+
+def _classes(sources: Sequence[DatasetItem], values: tuple[int, ...]) -> tuple[str, ...]:
+    if len(values) > 1:
+        raise TrainingError("the masks hold several values already: leave --classes away")
+    nameless = [source.name for source in sources if not source.kind]
+    if nameless:
+        raise TrainingError(
+            f"no class is given for {nameless[0]} ({len(nameless)} in all): fill the cases file's column"
+        )
+    return tuple(sorted({source.kind for source in sources}))
+
+
+def _names(classes: tuple[str, ...], count: int, asked: tuple[str, ...]) -> tuple[str, ...]:
+    if classes:
+        return classes
+    if asked and len(asked) < count:
+        raise TrainingError(f"the masks hold {count} labels and {len(asked)} names are given: name each")
+    if len(asked) > count:
+        raise TrainingError(f"the class {asked[count]!r} is empty: no mask has the value {count + 1}")
+    return asked or (("tumour",) if count == 1 else tuple(f"label {n}" for n in range(1, count + 1)))
+
+
+def _size(planes: int, height: int, width: int) -> str:
+    return f"{height} x {width}" + (f" x {planes} slices" if planes > 1 else "")

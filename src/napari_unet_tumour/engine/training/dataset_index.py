@@ -1,0 +1,141 @@
+"""Two folders and a cases file -> which image belongs to which mask, person and type; reads no pixels."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_unet_tumour import scans
+from napari_unet_tumour.engine.training import split
+from napari_unet_tumour.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SHOWN = 3
+VOLUMES = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class DatasetItem:
+    """Where a slice comes from.
+
+    Parameters
+    ----------
+    image, mask : Path
+        The two files; the mask of a tumour-free image is None.
+    plane : int
+        Number of the slice in the file.
+    name, person, kind, part : str
+        File name without suffix; whose it is (or ""), tumour type (or ""), word of the split column (or "").
+    """
+
+    image: Path
+    mask: Path | None
+    plane: int = 0
+    name: str = ""
+    person: str = ""
+    kind: str = ""
+    part: str = ""
+
+
+def dataset_items(
+    images: Path, masks: Path, cases: Path | None = None, kind_column: str = "tumour"
+) -> list[DatasetItem]:
+    """Match images, masks and cases.
+
+    Parameters
+    ----------
+    images, masks : Path
+        Folders with the same file names; suffixes may differ.
+    cases : Path, optional
+        CSV with the column `file` and any of `person`, `split` and `kind_column`.
+
+    Returns
+    -------
+    list of Source
+        One for every file, sorted by file name.
+
+    Raises
+    ------
+    TrainingError
+        No pairs, other names on one side, an image that the cases file does not name.
+    """
+    pairs = pairs_of(images, masks)
+    table = read_cases(cases, [image for image, _ in pairs]) if cases is not None else {}
+    return _with_persons([_source(image, mask, table, kind_column) for image, mask in pairs])
+
+
+def pairs_of(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+    """Match the files of two folders by name, sorted; raises TrainingError with the first mismatches."""
+    left, right = files_of(images), files_of(masks)
+    if not left and not right:
+        raise TrainingError(f"{images} and {masks} hold no images ({', '.join(scans.READERS)}): choose other folders")
+    alone = [f"{left[s].name} has no mask" for s in sorted(left.keys() - right.keys())]
+    alone += [f"{right[s].name} has no image" for s in sorted(right.keys() - left.keys())]
+    if alone:
+        shown = "; ".join(alone[:SHOWN]) + ("; ..." if len(alone) > SHOWN else "")
+        raise TrainingError(
+            f"{len(alone)} of {len(left.keys() | right.keys())} names in {images} and {masks} do not match: {shown}: "
+            "give a mask the same name as its image"
+        )
+    return sorted(((left[s], right[s]) for s in left), key=lambda pair: pair[0].name)
+
+
+def read_cases(path: Path, images: Sequence[Path]) -> dict[str, dict[str, str]]:
+    """Read a cases CSV: rows by file name without suffix; raises TrainingError where an image has no row."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TrainingError(f"{path} cannot be read as a CSV file: check the path, save it as UTF-8 CSV") from error
+    if not rows or "file" not in rows[0]:
+        raise TrainingError(f"{path.name} has no column 'file': its first line must name the columns, e.g. file,person")
+    table = {_stem(Path(row["file"] or "")): {k: v or "" for k, v in row.items() if k} for row in rows}
+    absent = [image.name for image in images if _stem(image) not in table]
+    if absent:
+        shown = ", ".join(absent[:SHOWN]) + (", ..." if len(absent) > SHOWN else "")
+        raise TrainingError(f"{path.name} says nothing of {len(absent)} images ({shown}): add a row for each")
+    return table
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """Return the readable files of a folder by name without suffix, sorted."""
+    if not folder.is_dir():
+        raise TrainingError(f"{folder} is not a folder: give the folder that holds the files")
+    found = [p for p in sorted(folder.iterdir()) if scans.suffix_of(p) in scans.READERS and not p.name.startswith(".")]
+    named: dict[str, Path] = {}
+    for path in found:
+        if _stem(path) in named:
+            raise TrainingError(f"{folder} holds {named[_stem(path)].name} and {path.name}: keep one of them")
+        named[_stem(path)] = path
+    return named
+
+
+def _stem(path: Path) -> str:
+    return path.name[: len(path.name) - len(scans.suffix_of(path))]
+
+
+def _source(image: Path, mask: Path, table: Mapping[str, Mapping[str, str]], kind_column: str) -> DatasetItem:
+    row = table.get(_stem(image), {})
+    kind, part = row.get(kind_column, ""), row.get("split", "")
+    return DatasetItem(image, mask, 0, _stem(image), row.get("person", ""), kind, part)
+
+
+def _with_persons(sources: list[DatasetItem]) -> list[DatasetItem]:
+    """Fill in persons from the names where no cases file tells; a volume is a person of its own."""
+    if any(source.person for source in sources):
+        nameless = [source.name for source in sources if not source.person]
+        if nameless:
+            raise TrainingError(
+                f"the cases file names no person for {nameless[0]} ({len(nameless)} in all): fill it in"
+            )
+        return sources
+    persons = split.persons_from_names([source.name for source in sources])
+    if persons is None and all(scans.suffix_of(source.image) in VOLUMES for source in sources):
+        persons = [source.name for source in sources]
+    if persons is None:
+        return sources
+    return [DatasetItem(**{**vars(source), "person": person}) for source, person in zip(sources, persons, strict=True)]

@@ -1,0 +1,154 @@
+"""The background threads between the caller and dask: one runs an event loop, one delivers events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+from napari_unet_tumour.errors import UNetTumourError, WorkerError
+from napari_unet_tumour.jobs import log
+from napari_unet_tumour.jobs.job import CREW, Cancelled, Done, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_unet_tumour.jobs.dask_client import DaskConnection
+    from napari_unet_tumour.jobs.job import Event, Job
+
+CLOSE_S = 5.0
+LINK_S = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class EventLoopThread:
+    """Owns the threads and the links (one per scheduler address); torch-free, dask is imported late.
+
+    Parameters
+    ----------
+    before_exit : callable
+        Called once dask has been imported, to put our exit handler before dask's.
+    """
+
+    def __init__(self, before_exit: Callable[[], None]) -> None:
+        self._before_exit = before_exit
+        self._loop = asyncio.new_event_loop()
+        self._closing = asyncio.Event()
+        self._leaving = False
+        self._links: dict[str | None, asyncio.Task[DaskConnection]] = {}
+        self._jobs: dict[asyncio.Task[None], Job] = {}
+        self._outbox: queue.SimpleQueue[tuple[Job, Event] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=target, name=f"napari-unet-tumour {name}", daemon=True)
+            for name, target in (("jobs", self._serve), ("events", self._deliver))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function on the loop's thread, soon; nothing when that has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def perform(self, job: Job) -> None:
+        """Take a job; any thread."""
+        self.call(self._begin, job)
+
+    def deliver(self, job: Job, event: Event) -> None:
+        """Queue an event for the job's caller; any thread."""
+        self._outbox.put((job, event))
+
+    def close(self) -> None:
+        """Cancel what is under way and end both threads, within CLOSE_S seconds."""
+        self._leaving = True
+        self.call(self._closing.set)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(CLOSE_S)
+
+    def _begin(self, job: Job) -> None:
+        task = self._loop.create_task(self._perform(job))
+        self._jobs[task] = job
+        task.add_done_callback(self._jobs.pop)
+
+    async def _perform(self, job: Job) -> None:
+        try:
+            link = await self._link(job.scheduler, job.insecure)
+            job.end(Done(await link.perform(job)))
+        except asyncio.CancelledError:
+            job.end(Cancelled())
+        except UNetTumourError as error:
+            job.end(Failed(error))
+        except Exception as error:  # noqa: BLE001 - nothing may leave a caller without its end event
+            job.end(Failed(WorkerError(log.explain("The job could not be run", error))))
+
+    async def _link(self, scheduler: str | None, insecure: bool) -> DaskConnection:
+        known = self._links.get(scheduler)
+        if known is not None and known.done() and not _usable(known):
+            await _close(known)
+            known = None
+        if known is None:
+            known = self._links[scheduler] = self._loop.create_task(self._connect(scheduler, insecure))
+        return await asyncio.shield(known)
+
+    async def _connect(self, scheduler: str | None, insecure: bool) -> DaskConnection:
+        from napari_unet_tumour.jobs import dask_client
+
+        self._before_exit()
+        if self._leaving:
+            raise asyncio.CancelledError
+        if scheduler is not None and not scheduler.startswith(CREW):
+            return await dask_client.connect(scheduler, insecure)
+        return await dask_client.start_local(int((scheduler or "1").removeprefix(CREW)))
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._closing.wait())
+            self._loop.run_until_complete(self._end_all())
+        finally:
+            self._outbox.put(None)
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()
+
+    async def _end_all(self) -> None:
+        for job in self._jobs.values():
+            job.end(Cancelled())
+        await _end_tasks(list(self._jobs))
+        for link in self._links.values():
+            # A half-started cluster cannot be closed cleanly, and the rest takes no time.
+            await asyncio.wait([link], timeout=LINK_S)
+            await _close(link)
+        await _end_tasks([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
+
+    def _deliver(self) -> None:
+        for job, event in iter(lambda: cast("tuple[Job, Event]", self._outbox.get()), None):
+            try:
+                if job.wants(event):
+                    job.on_event(event)
+            except Exception:
+                logger.exception("A job's on_event raised")
+
+
+async def _end_tasks(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=1)
+
+
+def _usable(link: asyncio.Task[DaskConnection]) -> bool:
+    return not link.cancelled() and link.exception() is None and link.result().alive
+
+
+async def _close(link: asyncio.Task[DaskConnection]) -> None:
+    if not link.done() or link.cancelled() or link.exception() is not None:
+        return
+    try:
+        await link.result().close()
+    except Exception:
+        logger.debug("Closing a link failed", exc_info=True)

@@ -1,0 +1,153 @@
+"""The local worker process, started again whenever it ends.
+
+Not dask's Nanny: that starts its worker through multiprocessing, which runs the person's main script a
+second time (a script without a __main__ guard would never end, a napari start script imports Qt) and writes
+its settings into the viewer's own environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import psutil  # type: ignore[import-untyped]
+from dask.system import CPU_COUNT
+
+from napari_unet_tumour.errors import WorkerError
+from napari_unet_tumour.jobs import log
+from napari_unet_tumour.jobs.worker import NICE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+START_S = 90.0
+TRIES = 3
+CHECK_S = 0.02
+BOOT = """
+import json, sys
+given = json.loads(sys.stdin.readline())
+sys.path[:] = given.pop("path")
+from napari_unet_tumour.jobs import _worker
+_worker.boot(given)
+"""
+GIB = str(1 << 30)
+
+
+class LocalProcess:
+    """One worker process for a scheduler in this process.
+
+    Parameters
+    ----------
+    scheduler : distributed.Scheduler
+        Runs on the current event loop.
+    security : distributed.security.Security
+        Temporary credentials, given to the worker through its stdin.
+    folder : pathlib.Path
+        For the worker's temporary files; removed by `end`.
+    of : int
+        How many workers share the cores.
+    """
+
+    def __init__(self, scheduler: Any, security: Any, folder: Path, of: int = 1) -> None:
+        self._scheduler, self._security, self._folder, self._of = scheduler, security, folder, of
+        self._ending = False
+        self._log = log.open_log()
+        self._popen = self._start()
+        self._watch = asyncio.ensure_future(self._keep())
+
+    @property
+    def pid(self) -> int:
+        """Process id of the present worker."""
+        return self._popen.pid
+
+    async def ready(self) -> None:
+        """Wait until a worker is connected; raises WorkerError when none comes up."""
+        end = time.monotonic() + START_S
+        while not self._scheduler.workers:
+            if self.hopeless or time.monotonic() > end:
+                raise WorkerError(f"The worker process does not start: its log is {log.path()}")
+            await asyncio.sleep(CHECK_S)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether workers kept ending before they were connected."""
+        return self._watch.done()
+
+    def kill(self) -> None:
+        """Kill the present worker; another takes its place."""
+        self._popen.kill()
+
+    def end(self) -> None:
+        """Kill the worker for good and remove its files."""
+        self._ending = True
+        self._watch.cancel()
+        self._popen.kill()
+        self._let_go()
+        self._log.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _keep(self) -> None:
+        fruitless = 0
+        while fruitless < TRIES:
+            served = False
+            while self._popen.poll() is None:
+                served = served or bool(self._scheduler.workers)
+                await asyncio.sleep(0.05)
+            self._let_go()
+            fruitless = 0 if served else fruitless + 1
+            self._popen = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        popen = subprocess.Popen(
+            [sys.executable, "-P", "-c", BOOT],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            env=_environment(self._of),
+            # Ctrl-C in the terminal is for the parent alone.
+            start_new_session=os.name == "posix",
+            creationflags=0 if os.name == "posix" else _WINDOWS_FLAGS,
+        )
+        assert popen.stdin is not None
+        popen.stdin.write(json.dumps(self._given()).encode() + b"\n")
+        popen.stdin.flush()
+        return popen
+
+    def _given(self) -> dict[str, Any]:
+        names = ("tls_ca_file", "tls_worker_cert", "tls_worker_key")
+        return {
+            "path": sys.path,
+            "address": self._scheduler.address,
+            "folder": str(self._folder),
+            "security": {name: getattr(self._security, name) for name in names},
+            "nice": NICE,
+        }
+
+    def _let_go(self) -> None:
+        self._popen.wait(5)
+        if self._popen.stdin is not None:
+            self._popen.stdin.close()
+
+
+_WINDOWS_FLAGS = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+
+
+def _environment(of: int) -> dict[str, str]:
+    """Return the parent's environment with the worker's share of the cores and no giving back of large buffers."""
+    threads = str(max(1, min(CPU_COUNT, psutil.cpu_count(logical=False) or CPU_COUNT) // of))
+    ours = {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        # Waiting threads sleep. Spinning ones make the network five times slower as soon as the viewer, or anything
+        # else, takes one of the cores.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "MALLOC_TRIM_THRESHOLD_": GIB,
+        "MALLOC_MMAP_THRESHOLD_": GIB,
+    }
+    return {**os.environ, **ours}

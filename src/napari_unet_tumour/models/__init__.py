@@ -1,0 +1,1 @@
+"""Model files: their description and the registry of those installed; no torch."""

@@ -1,0 +1,206 @@
+"""What a model is, as plain data; read from a model file's header without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+FORMAT = 1
+KEY = "napari-unet-tumour"
+MAX_HEADER = 1 << 20
+ZEROS = "zeros"
+# The value 255 is "unsure"; what the brush draws beside labels has a name too.
+MOST_LABELS, LONGEST_NAME, NO_NAMES = 255, 40, ("unsure", "eraser")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything beside the weights that is needed to rebuild and judge a model.
+
+    Parameters
+    ----------
+    name : str
+        Short name on the shelf, e.g. "t1ce-small".
+    network : str
+        Key of `engine.networks.NETWORKS`.
+    arguments : dict
+        Keyword arguments of that builder, without in_channels and out_channels.
+    channels : tuple of str
+        Input channels in order, e.g. ("T1ce",); "red", "green", "blue" for colour images.
+    labels : tuple of str
+        Names by pixel value; index 0 is background.
+    normalisation : str
+        Key of `engine.normalisation.NORMALISATIONS`.
+    size : int
+        Longest side of the working image in pixels.
+    threshold : float
+        Default probability from which a pixel is foreground, 0..1.
+    smallest : int
+        Default smallest object in pixels of the scan's own grid.
+    flips : bool
+        Whether a slice's mirrored copy is asked too by default: right for heads, wrong for what has a left and a right.
+    flip_size : int
+        Longest side of the mirrored copy in pixels, 0 for `size`: of another size it sees other things. Windows over
+        a large plane have no other size.
+    description, data, licence : str
+        One line each: what it is for, what it was trained on, licence of the training data.
+    scores : dict
+        Held-out scores by name, e.g. {"dice_mean": 0.8}.
+    parent : str
+        Hash of the model that this one was fine-tuned from, or "".
+    fill : dict
+        What stands in for a channel that a scan lacks, by channel: another channel's name, or "zeros" (nothing, 0
+        after normalisation). A channel that is not named here cannot be left out.
+    added : int
+        How many of the labels, the last ones, were added to a network that was trained without them.
+    version : str
+        Package version that wrote the file.
+    format : int
+        Version of this header.
+    """
+
+    name: str
+    network: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    channels: tuple[str, ...] = ("T1ce",)
+    labels: tuple[str, ...] = ("background", "tumour")
+    normalisation: str = "robust-zscore"
+    size: int = 256
+    threshold: float = 0.5
+    min_object_size: int = 0
+    flip_tta: bool = False
+    flip_size: int = 0
+    description: str = ""
+    data: str = ""
+    licence: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    parent: str = ""
+    channel_fallbacks: dict[str, str] = field(default_factory=dict)
+    n_added_labels: int = 0
+    version: str = ""
+    format: int = FORMAT
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What it recommends for `SegmentSettings`."""
+        return {"threshold": self.threshold, "min_object_size": self.min_object_size, "flip_tta": self.flip_tta}
+
+    @property
+    def flip_scale(self) -> float:
+        """How much larger than the slice its mirrored copy is shown."""
+        return self.flip_size / self.size if self.flip_size else 1.0
+
+    @property
+    def in_channels(self) -> int:
+        """Number of input channels."""
+        return len(self.channels)
+
+    @property
+    def out_channels(self) -> int:
+        """Number of logit channels: one (sigmoid) for one label, else one a label (softmax)."""
+        return 1 if len(self.labels) == 2 else len(self.labels)
+
+    def to_json(self) -> str:
+        """Return the header text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def with_labels(spec: ModelSpec, names: Sequence[str], parent: str) -> ModelSpec:
+    """Return the description of a model with more labels than its parent; the scores are of the labels before.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The parent's.
+    names : sequence of str
+        Names of the pixel values that follow the parent's.
+    parent : str
+        The parent's hash.
+
+    Raises
+    ------
+    ModelError
+        A name is empty, too long or taken, or there are no pixel values left.
+    """
+    labels = list(spec.labels)
+    for given in names:
+        name = " ".join(given.split())
+        if not 1 <= len(name) <= LONGEST_NAME:
+            raise ModelError(f"a class needs a name of 1 to {LONGEST_NAME} letters, not '{given}': give it another")
+        if name.casefold() in {*map(str.casefold, labels), *NO_NAMES}:
+            raise ModelError(f"'{name}' is taken already ({', '.join(labels)}): give the class another name")
+        labels.append(name)
+    if len(labels) > MOST_LABELS or not names:
+        raise ModelError(f"a model has 2 to {MOST_LABELS} labels, not {len(labels)}: add another number of classes")
+    return replace(
+        spec, labels=tuple(labels), parent=parent, n_added_labels=spec.n_added_labels + len(names), version=""
+    )
+
+
+def spec_from_json(text: str, where: str) -> ModelSpec:
+    """Rebuild a ModelSpec from header text; `where` names the file in errors (ModelError)."""
+    try:
+        found = json.loads(text)
+        if found.get("format") != FORMAT:
+            raise ModelError(
+                f"{where} has model format {found.get('format')}, this version reads {FORMAT}: "
+                "update napari-unet-tumour, or export the model again with a matching version"
+            )
+        known = {f.name for f in fields(ModelSpec)}
+        given: dict[str, Any] = {k: v for k, v in found.items() if k in known}
+        spec = ModelSpec(**given | {"channels": tuple(given["channels"]), "labels": tuple(given["labels"])})
+        if {*spec.channel_fallbacks, *spec.channel_fallbacks.values()} - {*spec.channels, ZEROS}:
+            raise ModelError(f"{where} fills in channels that it does not have: get the file again")
+        return spec
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ModelError(f"{where} has a damaged model header: get the file again") from error
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Read the header of a .safetensors model file without torch; raises ModelError."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+            # The header of a safetensors file is JSON from the ninth byte on, after its length.
+            if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
+                raise ModelError(
+                    f"{path.name} is a pickle, which can run any code when opened: "
+                    "convert it with 'napari-unet-tumour models import'"
+                )
+            length = int.from_bytes(start[:8], "little")
+            if start[8:] != b"{" or not 2 <= length <= MAX_HEADER:
+                raise ModelError(f"{path.name} is not a model file (.safetensors): choose another file")
+            header = json.loads(b"{" + file.read(length - 1))
+            _check_length(path, header, 8 + length)
+    except OSError as error:
+        raise ModelError(f"{path.name} cannot be read ({error.strerror}): check the path and permissions") from error
+    except ValueError as error:
+        raise ModelError(f"{path.name} is cut or damaged: get the file again") from error
+    text = header.get("__metadata__", {}).get(KEY)
+    if text is None:
+        raise ModelError(f"{path.name} holds weights but no model description: import it as a model first")
+    return spec_from_json(text, path.name)
+
+
+def _check_length(path: Path, header: dict[str, Any], start: int) -> None:
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    if path.stat().st_size != start + max(ends, default=0):
+        raise ModelError(f"{path.name} is cut or damaged: get the file again")
+
+
+def file_hash(path: Path) -> str:
+    """Return the first 12 hex digits of the file's SHA-256, the model's identity."""
+    return hash_of(path.read_bytes())
+
+
+def hash_of(data: bytes) -> str:
+    """Return the identity of a model file from its content; see `file_hash`."""
+    return hashlib.sha256(data).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""Probability to mask, and cleaning up a mask."""

@@ -1,0 +1,136 @@
+"""Tidy a drawn mask: smooth, remove specks, fill holes, fill between two slices, follow the edges of the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from napari_unet_tumour.corrections import UNSURE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    Mask = NDArray[np.uint8]
+
+SMOOTH_PX = 1.5
+SPECK_SHARE = 0.1
+BAND_PX = 4
+
+
+def smooth(mask: Mask) -> Mask:
+    """Round the outline of every label; a mask (H, W) uint8 in, a new one out. Unsure pixels stay."""
+    labels = _labels(mask)
+    if not labels:
+        return mask.copy()
+    parts = [mask == 0, *(mask == label for label in labels)]
+    soft = np.stack([ndimage.gaussian_filter(part.astype(np.float32), SMOOTH_PX) for part in parts])
+    new = np.array([0, *labels], np.uint8)[soft.argmax(0)]
+    return np.where(mask == UNSURE, mask, new)
+
+
+def remove_specks(mask: Mask) -> Mask:
+    """Remove pieces below a tenth of their label's largest piece."""
+    new = mask.copy()
+    for label in _labels(mask):
+        pieces, _ = ndimage.label(mask == label, structure=np.ones((3, 3)))
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = sizes[1:].max()
+        new[(sizes < SPECK_SHARE * sizes[0])[pieces]] = 0
+    return new
+
+
+def fill_holes(mask: Mask) -> Mask:
+    """Give the holes of every label that label."""
+    new = mask.copy()
+    for label in _labels(mask):
+        new[ndimage.binary_fill_holes(mask == label) & (mask == 0)] = label
+    return new
+
+
+def interpolate_slices(first: Mask, last: Mask, count: int) -> list[Mask]:
+    """Return the `count` masks between two slices: signed distances, moved along from centre to centre.
+
+    A label that only one of the two has is left out.
+    """
+    labels = sorted(set(_labels(first)) & set(_labels(last)))
+    fields = {label: (_Shape(first == label), _Shape(last == label)) for label in labels}
+    return [_blend(first.shape, fields, step / (count + 1)) for step in range(1, count + 1)]
+
+
+class _Shape:
+    """A region as signed distance (inside > 0) and centre."""
+
+    def __init__(self, region: NDArray[np.bool_]) -> None:
+        inside, outside = (ndimage.distance_transform_edt(part) for part in (region, ~region))
+        self.distance = inside - outside
+        self.centre = np.array(ndimage.center_of_mass(region))
+
+    def moved(self, centre: NDArray[Any]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = ndimage.shift(self.distance, centre - self.centre, order=1, mode="nearest")
+        return found
+
+
+def _blend(shape: Sequence[int], fields: dict[int, tuple[_Shape, _Shape]], part: float) -> Mask:
+    new, deepest = np.zeros(shape, np.uint8), np.zeros(shape)
+    for label, (first, last) in fields.items():
+        centre = (1 - part) * first.centre + part * last.centre
+        distance = (1 - part) * first.moved(centre) + part * last.moved(centre)
+        new[distance > deepest] = label
+        deepest = np.maximum(deepest, distance)
+    return new
+
+
+def snap_to_edges(mask: Mask, image: NDArray[Any]) -> Mask:
+    """Move the outline of every label to the edges of the image nearby.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        (H, W) uint8.
+    image : numpy.ndarray
+        (H, W) grey values, any real type.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) uint8; pixels more than 4 from an outline, and unsure ones, stay. Watershed of the gradient.
+    """
+    new = mask.copy()
+    for label, box in _boxes(mask):
+        region = mask[box] == label
+        found = _flood(region, np.asarray(image[box], np.float64))
+        free = (mask[box] == 0) | (mask[box] == label)
+        new[box][free] = np.where(found, label, 0)[free]
+    return new
+
+
+def _boxes(mask: Mask) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    for label in _labels(mask):
+        rows, columns = np.nonzero(mask == label)
+        around = 2 * BAND_PX
+        yield (
+            label,
+            (
+                slice(max(0, rows.min() - around), rows.max() + around + 1),
+                slice(max(0, columns.min() - around), columns.max() + around + 1),
+            ),
+        )
+
+
+def _flood(region: NDArray[np.bool_], image: NDArray[np.float64]) -> NDArray[np.bool_]:
+    from skimage.segmentation import watershed
+
+    depth, away = ndimage.distance_transform_edt(region), ndimage.distance_transform_edt(~region)
+    seeds = np.where(away > BAND_PX, 2, 0)
+    seeds[depth > min(BAND_PX, 0.6 * depth.max())] = 1
+    edges = ndimage.gaussian_gradient_magnitude(image, 1.0)
+    found: NDArray[np.bool_] = watershed(edges, seeds) == 1  # type: ignore[no-untyped-call]
+    return found
+
+
+def _labels(mask: Mask) -> list[int]:
+    return [int(label) for label in np.unique(mask) if label not in (0, UNSURE)]

@@ -1,0 +1,117 @@
+"""Probabilities -> mask; quick enough to follow a threshold slider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.base.slicing import SliceLayout
+    from napari_unet_tumour.settings import SegmentSettings
+
+
+# The share of the threshold to which it falls where the copies of a slice disagree.
+MIN_THRESHOLD_SCALE = 0.4
+
+
+def mask_from_probability(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.uint8]:
+    """Decide every pixel of a plane.
+
+    A pixel is foreground where the labels together reach `effective_threshold` the plane; it then gets the
+    likeliest label. Pieces of a label below `settings.smallest` pixels are removed.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        (L, H, W) uint8, 0..255 for 0..1, one layer per label without the background.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) uint8, 0 = background, 1..L = label.
+    """
+    together = probability[0] if len(probability) == 1 else probability.sum(axis=0, dtype=np.uint32)
+    marked = together >= effective_threshold(together, settings)
+    likeliest = np.uint8(1) if len(probability) == 1 else (1 + probability.argmax(axis=0)).astype(np.uint8)
+    mask = np.where(marked, likeliest, np.uint8(0))
+    return _remove_small(mask, settings.min_object_size) if settings.min_object_size > 1 and mask.any() else mask
+
+
+def effective_threshold(together: NDArray[Any], settings: SegmentSettings) -> int:
+    """Return the value, 1..255, from which a pixel of a plane is foreground.
+
+    With `settings.flips` the probability is the mean of two copies, and what one of them alone sees reaches one half
+    at most. So where no pixel of the plane is sure the threshold is a share of the surest one; at least `MIN_THRESHOLD_SCALE` of
+    it, so that a plane of which no copy is sure stays without a mask.
+
+    Parameters
+    ----------
+    together : numpy.ndarray
+        (H, W) of any unsigned type, the labels' sum, 0..255 for 0..1.
+    """
+    surest = float(together.max(initial=0)) / 255 if settings.flip_tta else 1.0
+    return max(1, round(settings.threshold * min(max(surest, MIN_THRESHOLD_SCALE), 1.0) * 255))
+
+
+def keep_largest_component(mask: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy with only the largest connected piece of each label; any number of axes.
+
+    Pieces touch at edges and corners too. Of several equally large pieces the first stays.
+    """
+    kept = np.zeros_like(mask)
+    for label in _labels(mask):
+        pieces, sizes = _pieces(mask == label)
+        kept[pieces == 1 + sizes[1:].argmax()] = label
+    return kept
+
+
+def _remove_small(mask: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]:
+    kept = mask.copy()
+    for label in _labels(mask):
+        pieces, sizes = _pieces(mask == label)
+        kept[(sizes < smallest)[pieces] & (pieces > 0)] = 0
+    return kept
+
+
+def remove_small_objects_blockwise(mask: Any, layout: SliceLayout, n: int, smallest: int, side: int = 2048) -> None:
+    """Remove small pieces from plane `n` of a mask that was written block by block, reading a part at a time.
+
+    Each part is seen with a margin of `smallest` pixels: a piece that reaches from the part to the margin's end has
+    at least so many pixels, any other is seen whole.
+
+    Parameters
+    ----------
+    mask : array-like
+        uint8 of `layout.mask_shape`, numpy or zarr.
+    smallest : int
+        Pixels from which a piece stays.
+    side : int
+        Of a part without its margin.
+    """
+    height, width = layout.plane_shape
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            low = (max(0, top - smallest), max(0, left - smallest))
+            high = (min(height, top + side + smallest), min(width, left + side + smallest))
+            seen = layout.read_plane_region(mask, n, (slice(low[0], high[0]), slice(low[1], high[1])))
+            if not seen.any():
+                continue
+            inner = (slice(top, min(top + side, height)), slice(left, min(left + side, width)))
+            local = tuple(slice(part.start - at, part.stop - at) for part, at in zip(inner, low, strict=True))
+            kept = _remove_small(seen, smallest)[local]
+            if not np.array_equal(kept, seen[local]):
+                layout.write_plane(mask, n, kept, inner)
+
+
+def _labels(mask: NDArray[Any]) -> NDArray[Any]:
+    labels: NDArray[Any] = np.setdiff1d(mask, 0)
+    return labels
+
+
+def _pieces(where: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    pieces, _ = ndimage.label(where, structure=np.ones((3,) * where.ndim))
+    return pieces, np.bincount(pieces.ravel())

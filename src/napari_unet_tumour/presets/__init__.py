@@ -1,0 +1,89 @@
+"""Settings files for training: the ones in the package by name, a person's own by path."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from napari_unet_tumour.errors import TrainingError
+from napari_unet_tumour.settings import TrainSettings, options_of
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Return the names of the settings files in the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read_settings(name_or_path: str | Path = "", **changes: Any) -> TrainSettings:
+    """Read training settings.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        "tutorial", "shipped", ... (see `names`), a .toml file, or "" for the defaults.
+    **changes
+        Fields that replace those of the file.
+
+    Raises
+    ------
+    TrainingError
+        The file cannot be read, or holds a setting that does not exist or has an impossible value.
+    """
+    given = _table(str(name_or_path)) if str(name_or_path) else {}
+    where = str(name_or_path) or "the settings"
+    unknown = sorted(set(given | changes) - {one.name for one in fields(TrainSettings)})
+    if unknown:
+        raise TrainingError(f"{where} has the setting {unknown[0]!r}, which does not exist: see 'train --help'")
+    settings = replace(TrainSettings(), **_tupled(given | changes))
+    check(settings, where)
+    return settings
+
+
+def check(settings: TrainSettings, where: str = "the settings") -> None:
+    """Raise TrainingError where a setting has the wrong type or lies outside its bounds."""
+    for name, kind, _, ask in options_of(TrainSettings):
+        value = getattr(settings, name)
+        fits = isinstance(value, (int, float) if kind is float else kind) and (kind is bool or value is not True)
+        if not fits:
+            raise TrainingError(f"{where}: {name} is {value!r} and must be {kind.__name__}: correct it")
+        if ask.choices and value not in ask.choices:
+            raise TrainingError(f"{where}: {name} is {value!r}: choose one of {', '.join(ask.choices)}")
+        if kind in (int, float) and not (ask.low is None or ask.high is None or ask.low <= value <= ask.high):
+            raise TrainingError(f"{where}: {name} is {value}: choose a number from {ask.low:g} to {ask.high:g}")
+    _check_sides(settings, where)
+
+
+def _check_sides(settings: TrainSettings, where: str) -> None:
+    stages = settings.progressive_stages
+    if any(len(stage) != 3 or any(not isinstance(n, int) or n < 1 for n in stage) for stage in stages):
+        raise TrainingError(f"{where}: stages are {stages}: write each as [side, batch, epochs]")
+    for side in (settings.size, *(stage[0] for stage in stages)):
+        if side % 32:
+            raise TrainingError(f"{where}: an image side is {side}: choose a multiple of 32")
+    if settings.lesion_removed_fraction + settings.negative_share > 0.9:
+        raise TrainingError(f"{where}: twin_share and negative_share fill the batch: keep their sum at 0.9 or less")
+
+
+def _table(name: str) -> dict[str, Any]:
+    path = FOLDER / f"{name}.toml" if name in names() else Path(name)
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        known = ", ".join(names())
+        raise TrainingError(f"{name} cannot be read ({error.strerror}): give a .toml file or one of {known}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{name} is not a settings file ({error}): correct it") from error
+
+
+def _tupled(given: dict[str, Any]) -> dict[str, Any]:
+    ready = dict(given)
+    if "progressive_stages" in ready:
+        ready["progressive_stages"] = tuple(tuple(stage) for stage in ready["progressive_stages"])
+    if "labels" in ready:
+        ready["labels"] = tuple(ready["labels"])
+    return ready

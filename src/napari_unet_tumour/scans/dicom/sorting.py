@@ -1,0 +1,139 @@
+"""Planes -> series: sorted by where they lie, with gaps, repeats, tilt and uneven spacing found and said."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.scans.dicom.header import DicomPlane
+
+_SAME_PLACE = 1e-3
+_ROUNDING, _UNEVEN = 0.1, 0.05
+_TILT = 0.5
+
+
+@dataclass(frozen=True)
+class Series:
+    """Planes that make one scan.
+
+    Parameters
+    ----------
+    name : str
+        What a person sees: the series' description, never a patient's name.
+    planes : tuple of Plane
+        Sorted as the array will be: time first, then place; None where a slice is missing.
+    times : int
+        How many planes share each place.
+    step : tuple of float, optional
+        From one slice to the next in mm, LPS+; None when places are not known.
+    notes : tuple of str
+        What a person should know: missing slices, repeats, tilt, uneven spacing.
+    """
+
+    name: str
+    planes: tuple[DicomPlane | None, ...]
+    times: int = 1
+    step: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def size(self) -> int:
+        """Bytes that the stored pixels take, 2 bytes a sample where that is not known."""
+        head = self.first.head
+        return len(self.planes) * math.prod(head.shape) * (2 if head.dtype is None else head.dtype.itemsize)
+
+    @property
+    def first(self) -> DicomPlane:
+        """The first plane that is there."""
+        return next(plane for plane in self.planes if plane is not None)
+
+
+def sort_slices(planes: list[DicomPlane], gap: float | None = None) -> Series:
+    """Sort planes of one kind by place, and find what is missing or there twice; `gap` in mm where it is known."""
+    name = planes[0].head.name
+    once = list({(p.head.instance or str(p.head.path), p.frame, p.position): p for p in planes}.values())
+    notes = [f"{len(planes) - len(once)} files are there twice"] if len(once) < len(planes) else []
+    in_turn = sorted(once, key=_is_turned)
+    if any(p.position is None or p.orientation is None for p in once):
+        return Series(name, tuple(in_turn), notes=tuple(notes))
+    stacks, more = _stacks(once)
+    step, planes_, gaps = _spread(stacks, gap)
+    return Series(name, planes_, len(planes_) // gaps[0], step, (*notes, *more, *gaps[1]))
+
+
+def _is_turned(plane: DicomPlane) -> tuple[float, ...]:
+    return plane.turn
+
+
+def _stacks(planes: list[DicomPlane]) -> tuple[list[list[DicomPlane]], list[str]]:
+    """Return planes by place along the normal; every place has as many, or the first of each is kept."""
+    normal = _normal(planes[0])
+    at = {id(p): float(np.dot(normal, p.position or ())) for p in planes}
+    ordered = sorted(planes, key=lambda p: (at[id(p)], p.turn))
+    stacks: list[list[DicomPlane]] = []
+    for plane in ordered:
+        if stacks and at[id(plane)] - at[id(stacks[-1][0])] < _SAME_PLACE:
+            stacks[-1].append(plane)
+        else:
+            stacks.append([plane])
+    stacks = [sorted(stack, key=_is_turned) for stack in stacks]
+    if len({len(stack) for stack in stacks}) == 1:
+        return stacks, []
+    extra = sum(len(stack) - 1 for stack in stacks)
+    return [stack[:1] for stack in stacks], [f"{extra} slices lie where another one does and were left out"]
+
+
+def _normal(plane: DicomPlane) -> NDArray[np.float64]:
+    return np.cross((plane.orientation or ())[:3], (plane.orientation or ())[3:])
+
+
+def _spread(
+    stacks: list[list[DicomPlane]], gap: float | None
+) -> tuple[tuple[float, ...], tuple[DicomPlane | None, ...], tuple[int, list[str]]]:
+    """Return the step between slices, the planes with None where one is missing, and (slices, notes)."""
+    places = np.array([stack[0].position for stack in stacks])
+    first = stacks[0][0]
+    if len(stacks) == 1:
+        step = _normal(first) * (gap or first.head.thickness or 1.0)
+        return tuple(step.tolist()), tuple(stacks[0]), (1, [])
+    numbers, notes = _numbers((places - places[0]) @ _normal(first), gap)
+    step = (places[-1] - places[0]) / numbers[-1]
+    filled = dict(zip(numbers, stacks, strict=True))
+    whole = range(numbers[-1] + 1)
+    planes = tuple(filled[n][t] if n in filled else None for t in range(len(stacks[0])) for n in whole)
+    return tuple(step.tolist()), planes, (len(whole), [*notes, *_tilt_note(step, first)])
+
+
+def _numbers(along: NDArray[np.float64], gap: float | None) -> tuple[list[int], list[str]]:
+    """Return the slice number of every place, with holes where slices are missing, and what to say about it."""
+    gaps = np.diff(along)
+    multiples = gaps / gaps.min()
+    whole = bool((np.abs(multiples - np.round(multiples)) < _ROUNDING).all())
+    usual = gap or float(gaps.min() if whole else np.median(gaps))
+    counts = np.maximum(np.round(gaps / usual), 1).astype(int)
+    numbers = np.concatenate([[0], np.cumsum(counts)])
+    off = np.abs(along - numbers * along[-1] / numbers[-1]).max()
+    if off > 0.1 * usual or (gap is None and numbers[-1] > 4 * len(numbers)):
+        numbers = np.arange(len(along))
+        off = np.abs(along - numbers * along[-1] / numbers[-1]).max()
+    missing = int(numbers[-1]) + 1 - len(numbers)
+    notes = [f"{missing} slices are missing and shown empty"] if missing else []
+    if off > _UNEVEN:
+        notes.append(f"the distance between slices varies: some lie up to {off:.2f} mm from where they are shown")
+    return [int(n) for n in numbers], notes
+
+
+def _tilt_note(step: NDArray[np.float64], plane: DicomPlane) -> list[str]:
+    cosine = abs(float(np.dot(step, _normal(plane)))) / float(np.linalg.norm(step))
+    angle = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    return (
+        [f"the gantry was tilted by {angle:.1f} degrees: the slices are shown sheared as they lie"]
+        if angle > _TILT
+        else []
+    )

@@ -1,0 +1,304 @@
+"""PNG, JPEG and TIFF files and folders of numbered slices <-> Scan."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour.base.atomic_write import atomic
+from napari_unet_tumour.errors import OutputError, ScanError
+from napari_unet_tumour.scans.checks import check_size, decoding, expect
+from napari_unet_tumour.scans.nifti import stem
+from napari_unet_tumour.scans.scan import Scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+PICTURES = (".png", ".jpg", ".jpeg")
+STACKS = (".tif", ".tiff")
+# A TIFF with more bytes of pixels stays on disk.
+LAZY_FROM = 1 << 30
+_TO_MM = {"nm": 1e-6, "µm": 1e-3, "um": 1e-3, "micron": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
+
+
+def read_picture(path: Path) -> Scan:
+    """Read a PNG or JPEG: grey gives axes "yx", colour "yxc" (3 or 4 channels); palettes are resolved.
+
+    Raises
+    ------
+    ScanError
+        The file is cut, mislabelled or damaged, or claims absurd sizes.
+    """
+    array = _decode(path, indices=False)
+    return Scan(array=array, axes="yxc" if array.ndim == 3 else "yx", name=stem(path), source=str(path))
+
+
+def read_label_picture(path: Path) -> Scan:
+    """Read a PNG mask: a palette gives its indices, grey values stay, colours that are all grey become grey."""
+    array = _decode(path, indices=True)
+    if array.ndim == 3:
+        if (array[..., :3] != array[..., :1]).any():
+            raise ScanError(f"{path.name} is a colour picture, not a mask: save it in grey values or with a palette")
+        array = array[..., 0]
+    return Scan(array=array, axes="yx", name=stem(path), source=str(path))
+
+
+def read_tiff(path: Path) -> Scan:
+    """Read a TIFF: pages, ImageJ stacks and OME-TIFF, with their axes and, where given, the spacing.
+
+    Raises
+    ------
+    ScanError
+        The file is cut or mislabelled, claims absurd sizes, or is compressed in a way that needs "imagecodecs".
+    """
+    import tifffile
+
+    expect(path, "TIFF")
+    with decoding(path), tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        lazy = series.size * series.dtype.itemsize >= LAZY_FROM
+        check_size(path, series.shape, series.dtype.itemsize, compressed=True, held=not lazy)
+        spacing = _spacing(file)
+        array, axes = _tidy(path, _on_disk(series) if lazy else _pages(path, series), series.axes)
+    if lazy:
+        return _with_spacing(path, array, axes, spacing)
+    with decoding(path):
+        check_size(path, array.shape, array.itemsize)
+    return _with_spacing(path, array, axes, spacing)
+
+
+def _with_spacing(path: Path, array: Any, axes: str, spacing: dict[str, float] | None) -> Scan:
+    affine = None if spacing is None else np.diag([*(spacing[a] for a in axes if a in "zyx"), 1.0])
+    units = "pixel" if affine is None else "mm"
+    return Scan(array=array, axes=axes, affine=affine, units=units, name=stem(path), source=str(path))
+
+
+def read_folder(path: Path) -> Scan:
+    """Read a folder of numbered PNG, JPEG or TIFF slices as one stack, in the order of their numbers.
+
+    Raises
+    ------
+    ScanError
+        There are no such files, or they differ in size or colour.
+    """
+    files = sorted((f for f in path.iterdir() if f.suffix.lower() in PICTURES + STACKS), key=_by_number)
+    if not files:
+        raise ScanError(
+            f"{path.name} holds no scan: choose a folder with DICOM files or numbered PNG, JPEG or TIFF slices"
+        )
+    first = _read_slice(files[0])
+    check_size(path, (len(files), *first.array.shape), first.array.dtype.itemsize)
+    stack = np.empty((len(files), *first.array.shape), first.array.dtype)
+    for n, file in enumerate(files):
+        one = first.array if n == 0 else _read_slice(file).array
+        if one.shape != first.array.shape or one.dtype != first.array.dtype:
+            raise ScanError(
+                f"{file.name} is {one.shape} {one.dtype} and {files[0].name} is {first.array.shape} "
+                f"{first.array.dtype}: keep slices of one kind in a folder, or open them one by one"
+            )
+        stack[n] = one
+    return Scan(array=stack, axes="z" + first.axes, name=path.name, source=str(path))
+
+
+def write_picture(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str] = ()) -> None:
+    """Write a 2D mask as a grey PNG: 0 and 255 for one label, the label values for several."""
+    from PIL import Image
+
+    if mask.ndim != 2:
+        raise OutputError(f"{path.name} can hold one slice, this mask has {mask.shape}: choose .tif or .nii.gz")
+    values = mask.astype(np.uint8)
+    if len(labels) == 2 and values.max(initial=0) <= 1:
+        values = values * np.uint8(255)
+    with atomic(path) as beside:
+        Image.fromarray(np.ascontiguousarray(values)).save(beside, format="PNG")
+
+
+def write_tiff(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str] = ()) -> None:
+    """Write an array on the scan's grid as a deflated OME-TIFF with axes and, where known, the spacing."""
+    import tifffile
+
+    values = mask.astype(np.uint8) if mask.dtype == np.bool_ else mask
+    with atomic(path) as beside:
+        tifffile.imwrite(
+            beside,
+            values,
+            ome=True,
+            photometric="minisblack",
+            compression="zlib",
+            metadata=_ome(scan),
+            software="napari-unet-tumour",
+        )
+
+
+def write_tiles(path: Path, tiles: Iterator[NDArray[np.uint8]], shape: tuple[int, ...], scan: Scan, side: int) -> None:
+    """Write an array of any size as `write_tiff` does, from the square tiles of its planes, row by row."""
+    import tifffile
+
+    with atomic(path) as beside:
+        tifffile.imwrite(
+            beside,
+            tiles,
+            shape=shape,
+            dtype=np.uint8,
+            tile=(side, side),
+            bigtiff=True,
+            ome=True,
+            photometric="minisblack",
+            compression="zlib",
+            metadata=_ome(scan),
+            software="napari-unet-tumour",
+        )
+
+
+def _ome(scan: Scan) -> dict[str, Any]:
+    axes = scan.axes.replace("c", "")
+    metadata: dict[str, Any] = {"axes": axes.upper()}
+    if scan.units == "mm":
+        for letter, step in zip((a for a in axes if a in "zyx"), scan.spacing, strict=True):
+            metadata |= {f"PhysicalSize{letter.upper()}": step, f"PhysicalSize{letter.upper()}Unit": "mm"}
+    return metadata
+
+
+def _decode(path: Path, *, indices: bool) -> NDArray[Any]:
+    from PIL import Image
+
+    expect(path, *(("PNG",) if path.suffix.lower() == ".png" else ("JPEG",)))
+    with decoding(path):
+        try:
+            picture = Image.open(path)
+        except Image.DecompressionBombError as error:
+            raise ScanError(f"{path.name} claims more pixels than a picture can have: save it as TIFF") from error
+        with picture:
+            check_size(path, picture.size, 4)
+            # A mask may hold one bit a pixel, and deflates to almost nothing.
+            check_size(path, (picture.height, -(-picture.width // 8)), 1, compressed=path.suffix.lower() == ".png")
+            return np.asarray(picture if indices and picture.mode == "P" else _plain(picture))
+
+
+def _plain(picture: Any) -> Any:
+    """Resolve palettes and print colours: grey, RGB or RGBA remain."""
+    if picture.mode == "P":
+        colours = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+        return colours.getchannel(0) if _is_grey(colours) else colours
+    other = {
+        "LA": "L",
+        "PA": "RGBA",
+        "CMYK": "RGB",
+        "YCbCr": "RGB",
+        "LAB": "RGB",
+        "HSV": "RGB",
+        "La": "L",
+        "RGBa": "RGBA",
+    }
+    return picture.convert(other[picture.mode]) if picture.mode in other else picture
+
+
+def _is_grey(colours: Any) -> bool:
+    values = np.asarray(colours)
+    return bool((values[..., :3] == values[..., :1]).all() and (values[..., 3:] == 255).all())
+
+
+def _pages(path: Path, series: Any) -> NDArray[Any]:
+    """Decode one series, with Pillow's libtiff where tifffile needs a codec that is not installed."""
+    try:
+        return np.asarray(series.asarray())
+    except (ValueError, ImportError) as error:
+        if "imagecodecs" not in str(error):
+            raise
+        return _libtiff(path, series)
+
+
+def _on_disk(series: Any) -> Any:
+    """Return a series as a lazy array, whose tiles or strips are decoded when they are read."""
+    import dask.array as da
+    import zarr
+
+    store = series.aszarr(level=0)
+    found = zarr.open_array(store, mode="r")
+    weakref.finalize(found, store.close)
+    # Small tiles and strips are read several at once: one task a tile makes dask slow.
+    chunks = tuple(
+        min(whole, n * -(-1024 // n)) if letter in "YX" else n
+        for n, whole, letter in zip(found.chunks, found.shape, series.axes, strict=True)
+    )
+    return da.from_zarr(found, chunks=chunks)  # type: ignore[no-untyped-call]
+
+
+def _libtiff(path: Path, series: Any) -> NDArray[Any]:
+    from PIL import Image, ImageSequence
+
+    try:
+        with Image.open(path) as picture:
+            pages = [np.array(_plain(page)) for page in ImageSequence.Iterator(picture)]
+        return np.stack(pages).reshape(series.shape).astype(series.dtype, copy=False)
+    except (OSError, ValueError) as error:
+        raise ScanError(f"{path.name} is compressed in a way that needs a codec: pip install imagecodecs") from error
+
+
+def _tidy(path: Path, array: NDArray[Any], found: str) -> tuple[NDArray[Any], str]:
+    """Name tifffile's axes with Scan's letters and drop unnamed axes of length 1."""
+    # tifffile repeats a letter where it has no better name: only the last one counts.
+    known = [x if x in "YXZTCS" and x not in found[i + 1 :] else "Q" for i, x in enumerate(found)]
+    keep = [i for i, letter in enumerate(known) if array.shape[i] > 1 or letter != "Q"]
+    array = array.reshape([array.shape[i] for i in keep])
+    named = ["c" if known[i] == "S" else known[i].lower() for i in keep]
+    spare = [letter for letter in "tz" if letter not in named][-named.count("q") or None :]
+    named = [letter if letter in "tzyxc" else (spare.pop(0) if spare else "?") for letter in named]
+    if "?" in named or len(set(named)) != len(named):
+        raise ScanError(
+            f"{path.name} has axes {found} of {array.shape}: save fewer axes, at most time, z, y, x, colour"
+        )
+    if "S" in known and named[-1] != "c":
+        array, named = np.moveaxis(array, named.index("c"), -1), [*(n for n in named if n != "c"), "c"]
+    return array, "".join(named)
+
+
+def _spacing(file: Any) -> dict[str, float] | None:
+    """Return mm per pixel for "z", "y" and "x" where the file says so in a way that can be trusted."""
+    if file.is_ome:
+        return _ome_spacing(file.ome_metadata or "")
+    if file.is_imagej:
+        return _imagej_spacing(file)
+    return None
+
+
+def _ome_spacing(text: str) -> dict[str, float] | None:
+    found: dict[str, float] = {}
+    for letter in "XYZ":
+        size = re.search(rf'PhysicalSize{letter}="([^"]+)"', text)
+        unit = re.search(rf'PhysicalSize{letter}Unit="([^"]+)"', text)
+        if size:
+            found[letter.lower()] = float(size[1]) * _TO_MM.get(unit[1] if unit else "µm", 0.0)
+    return _complete(found)
+
+
+def _imagej_spacing(file: Any) -> dict[str, float] | None:
+    about = file.imagej_metadata or {}
+    factor = _TO_MM.get(str(about.get("unit", "")).replace("\\u00B5", "µ"), 0.0)
+    found = {"z": float(about.get("spacing", 0.0)) * factor}
+    for letter, tag in (("x", "XResolution"), ("y", "YResolution")):
+        over, under = file.pages[0].tags[tag].value if tag in file.pages[0].tags else (0, 1)
+        found[letter] = factor * under / over if over else 0.0
+    return _complete(found)
+
+
+def _complete(found: dict[str, float]) -> dict[str, float] | None:
+    """Return spacings for all three axes, or None unless x and y are known and positive."""
+    good = {letter: step for letter, step in found.items() if np.isfinite(step) and step > 0}
+    return {"z": 1.0, **good} if {"x", "y"} <= set(good) else None
+
+
+def _read_slice(path: Path) -> Scan:
+    return read_tiff(path) if path.suffix.lower() in STACKS else read_picture(path)
+
+
+def _by_number(path: Path) -> list[tuple[int, int, str]]:
+    """Order "slice_2" before "slice_10"."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts]

@@ -1,0 +1,1 @@
+"""Large planes in tiles and windows; no torch."""

@@ -1,0 +1,179 @@
+"""Opens the case of the chosen layers, keeps it while they stay the same, and watches it."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
+from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
+from napari_unet_tumour.widgets.correct.case import CorrectionCase, case_of
+from napari_unet_tumour.widgets.correct.change_watcher import ChangeWatcher
+from napari_unet_tumour.widgets.correct.state import CorrectState
+from napari_unet_tumour.widgets.layers import labels as labels_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.corrections import Store
+    from napari_unet_tumour.widgets.correct.case import CasePart
+    from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
+    from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
+
+REOPEN_MS = 60
+
+
+class CaseController:
+    """The case that is worked on.
+
+    Parameters
+    ----------
+    opened : callable
+        Called on the GUI thread with a new session.
+    closed : callable
+        Called before a session is let go, and with what is in the way of the next one; True for an error.
+    seen : callable
+        Called after every look at the masks.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, inbox: MainThreadQueue, choice: CorrectInputs, store: Store, masks: MaskWriter,
+        opened: Callable[[CorrectState], None], closed: Callable[[str, bool], None], seen: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._viewer, self._inbox, self._choice, self._store, self._masks = viewer, inbox, choice, store, masks
+        self._opened, self._closed, self._seen = opened, closed, seen
+        self.watch = ChangeWatcher(viewer, inbox, seen)
+        self.session: CorrectState | None = None
+        self._opening: CorrectionCase | None = None
+        self._timer = single_shot_timer(inbox, REOPEN_MS, self.open)
+
+    def on_screen(self) -> tuple[CorrectState, int] | None:
+        """Return the session and the slice that the viewer shows; None where there is none."""
+        number = None if self.session is None else self.session.case.on_screen(self._viewer)
+        return None if self.session is None or number is None else (self.session, number)
+
+    def reopen(self, event: Any = None) -> None:
+        """Open soon: several changes of the layers in a row are one."""
+        self._timer.start()
+
+    def open(self) -> None:
+        """Open the case of the chosen layers, unless it is the one that is open."""
+        self._choice.list_masks()
+        try:
+            case = self._case()
+        except UNetTumourError as error:
+            self.close(str(error))
+            return
+        if self.session is not None and _same(case, self.session.case):
+            self._take_masks(case, self.session)
+        elif self._opening is None or not _same(case, self._opening):
+            self.close("Looking at the scan…", wrong=False)
+            self._opening = case
+            threading.Thread(target=self._read, args=(case,), daemon=True).start()
+
+    def close(self, why: str, wrong: bool = True) -> None:
+        """Let go of the case; what is not written yet is written."""
+        self._closed(why, wrong)
+        session, self.session, self._opening = self.session, None, None
+        self.watch.follow(None)
+        for part in [] if session is None else session.case.parts:
+            part.image.events.data.disconnect(self.reopen)
+
+    def complaint(self) -> str:
+        """Return why there is nothing to work on."""
+        if self._opening is not None:
+            return "Still looking at the scan: try again in a moment"
+        try:
+            self._case()
+        except UNetTumourError as error:
+            return str(error)
+        return "The slices are not on screen: show the scan in 2D, then try again"
+
+    def adopt(self, part: CasePart, mask: Labels) -> None:
+        """Take up a mask that was made for a part that had none."""
+        labels_layer.show_unsure(mask, UNSURE)
+        if self.session is not None:
+            self.session.adopt_mask(part, mask)
+            self.watch.follow(self.session)
+
+    def mask_of(self, session: CorrectState, number: int) -> Labels:
+        """Return the mask layer of a slice; one is made where there is none."""
+        part = session.case.where(number)[0]
+        if part.mask is not None:
+            return part.mask
+        entry = self._choice.entry
+        labels = ("background", "tumour") if entry is None else entry.spec.labels
+        mask = labels_layer.add_mask(self._viewer, part.image, part.layout, labels)
+        labels_layer.describe(mask, part.image, labels=list(labels))
+        self.adopt(part, mask)
+        return mask
+
+    def pixels(self, session: CorrectState, number: int) -> NDArray[np.uint8]:
+        """Return what a slice holds, whatever is tried on; a slice without a mask layer gets one."""
+        part, plane = session.case.where(number)
+        held = self._masks.committed_pixels(self.mask_of(session, number), part.layout, plane)
+        return session.masks([number])[number] if held is None else held
+
+    def _case(self) -> CorrectionCase:
+        image, entry = self._choice.image, self._choice.entry
+        if image is None:
+            raise ScanError("There is no image layer: open a scan, or drag one into the window")
+        if entry is None:
+            raise ModelError("There is no model: import one with 'napari-unet-tumour models import'")
+        source = self._choice.source(image, entry.spec)
+        return case_of(self._viewer, image, self._choice.mask, entry.spec, source)
+
+    def _read(self, case: CorrectionCase) -> None:
+        try:
+            session: CorrectState | str = self._new_session(case)
+        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
+            said = str(error).partition("\n")[0] or type(error).__name__
+            session = f"The scan cannot be read ({said}): check its file"
+        self._inbox.put(partial(self._on_session, case, session))
+
+    def _new_session(self, case: CorrectionCase) -> CorrectState:
+        session = CorrectState(case, self._store, self._masks.committed_pixels)
+        session.journal.look()
+        session.as_left = bool(session.kept) and session.is_as_left()
+        return session
+
+    def _on_session(self, case: CorrectionCase, session: CorrectState | str) -> None:
+        if case is not self._opening:
+            return
+        self._opening = None
+        if isinstance(session, str):
+            self._closed(session, True)
+            return
+        self.session = session
+        for part in case.parts:
+            part.image.events.data.connect(self.reopen)
+        self.watch.follow(session)
+        self._opened(session)
+
+    def _take_masks(self, case: CorrectionCase, session: CorrectState) -> None:
+        """Take up masks that were made since, e.g. by the Segment widget."""
+        for new, part in zip(case.parts, session.case.parts, strict=True):
+            if part.mask is None and new.mask is not None:
+                self.adopt(part, new.mask)
+        self._seen()
+
+
+def _same(one: CorrectionCase, other: CorrectionCase) -> bool:
+    """Tell whether two cases are of the same images, with no mask exchanged for another."""
+    if len(one.parts) != len(other.parts):
+        return False
+    return all(
+        a.image is b.image
+        and a.data is b.data
+        and (a.array is b.array or a.image.rgb)
+        and a.layout == b.layout
+        and (b.mask is None or a.mask is b.mask)
+        for a, b in zip(one.parts, other.parts, strict=True)
+    )

@@ -1,0 +1,94 @@
+"""Notices strokes, tools, undo and redo on the masks of a session, and has them written within two seconds."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.components import ViewerModel
+    from napari.layers import Labels
+
+    from napari_unet_tumour.widgets.correct.state import CorrectState
+
+LOOK_MS = 700
+RETRY_MS = 4000
+EVENTS = ("paint", "set_data", "labels_update", "data")
+
+
+class ChangeWatcher:
+    """Looks at a session's masks after every change, on a thread of its own.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+        The slice that it shows is written first.
+    seen : callable
+        Called on the GUI thread after every look.
+    """
+
+    def __init__(self, viewer: ViewerModel, inbox: MainThreadQueue, seen: Callable[[], None]) -> None:
+        self._viewer, self._inbox, self._seen = viewer, inbox, seen
+        self._session: CorrectState | None = None
+        self._masks: list[Labels] = []
+        self._looking = self._due = False
+        self._timer = single_shot_timer(inbox, LOOK_MS, self._look)
+
+    def follow(self, session: CorrectState | None) -> None:
+        """Watch the masks of this session and of no other; what the last one has not yet written is written."""
+        self.flush()
+        for mask in self._masks:
+            for name in EVENTS:
+                getattr(mask.events, name).disconnect(self.poke)
+        self._session = session
+        parts = [] if session is None else session.case.parts
+        self._masks = [part.mask for part in parts if part.mask is not None]
+        for mask in self._masks:
+            for name in EVENTS:
+                getattr(mask.events, name).connect(self.poke)
+        self.poke()
+
+    def poke(self, event: Any = None) -> None:
+        """Look soon: not put off by further changes, so that a long stroke is written while it is drawn."""
+        if self._session is not None and not self._timer.isActive():
+            self._timer.start(LOOK_MS)
+
+    def flush(self) -> None:
+        """Write what is not written yet, now; touches nothing of Qt."""
+        if self._session is not None:
+            self._session.journal.look()
+
+    def _look(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        if self._looking:
+            self._due = True
+            return
+        self._looking = True
+        number = session.case.on_screen(self._viewer)
+        threading.Thread(target=self._work, args=(session, number), name="napari-unet-tumour journal").start()
+
+    def _work(self, session: CorrectState, number: int | None) -> None:
+        try:
+            session.journal.look(number)
+        finally:
+            self._inbox.put(partial(self._looked, session))
+
+    def _looked(self, session: CorrectState) -> None:
+        self._looking = False
+        if session is not self._session:
+            return
+        if session.journal.trouble:
+            self._timer.start(RETRY_MS)
+        elif self._due or session.journal.again:
+            self._due = False
+            self.poke()
+        with suppress(RuntimeError):  # the window is on its way out
+            self._seen()

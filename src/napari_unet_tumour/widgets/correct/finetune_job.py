@@ -1,0 +1,245 @@
+"""One fine-tuning: what the worker gets, what it tells, and the slices to compare; knows no Qt."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour import jobs
+from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedContext, scan_id
+from napari_unet_tumour.corrections.holdout import exclude_leaks
+from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
+from napari_unet_tumour.postprocess.threshold import mask_from_probability
+from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture
+from napari_unet_tumour.widgets.segment.run import check_model, model_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.corrections import ReviewedSlice, Store
+    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.settings import FinetuneSettings, Progress, SegmentSettings
+    from napari_unet_tumour.widgets.correct.case import CasePart
+    from napari_unet_tumour.widgets.correct.state import CorrectState
+
+CONTEXT = 24
+PICTURES = 6
+# Slices on either side that a pictured one is seen with.
+AROUND = 3
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuneRequest:
+    """What was asked for at the press of Fine-tune.
+
+    Parameters
+    ----------
+    masks : dict of int to numpy.ndarray
+        Copies (H, W) uint8 of the reviewed slices' masks.
+    shown : int, optional
+        The slice on screen.
+    note : str
+        What the person should know, "" where nothing.
+    """
+
+    session: CorrectState
+    entry: ModelEntry
+    settings: FinetuneSettings
+    segmenting: SegmentSettings
+    masks: dict[int, NDArray[np.uint8]]
+    shown: int | None
+    scheduler: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class FineTuneResult:
+    """A model to accept or reject, and what it does to some slices."""
+
+    tuned: FineTuneOutcome
+    pictures: list[ComparisonPicture] = field(default_factory=list)
+
+
+class FineTuneJob:
+    """Fine-tune in the worker.
+
+    Parameters
+    ----------
+    order : Order
+        What was asked for.
+    store : Store
+        Where the corrections of earlier scans are.
+    tell : callable
+        Called on background threads with itself and a `Progress`, and last with a `FineTuneResult` or an error.
+    """
+
+    def __init__(self, order: FineTuneRequest, store: Store, tell: Callable[[FineTuneJob, Any], None]) -> None:
+        self.order, self._store, self._tell = order, store, tell
+        self.best: FineTuneOutcome | None = None
+        self.replayed = 0
+        self._job: jobs.Job | None = None
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Begin, on a background thread: lazy layers may take long to read."""
+        threading.Thread(target=self._begin, name="napari-unet-tumour fine-tuning", daemon=True).start()
+
+    def cancel(self) -> None:
+        """Stop at once and say nothing more."""
+        self._over.set()
+        if self._job is not None:
+            self._job.cancel()
+
+    def keep_best(self) -> None:
+        """Stop learning and judge the best model so far; its `FineTuneResult` follows."""
+        best = self.best
+        self.cancel()
+        if best is not None:
+            self._judge_soon(best)
+
+    def _begin(self) -> None:
+        try:
+            asked = self._gather()
+        except UNetTumourError as error:
+            self._end(error)
+            return
+        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
+            said = str(error).partition("\n")[0] or type(error).__name__
+            self._end(ScanError(f"the scan cannot be read ({said}): check its file"))
+            return
+        if self._over.is_set():
+            return
+        self._job = jobs.submit("finetune", *asked, on_event=self._hear, scheduler=self.order.scheduler or None)
+        if self._over.is_set():
+            self._job.cancel()
+
+    def _gather(self) -> tuple[Any, ...]:
+        """Read what the engine needs: reviewed slices, some that nobody reviewed, earlier scans, the one on screen."""
+        order, session = self.order, self.order.session
+        check_model(order.entry)
+        _check_images(session)
+        known = [*session.records.values(), *(one for one in self._store.every() if one.scan not in session.records)]
+        corrections = exclude_leaks((session.correction(n, mask) for n, mask in order.masks.items()), known)
+        if all(one.held_out for one in corrections):
+            raise TrainingError(
+                "every reviewed slice lies where a slice is held out in another scan of this person: review one more"
+            )
+        _check_alike(corrections)
+        replay = [one for one in self._store.replay([*session.records]) if _same_kind(one, corrections)]
+        replay = exclude_leaks(replay, known)
+        self.replayed = len({one.scan for one in replay})
+        watch = None
+        if order.shown is not None and not session.is_reviewed(order.shown):
+            watch = session.case.image(order.shown)[None]
+        return self._parent(), corrections, order.settings, self._context(corrections), replay, watch
+
+    def _parent(self) -> str | bytes:
+        return model_for(self.order.entry, self.order.scheduler or None)
+
+    def _context(self, corrections: list[ReviewedSlice]) -> NDArray[Any] | None:
+        session = self.order.session
+        free = session.order()
+        spread = free[:: max(1, len(free) // (CONTEXT // 2))]
+        chosen = list(dict.fromkeys([*free[: CONTEXT // 2], *sorted(spread)]))[:CONTEXT]
+        planes = [session.case.image(n) for n in chosen]
+        alike = [plane for plane in planes if plane.shape == corrections[0].image.shape]
+        return np.stack(alike) if alike else None
+
+    def _hear(self, event: Any) -> None:
+        if self._over.is_set():
+            return
+        if isinstance(event, jobs.ProgressEvent):
+            self._on_tick(event.progress)
+        elif isinstance(event, jobs.Done):
+            self._over.set()
+            self._judge_soon(event.result)
+        elif isinstance(event, jobs.Failed):
+            self._end(event.error)
+        else:
+            self._end(TrainingError("the fine-tuning was stopped: press Fine-tune again"))
+
+    def _on_tick(self, progress: Progress) -> None:
+        best = progress.values.get("best")
+        if isinstance(best, FineTuneOutcome):
+            self.best = best
+        self._tell(self, progress)
+
+    def _end(self, news: Any) -> None:
+        self._over.set()
+        self._tell(self, news)
+
+    def _judge_soon(self, tuned: FineTuneOutcome) -> None:
+        threading.Thread(target=self._judge, args=(tuned,), name="napari-unet-tumour judge", daemon=True).start()
+
+    def _judge(self, tuned: FineTuneOutcome) -> None:
+        pictures: list[ComparisonPicture] = []
+        if tuned.data:
+            try:
+                pictures = self._pictures(tuned)
+            except (UNetTumourError, KeyboardInterrupt):
+                pictures = []  # the figures are there; only the pictures are not
+        self._tell(self, FineTuneResult(tuned, pictures))
+
+    def _pictures(self, tuned: FineTuneOutcome) -> list[ComparisonPicture]:
+        order, session = self.order, self.order.session
+        held = [n for n in order.masks if session.is_held_out(n)][:PICTURES]
+        free = session.order()
+        other = order.shown if order.shown in free else (free[0] if free else None)
+        numbers = held + ([] if other is None else [other])
+        # A parent without a second network sees every slice by itself.
+        around = AROUND if self.order.entry.spec.arguments.get("gates") else 0
+        before, after = self._masks(self._parent(), numbers, around), self._masks(tuned.data, numbers, AROUND)
+        return [self._picture(n, before[n], after[n]) for n in numbers]
+
+    def _picture(self, number: int, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> ComparisonPicture:
+        order = self.order
+        image, truth = order.session.case.image(number), order.masks.get(number)
+        name = "slice on screen" if truth is None and number == order.shown else "slice"
+        return ComparisonPicture(
+            f"{'held-out ' if truth is not None else ''}{name} {number}", image[0], before, after, truth
+        )
+
+    def _masks(self, model: str | bytes, numbers: list[int], around: int) -> dict[int, NDArray[np.uint8]]:
+        """Return a model's masks of slices; it sees those around them too, and what else is corrected there."""
+        found = {}
+        for part in self.order.session.case.parts:
+            inside = [n - part.first for n in numbers if part.first <= n < part.first + part.layout.planes]
+            seen = sorted({m for n in inside for m in range(n - around, n + around + 1) if 0 <= m < part.layout.planes})
+            for n, probability in zip(seen, self._probability(model, part, seen, inside), strict=True):
+                if n in inside:
+                    found[part.first + n] = mask_from_probability(probability, self.order.segmenting)
+        return found
+
+    def _probability(self, model: str | bytes, part: CasePart, seen: list[int], asked: list[int]) -> NDArray[np.uint8]:
+        order, first = self.order, part.first
+        if not seen:
+            return np.zeros((0, 1, 1, 1), np.uint8)
+        planes = np.stack([order.session.case.image(first + n) for n in seen])
+        known = {n: order.masks[first + n] for n in seen if first + n in order.masks and n not in asked}
+        arguments = (model, planes, order.segmenting, ReviewedContext(seen, known))
+        found: NDArray[np.uint8] = jobs.run("segment_planes", *arguments, scheduler=order.scheduler or None)
+        return found
+
+
+def _check_images(session: CorrectState) -> None:
+    for part in session.case.parts:
+        if scan_id(part.array, part.layout) != part.scan:
+            raise ScanError(
+                f"the image '{part.image.name}' has changed since it was corrected: "
+                "bring back the image that the corrections were made on, or choose the layer again to begin anew"
+            )
+
+
+def _check_alike(corrections: list[ReviewedSlice]) -> None:
+    channels = {one.image.shape[0] for one in corrections}
+    if len(channels) > 1:
+        raise ScanError("the reviewed images have different numbers of channels: review images of one kind")
+
+
+def _same_kind(one: ReviewedSlice, corrections: list[ReviewedSlice]) -> bool:
+    return bool(one.image.shape[0] == corrections[0].image.shape[0])

@@ -1,0 +1,187 @@
+"""What the person has chosen in the Correct and fine-tune widget: image, mask, model, budget; remembered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
+from napari_unet_tumour.widgets.common.settings_form import fill, remember, remembered
+from napari_unet_tumour.widgets.correct.case import masks_for
+from napari_unet_tumour.widgets.layers import image_source, labels
+from napari_unet_tumour.widgets.layers.channel_picker import ChannelPicker
+from napari_unet_tumour.widgets.segment.view import THERE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+
+    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.models.spec import ModelSpec
+    from napari_unet_tumour.widgets.correct.view import CorrectView
+    from napari_unet_tumour.widgets.layers.image_source import ImageSource
+
+PART = "correct"
+# The settings that decide what a mask shows.
+MASKING = ("threshold", "smallest", "flip_tta", "keep_largest", "remove_isolated")
+
+
+class CorrectInputs:
+    """Reads and fills the pickers of a panel."""
+
+    def __init__(self, viewer: ViewerModel, panel: CorrectView) -> None:
+        self._viewer, self._panel = viewer, panel
+        self._entries: list[ModelEntry] = []
+        self._labels: list[tuple[str, int]] = []
+        self.channels = ChannelPicker(viewer, panel.channels)
+        self._source: tuple[tuple[Any, ...], list[Any], ImageSource] | None = None
+        # As functions, since magicgui asks again whenever the widget is docked or a layer comes or goes.
+        panel.image.choices, panel.mask.choices, panel.model.choices = self._images, self._masks, self._models
+        panel.paint.choices = lambda picker: self._labels
+        kept = remembered(PART)
+        fill({"seconds": panel.seconds, "device": panel.device}, kept)
+        self.list_models()
+
+    @property
+    def image(self) -> Image | None:
+        """The chosen image layer."""
+        value: Image | None = self._panel.image.value
+        return value
+
+    @property
+    def mask(self) -> Labels | None:
+        """The chosen mask layer."""
+        value: Labels | None = self._panel.mask.value
+        return value
+
+    @property
+    def entry(self) -> ModelEntry | None:
+        """The chosen model."""
+        value: ModelEntry | None = self._panel.model.value
+        return value
+
+    @property
+    def settings(self) -> FinetuneSettings:
+        """What the form says."""
+        return FinetuneSettings(seconds=float(self._panel.seconds.value), device=str(self._panel.device.value))
+
+    @property
+    def scheduler(self) -> str:
+        """Address of the scheduler that the Segment widget uses; "" for this computer."""
+        kept = remembered("segment")
+        return str(kept.get("address", "")).strip() if kept.get("place") == THERE else ""
+
+    def segmenting(self) -> SegmentSettings:
+        """Return threshold and so on as the mask was made with, else as the model recommends."""
+        spec, note = None if self.entry is None else self.entry.spec, {}
+        if self.mask is not None:
+            note = self.mask.metadata.get(image_source.KEY, {}).get("settings", {})
+        given: dict[str, Any] = {} if spec is None else spec.defaults
+        known = {name: note[name] for name in MASKING if name in note}
+        return SegmentSettings(**{**given, **known, "device": str(self._panel.device.value)})
+
+    def remember(self) -> None:
+        """Keep the choices for the next session."""
+        remember(PART, {"seconds": self._panel.seconds.value, "device": self._panel.device.value})
+
+    def list_models(self, chosen: ModelEntry | None = None) -> None:
+        """Offer the models on the shelf; the default is chosen where nothing else is."""
+        before = chosen or self.entry
+        self._entries = registry.entries()
+        self._panel.model.reset_choices()
+        hashes = [one.hash for one in self._entries]
+        if before is not None and before.hash in hashes:
+            self._panel.model.value = self._entries[hashes.index(before.hash)]
+
+    def choose_model(self, mark: str) -> None:
+        """Choose the model with this hash, if it is still on the shelf."""
+        found = next((one for one in self._entries if one.hash == mark), None)
+        if found is not None:
+            self._panel.model.value = found
+
+    def list_images(self) -> None:
+        """Offer the viewer's image layers, and keep the chosen one."""
+        self._panel.image.reset_choices()
+
+    def list_masks(self, anew: bool = False) -> None:
+        """Offer the masks, and keep the chosen one; else, or `anew`, choose the one that fits the image best."""
+        before, image = None if anew else self.mask, self.image
+        self._panel.mask.reset_choices()
+        if before is None or before not in self._viewer.layers or not self._may_be_of(image, before):
+            before = next(iter(self._fitting()), None)
+        self._panel.mask.value = before
+
+    def follow(self) -> None:
+        """Choose the selected layer."""
+        layer = self._viewer.layers.selection.active
+        if layer in [value for _, value in self._images(None)]:
+            self._panel.image.value = layer
+        elif layer is not None and layer in self._panel.mask.choices:
+            image = labels.image_of(self._viewer, layer)
+            if image is not None:
+                self._panel.image.value = image
+            if layer in self._fitting():
+                self._panel.mask.value = layer
+
+    def offer_channels(self) -> None:
+        """Offer layers for the channels of the model, where one image alone does not do."""
+        self.channels.offer(self.entry, self.image)
+
+    def source(self, image: Image, spec: ModelSpec) -> ImageSource:
+        """Return what the model reads of an image, the very same until a layer or the axes change; raises ScanError."""
+        self.offer_channels()
+        chosen = self.channels.chosen
+        arrays = [image.data, *(layer.data for layer in chosen.values())]
+        key = (image, spec.channels, tuple(chosen), tuple(map(id, arrays)), tuple(self._viewer.dims.order[-2:]))
+        if self._source is None or self._source[0] != key:
+            self._source = (key, arrays, self.channels.source(image, spec, False))  # the arrays keep their ids
+        return self._source[2]
+
+    def offer_labels(self, names: Sequence[tuple[str, int]]) -> None:
+        """Offer what the brush can draw."""
+        if list(names) != self._labels:
+            paint, value = self._panel.paint, self._panel.paint.value
+            with paint.changed.blocked():  # nobody has taken up the brush
+                # Emptied first, else a name that stays keeps its place and new ones come last.
+                for self._labels in ([], list(names)):
+                    paint.reset_choices()
+                if value in paint.choices:
+                    paint.value = value
+
+    def _fitting(self) -> list[Labels]:
+        image = self.image
+        if image is None:
+            return []
+        found = masks_for(self._viewer, image, image_shape(image))
+        return [mask for mask in found if tuple(mask.data.shape) in _shapes(image) and self._may_be_of(image, mask)]
+
+    def _may_be_of(self, image: Image | None, mask: Labels) -> bool:
+        return labels.image_of(self._viewer, mask) in (None, image)
+
+    def _images(self, picker: Any) -> list[tuple[str, Image]]:
+        return [(layer.name, layer) for layer in image_source.images(self._viewer)]
+
+    def _masks(self, picker: Any) -> list[tuple[str, Labels]]:
+        image = self.image
+        found = [] if image is None else masks_for(self._viewer, image, image_shape(image))
+        return [(layer.name, layer) for layer in found]
+
+    def _models(self, picker: Any) -> list[tuple[str, ModelEntry]]:
+        return [(_named(one, n == 0), one) for n, one in enumerate(self._entries)]
+
+
+def image_shape(image: Image) -> tuple[int, ...]:
+    """Return the shape of an image layer's pixels without colours."""
+    array = image.data[0] if image.multiscale else image.data
+    return tuple(array.shape[: image.ndim])
+
+
+def _shapes(image: Image) -> set[tuple[int, ...]]:
+    shape = image_shape(image)
+    return {shape, shape[1:]} if len(shape) > 2 else {shape}
+
+
+def _named(entry: ModelEntry, default: bool) -> str:
+    return f"{entry.name} (default)" if default else entry.name

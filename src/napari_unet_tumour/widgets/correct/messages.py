@@ -1,0 +1,49 @@
+"""What the Correct and fine-tune widget says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.correct.view import NEXT_KEY, TICK_KEY
+
+if TYPE_CHECKING:
+    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.widgets.correct.state import CorrectState
+
+
+def place(session: CorrectState, number: int) -> str:
+    """Return where the person is in the scan."""
+    reviewed = session.reviewed()
+    held = sum(session.is_held_out(n) for n in reviewed)
+    state = session.state(number).name or "nothing yet"
+    counts = f"{len(reviewed)} reviewed" + (f", {held} of them held out" if held else "")
+    return f"Slice {number} of {len(session.case)}: {state}. {counts}."
+
+
+def ticked(session: CorrectState, number: int) -> str:
+    """Return what a tick means for a slice."""
+    if session.is_held_out(number):
+        return f"Slice {number} reviewed and held out: it scores the network, which never learns from it."
+    return f"Slice {number} reviewed: the network may learn from it."
+
+
+def why(session: CorrectState, number: int) -> str:
+    """Return why a slice is worth correcting."""
+    unsure = session.state(number).unsure
+    return f"about {unsure:.0f} pixels may be wrong." if unsure >= 1 else "not reviewed yet."
+
+
+def welcome(session: CorrectState) -> str:
+    """Return what to do first."""
+    if session.kept:
+        return "This scan was corrected before: restore that, or go on."
+    if not any(part.mask is not None for part in session.case.parts):
+        return "There is no mask yet: press Segment."
+    return f"Correct a slice with the brush, then press {TICK_KEY}. {NEXT_KEY} finds the slice most worth it."
+
+
+def lineage(entry: ModelEntry) -> str:
+    """Return a model's line of parents and what it is for."""
+    line = " ← ".join(one.name for one in registry.lineage(entry))
+    return f"{line}\n{entry.spec.description}"

@@ -1,0 +1,69 @@
+"""Leads from one slice that is worth correcting to the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_unet_tumour.widgets.correct import messages
+from napari_unet_tumour.widgets.correct.view import TICK_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.components import ViewerModel
+
+    from napari_unet_tumour.widgets.correct.case_controller import CaseController
+    from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
+    from napari_unet_tumour.widgets.correct.segment_controller import SegmentController
+    from napari_unet_tumour.widgets.correct.view import CorrectView
+
+
+class SliceNavigator:
+    """What follows the button Next slice.
+
+    Parameters
+    ----------
+    quiet : callable
+        Tells whether the status line is free.
+    moved : callable
+        Called when another slice is on screen.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, panel: CorrectView, choice: CorrectInputs, desk: CaseController, again: SegmentController,
+        quiet: Callable[[], bool], moved: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._viewer, self._panel, self._choice, self._desk, self._again = viewer, panel, choice, desk, again
+        self._quiet, self._moved = quiet, moved
+
+    def next(self, ask: bool) -> None:
+        """Go to the slice most worth correcting; asks the network first, if `ask`, where it was not asked yet."""
+        session, entry = self._desk.session, self._choice.entry
+        if session is None:
+            self._panel.say(self._desk.complaint(), wrong=True)
+        elif ask and not session.unsure.complete and entry is not None:
+            self._again.estimate_uncertainty(
+                session, entry, self._choice.segmenting(), self._choice.scheduler, self._go_next
+            )
+        else:
+            self._go_next()
+
+    def go(self, number: int) -> None:
+        """Bring a slice on screen."""
+        session = self._desk.session
+        if session is not None and number < len(session.case):
+            session.case.go(self._viewer, number)
+            self._moved()
+
+    def _go_next(self) -> None:
+        session, found = self._desk.session, self._desk.on_screen()
+        order = [] if session is None else session.order()
+        if session is None or not order:
+            self._panel.say("Every slice is reviewed: press Fine-tune.")
+            return
+        shown = None if found is None else found[1]
+        number = next((n for n in order if n != shown), order[0])
+        self.go(number)
+        if self._quiet():
+            why = messages.why(session, number)
+            self._panel.say(f"Slice {number}: {why} Correct it, then press {TICK_KEY}.")

@@ -1,0 +1,78 @@
+"""Brings back what an earlier session left of a scan, or begins anew."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from napari_unet_tumour.errors import UNetTumourError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from napari.components import ViewerModel
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
+    from napari_unet_tumour.widgets.correct.case_controller import CaseController
+    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.versions import Versions
+    from napari_unet_tumour.widgets.correct.view import CorrectView
+
+
+class Restore:
+    """What follows the buttons Restore and Start afresh.
+
+    Parameters
+    ----------
+    seen : callable
+        Called when what is known of the slices has changed.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, panel: CorrectView, inbox: MainThreadQueue, desk: CaseController, versions: Versions,
+        seen: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._viewer, self._panel, self._inbox, self._desk, self._versions = viewer, panel, inbox, desk, versions
+        self._seen = seen
+
+    def restore(self) -> None:
+        """Bring back masks, ticks, hold-out and model."""
+        session = self._desk.session
+        if session is None:
+            return
+        masks = session.to_restore()
+        session.journal.pause()
+        for number, mask in masks.items():
+            self._desk.mask_of(session, number)
+            session.journal.restored(number, mask)
+            self._inbox.put(partial(self._write, session, number, mask))
+        model = next((one.model for one in session.kept.values() if one.model), "")
+        session.take_up()
+        self._versions.use(model)
+        self._panel.ask_to_restore("")
+        self._panel.say(f"Restored: {len(session.reviewed())} reviewed, masks of {len(masks)} slices.")
+        self._inbox.put(partial(self._on_restored, session))
+
+    def start_afresh(self) -> None:
+        """Begin anew; a copy of the earlier corrections is kept."""
+        session = self._desk.session
+        if session is None:
+            return
+        try:
+            session.journal.start_afresh()
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+            return
+        self._panel.ask_to_restore("")
+        self._panel.say("Begun anew. A copy of the earlier corrections is kept on disk.")
+        self._desk.watch.poke()
+
+    def _write(self, session: CorrectState, number: int, mask: NDArray[np.uint8]) -> None:
+        session.case.write(self._viewer, {number: mask})
+
+    def _on_restored(self, session: CorrectState) -> None:
+        session.journal.pause(False)
+        self._seen()
+        self._desk.watch.poke()

@@ -1,0 +1,98 @@
+"""The versions of a model: which one is used, which is the default, and how a new one comes onto the shelf."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour import jobs
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.common.settings_form import registry_events
+from napari_unet_tumour.widgets.correct.messages import lineage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
+    from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
+    from napari_unet_tumour.widgets.correct.view import CorrectView
+
+
+class Versions:
+    """Uses, rolls back and adds versions.
+
+    Parameters
+    ----------
+    use : callable
+        Called with the model that is used from now on.
+    """
+
+    def __init__(
+        self, panel: CorrectView, choice: CorrectInputs, inbox: MainThreadQueue, use: Callable[[ModelEntry], None]
+    ) -> None:
+        self._panel, self._choice, self._inbox, self._use = panel, choice, inbox, use
+        panel.model.changed.connect(self._on_choice)
+
+    def use(self, mark: str) -> None:
+        """Choose the model that a mask was made with (its hash); the default stays."""
+        with self._panel.model.changed.blocked():
+            self._choice.choose_model(mark)
+        if self._choice.entry is not None:
+            self._prepare(self._choice.entry)
+
+    def add(self, parent: ModelEntry, data: bytes, then: Callable[[ModelEntry], None]) -> None:
+        """Put a new version onto the shelf, on a thread since it has megabytes; it becomes the default.
+
+        Parameters
+        ----------
+        parent : Entry
+            The model that it comes from.
+        data : bytes
+            Content of its file.
+        then : callable
+            Called on the GUI thread with the version, once it is on the shelf and the chosen one.
+        """
+        self._panel.say("Putting the new version on the shelf…")
+        threading.Thread(target=self._write, args=(parent, data, then), daemon=True).start()
+
+    def _on_choice(self, entry: ModelEntry | None) -> None:
+        """Roll back, or forward: what the person chooses is the default for the next scan."""
+        if entry is None:
+            return
+        self._prepare(entry)
+        known = registry.entries()
+        if known and known[0].hash != entry.hash and entry in known and self._make_default(entry):
+            self._panel.say(f"{entry.name} is now the default. Press Segment to redo the slices not reviewed.")
+
+    def _prepare(self, entry: ModelEntry) -> None:
+        self._panel.model.tooltip = lineage(entry)
+        jobs.warm(str(entry.path), scheduler=self._choice.scheduler or None)
+        self._use(entry)
+
+    def _make_default(self, entry: ModelEntry) -> bool:
+        try:
+            registry.set_default(entry)
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+            return False
+        registry_events.chosen.emit(entry)
+        with self._panel.model.changed.blocked():
+            self._choice.list_models(entry)
+        return True
+
+    def _write(self, parent: ModelEntry, data: bytes, then: Callable[[ModelEntry], None]) -> None:
+        try:
+            made: Any = registry.add_version(data, parent)
+        except UNetTumourError as error:
+            made = str(error)
+        self._inbox.put(partial(self._on_written, made, then))
+
+    def _on_written(self, made: ModelEntry | str, then: Callable[[ModelEntry], None]) -> None:
+        if isinstance(made, str):
+            self._panel.say(made, wrong=True)
+        elif self._make_default(made):
+            self._prepare(made)
+            then(made)

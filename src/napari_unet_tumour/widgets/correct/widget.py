@@ -1,0 +1,321 @@
+"""The Correct and fine-tune widget: correct a slice, tick it, and the network learns from it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, Widget
+
+from napari_unet_tumour.corrections import UNSURE, Store
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter
+from napari_unet_tumour.widgets.correct import edit_tools, messages
+from napari_unet_tumour.widgets.correct.add_class import AddClassController
+from napari_unet_tumour.widgets.correct.case_controller import CaseController
+from napari_unet_tumour.widgets.correct.finetune_controller import FineTuneController, UnknownLabels, check
+from napari_unet_tumour.widgets.correct.finetune_job import FineTuneRequest
+from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
+from napari_unet_tumour.widgets.correct.navigator import SliceNavigator
+from napari_unet_tumour.widgets.correct.restore import Restore
+from napari_unet_tumour.widgets.correct.saved_corrections import SavedCorrections
+from napari_unet_tumour.widgets.correct.segment_controller import SegmentController
+from napari_unet_tumour.widgets.correct.versions import Versions
+from napari_unet_tumour.widgets.correct.view import NEXT_KEY, TICK_KEY, WIDTH, CorrectView, labels_to_paint
+from napari_unet_tumour.widgets.layers import image_source
+from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.widgets.correct.state import CorrectState
+
+
+class CorrectWidget(Container[Widget]):
+    """Dock widget in which a person corrects masks and the network learns from them.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        panel = self._panel = CorrectView()
+        super().__init__(widgets=panel.rows(), labels=False)
+        panel.put(self)
+        self.native.setMinimumWidth(WIDTH)
+        self._viewer = viewer
+        inbox = self._inbox = MainThreadQueue(self.native)
+        store = Store(registry.data_dir() / "corrections")
+        self._masks = MaskWriter(viewer, inbox)
+        self._choice = CorrectInputs(viewer, panel)
+        self._kept = SavedCorrections(panel, store, inbox)
+        self._versions = Versions(panel, self._choice, inbox, self._on_model)
+        self._learning = FineTuneController(panel, inbox, self._masks, store, self._on_accepted)
+        self._new_class = AddClassController(viewer, panel, inbox, self._versions, self._choice, self.finetune)
+        self._desk = CaseController(
+            viewer, inbox, self._choice, store, self._masks, self._on_opened, self._on_closed, self._on_seen
+        )
+        self._again = SegmentController(viewer, inbox, self._masks, panel.say, self._desk.adopt)
+        self._tour = SliceNavigator(viewer, panel, self._choice, self._desk, self._again, self._is_quiet, self._on_dims)
+        self._restoring = Restore(viewer, panel, inbox, self._desk, self._versions, self._on_seen)
+        self._trouble = ""
+        self._bound: list[str] = []
+        self._listen()
+        self._choice.list_images()
+        self._choice.list_masks(anew=True)
+        self._choice.follow()
+        self._desk.open()
+
+    @property
+    def session(self) -> CorrectState | None:
+        """The corrections of the case on screen; None while none is open."""
+        return self._desk.session
+
+    @property
+    def running(self) -> bool:
+        """Whether the network learns or segments."""
+        return self._learning.running or self._again.running
+
+    # ---- what the person does ------------------------------------------------------------------------
+
+    def next_slice(self) -> None:
+        """Go to the slice most worth correcting; asks the network first where it was not asked yet."""
+        self._tour.next(ask=not self.running)
+
+    def go(self, number: int) -> None:
+        """Bring a slice on screen."""
+        self._tour.go(number)
+
+    def tick(self) -> None:
+        """Mark the slice on screen as reviewed, or take the mark back."""
+        found = self._desk.on_screen()
+        if found is None:
+            self._complain()
+            return
+        session, number = found
+        reviewed = session.tick(number, self._desk.pixels(session, number))
+        if reviewed and self._learning.running:
+            self._masks.hide_preview()
+        self._on_seen()
+        self._desk.watch.poke()
+        if self._is_quiet():
+            word = messages.ticked(session, number)
+            self._panel.say(word if reviewed else f"Slice {number}: no longer reviewed.")
+
+    def use_tool(self, name: str) -> None:
+        """Use one of the tools on the slice on screen."""
+        found = self._desk.on_screen()
+        if found is None:
+            self._complain()
+            return
+        self._masks.hide_preview()
+        try:
+            self._panel.say(edit_tools.apply(name, self._viewer, *found))
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+
+    def finetune(self) -> None:
+        """Let a copy of the network learn from the reviewed slices; what is in the way is said in the status line."""
+        session, entry, choice = self.session, self._choice.entry, self._choice
+        if session is None or entry is None:
+            self._complain()
+            return
+        self._again.cancel()
+        self._new_class.forget()
+        reviewed = session.reviewed()
+        masks = session.masks(reviewed)
+        try:
+            session.check()
+            note = check(masks, [n for n in reviewed if not session.is_held_out(n)], entry, UNSURE)
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=not isinstance(error, UnknownLabels))
+            if isinstance(error, UnknownLabels):
+                self._new_class.ask(session, entry)
+            return
+        shown = session.case.on_screen(self._viewer)
+        order = FineTuneRequest(
+            session, entry, choice.settings, choice.segmenting(), masks, shown, choice.scheduler, note
+        )
+        choice.remember()
+        self._learning.start(order)
+
+    def cancel(self, why: str = "Cancelled") -> None:
+        """Stop what runs; model and mask stay as they were."""
+        if self._learning.running:
+            self._learning.stop(f"{why}: model and mask are as they were.")
+        self._again.cancel()
+
+    def segment(self) -> None:
+        """Segment every slice that is not reviewed with the chosen model."""
+        session, entry = self.session, self._choice.entry
+        if session is None or entry is None:
+            self._complain()
+        elif self._again.running:
+            self._again.cancel()
+            self._panel.say("Cancelled: finished slices stay.")
+        elif not self._learning.running:
+            self._again.draw(session, entry, self._choice.segmenting(), self._choice.scheduler)
+
+    def restore(self) -> None:
+        """Bring back what an earlier session left: masks, ticks, hold-out and model."""
+        self._restoring.restore()
+
+    def start_afresh(self) -> None:
+        """Begin anew; a copy of the earlier corrections is kept."""
+        self._restoring.start_afresh()
+
+    # ---- what happens in the window --------------------------------------------------------------
+
+    def _listen(self) -> None:
+        panel, layers = self._panel, self._viewer.layers
+        for button, call in (
+            (panel.next, self.next_slice), (panel.tick, self.tick), (panel.run, self._on_run),
+            (panel.segment, self.segment), (panel.restore, self.restore), (panel.afresh, self.start_afresh),
+            *((button, partial(self.use_tool, name)) for name, button in panel.tools.items()),
+        ):  # fmt: skip
+            button.native.clicked.connect(partial(_called, call))
+        panel.strip.clicked.connect(self.go)
+        panel.image.changed.connect(self._on_image)
+        panel.mask.changed.connect(self._desk.reopen)
+        panel.channels.changed.connect(self._desk.reopen)
+        panel.paint.changed.connect(self._on_paint)
+        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+            event.connect(self._on_layers)
+        layers.selection.events.active.connect(self._on_selection)
+        self._viewer.dims.events.current_step.connect(self._on_dims)
+        for key, call in ((NEXT_KEY, self._on_next_key), (TICK_KEY, self._on_tick_key)):
+            with suppress(ValueError):  # the person has bound this key: theirs stays
+                self._viewer.bind_key(key, call)
+                self._bound.append(key)
+        UndockFilter(self.native, self.close_down)
+        self.native.destroyed.connect(self._drop)
+
+    def _on_next_key(self, viewer: Any) -> None:
+        self.next_slice()
+
+    def _on_tick_key(self, viewer: Any) -> None:
+        self.tick()
+
+    def _on_run(self) -> None:
+        if self._learning.running:
+            self._learning.ask()
+        else:
+            self.finetune()
+
+    def _on_layers(self, event: Any = None) -> None:
+        self._choice.list_images()
+        self._desk.reopen()
+
+    def _on_selection(self, event: Any = None) -> None:
+        if self._is_quiet():  # a click on another scan does not throw away what is being learnt
+            self._choice.follow()
+        self._on_dims()
+
+    def _on_image(self, event: Any = None) -> None:
+        self._choice.list_masks(anew=True)
+        self._desk.reopen()
+
+    def _on_model(self, entry: ModelEntry) -> None:
+        if self.session is not None:
+            self.session.use_model(entry.hash)
+        self._choice.offer_labels(labels_to_paint(list(entry.spec.labels), UNSURE))
+        self._desk.reopen()
+
+    def _on_paint(self, value: Any) -> None:
+        mask = self._choice.mask
+        if mask is not None and value is not None and self.session is not None:
+            self._viewer.layers.selection.active = mask
+            mask.mode = "paint" if value else "erase"
+            if value:
+                mask.selected_label = int(value)
+
+    def _on_dims(self, event: Any = None) -> None:
+        found = self._desk.on_screen()
+        self._panel.strip.mark(None if found is None else found[1])
+        if found is not None:
+            session, number = found
+            self._panel.tell_place(messages.place(session, number), session.is_reviewed(number))
+
+    def _on_seen(self) -> None:
+        """Show what is known of the slices now."""
+        session = self.session
+        if session is None:
+            return
+        self._panel.strip.fill(session.states())
+        self._on_dims()
+        if session.journal.trouble != self._trouble:
+            self._trouble = session.journal.trouble
+            self._panel.say(self._trouble or "Corrections are on disk again.", wrong=bool(self._trouble))
+
+    def _complain(self) -> None:
+        self._panel.say(self._desk.complaint(), wrong=True)
+
+    def _is_quiet(self) -> bool:
+        """Tell whether the status line is free: it is not while it is about a fine-tuning."""
+        return not self._learning.running and self._learning.judged is None
+
+    # ---- the case on screen ------------------------------------------------------------------------
+
+    def _on_opened(self, session: CorrectState) -> None:
+        self._kept.list(session)
+        mask = self._choice.mask
+        made_with = "" if mask is None else mask.metadata.get(image_source.KEY, {}).get("hash", "")
+        self._versions.use(str(made_with))
+        if session.as_left:  # e.g. the person has looked at another scan and come back
+            self.restore()
+            return
+        self._panel.ask_to_restore(session.offer())
+        self._panel.say(messages.welcome(session))
+        self._on_seen()
+
+    def _on_closed(self, why: str, wrong: bool) -> None:
+        self.cancel("Stopped, since the layers have changed")
+        self._learning.forget()
+        self._new_class.forget()
+        self._panel.ask_to_restore("")
+        self._panel.strip.fill([])
+        self._panel.tell_place("", False)
+        self._panel.say(why, wrong)
+
+    def _on_accepted(self, order: FineTuneRequest, data: bytes) -> None:
+        self._versions.add(order.entry, data, partial(self._on_version, order))
+
+    def _on_version(self, order: FineTuneRequest, entry: ModelEntry) -> None:
+        """Segment what is not reviewed with the version that was just accepted."""
+        word = f"{entry.name} is now the default. "
+        if self.session is order.session:
+            self._again.draw(order.session, entry, order.segmenting, order.scheduler, word)
+        else:
+            self._panel.say(word)
+
+    # ---- the end -----------------------------------------------------------------------------------
+
+    def close_down(self) -> None:
+        """Let go of the viewer; strokes and ticks are on disk, a fine-tuning that is under way stops."""
+        self._desk.close("", wrong=False)
+        self._choice.remember()
+        layers = self._viewer.layers
+        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+            event.disconnect(self._on_layers)
+        layers.selection.events.active.disconnect(self._on_selection)
+        self._viewer.dims.events.current_step.disconnect(self._on_dims)
+        for key in self._bound:
+            self._viewer.bind_key(key, None)
+        self._inbox.close()
+        self.native.deleteLater()
+
+    def _drop(self) -> None:
+        """Stop the worker's part and write what is not written; touches nothing of Qt, which may be gone."""
+        self._learning.drop()
+        self._again.cancel()
+        self._desk.watch.flush()
+
+
+def _called(call: Any, *given: Any) -> None:
+    """Drop what a signal or a key hands over."""
+    call()

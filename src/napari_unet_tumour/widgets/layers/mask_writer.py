@@ -1,0 +1,237 @@
+"""The mask layers and the predictions behind them: writes what a run brings, and follows the threshold slider.
+
+Undo steps. A run makes one step a slice: each slice is an answer of its own, and a person takes back the wrong one.
+The threshold is one decision for all slices, so each time it comes to rest all of them change in one step; while the
+slider moves, the slice on screen is a preview outside the history. A hundred positions tried cost one step, not a
+hundred times the slices, and the person's strokes stay within reach of undo.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_unet_tumour.base.compressed import CompressedArray
+from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
+from napari_unet_tumour.widgets.common.settings_form import plain
+from napari_unet_tumour.widgets.layers import image_source, labels
+from napari_unet_tumour.widgets.layers.predictions import (
+    PREDICTIONS,
+    REVIEWED,
+    MaskUpdate,
+    PlanePrediction,
+    PredictionCache,
+    update_mask,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.base.slicing import SliceLayout
+    from napari_unet_tumour.settings import SegmentSettings
+
+SETTLE_MS = 250
+PREVIEW_PIXELS = 1 << 21
+
+Changes = list[tuple[PlanePrediction, "NDArray[np.uint8]"]]
+
+
+def corrected(mask: Labels | None, layout: SliceLayout) -> dict[int, NDArray[np.uint8]]:
+    """Return copies of what the reviewed planes (H, W) of a mask hold."""
+    if mask is None or mask.data.shape != layout.mask_shape:
+        return {}
+    return {n: labels.pixels(mask, layout, n).astype(np.uint8) for n in REVIEWED.get(mask, ())}
+
+
+@dataclass
+class Preview:
+    """A plane that shows a preview: what it was, which of its pixels are the person's, and what it shows."""
+
+    mask: Labels
+    layout: SliceLayout
+    plane: PlanePrediction
+    base: NDArray[np.uint8]
+    strokes: NDArray[np.bool_]
+    shown: NDArray[np.uint8]
+
+    def notice(self, now: NDArray[np.uint8]) -> None:
+        """Take up what the person has drawn since the preview was shown."""
+        drawn = now != self.shown
+        self.base = np.where(drawn, now, self.base)
+        self.strokes = self.strokes | drawn
+
+
+class MaskWriter:
+    """What one widget has drawn in one viewer.
+
+    Parameters
+    ----------
+    settled : callable, optional
+        Told of a mask layer whose planes follow new settings, and what these have decided.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, inbox: MainThreadQueue, settled: Callable[[Labels, MaskUpdate], None] | None = None
+    ) -> None:
+        self._settled = settled
+        self._viewer = viewer
+        self._inbox = inbox
+        self._drag: Preview | None = None
+        self._wanted: tuple[Labels, PredictionCache, SegmentSettings] | None = None
+        self._moves = 0
+        self._timer = single_shot_timer(inbox, SETTLE_MS, self._settle)
+
+    @property
+    def deciding(self) -> bool:
+        """Whether a mask layer has yet to follow the last settings."""
+        return self._wanted is not None
+
+    def show(self, mask: Labels, layout: SliceLayout, plane: PlanePrediction, keep_strokes: bool = False) -> None:
+        """Write a plane that a run has brought as one undoable step, in place of whatever it held.
+
+        A reviewed plane stays as it is; with `keep_strokes` so do the pixels that the person has drawn.
+        """
+        self._drop_preview()
+        prediction = PREDICTIONS.get(mask)
+        if prediction is None or prediction.layout != layout:
+            prediction = PREDICTIONS[mask] = PredictionCache(layout)
+        now, new = labels.pixels(mask, layout, plane.number, plane.region), plane.mask.array()
+        if not now.any():
+            prediction.see(plane.number, now)
+        known = keep_strokes and plane.number in prediction.planes
+        aim = np.where(prediction.strokes(plane.number, now), now, new) if known else new
+        prediction.keep(plane)  # before the pixels change: whoever looks then can tell them from strokes
+        if plane.number not in REVIEWED.get(mask, ()):
+            self._write(mask, layout, [(plane, aim)])
+
+    def show_preview(self, mask: Labels, layout: SliceLayout, number: int, new: NDArray[np.uint8]) -> None:
+        """Show another mask (H, W) of a plane outside the undo history, until `take_off`; strokes stay on top."""
+        if number in REVIEWED.get(mask, ()) or not self._fits(mask, layout):
+            return
+        drag = self._drag
+        if drag is None or drag.mask is not mask or drag.plane.number != number:
+            self._drop_preview()
+            base = labels.pixels(mask, layout, number).copy()
+            plane = PlanePrediction(number, None, CompressedArray(new[None]), CompressedArray(new))
+            drag = self._drag = Preview(mask, layout, plane, base, np.zeros(base.shape, bool), base)
+        drag.notice(labels.pixels(mask, layout, number))
+        drag.shown = np.where(drag.strokes, drag.base, new)
+        labels.preview(mask, layout, number, None, drag.shown)
+
+    def hide_preview(self) -> None:
+        """Put back what the person had before `try_on`, with what they have drawn since."""
+        self._drop_preview()
+
+    def committed_pixels(self, mask: Labels, layout: SliceLayout, number: int) -> NDArray[np.uint8] | None:
+        """Return a copy of what a plane (H, W) holds, whatever is tried on; None while that is in flux. Any thread."""
+        before = self._drag
+        now = labels.pixels(mask, layout, number).copy()
+        drag = self._drag
+        if drag is not before:
+            return None
+        if drag is None or drag.mask is not mask or drag.plane.number != number:
+            return now
+        if drag.plane.region is not None:
+            return None
+        shown = drag.shown
+        base = np.where(now != shown, now, drag.base)
+        return base if drag.shown is shown else None
+
+    def move(self, image: Image, settings: SegmentSettings, at_once: bool = False) -> None:
+        """Follow new settings: the slice on screen now, the others when they come to rest."""
+        mask = labels.own_mask(self._viewer, image)
+        prediction = PREDICTIONS.get(mask) if mask is not None else None
+        self._moves += 1
+        self._wanted = None
+        if mask is None or prediction is None or not self._fits(mask, prediction.layout):
+            return
+        settings = replace(settings, flip_tta=prediction.flip_tta)  # ticked or not since then, it is what was asked
+        self._wanted = (mask, prediction, settings)
+        self._preview(mask, prediction, settings)
+        self._timer.start(0 if at_once else SETTLE_MS)
+
+    def _preview(self, mask: Labels, prediction: PredictionCache, settings: SegmentSettings) -> None:
+        layout = prediction.layout
+        number = image_source.plane_on_screen(self._viewer, mask, layout)
+        plane = None if number is None else prediction.planes.get(number)
+        if plane is None or number in REVIEWED.get(mask, ()) or np.prod(plane.mask.shape) > PREVIEW_PIXELS:
+            return
+        if self._drag is None or self._drag.plane is not plane:
+            self._drop_preview()
+            base = labels.pixels(mask, layout, plane.number, plane.region).copy()
+            self._drag = Preview(mask, layout, plane, base, prediction.strokes(plane.number, base), base)
+        drag = self._drag
+        drag.notice(labels.pixels(mask, layout, plane.number, plane.region))
+        drag.shown = np.where(drag.strokes, drag.base, plane.decided(settings))
+        labels.preview(mask, layout, plane.number, plane.region, drag.shown)
+
+    def _drop_preview(self) -> None:
+        """Put back what the previewed plane held, but for pixels that the person has drawn since."""
+        drag = self._drag
+        if drag is not None and self._fits(drag.mask, drag.layout):
+            at = (drag.mask, drag.layout, drag.plane.number, drag.plane.region)
+            drag.notice(labels.pixels(*at))
+            labels.preview(*at, drag.base)
+        self._drag = None
+
+    def _settle(self) -> None:
+        if self._wanted is None:
+            return
+        mask, prediction, _ = self._wanted
+        if not self._fits(mask, prediction.layout):
+            self._wanted = None
+            return
+        previewed = None if self._drag is None else self._drag.plane.number
+        args = (self._moves, *self._wanted, mask.data, previewed, REVIEWED.get(mask, frozenset()))
+        threading.Thread(target=self._decide, args=args, daemon=True).start()
+
+    def _decide(
+        self, move: int, mask: Labels, prediction: PredictionCache, settings: SegmentSettings, shown: NDArray[np.uint8],
+        previewed: int | None, reviewed: frozenset[int],
+    ) -> None:  # fmt: skip
+        """Find the masks that change; on a thread of its own, since a large volume takes a second."""
+        decided = update_mask(prediction, shown, settings, previewed, reviewed)
+        self._inbox.put(partial(self._apply, move, mask, prediction, settings, decided))
+
+    def _apply(
+        self, move: int, mask: Labels, prediction: PredictionCache, settings: SegmentSettings, decided: MaskUpdate
+    ) -> None:
+        if move != self._moves:
+            return
+        self._wanted = None
+        if not self._fits(mask, prediction.layout):
+            return
+        self._drop_preview()
+        aims = []
+        reviewed = REVIEWED.get(mask, frozenset())
+        for plane, new in (change for change in decided.changes if change[0].number not in reviewed):
+            now = labels.pixels(mask, prediction.layout, plane.number, plane.region)
+            if prediction.planes[plane.number].probability is plane.probability:
+                aims.append((plane, np.where(prediction.strokes(plane.number, now), now, new)))
+                prediction.keep(plane)
+        self._write(mask, prediction.layout, aims)
+        labels.amend(mask, settings=plain(settings))
+        if self._settled is not None:
+            self._settled(mask, decided)
+
+    def _fits(self, mask: Labels, layout: SliceLayout) -> bool:
+        """Tell whether the layer is still there, with the array that we know; the person may have changed both."""
+        return mask in self._viewer.layers and mask.data.shape == layout.mask_shape
+
+    def _write(self, mask: Labels, layout: SliceLayout, aims: Changes) -> None:
+        at, values = [], []
+        for plane, new in aims:
+            changed = labels.pixels(mask, layout, plane.number, plane.region) != new
+            at.append(labels.where(layout, plane.number, plane.region, changed))
+            values.append(new[changed])
+        if aims:
+            together = tuple(np.concatenate(axis) for axis in zip(*at, strict=True))
+            labels.write(self._viewer, mask, together, np.concatenate(values))

@@ -1,0 +1,184 @@
+"""What the network said, kept small in memory, so that the threshold moves without a second run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from napari_unet_tumour.base.compressed import CompressedArray
+from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.postprocess.isolated import remove_isolated_components
+from napari_unet_tumour.postprocess.threshold import keep_largest_component, mask_from_probability
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.base.slicing import SliceLayout
+    from napari_unet_tumour.settings import SegmentSettings
+    from napari_unet_tumour.widgets.layers.image_source import Region
+
+
+@dataclass(frozen=True, eq=False)
+class PlanePrediction:
+    """One segmented plane.
+
+    Parameters
+    ----------
+    number : int
+        Which plane of the layout.
+    region : (slice, slice), optional
+        The part that was segmented; the whole plane when None.
+    probability : Packed
+        (L, H, W) uint8, 0..255 = 0..1, one a label without background.
+    mask : Packed
+        (H, W) uint8, what was last written for it.
+    flips : bool
+        Whether the probability is the mean of a whole plane and its mirrored copy.
+    """
+
+    number: int
+    region: Region | None
+    probability: CompressedArray
+    mask: CompressedArray
+    flip_tta: bool = False
+
+    def decided(self, settings: SegmentSettings) -> NDArray[np.uint8]:
+        """Return the mask (H, W) that settings make of it, asked as it was when it was segmented."""
+        return mask_from_probability(self.probability.array(), replace(settings, flip_tta=self.flip_tta))
+
+
+class PredictionCache:
+    """The planes of one mask layer and the masks that they have shown.
+
+    Parameters
+    ----------
+    layout : Layout
+        How planes lie in the mask.
+    """
+
+    def __init__(self, layout: SliceLayout) -> None:
+        self.layout = layout
+        self.planes: dict[int, PlanePrediction] = {}
+        self._seen: dict[int, set[bytes]] = {}
+
+    @property
+    def flip_tta(self) -> bool:
+        """Whether any plane's mirrored copy was asked too."""
+        return any(plane.flip_tta for plane in self.planes.values())
+
+    def keep(self, plane: PlanePrediction) -> None:
+        """Remember a plane, in place of an earlier one of the same number."""
+        self.planes[plane.number] = plane
+        self.see(plane.number, plane.mask.array())
+
+    def see(self, number: int, mask: NDArray[np.uint8]) -> None:
+        """Remember that the plane has shown this mask (H, W) without any stroke of the person in it."""
+        self._seen.setdefault(number, set()).add(_digest(mask))
+
+    def strokes(self, number: int, now: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Return which pixels (H, W) of the mask as it is now are the person's own.
+
+        Undo and redo bring back masks that the plane has shown before: nothing in those is a stroke.
+        """
+        if _digest(now) in self._seen.get(number, ()):
+            return np.zeros(now.shape, bool)
+        return np.not_equal(now, self.planes[number].mask.array())
+
+
+# What is known of a mask layer, whichever widget has drawn it; ends with the layer.
+PREDICTIONS: WeakKeyDictionary[Labels, PredictionCache] = WeakKeyDictionary()
+# Planes of a mask layer that the person has ticked as reviewed: nothing but the person changes them.
+REVIEWED: WeakKeyDictionary[Labels, frozenset[int]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class MaskUpdate:
+    """What settings make of a prediction.
+
+    Parameters
+    ----------
+    changes : list of (Plane, numpy.ndarray)
+        The planes that the mask layer shows otherwise, with the new mask (H, W).
+    found : frozenset of int
+        The planes that show anything.
+    lone : int
+        Pieces that were left out because one slice alone shows them.
+    """
+
+    changes: list[tuple[PlanePrediction, NDArray[np.uint8]]]
+    found: frozenset[int]
+    isolated_removed: int
+
+
+def update_mask(
+    prediction: PredictionCache,
+    shown: NDArray[np.uint8],
+    settings: SegmentSettings,
+    previewed: int | None = None,
+    reviewed: Collection[int] = frozenset(),
+) -> MaskUpdate:
+    """Find the masks of all planes.
+
+    Parameters
+    ----------
+    shown : numpy.ndarray
+        The layer's array.
+    previewed : int, optional
+        A plane that counts as changed in any case, since what it shows is not what it holds.
+    reviewed : collection of int
+        Planes that the person has reviewed: what they show tells which pieces beside them stand alone.
+    """
+    layout, planes = prediction.layout, list(prediction.planes.values())
+    new = [plane.decided(settings) for plane in planes]
+    isolated = 0
+    if len(planes) == 1:
+        new = [keep_largest_component(new[0])] if settings.keep_largest else new
+    elif settings.keep_largest or (settings.remove_isolated and layout.slice_distance):
+        drawn = {n: layout.to_array_order(shown[layout.index(n)]) for n in reviewed if n < layout.planes}
+        new, isolated = _together(planes, new, layout, settings, drawn)
+    changes = [
+        (replace(plane, mask=CompressedArray(mask)), mask)
+        for plane, mask in zip(planes, new, strict=True)
+        if plane.number == previewed or not np.array_equal(mask, _part(shown, layout, plane))
+    ]
+    found = frozenset(plane.number for plane, mask in zip(planes, new, strict=True) if mask.any())
+    return MaskUpdate(changes, found, isolated)
+
+
+def _together(
+    planes: Sequence[PlanePrediction],
+    found: list[NDArray[np.uint8]],
+    layout: SliceLayout,
+    settings: SegmentSettings,
+    drawn: dict[int, NDArray[np.uint8]],
+) -> tuple[list[NDArray[np.uint8]], int]:
+    """Apply what all planes together decide; return their masks and how many lone pieces were left out."""
+    whole = np.zeros(layout.mask_shape, np.uint8)
+    for plane, mask in zip(planes, found, strict=True):
+        _part(whole, layout, plane)[...] = mask
+    isolated = 0
+    if settings.remove_isolated:
+        for n, mask in drawn.items():
+            layout.write_plane(whole, n, np.where(mask == UNSURE, 0, mask))
+        # A neighbour that was segmented in part might show a piece elsewhere.
+        isolated = remove_isolated_components(
+            whole, layout, [plane.number for plane in planes if plane.region is None], drawn
+        )
+    whole = keep_largest_component(whole) if settings.keep_largest else whole
+    return [_part(whole, layout, plane).copy() for plane in planes], isolated
+
+
+def _part(whole: NDArray[np.uint8], layout: SliceLayout, plane: PlanePrediction) -> NDArray[np.uint8]:
+    view = layout.to_array_order(whole[layout.index(plane.number)])
+    return view if plane.region is None else view[plane.region]
+
+
+def _digest(mask: NDArray[np.uint8]) -> bytes:
+    return blake2b(mask.tobytes(), digest_size=8).digest()

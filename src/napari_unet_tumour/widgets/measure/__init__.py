@@ -1,0 +1,1 @@
+"""The Lesion report panel."""

@@ -1,0 +1,232 @@
+"""The Lesion report widget: choose a mask, press Measure, click a lesion to see its diameters."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container
+
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.measure import write_csv, write_json
+from napari_unet_tumour.settings import Progress
+from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
+from napari_unet_tumour.widgets.layers.image_source import images
+from napari_unet_tumour.widgets.measure import layers as lesion_layers
+from napari_unet_tumour.widgets.measure.run import MeasureResult, MeasureRun
+from napari_unet_tumour.widgets.measure.table import LesionTable, shown
+from napari_unet_tumour.widgets.measure.view import MeasureView, ask_where, copy
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image, Labels
+
+    from napari_unet_tumour.measure import MeasuredLesion
+
+BAR_MS = 1000
+CHANGED = "The mask has changed since: measure again."
+
+
+class LesionReport(Container[Any]):
+    """Dock widget that measures the lesions of a Labels layer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._panel = MeasureView()
+        super().__init__(widgets=self._panel.rows(), labels=False)
+        self._viewer = viewer
+        self.table = LesionTable(self.show_lesion)
+        self._panel.put_table(self, self.table)
+        self._inbox = MainThreadQueue(self.native)
+        self._run: MeasureRun | None = None
+        self._found: MeasureResult | None = None
+        self._mask: Labels | None = None
+        self._slow = single_shot_timer(self._inbox, BAR_MS, self._panel.show_bar)
+        self._listen()
+        self._follow()
+
+    @property
+    def running(self) -> bool:
+        """Whether a mask is being measured."""
+        return self._run is not None
+
+    @property
+    def found(self) -> MeasureResult | None:
+        """The last report, None before the first."""
+        return self._found
+
+    def measure(self) -> None:
+        """Start measuring; what is in the way is said in the status line."""
+        if self.running:
+            return
+        panel, mask, earlier = self._panel, self._panel.mask.value, self._panel.earlier.value
+        if mask is None:
+            panel.say("There is no mask: open one, or make one with Segment", wrong=True)
+            return
+        try:
+            now = lesion_layers.measured(mask, panel.scan.value, panel.in_pixels, panel.slice_axis)
+            before = earlier and lesion_layers.measured(earlier, None, panel.in_pixels, panel.slice_axis)
+        except UNetTumourError as error:
+            panel.say(str(error), wrong=True)
+            return
+        self._watch(mask)
+        self._run = MeasureRun(now, before, partial(self._tell, self._inbox))
+        panel.start()
+        self._slow.start()
+        self._run.start()
+
+    def cancel(self, why: str = "Cancelled.") -> None:
+        """Stop measuring; the last report stays."""
+        if self._run is not None:
+            self._run.cancel()
+            self._stop(why)
+
+    def show_lesion(self, lesion: MeasuredLesion) -> None:
+        """Bring a lesion on screen and draw its diameters."""
+        report = None if self._found is None else self._found.report
+        if report is None or self._mask not in self._viewer.layers:
+            self._panel.say("The measured mask is no longer open: measure again", wrong=True)
+            return
+        units = "px" if report.units == "pixels" else report.units
+        text = f"{shown(lesion.longest)} × {shown(lesion.perpendicular)} {units}"
+        axis = report.axes.index(report.slice_axis) if report.slice_axis else None
+        try:
+            lesion_layers.show(self._viewer, self._mask, lesion, axis, text)
+        except IndexError:  # the mask was replaced by one with fewer axes
+            self._panel.say(CHANGED, wrong=True)
+
+    def copy_table(self) -> None:
+        """Put the table on the clipboard, tabs between columns."""
+        if self._has_report():
+            copy(self.table.text())
+            self._panel.say("Copied: paste it into a spreadsheet.")
+
+    def save(self, path: str) -> None:
+        """Write the report: JSON where the name ends in .json, else CSV; the status line says how it went."""
+        if not path or not self._has_report() or self._found is None:
+            return
+        target = Path(path)
+        try:
+            if target.suffix.lower() == ".json":
+                write_json(target, self._found.report, self._found.comparison)
+            else:
+                write_csv(target, self._found.report, self._found.comparison)
+            self._panel.say(f"Saved {target.name}.")
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+
+    # ---- what happens in the window ------------------------------------------------------------
+
+    def _listen(self) -> None:
+        panel, layers = self._panel, self._viewer.layers
+        panel.mask.choices, panel.earlier.choices = self._named_masks, self._named_masks
+        panel.scan.choices = self._named_images
+        panel.run.changed.connect(lambda: self.cancel() if self.running else self.measure())
+        panel.mask.changed.connect(self._on_mask)
+        panel.copy.changed.connect(self.copy_table)
+        panel.csv.changed.connect(partial(self._save_as, ".csv"))
+        panel.json.changed.connect(partial(self._save_as, ".json"))
+        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+            event.connect(self._on_layers)
+        layers.selection.events.active.connect(self._follow)
+        UndockFilter(self.native, self.close_down)
+        self.native.destroyed.connect(self._drop_run)
+
+    def _named_masks(self, picker: Any) -> list[tuple[str, Labels]]:
+        return [(layer.name, layer) for layer in lesion_layers.masks(self._viewer)]
+
+    def _named_images(self, picker: Any) -> list[tuple[str, Image]]:
+        return [(layer.name, layer) for layer in images(self._viewer)]
+
+    def _on_layers(self, event: Any = None) -> None:
+        for picker in (self._panel.mask, self._panel.scan, self._panel.earlier):
+            picker.reset_choices()
+
+    def _follow(self, event: Any = None) -> None:
+        """Choose the selected mask; at first the topmost."""
+        self._on_layers()
+        active = self._viewer.layers.selection.active
+        # Not "is": napari hands out a new wrapper of the same layer every time.
+        if active in self._panel.mask.choices and active != self._panel.earlier.value:
+            self._panel.mask.value = active
+        self._on_mask()
+
+    def _on_mask(self, event: Any = None) -> None:
+        mask = self._panel.mask.value
+        if mask is not None:
+            self._panel.scan.value = lesion_layers.scan_for(self._viewer, mask)
+            self._panel.offer_axes([str(a) for a in mask.axis_labels], lesion_layers.axes_of(mask))
+
+    def _save_as(self, suffix: str) -> None:
+        if self._has_report() and self._found is not None:
+            self.save(ask_where(self.native, f"{self._found.report.mask} lesions{suffix}", suffix))
+
+    def _has_report(self) -> bool:
+        if self._found is None:
+            self._panel.say("There is no report yet: press Measure", wrong=True)
+        return self._found is not None
+
+    # ---- what a run brings ---------------------------------------------------------------------
+
+    def _tell(self, inbox: MainThreadQueue, run: MeasureRun, news: Any) -> None:
+        inbox.put(partial(self._on_news, run, news))
+
+    def _on_news(self, run: MeasureRun, news: Any) -> None:
+        if run is not self._run:
+            return
+        if isinstance(news, Progress):
+            self._panel.tell_progress(news)
+        elif isinstance(news, MeasureResult):
+            self._found = news
+            self.table.fill(news.report)
+            self._panel.tell_found(news)
+            self._stop()
+        else:
+            self._stop(str(news), wrong=True)
+
+    def _stop(self, text: str = "", wrong: bool = False) -> None:
+        self._run = None
+        self._slow.stop()
+        self._panel.stop()
+        if text:
+            self._panel.say(text, wrong)
+
+    def _watch(self, mask: Labels) -> None:
+        """Hear of changes of the mask that is being measured, and of no other."""
+        self._unwatch()
+        self._mask = mask
+        for event in (mask.events.paint, mask.events.data):
+            event.connect(self._on_change)
+
+    def _unwatch(self) -> None:
+        if self._mask is not None:
+            for event in (self._mask.events.paint, self._mask.events.data):
+                event.disconnect(self._on_change)
+        self._mask = None
+
+    def _on_change(self, event: Any = None) -> None:
+        self._panel.say(CHANGED)
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    def close_down(self) -> None:
+        """Let go of the viewer; the drawn diameters stay."""
+        self.cancel()
+        self._unwatch()
+        layers = self._viewer.layers
+        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+            event.disconnect(self._on_layers)
+        layers.selection.events.active.disconnect(self._follow)
+        self._inbox.close()
+        self.native.deleteLater()
+
+    def _drop_run(self) -> None:
+        """Stop the thread; touches nothing of Qt, which may be gone."""
+        if self._run is not None:
+            self._run.cancel()

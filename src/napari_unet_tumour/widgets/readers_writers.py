@@ -1,0 +1,238 @@
+"""What the manifest names for File > Open, File > Save and File > Open Sample: scans <-> layer tuples."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import napari
+import numpy as np
+from napari.utils import cancelable_progress
+from napari.utils.notifications import show_warning
+
+from napari_unet_tumour import scans
+from napari_unet_tumour.api import slice_axis
+from napari_unet_tumour.errors import OutputError
+from napari_unet_tumour.scans import dicom, geometry
+from napari_unet_tumour.widgets.layers import geometry as layer_geometry
+from napari_unet_tumour.widgets.layers.labels import without_unsure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.scans.dicom.sorting import Series
+    from napari_unet_tumour.scans.scan import Scan
+    from napari_unet_tumour.settings import Progress
+
+    LayerTuple = tuple[Any, dict[str, Any], str]
+    Nothing = tuple[None]
+
+_LABEL_NAMES = re.compile(r"(?:^|[^a-z])(?:masks?|seg|segmentation|labels?|truth)(?:[^a-z]|$)", re.IGNORECASE)
+_NOTICED = 0.5
+_PERCENTILES = (0.5, 99.8)
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple] | list[Nothing]] | None:
+    """Return the function that opens a path, or None where this package has no reader for it."""
+    one = Path(path if isinstance(path, str) else path[0])
+    return read_layers if one.is_dir() or scans.can_read(one) else None
+
+
+def read_layers(path: str | Sequence[str]) -> list[LayerTuple] | list[Nothing]:
+    """Open one or more files or folders as layers that lie where the patient lay.
+
+    Raises
+    ------
+    ScanError
+        One line that names the file and says what to do.
+    """
+    paths = [Path(path)] if isinstance(path, (str, Path)) else [Path(one) for one in path]
+    found = [scan for one in paths for scan in _scans_of(one)]
+    for scan in found:
+        for note in (*scan.extra.get("notes", ()), *_tilt_note(scan)):
+            show_warning(f"{scan.name}: {note}")
+    if found:
+        _show_as_acquired(found[0])
+    return [layer for scan in found for layer in _opened(scan)] or [(None,)]
+
+
+def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write a Labels layer where its image came from: the source's grid, order and header.
+
+    Parameters
+    ----------
+    path : str
+        .nii.gz, .nii, .tif or .png.
+    data, meta
+        As napari hands them over; the grid comes from `meta["metadata"]`, else from the layer's transforms.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written; nothing is left behind.
+    """
+    array = without_unsure(np.asarray(data), meta.get("metadata", {}))
+    values = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
+    return [str(scans.write_mask(path, values, layer_geometry.scan_of(array, meta), _label_names(meta)))]
+
+
+def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write an Image layer (a DICOM series, say) as NIfTI or TIFF where it lies."""
+    if meta.get("multiscale") or meta.get("rgb"):
+        raise OutputError(f"{Path(path).name} cannot hold a colour or multiscale layer: choose a grey image layer")
+    array = np.asarray(data)
+    return [str(scans.write_mask(path, array, layer_geometry.scan_of(array, meta), ()))]
+
+
+def open_sample() -> list[LayerTuple]:
+    """Return the procedural head with two lesions."""
+    from napari_unet_tumour.phantom import phantom
+
+    return [layer_of(phantom()[0])]
+
+
+def open_sample_with_truth() -> list[LayerTuple]:
+    """Return the procedural head and, above it, where its lesions are."""
+    from napari_unet_tumour.phantom import phantom
+
+    head, truth = phantom()
+    return [layer_of(head), layer_of(replace(head, array=truth, name=f"{head.name} truth"), labels=True)]
+
+
+def layer_of(scan: Scan, *, labels: bool = False) -> LayerTuple:
+    """Turn a scan into what napari adds: data, where it lies, its name, contrast and source."""
+    kept = scan.axes.replace("c", "")
+    colours = scan.axes.endswith("c") and scan.array.shape[-1] in (3, 4)
+    about: dict[str, Any] = {
+        "name": scan.name,
+        "axis_labels": tuple(kept),
+        "units": tuple(scan.units if letter in "zyx" else "pixel" for letter in kept),
+        "metadata": _metadata(scan),
+        **layer_geometry.place(scan.world, scan.axes),
+    }
+    if labels:
+        return scan.array, about, "labels"
+    if colours:
+        return scan.array, {**about, "rgb": True}, "image"
+    if "c" in scan.axes:
+        return scan.array, {**about, "channel_axis": scan.axes.index("c")}, "image"
+    return scan.array, {**about, "contrast_limits": contrast(scan), "colormap": "gray"}, "image"
+
+
+def contrast(scan: Scan) -> tuple[float, float]:
+    """Return the grey values to show: the scanner's window where it gives one, else robust percentiles."""
+    if "window" in scan.extra:
+        centre, width = scan.extra["window"]
+        return centre - width / 2, centre + width / 2
+    values = np.asarray(scan.array[tuple(slice(None, None, max(1, n // 64)) for n in scan.array.shape)], np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size or values.min() == values.max():
+        return (0.0, 1.0) if not values.size else (float(values[0]), float(values[0]) + 1.0)
+    low = float(np.percentile(values, _PERCENTILES[0]))
+    high = float(np.percentile(values[values > values.min()], _PERCENTILES[1]))
+    return (low, high) if high > low else (float(values.min()), float(values.max()))
+
+
+def _scans_of(path: Path) -> list[Scan]:
+    if not scans.is_dicom(path):
+        return scans.read_all(path)
+    series = dicom.find_series(path)
+    chosen = series if len(series) == 1 else _choose(path.name, series)
+    return [scan for one in chosen if (scan := _read_with_bar(one)) is not None]
+
+
+def _choose(name: str, series: list[Series]) -> list[Series]:
+    """Let the person pick one of several series, or all; without a window all are opened."""
+    from qtpy.QtWidgets import QApplication, QInputDialog
+
+    if QApplication.instance() is None or napari.current_viewer() is None:
+        return series
+    lines = [
+        f"{n}: {one.name} ({len(one.planes)} slices, {one.first.head.modality})" for n, one in enumerate(series, 1)
+    ]
+    line, sure = QInputDialog.getItem(
+        None, "Open a series", f"{name} holds {len(series)} series:", [*lines, "all"], 0, False
+    )
+    if not sure:
+        return []
+    return series if line == "all" else [series[lines.index(line)]]
+
+
+def _read_with_bar(series: Series) -> Scan | None:
+    """Read a series with napari's progress bar; None when the person cancels."""
+    got: list[Scan] = []
+
+    def steps() -> Generator[Progress, None, None]:
+        got.append((yield from dicom.iter_series(series)))
+
+    for _ in cancelable_progress(steps(), desc=f"Reading {series.name}", total=len(series.planes)):
+        pass
+    return got[0] if got else None
+
+
+def _show_as_acquired(scan: Scan) -> None:
+    """Turn an empty viewer so that it will show the slices as they were taken, not reformatted ones."""
+    viewer, along = napari.current_viewer(), slice_axis(scan)
+    if viewer is None or len(viewer.layers) or along is None or "c" in scan.axes[:-1]:
+        return
+    count = len(scan.axes.removesuffix("c"))
+    order = (*range(scan.spatial[0]), along, *(n for n in range(scan.spatial[0], count) if n != along))
+
+    def turn(event: Any) -> None:
+        viewer.layers.events.inserted.disconnect(turn)
+        if viewer.dims.ndim == count:
+            viewer.dims.order = order
+
+    viewer.layers.events.inserted.connect(turn, position="last")
+
+
+def _tilt_note(scan: Scan) -> list[str]:
+    angle = geometry.tilt(scan.world)
+    if len(scan.spatial) < 3 or angle < _NOTICED:
+        return []
+    return [
+        f"lies {angle:.0f} degrees oblique, where napari draws on wrong slices: use Layers > Transform > Straighten"
+    ]
+
+
+def _label_names(meta: dict[str, Any]) -> tuple[str, ...]:
+    features: Any = meta.get("features")  # a table, a dict or None
+    names = () if features is None or "label" not in features else tuple(str(name) for name in features["label"])
+    return names or ("background", "tumour")
+
+
+def _opened(scan: Scan) -> list[LayerTuple]:
+    labels = _as_labels(scan)
+    return [layer_of(scan) if labels is None else layer_of(labels, labels=True)]
+
+
+def _as_labels(scan: Scan) -> Scan | None:
+    """Return the scan with integer values where its name or header says that it is a mask."""
+    if not (scan.extra.get("labels") or _LABEL_NAMES.search(scan.name)) or "c" in scan.axes:
+        return None
+    array = np.asarray(scan.array)
+    if array.dtype.kind == "f":
+        whole = np.nan_to_num(array).astype(np.int32)
+        return replace(scan, array=whole.astype(np.uint8)) if _is_label_map(array, whole) else None
+    if array.dtype.kind == "b":
+        return replace(scan, array=array.astype(np.uint8))
+    return scan if array.dtype.kind in "iu" and array.min(initial=0) >= 0 else None
+
+
+def _is_label_map(array: NDArray[Any], whole: NDArray[Any]) -> bool:
+    return bool(np.array_equal(array, whole) and whole.min(initial=0) >= 0 and whole.max(initial=0) < 256)
+
+
+def _metadata(scan: Scan) -> dict[str, Any]:
+    empty = np.broadcast_to(np.zeros((), scan.array.dtype), scan.array.shape)
+    return {
+        "source": scan.source,
+        "modality": scan.modality,
+        "units": scan.units,
+        "orientation": geometry.orientation(scan.world),
+        layer_geometry.KEY: {"grid": replace(scan, array=empty), "person": scan.person},
+    }

@@ -1,0 +1,321 @@
+"""The Segment widget: choose a layer and a model, press Run, see the mask; torch stays in the worker."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import Container, Widget
+from qtpy.QtWidgets import QApplication
+
+from napari_unet_tumour import jobs
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets.common.main_thread import (
+    MainThreadQueue,
+    UndockFilter,
+    ask_for_model,
+    single_shot_timer,
+)
+from napari_unet_tumour.widgets.common.settings_form import registry_events
+from napari_unet_tumour.widgets.layers import image_source, labels
+from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter, corrected
+from napari_unet_tumour.widgets.segment.cli_command import command_for
+from napari_unet_tumour.widgets.segment.inputs import SegmentInputs
+from napari_unet_tumour.widgets.segment.progress import RunProgress
+from napari_unet_tumour.widgets.segment.run import RunEnded, SegmentRun, model_for
+from napari_unet_tumour.widgets.segment.tiled_run import RefreshThrottle, TiledRun, TileWritten, is_large, new_mask
+from napari_unet_tumour.widgets.segment.view import THERE, SegmentView
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Image, Labels
+
+    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.widgets.layers.image_source import ImageSource
+    from napari_unet_tumour.widgets.layers.predictions import MaskUpdate, PlanePrediction
+
+SHORTCUT = "Shift-S"
+REMEMBER_MS = 500
+WIDTH = 312
+
+
+class SegmentWidget(Container[Widget]):
+    """Dock widget that outlines the tumour in an image layer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._panel = SegmentView(SHORTCUT)
+        super().__init__(widgets=self._panel.rows(), labels=False)
+        self.native.setMinimumWidth(WIDTH)
+        self._viewer = viewer
+        self._inbox = MainThreadQueue(self.native)
+        self._masks = MaskWriter(viewer, self._inbox, self._on_settled)
+        self._choice = SegmentInputs(viewer, self._panel)
+        self._going: RunProgress | None = None
+        self._told: RunProgress | None = None
+        self._asked: jobs.Job | None = None
+        self._pace = RefreshThrottle()
+        self._bound = False
+        self._saver = single_shot_timer(self._inbox, REMEMBER_MS, self._choice.remember)
+        threading.Thread(target=labels.prepare, daemon=True).start()
+        self._listen()
+        self._prepare_model()
+        self._on_place()
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._going is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether no run is under way and the mask is what all its slices together have decided."""
+        return not self.running and not self._masks.deciding
+
+    def segment(self) -> None:
+        """Start a run; what is in the way is said in the status line. A run that is under way goes on."""
+        if self.running:
+            return
+        try:
+            image, entry, source = self._choice.made()
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+            return
+        planes = self._choice.planes(source)
+        tell = partial(self._tell, self._inbox)
+        if is_large(source, entry.spec, self._choice.settings):
+            self._segment_large(image, entry, source, planes)
+            return
+        known = corrected(labels.own_mask(self._viewer, image), source.layout)
+        run = SegmentRun(source, entry, self._choice.settings, planes, self._choice.scheduler, tell, known)
+        self._going = RunProgress(run, image, self._choice.settings)
+        self._panel.start(len(planes))
+        run.start()
+
+    def _segment_large(self, image: Image, entry: ModelEntry, source: ImageSource, planes: list[int]) -> None:
+        settings, tell = self._choice.settings, partial(self._tell, self._inbox)
+        if settings.keep_largest:
+            self._panel.say("This image is too large to keep only the largest piece: switch that off", wrong=True)
+            return
+        shapes = image_source.coarser_shapes(image, source.layout)
+        mask = new_mask(source, entry.spec, settings, shapes)
+        point = image_source.middle_of_view(image, source.layout)
+        run = TiledRun(source, entry, settings, planes, self._choice.scheduler, tell, mask, point)
+        layer = labels.add_mask_on_disk(self._viewer, image, source.layout, mask.levels, entry.spec.labels)
+        self._going = RunProgress(run, image, settings, layer)
+        labels.describe(layer, image, **self._going.facts())
+        self._pace = RefreshThrottle()
+        self._panel.start(len(planes))
+        run.start()
+
+    def cancel(self, why: str = "Cancelled") -> None:
+        """Stop the run at once; finished slices stay, the others keep what they were."""
+        if self._going is not None:
+            self._going.run.cancel()
+            self._finish(f"{why}: {self._going.told()} done")
+
+    def choose_model(self, path: str) -> None:
+        """Add a model file to the picker and choose it; the status line says what is wrong with it."""
+        try:
+            self._choice.add_model(path)
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+
+    def copy_command(self) -> None:
+        """Put the command line that does the same on the clipboard."""
+        try:
+            image, entry, source = self._choice.made()
+        except UNetTumourError as error:
+            self._panel.say(str(error), wrong=True)
+            return
+        files = self._choice.channels.files(image) if source.channels else {"": str(image.source.path or "")}
+        text = command_for(files, entry, self._choice.settings, source.layout, self._choice.scheduler)
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(text)
+        self._panel.say("Copied." if all(files.values()) else "Copied: put the file's name in place of SCAN.")
+
+    # ---- what happens in the window ------------------------------------------------------------
+
+    def _listen(self) -> None:
+        panel, layers = self._panel, self._viewer.layers
+        panel.run.changed.connect(lambda: self.cancel() if self.running else self.segment())
+        panel.copy.changed.connect(self.copy_command)
+        panel.file.changed.connect(self._ask_for_model)
+        panel.model.changed.connect(self._on_model)
+        for widget in (panel.form["device"], panel.place, panel.address):
+            widget.changed.connect(self._on_place)
+        for widget in (panel.scope, *panel.form.values()):
+            widget.changed.connect(self._on_setting)
+        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+            event.connect(self._on_layers)
+        layers.selection.events.active.connect(self._on_selection)
+        registry_events.chosen.connect(self._choice.take_model)
+        self._viewer.dims.events.current_step.connect(self._on_dims)
+        with suppress(ValueError):  # the person has bound this key: theirs stays
+            self._viewer.bind_key(SHORTCUT, self._on_key)
+            self._bound = True
+        UndockFilter(self.native, self.close_down)
+        self.native.destroyed.connect(self._drop_jobs)
+
+    def _on_key(self, viewer: Any) -> None:
+        self.segment()
+
+    def _on_layers(self, event: Any = None) -> None:
+        self._choice.list_images()
+        going = self._going
+        if going is not None and any(layer not in self._viewer.layers for layer in going.layers()):
+            self.cancel("Stopped, since the layer was removed")
+
+    def _on_selection(self, event: Any = None) -> None:
+        self._choice.follow()
+
+    def _on_dims(self, event: Any = None) -> None:
+        if self._going is not None:
+            self._going.look(self._viewer)
+
+    def _ask_for_model(self) -> None:
+        path = ask_for_model(self.native)
+        if path:
+            self.choose_model(path)
+
+    def _on_model(self) -> None:
+        self._choice.take_defaults()
+        self._prepare_model()
+
+    def _prepare_model(self) -> None:
+        entry = self._choice.entry
+        self._panel.tell_model(None if entry is None else entry.spec)
+        if entry is not None:
+            where = self._choice.scheduler or None
+            jobs.warm(model_for(entry, where), scheduler=where)
+
+    def _on_setting(self) -> None:
+        self._saver.start()
+        settings = self._choice.settings
+        if self._going is not None:
+            # Whoever ticks the mirrored copy now means the next run: the slices of one are asked alike.
+            self._going.run.settings = replace(settings, flip_tta=self._going.settings.flip_tta)
+        if self._choice.image is not None:
+            self._masks.move(self._choice.image, settings)
+
+    def _on_place(self) -> None:
+        """Ask the worker what it would run on."""
+        panel = self._panel
+        panel.address_row.visible = panel.place.value == THERE
+        panel.found.value = "…"
+        self._saver.start()
+        if self._asked is not None:
+            self._asked.cancel()
+        hear = partial(self._hear_device, self._inbox)
+        where = self._choice.scheduler or None
+        self._asked = jobs.submit("describe", panel.form["device"].value, on_event=hear, scheduler=where)
+
+    def _hear_device(self, inbox: MainThreadQueue, event: Any) -> None:
+        if isinstance(event, jobs.Done):
+            inbox.put(partial(self._panel.tell_device, str(event.result)))
+        elif isinstance(event, jobs.Failed):
+            inbox.put(partial(self._on_no_device, str(event.error)))
+
+    def _on_no_device(self, why: str) -> None:
+        self._panel.tell_device("not available")
+        if not self.running:
+            self._panel.say(why, wrong=True)
+
+    # ---- what a run brings -----------------------------------------------------------------------
+
+    def _tell(
+        self, inbox: MainThreadQueue, run: SegmentRun | TiledRun, news: PlanePrediction | TileWritten | RunEnded
+    ) -> None:
+        """Pass news from the run's threads on to the GUI thread."""
+        if isinstance(news, RunEnded):
+            inbox.put(partial(self._on_end, run, news))
+        elif isinstance(news, TileWritten):
+            inbox.put(partial(self._on_written, run, news))
+        else:
+            inbox.put(partial(self._on_plane, run, news))
+
+    def _on_written(self, run: SegmentRun | TiledRun, part: TileWritten) -> None:
+        going = self._going
+        if going is None or going.run is not run or going.mask is None:
+            return
+        going.mark(part)
+        self._pace.draw(going.mask.refresh)
+        self._panel.bar.max = part.total
+        self._panel.tell_progress(part.done, going.pace())
+
+    def _on_plane(self, run: SegmentRun | TiledRun, plane: PlanePrediction) -> None:
+        going = self._going
+        if going is None or going.run is not run:
+            return
+        layout = run.source.layout
+        if going.mask is None or going.mask.data.shape != layout.mask_shape:
+            going.mask = labels.add_mask(self._viewer, going.image, layout, run.entry.spec.labels)
+            labels.describe(going.mask, going.image, **going.facts())
+        self._masks.show(going.mask, layout, plane)
+        going.count(plane)
+        self._panel.tell_progress(len(going.done), going.pace())
+
+    def _on_end(self, run: SegmentRun | TiledRun, end: RunEnded) -> None:
+        going = self._going
+        if going is None or going.run is not run:
+            return
+        if end.error is not None:
+            note = f" ({going.told()} done)" if going.done else ""
+            self._finish(f"{end.error}{note}", wrong=True)
+        elif end.cancelled:
+            self._finish(f"Cancelled: {going.told()} done")
+        else:
+            self._finish(going.summary())
+            self._told = going
+
+    def _on_settled(self, mask: Labels, decided: MaskUpdate) -> None:
+        """Say what all slices together have decided, while the status still tells of the run that they came from."""
+        if self._told is not None and self._told.mask is mask and not self.running:
+            self._panel.say(self._told.summary(decided))
+
+    def _finish(self, text: str, wrong: bool = False) -> None:
+        going, self._going = self._going, None
+        self._told = None
+        self._panel.stop()
+        self._panel.say(text, wrong)
+        if going is None or going.mask is None or going.mask not in self._viewer.layers:
+            return
+        labels.amend(going.mask, **going.facts())
+        going.mask.refresh()  # the thumbnail
+        now = going.run.settings
+        if now != going.settings or now.keep_largest or (now.remove_isolated and len(going.done) > 1):
+            self._masks.move(going.image, now, at_once=True)
+
+    # ---- the end -----------------------------------------------------------------------------------
+
+    def close_down(self) -> None:
+        """Let go of the viewer; a run that is under way stops, its finished slices stay."""
+        self.cancel("Stopped")
+        self._choice.remember()
+        self._drop_jobs()
+        layers = self._viewer.layers
+        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+            event.disconnect(self._on_layers)
+        layers.selection.events.active.disconnect(self._on_selection)
+        self._viewer.dims.events.current_step.disconnect(self._on_dims)
+        if self._bound:
+            self._viewer.bind_key(SHORTCUT, None)
+        self._inbox.close()
+        self.native.deleteLater()
+
+    def _drop_jobs(self) -> None:
+        """Stop what the worker does for this widget, and stop listening; touches nothing of Qt, which may be gone."""
+        registry_events.chosen.disconnect(self._choice.take_model, missing_ok=True)
+        if self._asked is not None:
+            self._asked.cancel()
+        if self._going is not None:
+            self._going.run.cancel()

@@ -1,0 +1,55 @@
+"""Large buffers are kept while a network learns, and given back after it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+resource = pytest.importorskip("resource", reason="page faults are counted on Unix only")
+
+# In a process of its own: what else this one has allocated would decide what is kept.
+SCRIPT = """
+import resource
+import torch
+from napari_unet_tumour.engine.inference.memory import keeping_buffers
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.empty(48 << 20, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+plain = faults()
+with keeping_buffers():
+    faults()
+    kept = faults()
+print(plain, kept, faults())
+"""
+
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep buffers")
+
+
+def faults(**environment: str) -> list[int]:
+    """Return the page faults of ten buffers of 48 MB (12,288 pages, or 24 huge ones): before, within and after."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, env=mine | environment
+    )
+    return [int(count) for count in done.stdout.split()]
+
+
+def test_buffers_are_reused_within_and_returned_after() -> None:
+    plain, kept, after = faults()
+    assert plain > 200
+    assert kept < plain / 20
+    assert after > 200
+
+
+def test_what_the_environment_says_stays_so() -> None:
+    *_, after = faults(MALLOC_MMAP_THRESHOLD_=str(1 << 30), MALLOC_TRIM_THRESHOLD_=str(1 << 30))
+    assert after < 20
