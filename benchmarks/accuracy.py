@@ -47,9 +47,19 @@ ROUNDS = ("shipped", "shipped-polish", "shipped-long", "shipped-large")
 KERAS_MS = 4200.0
 # MONAI's own 2D tutorials: Adam 1e-3, Dice and cross-entropy, no schedule, flips left away.
 MONAI = TrainSettings(
-    network="basic-unet", optimiser="adam", learning_rate=1e-3, weight_decay=0.0, grad_clip_norm=0.0, schedule="constant",
-    batch=8, ema=0.0, augment=False, negative_share=0.0, loss="bce-dice", split="cases",
-)  # fmt: skip
+    network="basic-unet",
+    optimiser="adam",
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    grad_clip_norm=0.0,
+    schedule="constant",
+    batch=8,
+    ema=0.0,
+    augment=False,
+    negative_share=0.0,
+    loss="bce-dice",
+    split="cases",
+)
 
 
 def main() -> None:
@@ -240,9 +250,13 @@ def speeds(given: argparse.Namespace) -> dict[str, float | None]:
     keras = keras_ms(2, 3)
     reference = keras or KERAS_MS
     return {
-        "shipped_ms": ours, "tutorial_ms": plain, "keras_ms": keras, "keras_ms_noted": KERAS_MS,
-        "shipped_times_keras": reference / ours, "tutorial_times_keras": reference / plain,
-    }  # fmt: skip
+        "shipped_ms": ours,
+        "tutorial_ms": plain,
+        "keras_ms": keras,
+        "keras_ms_noted": KERAS_MS,
+        "shipped_times_keras": reference / ours,
+        "tutorial_times_keras": reference / plain,
+    }
 
 
 def step_ms(settings: TrainSettings, batch: int, repeat: int) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before anything reads it: tests never touch the models, settings and journals of the person who runs them.
 os.environ["NAPARI_UNET_TUMOUR_HOME"] = tempfile.mkdtemp(prefix="napari-unet-tumour-tests-")
@@ -14,6 +15,10 @@ os.environ["NAPARI_UNET_TUMOUR_HOME"] = tempfile.mkdtemp(prefix="napari-unet-tum
 # A run in the background ignores Ctrl-C, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine draws examples slowly; that says nothing about the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 SCANS = Path(__file__).parents[2] / "shared" / "data"
 

@@ -22,7 +22,11 @@ def in_fresh_process(code: str) -> str:
 
 
 def test_the_walk_finds_the_floors() -> None:
-    assert {"napari_unet_tumour.jobs", f"{ENGINE}.segment", "napari_unet_tumour.widgets.segment.widget"} <= set(MODULES)
+    assert {
+        "napari_unet_tumour.jobs",
+        f"{ENGINE}.inference.segment",
+        "napari_unet_tumour.widgets.segment.widget",
+    } <= set(MODULES)
 
 
 def test_no_module_outside_the_engine_loads_torch() -> None:

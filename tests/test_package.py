@@ -38,10 +38,12 @@ def test_wheel_editable_install_and_link_hold_the_same_manifest(wheel: zipfile.Z
 def test_wheel_contains_model_and_type_marker(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
     assert "napari_unet_tumour/py.typed" in names
-    models = [n for n in names if n.startswith("napari_unet_tumour/weights/") and n.endswith(".safetensors")]
+    models = [n for n in names if n.startswith("napari_unet_tumour/models/weights/") and n.endswith(".safetensors")]
     assert models
     assert all(wheel.getinfo(n).file_size <= MAX_MODEL_BYTES for n in models)
-    assert any(n.startswith("napari_unet_tumour/weights/") and n.endswith(".md") for n in names), "the model card"
+    assert any(n.startswith("napari_unet_tumour/models/weights/") and n.endswith(".md") for n in names), (
+        "the model card"
+    )
     assert not [n for n in names if n.startswith(("tests", "shared"))]
 
 

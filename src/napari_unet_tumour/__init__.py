@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.base.old_names import find_old_modules
 from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
-    from napari_unet_tumour.api import evaluate, finetune, load_model, segment
+    from napari_unet_tumour.api.evaluate import evaluate
+    from napari_unet_tumour.api.finetune import finetune
+    from napari_unet_tumour.api.segment import load_model, segment
 
 __all__ = ["__version__", "evaluate", "finetune", "load_model", "segment"]
+
+find_old_modules()
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
+from napari_unet_tumour.base.old_names import SETTINGS, accept_old_names
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -36,55 +38,53 @@ class Option:
     choices: tuple[str, ...] = ()
 
 
+@accept_old_names(SETTINGS)
 @dataclass(frozen=True)
 class SegmentSettings:
     """What a person may choose when a scan is segmented."""
 
-    threshold: Annotated[
-        float, Option("A pixel is tumour where the network is at least this sure.", low=0.02, high=0.98, step=0.01)
-    ] = 0.5
+    threshold: Annotated[float, Option("Probability from which a pixel is tumour.", low=0.02, high=0.98, step=0.01)] = (
+        0.5
+    )
     flip_tta: Annotated[
         bool,
         Option(
-            "Ask for a slice's left-right mirrored copy too, and keep what either sees where they disagree: "
-            "finds more, half as fast. From the next run on.",
-            label="mirrored copy too",
+            "Test-time augmentation: average the slice and its left-right mirror. More sensitive, half as fast. "
+            "Applies from the next run.",
+            label="also check the mirrored slice (slower)",
         ),
     ] = False
     min_object_size: Annotated[
         int,
-        Option("Remove pieces with fewer pixels than this in a slice.", label="smallest object", low=0, high=100_000),
+        Option("Remove objects with fewer pixels than this, per slice.", label="smallest object", low=0, high=100_000),
     ] = 0
-    keep_largest: Annotated[bool, Option("Keep only the largest connected piece of each label.")] = False
+    keep_largest: Annotated[bool, Option("Keep only the largest connected component of each label.")] = False
     device: Annotated[str, Option("Where the network runs.", choices=("auto", "cpu", "cuda", "mps"))] = "auto"
     tiling: Annotated[
         str,
         Option(
-            "A slice as a whole, shrunk to the network's size, or in windows at its own size. Auto: in windows when a "
-            "side is longer than 1024 pixels.",
+            "Whole: scale the slice to the network's size. Tiled: sliding windows at the slice's own size. Auto: tiled "
+            "when a side is longer than 1024 pixels.",
             choices=("auto", "whole", "tiled"),
         ),
     ] = "auto"
-    downsample: Annotated[
-        int, Option("In windows: image pixels that become one, along each side.", low=1, high=64, step=1)
-    ] = 1
+    downsample: Annotated[int, Option("Tiled only: downsampling factor along each side.", low=1, high=64, step=1)] = 1
     memory: Annotated[
         int,
-        Option("Memory for the work, in MB, beside network and program.", low=128, high=1 << 20),
+        Option("Memory for image data in MB; the network and the program need more.", low=128, high=1 << 20),
     ] = 512
     precision: Annotated[
         str,
         Option(
-            "Numbers in the network. Auto: the quickest kind that agrees with float32.",
+            "Floating-point precision. Auto: the fastest that agrees with float32.",
             choices=("auto", "float32", "bfloat16", "float16"),
         ),
     ] = "auto"
     remove_isolated: Annotated[
         bool,
         Option(
-            "Remove pieces that one slice of a volume shows and its neighbours do not, if they are wider than twice "
-            "the distance of the slices.",
-            label="drop lone pieces",
+            "Remove components that only one slice of a volume shows, if they are wider than twice the slice distance.",
+            label="ignore spots on one slice only",
         ),
     ] = True
 
@@ -94,20 +94,21 @@ class FinetuneSettings:
     """What a person may choose when a network is fine-tuned on corrected slices."""
 
     seconds: Annotated[
-        float, Option("Time to learn, in seconds.", label="budget (s)", low=1.0, high=3600.0, step=1.0)
+        float, Option("Learning time in seconds.", label="learning time (s)", low=1.0, high=3600.0, step=1.0)
     ] = 10.0
     device: Annotated[str, Option("Where the network learns.", choices=("auto", "cpu", "cuda"))] = "auto"
     steps: Annotated[
         int,
         Option(
-            "Stop after so many steps, 0 for when the time is over; fixed steps make it repeatable.",
+            "Number of steps; 0: until the time is over. A fixed number makes the result repeatable.",
             low=0,
             high=100_000,
         ),
     ] = 0
-    seed: Annotated[int, Option("Start of all chance.", low=0, high=2**31 - 1)] = 0
+    seed: Annotated[int, Option("Random seed.", low=0, high=2**31 - 1)] = 0
 
 
+@accept_old_names(SETTINGS)
 @dataclass(frozen=True)
 class TrainSettings:
     """What a person may choose when a network is trained; the fields without `Option` come from a settings file.
@@ -145,74 +146,94 @@ class TrainSettings:
     size: Annotated[
         int, Option("Side of the working image in pixels, a multiple of 32.", low=32, high=2048, step=32)
     ] = 256
-    normalisation: Annotated[
-        str, Option("How grey values are brought to one range.", choices=("robust-zscore", "divide-by-255"))
-    ] = "robust-zscore"
-    epochs: Annotated[int, Option("Passes over the training images.", low=1, high=100_000)] = 30
-    batch: Annotated[int, Option("Images in one step.", low=1, high=4096)] = 12
+    normalisation: Annotated[str, Option("Intensity normalisation.", choices=("robust-zscore", "divide-by-255"))] = (
+        "robust-zscore"
+    )
+    epochs: Annotated[int, Option("Epochs.", low=1, high=100_000)] = 30
+    batch: Annotated[int, Option("Batch size.", low=1, high=4096)] = 12
     loss: Annotated[
         str,
         Option(
-            "What is made small; auto: bce-dice for one label, ce-dice for several.",
+            "Loss function. Auto: bce-dice for one label, ce-dice for several.",
             choices=("auto", "bce", "dice", "bce-dice", "ce", "ce-dice"),
         ),
     ] = "auto"
-    optimiser: Annotated[str, Option("How the weights move.", choices=("adamw", "adam"))] = "adamw"
-    learning_rate: Annotated[float, Option("Learning rate, the highest one of a one-cycle.", low=0.0, high=10.0)] = 2e-3
-    weight_decay: Annotated[float, Option("Pull of the weights towards 0.", low=0.0, high=10.0)] = 0.02
-    grad_clip_norm: Annotated[float, Option("Longest gradient, 0 for any.", low=0.0, high=1e6)] = 5.0
+    optimiser: Annotated[str, Option("Optimiser.", choices=("adamw", "adam"))] = "adamw"
+    learning_rate: Annotated[float, Option("Learning rate; the peak of a one-cycle schedule.", low=0.0, high=10.0)] = (
+        2e-3
+    )
+    weight_decay: Annotated[float, Option("Weight decay.", low=0.0, high=10.0)] = 0.02
+    grad_clip_norm: Annotated[float, Option("Gradient-norm clip; 0 disables it.", low=0.0, high=1e6)] = 5.0
     schedule: Annotated[
-        str, Option("How the learning rate changes.", choices=("one-cycle", "reduce-on-plateau", "constant"))
+        str, Option("Learning-rate schedule.", choices=("one-cycle", "reduce-on-plateau", "constant"))
     ] = "one-cycle"
-    patience: Annotated[int, Option("Passes without a gain before the rate falls to a tenth.", low=0, high=10_000)] = 5
-    early_stopping: Annotated[int, Option("Passes without a gain before it ends, 0 for never.", low=0, high=10_000)] = 0
-    monitor: Annotated[str, Option("What tells the best model on the validation part.", choices=("dice", "loss"))] = (
+    patience: Annotated[
+        int,
+        Option(
+            "Reduce-on-plateau: epochs without improvement before the learning rate is divided by 10.",
+            low=0,
+            high=10_000,
+        ),
+    ] = 5
+    early_stopping: Annotated[
+        int, Option("Early stopping: epochs without improvement; 0 disables it.", low=0, high=10_000)
+    ] = 0
+    monitor: Annotated[str, Option("Validation metric that selects the best checkpoint.", choices=("dice", "loss"))] = (
         "dice"
     )
     keep_checkpoint: Annotated[
-        str, Option("The best pass, or the last one and train on the validation part too.", choices=("best", "last"))
+        str,
+        Option(
+            "Which weights to keep. Last: no validation part is set aside, all images are trained on.",
+            choices=("best", "last"),
+        ),
     ] = "best"
     ema: Annotated[
-        float, Option("Weight averaging: share of the old mean kept at a step, 0 for none.", low=0, high=0.99999)
+        float, Option("Decay of the exponential moving average of the weights; 0 disables it.", low=0, high=0.99999)
     ] = 0.998
-    deep_supervision: Annotated[int, Option("Coarser answers that are trained too (dynunet).", low=0, high=4)] = 0
-    augment: Annotated[bool, Option("Show each image turned, bent, lit and blurred in new ways.")] = True
+    deep_supervision: Annotated[int, Option("Number of deep-supervision heads (dynunet).", low=0, high=4)] = 0
+    augment: Annotated[bool, Option("Data augmentation: rotation, elastic deformation, brightness, blur.")] = True
     weak_augment_prob: Annotated[
-        float, Option("Share of the images that are only mirrored and moved a little instead.", low=0.0, high=1.0)
+        float, Option("Fraction of images with weak augmentation only (mirroring, small shifts).", low=0.0, high=1.0)
     ] = 0.0
     lesion_removed_fraction: Annotated[
-        float, Option("Share of a batch that shows training images with the tumour painted out.", low=0.0, high=0.9)
+        float, Option("Fraction of a batch: training images whose lesion was removed.", low=0.0, high=0.9)
     ] = 0.0
     carvemix_fraction: Annotated[
-        float, Option("Share of the training images whose tumour is shown in another head.", low=0.0, high=1.0)
+        float,
+        Option("CarveMix: fraction of training images whose lesion is pasted into another head.", low=0.0, high=1.0),
     ] = 0.0
     negative_share: Annotated[
-        float, Option("Share of a batch that comes from the folder of tumour-free images.", low=0.0, high=0.9)
+        float, Option("Fraction of a batch from the folder of tumour-free images.", low=0.0, high=0.9)
     ] = 0.1
     split: Annotated[
         str,
         Option(
-            "Test and validation part; auto: as the cases file says, else by person where known, else by slice.",
+            "How test and validation sets are made. Auto: as the cases file says, "
+            "else by person where known, else by slice.",
             choices=("auto", "cases", "person", "slice"),
         ),
     ] = "auto"
-    seed: Annotated[int, Option("Start of all chance.", low=0, high=2**31 - 1)] = 42
-    classes: Annotated[str, Option("Column of the cases file with each image's class; masks say only where.")] = ""
-    init_weights: Annotated[str, Option("First weights: a model file, an encoder's file, or 'imagenet'.")] = ""
+    seed: Annotated[int, Option("Random seed.", low=0, high=2**31 - 1)] = 42
+    classes: Annotated[
+        str, Option("Column of the cases file that holds each image's class, where masks are binary.")
+    ] = ""
+    init_weights: Annotated[str, Option("Initial weights: a model file, an encoder's file, or 'imagenet'.")] = ""
     distill_from: Annotated[
-        str, Option("Model files whose mean answer is learnt beside the truth, with commas between them.")
+        str, Option("Distillation: model files whose mean probability is a second target, comma-separated.")
     ] = ""
     distill_weight: Annotated[
-        float, Option("How much the teachers' answer counts against the truth.", low=0.0, high=1.0)
+        float,
+        Option("Distillation: weight of the teachers' probability against the reference mask.", low=0.0, high=1.0),
     ] = 0.5
     precision: Annotated[
         str,
         Option(
-            "Numbers in the network; auto: the fastest safe one.", choices=("auto", "float32", "bfloat16", "float16")
+            "Floating-point precision. Auto: the fastest safe one.", choices=("auto", "float32", "bfloat16", "float16")
         ),
     ] = "auto"
     device: Annotated[str, Option("Where the network runs.", choices=("auto", "cpu", "cuda"))] = "auto"
-    tensorboard: Annotated[bool, Option("Write curves for TensorBoard too.")] = False
+    tensorboard: Annotated[bool, Option("Also write TensorBoard logs.")] = False
     arguments: dict[str, Any] = field(default_factory=dict)
     progressive_stages: tuple[tuple[int, int, int], ...] = ()
     labels: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from napari_unet_tumour.engine import model, networks
+from napari_unet_tumour.engine.import_weights import import_weights
 from napari_unet_tumour.errors import ModelError
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.models.spec import ModelSpec
@@ -29,7 +30,7 @@ def net(tmp_path, monkeypatch):
 def test_plain_tensors_become_a_model(net, tmp_path, inside, prefix):
     state = {prefix + name: tensor for name, tensor in net.state_dict().items()}
     torch.save(state if inside is None else {inside: state, "epoch": 3}, tmp_path / "other.pt")
-    entry = registry.import_(tmp_path / "other.pt", like="base")
+    entry = registry.import_(tmp_path / "other.pt", like="base", convert=import_weights)
     assert (entry.name, entry.spec.labels, entry.spec.scores) == ("other", ("background", "lesion"), {})
     planes = torch.rand(1, 1, 64, 64)
     with torch.inference_mode():
@@ -38,7 +39,7 @@ def test_plain_tensors_become_a_model(net, tmp_path, inside, prefix):
 
 def test_safetensors_without_description_become_a_model(net, tmp_path):
     save_file(net.state_dict(), tmp_path / "raw.safetensors")
-    assert registry.import_(tmp_path / "raw.safetensors", "mine", like="base").name == "mine"
+    assert registry.import_(tmp_path / "raw.safetensors", "mine", like="base", convert=import_weights).name == "mine"
 
 
 class Evil:
@@ -61,6 +62,6 @@ def test_anything_else_is_refused_and_leaves_nothing(net, tmp_path, content, wor
     path = tmp_path / "bad.pt"
     content(path, net)
     with pytest.raises(ModelError, match=words):
-        registry.import_(path, like="base")
+        registry.import_(path, like="base", convert=import_weights)
     assert [one.name for one in registry.entries()] == ["base"]
     assert "never run" not in capsys.readouterr().out

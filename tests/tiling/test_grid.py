@@ -57,7 +57,7 @@ def test_what_is_cut_into_windows() -> None:
     assert not is_tiled((99_999, 100), SPEC, whole)
 
 
-@pytest.mark.parametrize("downsample", [1, 4])
+@pytest.mark.parametrize("shrink", [1, 4])
 def test_less_memory_means_smaller_blocks(shrink: int) -> None:
     sides = [
         tile_grid_of((9999, 9999), SPEC, SegmentSettings(memory=m, downsample=shrink)).side for m in (128, 512, 4096)

@@ -52,6 +52,12 @@ def save_known(path: Path, channels: tuple[str, ...] = ("grey",), **changes: Any
     return path
 
 
+@pytest.fixture(scope="session", name="save_known")
+def _save_known() -> Callable[..., Path]:
+    """Return what writes the model file whose answers are known."""
+    return save_known
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of models: "known" (one channel), "four" (four channels), "slow" (works on many pixels),

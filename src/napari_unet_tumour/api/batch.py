@@ -76,7 +76,7 @@ class Segmented(Generic[Item]):
 
 @dataclass(frozen=True, eq=False)
 class TooLarge(Generic[Item]):
-    """A scan that is too large for memory: it is segmented part by part (`tiling.streaming.iter_predict`) as it is written."""
+    """A scan that is too large for memory: it is segmented and written tile by tile, see `tiling.streaming`."""
 
     work: LoadedScan[Item]
 

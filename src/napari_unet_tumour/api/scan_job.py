@@ -184,8 +184,8 @@ def summary_line(work: LoadedScan[Path], outputs: Outputs, on: int | None, pixel
     ----------
     on : int, optional
         How many slices show tumour, where counted.
-    lone : int
-        Pieces that were left out because one slice alone shows them.
+    isolated : int
+        Components that were removed because only one slice shows them.
     """
     with_tumour = "" if on is None else f", {on} with tumour"
     left_out = f", {isolated} piece{'s' * (isolated > 1)} of one slice alone left out" if isolated else ""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.base.old_names import SETTINGS as OLD_SETTINGS
 from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.settings import Option, SegmentSettings, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    Flags = argparse.ArgumentParser | argparse._ArgumentGroup
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
@@ -39,21 +41,39 @@ def add_settings(command: argparse.ArgumentParser) -> None:
     add_fields(command, SegmentSettings, tuple(ModelSpec("", "").defaults))
 
 
-def add_fields(command: argparse.ArgumentParser, settings: type[Any], by_model: Sequence[str] = ()) -> None:
-    """Add one flag for every field of a settings dataclass, None where not given; `by_model` are the model's to say."""
-    for name, kind, default, ask in options_of(settings):
-        flag = f"--{name.replace('_', '-')}"
-        text = ask.text.replace("%", "%%")
+def add_fields(command: Flags, settings: type[Any], by_model: Sequence[str] = ()) -> None:
+    """Add one flag for every field of a settings dataclass, None where not given.
+
+    Parameters
+    ----------
+    command : argparse.ArgumentParser or argument group
+        Gets the flags. A flag's old spelling is accepted and not shown.
+    settings : type
+        Dataclass whose fields carry an `Option`.
+    by_model : sequence of str
+        Fields whose default the model file holds.
+    """
+    old = {new: name for name, new in OLD_SETTINGS.items()}
+    for name, kind, default, option in options_of(settings):
         usual = "as the model says" if name in by_model else default
         if kind is bool and name not in by_model:
             usual = "on" if default else "off"
-        text = f"{text} (default: {usual})"
-        if kind is bool:
-            command.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
-        elif ask.choices:
-            command.add_argument(flag, choices=ask.choices, default=None, help=text)
-        else:
-            command.add_argument(flag, type=_number(kind, ask), metavar=kind.__name__.upper()[0], help=text)
+        text = f"{option.text.replace('%', '%%')} (default: {usual or 'none'})"
+        how = _flag_of(kind, option)
+        command.add_argument(f"--{name.replace('_', '-')}", default=None, help=text, **how)
+        if name in old:
+            flag = f"--{old[name].replace('_', '-')}"
+            command.add_argument(flag, dest=name, default=None, help=argparse.SUPPRESS, **how)
+
+
+def _flag_of(kind: type[Any], option: Option) -> dict[str, Any]:
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if option.choices:
+        return {"choices": option.choices}
+    if kind is str:
+        return {"metavar": "TEXT"}
+    return {"type": _number(kind, option), "metavar": kind.__name__.upper()[0]}
 
 
 def settings_of(args: argparse.Namespace, spec: ModelSpec) -> SegmentSettings:

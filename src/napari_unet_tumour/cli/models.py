@@ -70,8 +70,9 @@ def _show(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace) -> int:
     from napari_unet_tumour.api import load_model
+    from napari_unet_tumour.engine.import_weights import import_weights
 
-    entry = registry.import_(args.file, args.name, args.like, prove=load_model)
+    entry = registry.import_(args.file, args.name, args.like, prove=load_model, convert=import_weights)
     print_line(f"imported as {entry.name} ({entry.path})")
     return 0
 

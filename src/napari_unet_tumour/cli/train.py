@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour import presets
-from napari_unet_tumour.cli._options import _number
+from napari_unet_tumour.cli._options import add_fields
 from napari_unet_tumour.cli._output import print_line, table, warn
 from napari_unet_tumour.settings import TrainSettings, options_of
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator
 
     from napari_unet_tumour.cli._options import Commands
@@ -45,23 +45,8 @@ def add(commands: Commands) -> None:
     known = ", ".join(presets.names())
     command.add_argument("--settings", default="", metavar="FILE.toml", help=f"settings file, or one of {known}")
     command.add_argument("--summary", action="store_true", help="print the network's layers and stop")
-    _add_settings(command)
+    add_fields(command.add_argument_group("settings", "They go before those of the settings file."), TrainSettings)
     command.set_defaults(run=_run)
-
-
-def _add_settings(command: argparse.ArgumentParser) -> None:
-    """Add one flag for every field of TrainSettings; a flag not given leaves what the settings file says."""
-    group = command.add_argument_group("settings", "They go before those of the settings file.")
-    for name, kind, default, ask in options_of(TrainSettings):
-        flag, text = f"--{name.replace('_', '-')}", f"{ask.text.replace('%', '%%')} (default: {default})"
-        if kind is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
-        elif ask.choices:
-            group.add_argument(flag, choices=ask.choices, help=text)
-        elif kind is str:
-            group.add_argument(flag, metavar="TEXT", help=ask.text.replace("%", "%%"))
-        else:
-            group.add_argument(flag, type=_number(kind, ask), metavar=kind.__name__.upper()[0], help=text)
 
 
 def _run(args: argparse.Namespace) -> int:

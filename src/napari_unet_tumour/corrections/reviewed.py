@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-UNSURE = 255
-
 
 @dataclass(frozen=True, eq=False)
 class ReviewedSlice:

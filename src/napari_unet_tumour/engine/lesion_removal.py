@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy import ndimage as ndi
 
-from napari_unet_tumour.engine.training.dataset import in_parallel
+from napari_unet_tumour.base.parallel import in_parallel
 from napari_unet_tumour.settings import Progress
 
 if TYPE_CHECKING:

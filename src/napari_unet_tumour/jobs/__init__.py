@@ -20,9 +20,20 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import Progress
 
 __all__ = [
-    "TASKS", "Cancelled", "Done", "Event", "Failed", "Job", "ProgressEvent", "crew", "run", "shutdown", "submit", "warm",
+    "TASKS",
+    "Cancelled",
+    "Done",
+    "Event",
+    "Failed",
+    "Job",
+    "ProgressEvent",
+    "crew",
+    "run",
+    "shutdown",
+    "submit",
+    "warm",
     "workers",
-]  # fmt: skip
+]
 
 TASKS = {
     "warm": "napari_unet_tumour.engine.tasks:iter_warm",

@@ -20,6 +20,8 @@ from napari_unet_tumour.models.spec import ModelSpec, file_hash, hash_of, read_s
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Convert = Callable[[Path, ModelSpec, Path], None]
+
 HOME = "NAPARI_UNET_TUMOUR_HOME"
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT = "t1ce-small"
@@ -177,7 +179,11 @@ def find(name_or_path: str | Path = "default") -> ModelEntry:
 
 
 def import_(
-    path: str | Path, name: str = "", like: str = "", prove: Callable[[Path], object] = lambda path: None
+    path: str | Path,
+    name: str = "",
+    like: str = "",
+    prove: Callable[[Path], object] = lambda path: None,
+    convert: Convert | None = None,
 ) -> ModelEntry:
     """Put a model file, or weights from elsewhere, onto the person's shelf.
 
@@ -192,10 +198,13 @@ def import_(
         get. Loads torch.
     prove : callable
         Called with a model file before it is copied; raises ModelError for one that cannot be used.
+    convert : callable, optional
+        Needed with `like`: writes a model file from (weights file, ModelSpec, target path), such as
+        `engine.import_weights.import_weights`. The registry itself never loads torch.
 
     Returns
     -------
-    Entry
+    ModelEntry
         The model on the shelf; the one already there when the very same file is.
 
     Raises
@@ -207,7 +216,7 @@ def import_(
     """
     source = Path(path).expanduser()
     if like:
-        return _import_weights(source, name, find(like))
+        return _import_weights(source, name, find(like), convert)
     if _is_pickle(source):
         raise ModelError(f"{source.name} holds weights and no description: say which model they fit with --like MODEL")
     given = _entry(source, "")
@@ -250,10 +259,9 @@ def clean_name(text: str) -> str:
     return name
 
 
-def _import_weights(source: Path, name: str, like: ModelEntry) -> ModelEntry:
-    # The engine brings torch, which the viewer's process must not load.
-    from napari_unet_tumour.engine.import_weights import import_weights
-
+def _import_weights(source: Path, name: str, like: ModelEntry, convert: Convert | None) -> ModelEntry:
+    if convert is None:
+        raise ModelError(f"{source.name} holds weights only: use 'napari-unet-tumour models import --like {like.name}'")
     wanted = _free_name(name or source.stem)
     about = f"Weights of {source.name}, built like {like.name}"
     spec = replace(like.spec, name=wanted, description=about, data="", licence="", scores={}, parent="")
@@ -262,7 +270,7 @@ def _import_weights(source: Path, name: str, like: ModelEntry) -> ModelEntry:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{target.parent} cannot be written ({error.strerror}): check the permissions") from error
-    import_weights(source, spec, target)
+    convert(source, spec, target)
     return _entry(target, wanted)
 
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.base.old_names import HEADER, accept_old_names, current_names
 from napari_unet_tumour.errors import ModelError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ ZEROS = "zeros"
 MOST_LABELS, LONGEST_NAME, NO_NAMES = 255, 40, ("unsure", "eraser")
 
 
+@accept_old_names(HEADER)
 @dataclass(frozen=True)
 class ModelSpec:
     """Everything beside the weights that is needed to rebuild and judge a model.
@@ -154,6 +156,7 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
                 f"{where} has model format {found.get('format')}, this version reads {FORMAT}: "
                 "update napari-unet-tumour, or export the model again with a matching version"
             )
+        found = current_names(found, HEADER)
         known = {f.name for f in fields(ModelSpec)}
         given: dict[str, Any] = {k: v for k, v in found.items() if k in known}
         spec = ModelSpec(**given | {"channels": tuple(given["channels"]), "labels": tuple(given["labels"])})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.base.labels import UNSURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

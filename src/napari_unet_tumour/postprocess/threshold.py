@@ -44,9 +44,9 @@ def mask_from_probability(probability: NDArray[np.uint8], settings: SegmentSetti
 def effective_threshold(together: NDArray[Any], settings: SegmentSettings) -> int:
     """Return the value, 1..255, from which a pixel of a plane is foreground.
 
-    With `settings.flips` the probability is the mean of two copies, and what one of them alone sees reaches one half
-    at most. So where no pixel of the plane is sure the threshold is a share of the surest one; at least `MIN_THRESHOLD_SCALE` of
-    it, so that a plane of which no copy is sure stays without a mask.
+    With `flip_tta` the probability is the mean over the slice and its mirror image, so a lesion found in only one of
+    them cannot exceed 0.5. The threshold is therefore scaled by the plane's maximum, but by at least
+    `MIN_THRESHOLD_SCALE`, so a plane where both are unsure stays empty.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from napari_unet_tumour.base.old_names import current_names
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.settings import TrainSettings, options_of
 
@@ -33,7 +34,8 @@ def read_settings(name_or_path: str | Path = "", **changes: Any) -> TrainSetting
     TrainingError
         The file cannot be read, or holds a setting that does not exist or has an impossible value.
     """
-    given = _table(str(name_or_path)) if str(name_or_path) else {}
+    given = current_names(_table(str(name_or_path))) if str(name_or_path) else {}
+    changes = current_names(changes)
     where = str(name_or_path) or "the settings"
     unknown = sorted(set(given | changes) - {one.name for one in fields(TrainSettings)})
     if unknown:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import dicom, matlab, nifti, nrrd_mha, ome_zarr, pictures
 from napari_unet_tumour.scans.checks import unreadable
-from napari_unet_tumour.scans.dicom import files, seg
+from napari_unet_tumour.scans.dicom import files as dicom_files
+from napari_unet_tumour.scans.dicom import seg as dicom_seg
 from napari_unet_tumour.scans.patient_id import person_in
 from napari_unet_tumour.scans.resample import resample, same_grid
 from napari_unet_tumour.scans.scan import Scan
@@ -44,7 +45,7 @@ WRITERS: dict[str, Writer] = {
     ".png": pictures.write_picture,
     ".tif": pictures.write_tiff,
     ".tiff": pictures.write_tiff,
-    ".dcm": seg.write_dicom_seg,
+    ".dcm": dicom_seg.write_dicom_seg,
     ".zarr": ome_zarr.write_zarr,
 }
 
@@ -183,9 +184,9 @@ def is_dicom(path: Path) -> bool:
     if suffix_of(path) == ".zarr":
         return False
     if path.is_dir():
-        return next(files.dicom_files(path), None) is not None
+        return next(dicom_files.dicom_files(path), None) is not None
     return READERS.get(suffix_of(path)) is dicom.read_dicom or (
-        suffix_of(path) not in READERS and path.is_file() and files.has_mark(path)
+        suffix_of(path) not in READERS and path.is_file() and dicom_files.has_mark(path)
     )
 
 

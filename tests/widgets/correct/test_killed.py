@@ -14,7 +14,7 @@ import pytest
 
 from napari_unet_tumour.models import registry
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 PROGRAM = """
     import sys, time
     sys.path.insert(0, sys.argv[2])

@@ -9,13 +9,11 @@ from qtpy.QtWidgets import QApplication, QComboBox
 
 from napari_unet_tumour.widgets.layers.image_source import KEY
 
-from .conftest import save_known
-
 MM = {"units": ("mm", "mm", "mm"), "axis_labels": ("z", "y", "x")}
 
 
 @pytest.fixture
-def two(home, tmp_path):
+def two(home, tmp_path, save_known):
     """A model on the shelf that looks at FLAIR, and asks for T1 too."""
     return save_known(home / "models" / "two.safetensors", ("FLAIR", "T1"))
 
@@ -93,7 +91,7 @@ def test_a_layer_on_another_grid_is_brought_to_the_images(opened, scan, two, sco
     assert (mask > 0)[~expected].mean() < 0.01
 
 
-def test_a_missing_channel_is_filled_as_the_model_says_or_named(opened, scan, home):
+def test_a_missing_channel_is_filled_as_the_model_says_or_named(opened, scan, home, save_known):
     save_known(home / "models" / "strict.safetensors", ("FLAIR", "T1"))
     save_known(home / "models" / "zeros.safetensors", ("FLAIR", "T1"), fill={"T1": "zeros"})
     save_known(home / "models" / "other.safetensors", ("FLAIR", "T1"), fill={"FLAIR": "T1"})
@@ -157,7 +155,7 @@ def test_layers_without_a_common_place_get_one_line(opened, scan, two):
 
 
 @pytest.mark.parametrize("colours", [3, 4])
-def test_colours_work_as_three_channels(opened, scan, home, colours):
+def test_colours_work_as_three_channels(opened, scan, home, colours, save_known):
     save_known(home / "models" / "three.safetensors", ("T1", "T2", "FLAIR"))
     grey = scan(4, 64, 64)
     colours = np.stack([grey, grey // 2, grey // 3, np.full_like(grey, 255)][:colours], -1)

@@ -74,8 +74,13 @@ def fine_tune_slices(corrections: Sequence[ReviewedSlice], spec: ModelSpec, devi
     pictures, frames = zip(*(_picture(one.image[None], spec) for one in corrections), strict=True)
     layers = [_layers(one.mask, frame, len(spec.labels) - 1) for one, frame in zip(corrections, frames, strict=True)]
     whole = _square(torch.cat(layers), side_of(spec), 0.0)
-    return FineTuneSlices(_on(torch.cat(pictures), device), _on(whole[:, :-1], device), _on(whole[:, -1:], device), frames,
-                 tuple(corrections))  # fmt: skip
+    return FineTuneSlices(
+        _on(torch.cat(pictures), device),
+        _on(whole[:, :-1], device),
+        _on(whole[:, -1:], device),
+        frames,
+        tuple(corrections),
+    )
 
 
 def context_of(planes: NDArray[Any], spec: ModelSpec, device: torch.device) -> FineTuneSlices:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_unet_tumour.base.old_names import accept_old_names
 from napari_unet_tumour.corrections import ReviewedContext
 from napari_unet_tumour.engine.inference.accelerate import accelerated, describe_device, pick_device
 from napari_unet_tumour.engine.inference.fusion import AnswerFusion, fuse_single_plane
@@ -47,6 +48,7 @@ __all__ = [
 Read = Callable[[Sequence[int], "Region | None"], "NDArray[Any]"]
 
 
+@accept_old_names({"lone": "isolated_removed"})
 @dataclass(frozen=True, eq=False)
 class Segmentation:
     """What the network found in a scan.
@@ -59,8 +61,8 @@ class Segmentation:
         (planes, L, H, W) uint8, 0..255 for 0..1, one layer per label without the background.
     labels : tuple of str
         Names by pixel value, background first.
-    lone : int
-        Pieces that were removed because one slice alone shows them (see `postprocess.isolated.remove_isolated_components`).
+    isolated_removed : int
+        Components that were removed because only one slice shows them; see `postprocess.isolated`.
     """
 
     mask: NDArray[np.uint8]
@@ -169,7 +171,7 @@ def iter_segment_planes(
 def iter_segment_block(
     model: Model, raw: NDArray[Any], sample: NDArray[Any], block: Tile, settings: SegmentSettings
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
-    """Find the probability in one block of a large plane, see `sliding_window.block_probability`; ticks tell notices."""
+    """Predict one tile of a large plane, see `sliding_window.block_probability`; ticks carry notices."""
     check_channels(len(raw), model.spec)
     find = _Here(model, settings)
     found = find.block(raw, sample, block)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from napari_unet_tumour.engine.networks.lite_unet import LiteUNet
-
-
-# Mean squared distance from the middle of the scan's slices at which a gate is half shut, as a share of the spread of
-# training slices. Other persons' scans by the same scanner lie at 0.6 to 1.1, made-up heads and other kinds above 1.4.
+# Mean Mahalanobis distance (squared, per feature) between a slice's style and the gate's centre, at which the gate is
+# half open. Scans of other persons on the same scanner lie at 0.6 to 1.1, phantoms and other kinds above 1.4.
 NEAR, STEEP = 1.3, 15.0
 
 
@@ -29,7 +23,7 @@ class GatedBranch(nn.Module):
         Kinds of scans; a slice is answered by it as far as the widest gate is open.
     """
 
-    def __init__(self, net: LiteUNet, style: int, gates: int) -> None:
+    def __init__(self, net: nn.Module, style: int, gates: int) -> None:
         super().__init__()
         self.net, self.gates = net, gates
         for name, shape in {

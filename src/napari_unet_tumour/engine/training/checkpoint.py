@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_unet_tumour.base.atomic_write import atomic, write_bytes_atomic
+from napari_unet_tumour.base.old_names import current_names
 from napari_unet_tumour.errors import OutputError, TrainingError
 from napari_unet_tumour.settings import TrainSettings
 
@@ -116,8 +117,8 @@ def load(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:
                 f"{path} is a checkpoint of another network: its {key} is {theirs['spec'][key]!r}, "
                 f"here it is {mine['spec'][key]!r}: choose the same, or another --out"
             )
-    # A setting that was not there when it was made is what it is when nobody says otherwise.
-    made_with = {**json.loads(json.dumps(asdict(TrainSettings()), default=list)), **theirs["settings"]}
+    # A setting missing from an older checkpoint takes its default.
+    made_with = {**json.loads(json.dumps(asdict(TrainSettings()), default=list)), **current_names(theirs["settings"])}
     for key, value in mine["settings"].items():
         if made_with[key] != value and not _may_grow(key, mine["settings"]):
             raise TrainingError(

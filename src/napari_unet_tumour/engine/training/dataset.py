@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_unet_tumour import scans
+from napari_unet_tumour.base.parallel import in_parallel
 from napari_unet_tumour.base.slicing import SliceLayout, layout_of
 from napari_unet_tumour.engine.inference.preprocess import LUMINANCE
 from napari_unet_tumour.engine.training import resize
@@ -19,7 +18,7 @@ from napari_unet_tumour.errors import ScanError, TrainingError
 from napari_unet_tumour.settings import Progress, TrainSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -161,15 +160,6 @@ def read_mask_plane(source: DatasetItem, examples: Dataset) -> NDArray[np.uint8]
     """Return the label plane (H, W) of a slice on its own grid."""
     layout, mask = _mask_layout(source)
     return label_plane(_tidy(source, layout.read_planes(mask, [source.plane])[0, 0]), examples, source.kind)
-
-
-def in_parallel(work: Callable[[A], B], jobs: Sequence[A]) -> Iterator[B]:
-    """Yield `work(job)` for every job, in order, computed by as many threads as there are cores."""
-    with ThreadPoolExecutor(max(os.cpu_count() or 1, 1)) as pool:
-        try:
-            yield from pool.map(work, jobs)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _mask_planes(source: DatasetItem, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_unet_tumour.base.parallel import in_parallel
 from napari_unet_tumour.engine.inference.segment import iter_segment_planes
 from napari_unet_tumour.engine.training.batches import layers
-from napari_unet_tumour.engine.training.dataset import in_parallel, read_mask_plane, read_planes
+from napari_unet_tumour.engine.training.dataset import read_mask_plane, read_planes
 from napari_unet_tumour.engine.training.validation import RATES, rates
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.settings import Progress, SegmentSettings

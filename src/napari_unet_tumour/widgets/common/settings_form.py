@@ -11,6 +11,7 @@ from magicgui.widgets import create_widget
 from psygnal import Signal
 
 from napari_unet_tumour.base.atomic_write import atomic_path
+from napari_unet_tumour.base.old_names import current_names
 from napari_unet_tumour.models.registry import data_dir
 from napari_unet_tumour.settings import Option, options_of
 
@@ -57,9 +58,10 @@ def settings_in(form: Mapping[str, ValueWidget[Any]], kind: type[Settings]) -> S
 
 def fill(form: Mapping[str, ValueWidget[Any]], values: Mapping[str, Any]) -> None:
     """Set the form's widgets from plain values; what a widget does not take is left as it was."""
-    for name in form.keys() & values.keys():
+    current = current_names(values)
+    for name in form.keys() & current.keys():
         try:
-            form[name].value = values[name]
+            form[name].value = current[name]
         except (ValueError, TypeError):
             continue
 

@@ -66,9 +66,14 @@ class AddClassController:
     """
 
     def __init__(
-        self, viewer: ViewerModel, panel: CorrectView, inbox: MainThreadQueue, versions: Versions, choice: CorrectInputs,
+        self,
+        viewer: ViewerModel,
+        panel: CorrectView,
+        inbox: MainThreadQueue,
+        versions: Versions,
+        choice: CorrectInputs,
         then: Callable[[], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._viewer, self._panel, self._inbox, self._versions = viewer, panel, inbox, versions
         self._choice, self._then = choice, then
         self._asked: Asked | None = None
@@ -115,8 +120,9 @@ class AddClassController:
         self._panel.say("Adding the class…")
         scheduler = self._choice.scheduler or None
         order = self._order = (session, entry, values)
-        jobs.submit("add_classes", model_for(entry, scheduler), names, on_event=partial(self._hear, order),
-                    scheduler=scheduler)  # fmt: skip
+        jobs.submit(
+            "add_classes", model_for(entry, scheduler), names, on_event=partial(self._hear, order), scheduler=scheduler
+        )
 
     def _ask_next(self) -> None:
         if self._asked is None:

@@ -30,9 +30,15 @@ class SliceNavigator:
     """
 
     def __init__(
-        self, viewer: ViewerModel, panel: CorrectView, choice: CorrectInputs, desk: CaseController, again: SegmentController,
-        quiet: Callable[[], bool], moved: Callable[[], None],
-    ) -> None:  # fmt: skip
+        self,
+        viewer: ViewerModel,
+        panel: CorrectView,
+        choice: CorrectInputs,
+        desk: CaseController,
+        again: SegmentController,
+        quiet: Callable[[], bool],
+        moved: Callable[[], None],
+    ) -> None:
         self._viewer, self._panel, self._choice, self._desk, self._again = viewer, panel, choice, desk, again
         self._quiet, self._moved = quiet, moved
 

@@ -36,9 +36,16 @@ class RemainingSlices:
     """
 
     def __init__(
-        self, case: CorrectionCase, entry: ModelEntry, settings: SegmentSettings, numbers: Sequence[int], focus: int, scheduler: str,
-        tell: Callable[[RemainingSlices, CasePart | None, PlanePrediction | RunEnded], None], corrected: dict[int, NDArray[np.uint8]],
-    ) -> None:  # fmt: skip
+        self,
+        case: CorrectionCase,
+        entry: ModelEntry,
+        settings: SegmentSettings,
+        numbers: Sequence[int],
+        focus: int,
+        scheduler: str,
+        tell: Callable[[RemainingSlices, CasePart | None, PlanePrediction | RunEnded], None],
+        corrected: dict[int, NDArray[np.uint8]],
+    ) -> None:
         self.entry, self.settings, self.total, self.done = entry, settings, len(numbers), 0
         self._tell, self._scheduler = tell, scheduler
         self._left = _by_part(case, numbers, focus)

@@ -108,7 +108,7 @@ class MaskUpdate:
         The planes that the mask layer shows otherwise, with the new mask (H, W).
     found : frozenset of int
         The planes that show anything.
-    lone : int
+    isolated_removed : int
         Pieces that were left out because one slice alone shows them.
     """
 

@@ -68,9 +68,15 @@ class SegmentRun:
     """
 
     def __init__(
-        self, source: ImageSource, entry: ModelEntry, settings: SegmentSettings, planes: Iterable[int], scheduler: str,
-        tell: Callable[[SegmentRun, PlanePrediction | RunEnded], None], corrected: dict[int, NDArray[np.uint8]] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        source: ImageSource,
+        entry: ModelEntry,
+        settings: SegmentSettings,
+        planes: Iterable[int],
+        scheduler: str,
+        tell: Callable[[SegmentRun, PlanePrediction | RunEnded], None],
+        corrected: dict[int, NDArray[np.uint8]] | None = None,
+    ) -> None:
         self.source, self.entry, self.settings = source, entry, settings
         self.left = set(planes)
         self.total = len(self.left)
