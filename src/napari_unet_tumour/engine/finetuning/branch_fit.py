@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -77,6 +77,6 @@ class BranchFineTuner:
 
 def plain_of(parent: LiteUNet) -> LiteUNet:
     """Return a copy of a network's second, or of its own weights without experts."""
-    net = copy.deepcopy(parent if parent.second is None else parent.second.net)
+    net = copy.deepcopy(parent if parent.second is None else cast("LiteUNet", parent.second.net))
     net.corrector = net.second = None
     return net
