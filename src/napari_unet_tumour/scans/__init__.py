@@ -184,7 +184,7 @@ def is_dicom(path: Path) -> bool:
     if path.is_dir():
         return next(dicom_files.dicom_files(path), None) is not None
     return READERS.get(suffix_of(path)) is dicom.read_dicom or (
-        suffix_of(path) not in READERS and path.is_file() and dicom_files.has_mark(path)
+        suffix_of(path) not in READERS and path.is_file() and dicom_files.is_dicom_file(path)
     )
 
 
