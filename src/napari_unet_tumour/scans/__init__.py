@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, itk_files, matlab, nifti, zarrs
+from napari_unet_tumour.scans.labels import whole_labels
 from napari_unet_tumour.scans.person import person_in
 from napari_unet_tumour.scans.resample import resample, same_grid
 from napari_unet_tumour.scans.safety import unreadable
@@ -102,7 +103,7 @@ def read_all(path: str | Path) -> list[Scan]:
 
 
 def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
-    """Read a mask: as `read`, but a palette gives its indices and whole numbers become integers.
+    """Read a mask: as `read`, but a palette gives its indices, and floats at whole numbers become integers.
 
     Parameters
     ----------
@@ -116,16 +117,11 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
     Scan
         An integer or bool array; raises ScanError where the file holds grey values between the labels.
     """
-    import numpy as np
-
     path = Path(path)
     scan = MASK_READERS.get(suffix_of(path), read)(path) if path.is_file() else read(path)
-    array = np.asarray(scan.array)
-    if array.dtype.kind == "f":
-        whole = np.asarray(np.nan_to_num(array), np.int32)
-        if not np.array_equal(whole, array):
-            raise ScanError(f"{path.name} holds fractions, so it is no mask: choose a file of whole label values")
-        array = whole.astype(np.uint8) if whole.min(initial=0) >= 0 and whole.max(initial=0) < 256 else whole
+    array = whole_labels(scan)
+    if array is None:
+        raise ScanError(f"{path.name} holds fractions, so it is no mask: choose a file of whole label values")
     mask = replace(scan, array=array)
     return mask if onto is None or same_grid(mask, onto) else resample(mask, onto, labels=True)
 

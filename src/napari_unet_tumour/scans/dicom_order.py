@@ -11,6 +11,8 @@ import numpy as np
 from napari_unet_tumour.scans.dicom_times import stacked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_unet_tumour.scans.dicom_plane import Plane
@@ -85,10 +87,15 @@ def arranged(planes: list[Plane], gap: float | None = None) -> Series:
     once = list({(p.head.instance or str(p.head.path), p.frame, p.position): p for p in planes}.values())
     notes = [f"{len(planes) - len(once)} files are there twice"] if len(once) < len(planes) else []
     if any(p.position is None or p.orientation is None for p in once):
-        return Series(name, tuple(sorted(once, key=lambda p: p.turn)), notes=tuple(notes))
+        in_turn = sorted(once, key=_turn)
+        return Series(name, tuple(in_turn), notes=tuple(notes))
     stacks, more = stacked(once, _normal(once[0]))
     step, planes_, gaps = _spread(stacks, gap)
     return Series(name, planes_, len(planes_) // gaps[0], step, (*notes, *more, *gaps[1]))
+
+
+def _turn(plane: Plane) -> tuple[float, ...]:
+    return plane.turn
 
 
 def _normal(plane: Plane) -> NDArray[np.float64]:
@@ -96,7 +103,7 @@ def _normal(plane: Plane) -> NDArray[np.float64]:
 
 
 def _spread(
-    stacks: list[list[Plane | None]], gap: float | None
+    stacks: Sequence[Sequence[Plane | None]], gap: float | None
 ) -> tuple[tuple[float, ...], tuple[Plane | None, ...], tuple[int, list[str]]]:
     """Return the step between slices, the planes with None where one is missing, and (slices, notes)."""
     there = [next(plane for plane in stack if plane is not None) for stack in stacks]

@@ -57,8 +57,9 @@ def number(found: Any, name: str) -> float | None:
 
 
 def integer(found: Any, name: str, default: int) -> int:
-    """Return a whole number, `default` where it is missing, empty or 0."""
-    return int(number(found, name) or 0) or default
+    """Return a whole number, `default` where it is missing, empty or 0; raises ValueError where it is no number."""
+    known = numbers(value_of(found, name))
+    return (int(known[0]) if known else 0) or default
 
 
 def text(found: Any, name: str) -> str:

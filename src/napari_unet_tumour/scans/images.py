@@ -214,10 +214,11 @@ def _has_codec(series: Any) -> bool:
     import tifffile
 
     try:
-        decoder = tifffile.TIFF.DECOMPRESSORS[series.keyframe.compression]
-        return bool(decoder and tifffile.TIFF.UNPREDICTORS[series.keyframe.predictor])
+        _ = tifffile.TIFF.DECOMPRESSORS[series.keyframe.compression]
+        _ = tifffile.TIFF.UNPREDICTORS[series.keyframe.predictor]
     except KeyError:
         return False
+    return True
 
 
 def _on_disk(series: Any) -> Any:

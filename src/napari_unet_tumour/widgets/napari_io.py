@@ -16,13 +16,12 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.scans import dicom, geometry
+from napari_unet_tumour.scans.labels import whole_labels
 from napari_unet_tumour.widgets import _grid
 from napari_unet_tumour.widgets._mask_layer import without_unsure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-
-    from numpy.typing import NDArray
 
     from napari_unet_tumour.scans.dicom_order import Series
     from napari_unet_tumour.scans.scan import Scan
@@ -214,17 +213,10 @@ def _as_labels(scan: Scan) -> Scan | None:
     """Return the scan with integer values where its name or header says that it is a mask."""
     if not (scan.extra.get("labels") or _LABEL_NAMES.search(scan.name)) or "c" in scan.axes:
         return None
-    array = np.asarray(scan.array)
-    if array.dtype.kind == "f":
-        whole = np.nan_to_num(array).astype(np.int32)
-        return replace(scan, array=whole.astype(np.uint8)) if _is_label_map(array, whole) else None
-    if array.dtype.kind == "b":
-        return replace(scan, array=array.astype(np.uint8))
-    return scan if array.dtype.kind in "iu" and array.min(initial=0) >= 0 else None
-
-
-def _is_label_map(array: NDArray[Any], whole: NDArray[Any]) -> bool:
-    return bool(np.array_equal(array, whole) and whole.min(initial=0) >= 0 and whole.max(initial=0) < 256)
+    array = whole_labels(scan)
+    if array is None or array.min(initial=0) < 0 or (scan.array.dtype.kind == "f" and array.max(initial=0) > 255):
+        return None
+    return replace(scan, array=array.astype(np.uint8) if array.dtype.kind == "b" else array)
 
 
 def _metadata(scan: Scan) -> dict[str, Any]:
