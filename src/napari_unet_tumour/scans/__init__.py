@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import dicom, dicom_files, dicom_seg, images, itk_files, matlab, nifti, zarrs
 from napari_unet_tumour.scans.labels import whole_labels
+from napari_unet_tumour.scans.ome_zarr import is_zarr
 from napari_unet_tumour.scans.person import person_in
 from napari_unet_tumour.scans.resample import resample, same_grid
 from napari_unet_tumour.scans.safety import unreadable
 from napari_unet_tumour.scans.scan import Scan
 
+One = TypeVar("One")
 Reader = Callable[[Path], Scan]
 Writer = Callable[[Path, NDArray[Any], Scan, Sequence[str]], None]
 
@@ -63,7 +65,8 @@ def read(path: str | Path, series: int | None = None) -> Scan:
     path : str or Path
         .nii, .nii.gz, .png, .jpg, .tif, a DICOM file, a DICOM folder or a folder of numbered slices.
     series : int, optional
-        Which series of a DICOM folder, from 0, as `dicom.find_series` lists them; needed where there are several.
+        Which series of a DICOM folder, from 0, as `dicom.find_series` lists them, or which image of a zarr, as
+        `zarrs.find_images` does; needed where there are several.
 
     Returns
     -------
@@ -76,15 +79,21 @@ def read(path: str | Path, series: int | None = None) -> Scan:
         One line that names the file and says what to do.
     """
     path = _existing(path)
-    if series is not None and is_dicom(path):
-        found = dicom.find_series(path)
-        if not 0 <= series < len(found):
-            raise ScanError(f"{path.name} holds {len(found)} series: choose a number from 0 to {len(found) - 1}")
-        return dicom.read_series(found[series])
     if is_dicom(path):
-        return dicom.read_dicom(path)
-    scan = images.read_folder(path) if path.is_dir() and suffix_of(path) != ".zarr" else _reader(path)(path)
+        if series is None:
+            return dicom.read_dicom(path)
+        return dicom.read_series(_chosen(path, dicom.find_series(path), series))
+    if is_zarr(path):
+        scan = zarrs.read_zarr(path, None if series is None else _chosen(path, zarrs.find_images(path), series))
+    else:
+        scan = images.read_folder(path) if path.is_dir() else _reader(path)(path)
     return replace(scan, person=scan.person or person_in(path))
+
+
+def _chosen(path: Path, found: Sequence[One], series: int) -> One:
+    if not 0 <= series < len(found):
+        raise ScanError(f"{path.name} holds {len(found)} series: choose a number from 0 to {len(found) - 1}")
+    return found[series]
 
 
 def can_read(path: str | Path) -> bool:
@@ -93,10 +102,12 @@ def can_read(path: str | Path) -> bool:
 
 
 def read_all(path: str | Path) -> list[Scan]:
-    """Read every series that a DICOM file or folder holds; anything else as `read` does."""
+    """Read every series that a DICOM file or folder holds, every image of a zarr; anything else as `read` does."""
     path = _existing(path)
     if suffix_of(path) == ".mat" and matlab.has_mask(path):
         return [matlab.read_matlab(path), matlab.read_matlab_mask(path)]
+    if is_zarr(path):
+        return [read(path, series=n) for n in range(len(zarrs.find_images(path)))]
     if not is_dicom(path):
         return [read(path)]
     return [dicom.read_series(series) for series in dicom.find_series(path)]
@@ -175,7 +186,7 @@ def _existing(path: str | Path) -> Path:
 
 def is_dicom(path: Path) -> bool:
     """Tell whether a file or, failing a suffix that is known, its first bytes, or a folder's files are DICOM."""
-    if suffix_of(path) == ".zarr":
+    if is_zarr(path):
         return False
     if path.is_dir():
         return next(dicom_files.dicom_files(path), None) is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
-from napari.utils import cancelable_progress
+from napari.utils import cancelable_progress, progress
 from napari.utils.notifications import show_warning
 
 from napari_unet_tumour import scans
@@ -44,19 +44,45 @@ def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple] | 
 def read_layers(path: str | Sequence[str]) -> list[LayerTuple] | list[Nothing]:
     """Open one or more files or folders as layers that lie where the patient lay.
 
+    DICOM files that are opened together, be it as a stack or one by one, become one layer per series.
+
     Raises
     ------
     ScanError
         One line that names the file and says what to do.
     """
     paths = [Path(path)] if isinstance(path, (str, Path)) else [Path(one) for one in path]
-    found = [scan for one in paths for scan in _scans_of(one)]
+    found = [scan for one in _together(paths) for scan in _scans_of(one)]
     for scan in found:
         for note in (*scan.extra.get("notes", ()), *_tilt_note(scan)):
             show_warning(f"{scan.name}: {note}")
     if found:
         _show_as_acquired(found[0])
     return [layer for scan in found for layer in _opened(scan)] or [(None,)]
+
+
+def _together(paths: list[Path]) -> list[Path | list[Path]]:
+    """Return paths with the DICOM files among them as one list.
+
+    napari opens selected files one by one: the first DICOM file of a selection opens all of them, the others nothing.
+    """
+    selected = paths if len(paths) > 1 else _selection(paths[0])
+    slices = [one for one in selected if one.is_file() and scans.is_dicom(one)]
+    if len(slices) < 2 or (paths[0] not in slices and len(paths) == 1):
+        return [*paths]
+    if len(paths) == 1:
+        return [slices] if paths[0] == slices[0] else []
+    return [slices, *(one for one in paths if one not in slices)]
+
+
+def _selection(path: Path) -> list[Path]:
+    """Return all paths that napari is opening with this one: those that its progress bar counts."""
+    for bar in progress._all_instances:
+        if isinstance(bar.iterable, list) and all(isinstance(one, (str, Path)) for one in bar.iterable):
+            paths = [Path(one) for one in bar.iterable]
+            if path in paths:
+                return paths
+    return [path]
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -136,11 +162,12 @@ def contrast(scan: Scan) -> tuple[float, float]:
     return (low, high) if high > low else (float(values.min()), float(values.max()))
 
 
-def _scans_of(path: Path) -> list[Scan]:
-    if not scans.is_dicom(path):
+def _scans_of(path: Path | list[Path]) -> list[Scan]:
+    if isinstance(path, Path) and not scans.is_dicom(path):
         return scans.read_all(path)
     series = dicom.find_series(path)
-    chosen = series if len(series) == 1 else _choose(path.name, series)
+    name = path.name if isinstance(path, Path) else f"{len(path)} files"
+    chosen = series if len(series) == 1 else _choose(name, series)
     return [scan for one in chosen if (scan := _read_with_bar(one)) is not None]
 
 
