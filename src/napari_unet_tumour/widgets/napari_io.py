@@ -163,12 +163,13 @@ def contrast(scan: Scan) -> tuple[float, float]:
 
 
 def _scans_of(path: Path | list[Path]) -> list[Scan]:
+    """Read what a path holds; of a folder of several series the chosen ones, of selected files all."""
     if isinstance(path, Path) and not scans.is_dicom(path):
         return scans.read_all(path)
     series = dicom.find_series(path)
-    name = path.name if isinstance(path, Path) else f"{len(path)} files"
-    chosen = series if len(series) == 1 else _choose(name, series)
-    return [scan for one in chosen if (scan := _read_with_bar(one)) is not None]
+    if isinstance(path, Path) and len(series) > 1:
+        series = _choose(path.name, series)
+    return [scan for one in series if (scan := _read_with_bar(one)) is not None]
 
 
 def _choose(name: str, series: list[Series]) -> list[Series]:
