@@ -112,14 +112,8 @@ def test_numbers_may_be_stored_in_any_way(tmp_path, dicom_series, volume, straig
 def test_jitter_in_the_last_figures_is_one_series(tmp_path, dicom_series, volume, straight, jitter):
     def orientation(n):
         slope = 0.0345 + (1e-6 if n % 2 else -1e-6)
-        return [
-            round(np.sqrt(1 - slope**2), 8),
-            round(slope, 8),
-            0,
-            -round(slope, 8),
-            round(np.sqrt(1 - slope**2), 8),
-            0,
-        ]
+        across = round(np.sqrt(1 - slope**2), 8)
+        return [across, round(slope, 8), 0, -round(slope, 8), across, 0]
 
     more = (
         {"ImageOrientationPatient": orientation}

@@ -68,7 +68,7 @@ def test_an_image_inside_a_zarr_opens_by_its_folder(tmp_path, volume):
     plate = group_at(tmp_path / "p.zarr")
     plate.attrs["ome"] = {"version": "0.5", "plate": {"wells": [{"path": "B/2"}]}}
     image(plate.create_group("B/2/0"), volume, [{"type": "scale", "scale": [5000.0, 900.0, 800.0]}])
-    with pytest.raises(ScanError, match="is a plate of many images: open one of them, such as (.*)") as refused:
+    with pytest.raises(ScanError, match="is a plate of many images: open one of them, such as") as refused:
         read(tmp_path / "p.zarr")
     named = str(refused.value).rpartition("such as ")[2]
     np.testing.assert_array_equal(np.asarray(read(named).array), volume)

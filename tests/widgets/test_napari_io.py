@@ -366,9 +366,8 @@ def test_files_named_by_scanners_and_archives_open(make_napari_viewer, tmp_path,
 def test_selected_slices_of_a_series_open_as_one_layer(make_napari_viewer, tmp_path, array, stack, suffix):
     slices(tmp_path / "s", array, (1, 0, 0, 0, 1, 0))
     slices(tmp_path / "t", array[:2], (1, 0, 0, 0, 1, 0), SeriesDescription="other")
-    one, other = (
-        [str(file.rename(file.with_suffix(suffix))) for file in sorted((tmp_path / n).iterdir())] for n in "st"
-    )
+    folders = [sorted((tmp_path / name).iterdir()) for name in "st"]
+    one, other = ([str(file.rename(file.with_suffix(suffix))) for file in files] for files in folders)
     viewer = make_napari_viewer()
     added = viewer.open(one, plugin="napari-unet-tumour", stack=stack)
     assert [layer.data.shape for layer in added] == [array.shape]
