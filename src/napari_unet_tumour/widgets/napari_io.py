@@ -66,13 +66,20 @@ def _together(paths: list[Path]) -> list[Path | list[Path]]:
 
     napari opens selected files one by one: the first DICOM file of a selection opens all of them, the others nothing.
     """
-    selected = paths if len(paths) > 1 else _selection(paths[0])
-    slices = [one for one in selected if one.is_file() and scans.is_dicom(one)]
-    if len(slices) < 2 or (paths[0] not in slices and len(paths) == 1):
-        return [*paths]
     if len(paths) == 1:
-        return [slices] if paths[0] == slices[0] else []
-    return [slices, *(one for one in paths if one not in slices)]
+        if not _is_slice(paths[0]):
+            return [*paths]
+        selected = _selection(paths[0])
+        if next(one for one in selected if _is_slice(one)) != paths[0]:
+            return []
+        slices = [one for one in selected if _is_slice(one)]
+        return [slices] if len(slices) > 1 else [*paths]
+    slices = [one for one in paths if _is_slice(one)]
+    return [*([slices] if slices else []), *(one for one in paths if one not in slices)]
+
+
+def _is_slice(path: Path) -> bool:
+    return path.is_file() and scans.is_dicom(path)
 
 
 def _selection(path: Path) -> list[Path]:
