@@ -54,10 +54,10 @@ def _places(ordered: list[Plane], along: NDArray[np.float64]) -> list[Place]:
     """Group sorted planes by place: some micrometres apart is one place where the next one is far away."""
     steps = np.diff(along)
     sizes = np.unique(np.maximum(steps, _ROUNDING))
-    jumps = sorted(pairwise(sizes), key=lambda pair: pair[0] / pair[1])
+    jumps = sorted((a / b, a, b) for a, b in pairwise(sizes) if a <= _SHARE * b)
     if along[-1] - along[0] <= _DRIFT:
-        jumps.append((float(along[-1] - along[0]), np.inf))
-    for apart, gap in jumps:
+        jumps.append((1.0, along[-1] - along[0], np.inf))
+    for _, apart, gap in jumps:
         groups = _cut(ordered, steps, apart)
         spans = [np.ptp(part) for part in np.split(along, np.flatnonzero(steps > apart) + 1)]
         if max(spans) <= _SHARE * gap and (max(spans) <= _ROUNDING or _is_repeat(groups, ordered, along, max(spans))):
@@ -74,7 +74,7 @@ def _is_repeat(groups: list[Place], ordered: list[Plane], along: NDArray[np.floa
     """Tell whether the planes of each group follow each other in time, rather than lie side by side."""
     if len(groups) > 1 and span <= _DRIFT and len({len(group) for group in groups}) == 1:
         return True
-    if _key(groups) is not None:
+    if _key(groups, timed=len(groups) == 1) is not None:
         return True
     numbered = np.array([place for _, place in sorted(zip((p.turn[_NUMBER] for p in ordered), along, strict=True))])
     steps = np.diff(numbered)
@@ -116,8 +116,9 @@ def _uneven(places: list[Place]) -> tuple[list[Stack], list[str]]:
         found = [{key(plane): plane for plane in place} for place in places]
         stacks = [[one.get(value) for value in values] for one in found]
     lacking = [sum(stack[n] is None for stack in stacks) for n in range(len(stacks[0]))]
-    if usual == 1 and (key is None or 0 not in lacking):
-        extra = sum(len(place) - 1 for place in places)
+    extra = sum(len(place) - 1 for place in places)
+    # One slice that was taken again is no second volume.
+    if usual == 1 and (key is None or 0 not in lacking or extra == 1):
         return [[place[0]] for place in places], [f"{extra} slices lie where another one does and were left out"]
     return stacks, [
         f"volume {n} of {len(lacking)} lacks {count} of {len(places)} slices: they are shown empty"
