@@ -252,3 +252,16 @@ def test_a_damaged_file_stops_a_folder_and_its_name_does_not(tmp_path, dicom_ser
     cut.write_bytes(cut.read_bytes()[:-50])
     with pytest.raises(ScanError, match=rf"{cut.name} is cut or damaged"):
         read(tmp_path / "s")
+
+
+def test_a_series_broken_off_in_its_second_volume_and_a_slice_taken_again(tmp_path, dicom_series, volume, straight):
+    about = {"SeriesInstanceUID": generate_uid()}
+    dicom_series(tmp_path / "1", volume, straight, AcquisitionNumber=1, **about)
+    more = dicom_series(tmp_path / "2", volume, straight, AcquisitionNumber=2, **about)
+    for file in more[2:]:
+        file.unlink()
+    assert read(tmp_path).extra["notes"] == ("volume 2 of 2 lacks 3 of 5 slices: they are shown empty",)
+    more[1].unlink()
+    again = read(tmp_path)
+    assert again.axes == "zyx"
+    assert again.extra["notes"] == ("1 slices lie where another one does and were left out",)
