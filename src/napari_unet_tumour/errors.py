@@ -15,6 +15,14 @@ class ScanError(UNetTumourError):
     """A scan (file, folder or layer) cannot be read or used."""
 
 
+class DamagedError(ScanError):
+    """A file starts as its format says and cannot be decoded: it is cut or damaged."""
+
+
+class UnsupportedError(ScanError):
+    """A file is whole, but stored in a way that is not read here."""
+
+
 class ModelError(UNetTumourError):
     """A model file cannot be read, or does not fit the scan."""
 

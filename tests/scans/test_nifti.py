@@ -249,3 +249,45 @@ def test_a_mask_of_another_shape_is_refused(tmp_path, nifti_file):
     with pytest.raises(OutputError, match="resample"):
         write_mask(tmp_path / "mask.nii.gz", np.zeros((7, 6, 4), np.uint8), scan)
     assert not (tmp_path / "mask.nii.gz").exists()
+
+
+@pytest.mark.parametrize("part", ["pixels", "checksum", "length"])
+def test_a_file_whose_checksum_fails_is_refused(tmp_path, nifti_file, volume, part):
+    whole = bytearray(gzip.compress(gzip.decompress(nifti_file.read_bytes()), 0))  # stored, so that no code breaks
+    at = {"pixels": len(whole) - 100, "checksum": len(whole) - 6, "length": len(whole) - 2}[part]
+    (tmp_path / "good.nii.gz").write_bytes(whole)
+    np.testing.assert_array_equal(read(tmp_path / "good.nii.gz").array, volume.T)
+    whole[at] ^= 1
+    (tmp_path / "bad.nii.gz").write_bytes(whole)
+    with pytest.raises(ScanError, match=r"bad\.nii\.gz is cut or damaged"):
+        read(tmp_path / "bad.nii.gz")
+
+
+@pytest.mark.parametrize("rows", [("srow_x",), ("srow_x", "srow_y", "srow_z")])
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_broken_sform_gives_way_to_the_qform(tmp_path, volume, rows, value):
+    good = oriented("LPS", 0.2)
+    image = nibabel.Nifti1Image(volume, good)
+    image.set_qform(good, code=1)
+    image.header.set_xyzt_units("mm")
+    for row in rows:
+        image.header[row] = value
+    with (tmp_path / "a.nii").open("wb") as file:
+        header = image.header.copy()
+        header["magic"], header["vox_offset"], header["sform_code"] = b"n+1", 352, 1
+        file.write(header.binaryblock + b"\0\0\0\0" + volume.tobytes(order="F"))
+    scan = read(tmp_path / "a.nii")
+    np.testing.assert_allclose(scan.affine, read(save(tmp_path / "b.nii", volume, good)).affine, atol=1e-4)
+    assert "sform is broken" in scan.extra["notes"][0]
+    write_mask(tmp_path / "m.nii.gz", np.ones(scan.array.shape, np.uint8), scan)
+    np.testing.assert_allclose(nibabel.load(tmp_path / "m.nii.gz").affine, good, atol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".NII.GZ", ".Nii.Gz", ".nii.GZ", ".NII", ".Nii"])
+def test_suffixes_are_spelt_in_any_way(tmp_path, nifti_file, volume, suffix):
+    whole = nifti_file.read_bytes()
+    path = tmp_path / f"Head{suffix}"
+    path.write_bytes(whole if suffix.lower().endswith("gz") else gzip.decompress(whole))
+    scan = read(path)
+    np.testing.assert_array_equal(scan.array, volume.T)
+    assert scan.name == "Head"

@@ -77,3 +77,20 @@ def test_two_files_and_flat_ones_are_refused(tmp_path, volume):
         read(tmp_path / "a.nrrd")
     (tmp_path / "b.nrrd").write_bytes(text.replace(b"left-posterior-superior", b"scanner-xyz"))
     assert read(tmp_path / "b.nrrd").units == "pixel"
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_a_packed_file_whose_checksum_fails_is_refused(tmp_path, volume, suffix):
+    save(tmp_path / f"a{suffix}", volume, packed=True)
+    whole = bytearray((tmp_path / f"a{suffix}").read_bytes())
+    whole[-5 if suffix == ".nrrd" else -1] ^= 1
+    (tmp_path / f"a{suffix}").write_bytes(whole)
+    with pytest.raises(ScanError, match=rf"a\{suffix} is cut or damaged"):
+        read(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".NrrD", ".MHA"])
+def test_suffixes_are_spelt_in_any_way(tmp_path, volume, suffix):
+    save(tmp_path / f"a{suffix.lower()}", volume)
+    (tmp_path / f"a{suffix.lower()}").rename(tmp_path / f"b{suffix}")
+    np.testing.assert_array_equal(read(tmp_path / f"b{suffix}").array, volume)

@@ -339,3 +339,41 @@ def test_a_folder_of_slices_opens(tmp_path):
         Image.fromarray(np.full((4, 5), n, np.uint8)).save(tmp_path / f"{n}.png")
     ((data, _, kind),) = readers_writers.get_reader(str(tmp_path))(str(tmp_path))
     assert (data.shape, kind) == ((3, 4, 5), "image")
+
+
+NAMES = (
+    "IM_0001",
+    "IMG00001",
+    "IM-0001-0001",
+    "MR.1.2.840.113.5",
+    "1.2.840.113619.2.5",
+    "E1.MR",
+    "slice",
+    "I1",
+    "a.IMA",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_named_by_scanners_and_archives_open(make_napari_viewer, tmp_path, array, name):
+    slices(tmp_path / "s", array[:1], (1, 0, 0, 0, 1, 0))
+    (tmp_path / "s" / "0.dcm").rename(tmp_path / name)
+    (layer,) = make_napari_viewer().open(str(tmp_path / name), plugin=None)
+    np.testing.assert_array_equal(layer.data, array[:1])
+
+
+@pytest.mark.parametrize("suffix", [".dcm", ""])
+@pytest.mark.parametrize("stack", [True, False])
+def test_selected_slices_of_a_series_open_as_one_layer(make_napari_viewer, tmp_path, array, stack, suffix):
+    slices(tmp_path / "s", array, (1, 0, 0, 0, 1, 0))
+    slices(tmp_path / "t", array[:2], (1, 0, 0, 0, 1, 0), SeriesDescription="other")
+    folders = [sorted((tmp_path / name).iterdir()) for name in "st"]
+    one, other = ([str(file.rename(file.with_suffix(suffix))) for file in files] for files in folders)
+    viewer = make_napari_viewer()
+    added = viewer.open(one, plugin="napari-unet-tumour", stack=stack)
+    assert [layer.data.shape for layer in added] == [array.shape]
+    assert [layer.name for layer in viewer.open(one[:3] + other, plugin="napari-unet-tumour", stack=stack)] == [
+        "brain",
+        "other",
+    ]
+    assert len(viewer.open(one[2], plugin="napari-unet-tumour")) == 1

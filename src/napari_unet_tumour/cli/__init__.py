@@ -68,14 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError:
-        return _fail("error: the memory is full: close other programs, or work on smaller scans", 1)
+        return _fail("the memory is full: close other programs, or work on smaller scans", 1)
 
 
 def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"{message if code != 1 else _as_error(message)}\n")
+    sys.stderr.write(f"error: {' '.join(message.split())}\n" if code == 1 else f"{message}\n")
     return code
-
-
-def _as_error(message: str) -> str:
-    line = " ".join(message.split())
-    return line if line.startswith("error: ") else f"error: {line}"

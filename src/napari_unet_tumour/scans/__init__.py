@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -14,10 +14,13 @@ from napari_unet_tumour.scans import dicom, matlab, nifti, nrrd_mha, ome_zarr, p
 from napari_unet_tumour.scans.checks import unreadable
 from napari_unet_tumour.scans.dicom import files as dicom_files
 from napari_unet_tumour.scans.dicom import seg as dicom_seg
+from napari_unet_tumour.scans.float_labels import whole_labels
+from napari_unet_tumour.scans.ome_zarr_metadata import is_zarr
 from napari_unet_tumour.scans.patient_id import person_in
 from napari_unet_tumour.scans.resample import resample, same_grid
 from napari_unet_tumour.scans.scan import Scan
 
+One = TypeVar("One")
 Reader = Callable[[Path], Scan]
 Writer = Callable[[Path, NDArray[Any], Scan, Sequence[str]], None]
 
@@ -64,7 +67,8 @@ def read(path: str | Path, series: int | None = None) -> Scan:
     path : str or Path
         .nii, .nii.gz, .png, .jpg, .tif, a DICOM file, a DICOM folder or a folder of numbered slices.
     series : int, optional
-        Which series of a DICOM folder, from 0, as `dicom.find_series` lists them; needed where there are several.
+        Which series of a DICOM folder, from 0, as `dicom.find_series` lists them, or which image of a zarr, as
+        `ome_zarr.find_images` does; needed where there are several.
 
     Returns
     -------
@@ -77,15 +81,21 @@ def read(path: str | Path, series: int | None = None) -> Scan:
         One line that names the file and says what to do.
     """
     path = _existing(path)
-    if series is not None and is_dicom(path):
-        found = dicom.find_series(path)
-        if not 0 <= series < len(found):
-            raise ScanError(f"{path.name} holds {len(found)} series: choose a number from 0 to {len(found) - 1}")
-        return dicom.read_series(found[series])
     if is_dicom(path):
-        return dicom.read_dicom(path)
-    scan = pictures.read_folder(path) if path.is_dir() and suffix_of(path) != ".zarr" else _reader(path)(path)
+        if series is None:
+            return dicom.read_dicom(path)
+        return dicom.read_series(_chosen(path, dicom.find_series(path), series))
+    if is_zarr(path):
+        scan = ome_zarr.read_zarr(path, None if series is None else _chosen(path, ome_zarr.find_images(path), series))
+    else:
+        scan = pictures.read_folder(path) if path.is_dir() else _reader(path)(path)
     return replace(scan, person=scan.person or person_in(path))
+
+
+def _chosen(path: Path, found: Sequence[One], series: int) -> One:
+    if not 0 <= series < len(found):
+        raise ScanError(f"{path.name} holds {len(found)} series: choose a number from 0 to {len(found) - 1}")
+    return found[series]
 
 
 def can_read(path: str | Path) -> bool:
@@ -94,17 +104,19 @@ def can_read(path: str | Path) -> bool:
 
 
 def read_all(path: str | Path) -> list[Scan]:
-    """Read every series that a DICOM file or folder holds; anything else as `read` does."""
+    """Read every series that a DICOM file or folder holds, every image of a zarr; anything else as `read` does."""
     path = _existing(path)
     if suffix_of(path) == ".mat" and matlab.has_mask(path):
         return [matlab.read_matlab(path), matlab.read_matlab_mask(path)]
+    if is_zarr(path):
+        return [read(path, series=n) for n in range(len(ome_zarr.find_images(path)))]
     if not is_dicom(path):
         return [read(path)]
     return [dicom.read_series(series) for series in dicom.find_series(path)]
 
 
 def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
-    """Read a mask: as `read`, but a palette gives its indices and whole numbers become integers.
+    """Read a mask: as `read`, but a palette gives its indices, and floats at whole numbers become integers.
 
     Parameters
     ----------
@@ -118,16 +130,11 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
     Scan
         An integer or bool array; raises ScanError where the file holds grey values between the labels.
     """
-    import numpy as np
-
     path = Path(path)
     scan = MASK_READERS.get(suffix_of(path), read)(path) if path.is_file() else read(path)
-    array = np.asarray(scan.array)
-    if array.dtype.kind == "f":
-        whole = np.asarray(np.nan_to_num(array), np.int32)
-        if not np.array_equal(whole, array):
-            raise ScanError(f"{path.name} holds fractions, so it is no mask: choose a file of whole label values")
-        array = whole.astype(np.uint8) if whole.min(initial=0) >= 0 and whole.max(initial=0) < 256 else whole
+    array = whole_labels(scan)
+    if array is None:
+        raise ScanError(f"{path.name} holds fractions, so it is no mask: choose a file of whole label values")
     mask = replace(scan, array=array)
     return mask if onto is None or same_grid(mask, onto) else resample(mask, onto, labels=True)
 
@@ -181,12 +188,12 @@ def _existing(path: str | Path) -> Path:
 
 def is_dicom(path: Path) -> bool:
     """Tell whether a file or, failing a suffix that is known, its first bytes, or a folder's files are DICOM."""
-    if suffix_of(path) == ".zarr":
+    if is_zarr(path):
         return False
     if path.is_dir():
         return next(dicom_files.dicom_files(path), None) is not None
     return READERS.get(suffix_of(path)) is dicom.read_dicom or (
-        suffix_of(path) not in READERS and path.is_file() and dicom_files.has_mark(path)
+        suffix_of(path) not in READERS and path.is_file() and dicom_files.is_dicom_file(path)
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.errors import DamagedError, ScanError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,9 +67,9 @@ def unreadable(path: Path, error: OSError) -> ScanError:
     return ScanError(f"{path.name} cannot be read ({error.strerror or error}): check the path and permissions")
 
 
-def damaged(path: Path) -> ScanError:
+def damaged(path: Path) -> DamagedError:
     """Return the error for a file that starts well and cannot be decoded."""
-    return ScanError(f"{path.name} is cut or damaged: get the file again")
+    return DamagedError(f"{path.name} is cut or damaged: get the file again")
 
 
 @contextmanager

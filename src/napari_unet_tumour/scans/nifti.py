@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from napari_unet_tumour.scans.checks import check_size, damaged, decoding, expec
 from napari_unet_tumour.scans.scan import Scan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,6 +27,7 @@ _TO_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _PLAUSIBLE_MM = (0.05, 20.0)
 _LABEL_INTENT = 1002
 _MAPPED_FROM = 1 << 30
+_HEADER = 1024
 
 # Else Python itself prints what nibabel logs of a bad header, beside our one line.
 logging.getLogger("nibabel").addHandler(logging.NullHandler())
@@ -44,7 +47,8 @@ def read_nifti(path: Path) -> Scan:
     Returns
     -------
     Scan
-        `extra["nifti"]` holds the header, the voxel shape and the order that the writer turns back.
+        `extra["nifti"]` holds the header, the voxel shape and the order that the writer turns back;
+        `extra["notes"]` what a person should know.
 
     Raises
     ------
@@ -53,16 +57,19 @@ def read_nifti(path: Path) -> Scan:
     """
     packed = path.name.lower().endswith(".gz")
     expect(path, *(("gzip",) if packed else ("NIfTI",)))
-    image = _open(path)
-    shape = _spatial_shape(path, image.shape)
-    check_size(path, image.shape, image.get_data_dtype().itemsize, compressed=packed)
-    _check_length(path, image, packed)
-    ras = image.affine
-    if not geometry.is_usable(ras):
-        raise ScanError(f"{path.name} has a broken affine (NaN, or an axis of length 0): repair its header first")
+    with decoding(path), _opened(path, packed) as file:
+        image = _image(path, file)
+        shape = _spatial_shape(path, image.shape)
+        check_size(path, image.shape, image.get_data_dtype().itemsize, compressed=packed)
+        _check_length(path, image, packed)
+        header, ras, notes = _placed(path, image)
+        values = _values(image)
+        if packed:
+            _read_to_end(file)
     order = geometry.closest_order(ras)
-    units, factor = _units(image.header, geometry.from_ras(ras, order))
-    array, axes = _arrange(_values(path, image), shape, order)
+    units, factor = _units(header, geometry.from_ras(ras, order))
+    array, axes = _arrange(values, shape, order)
+    kept = {"header": header, "kind": type(image), "order": order, "shape": image.shape, "slope": image.dataobj.slope}
     return Scan(
         array=array,
         axes=axes,
@@ -71,8 +78,9 @@ def read_nifti(path: Path) -> Scan:
         name=stem(path),
         source=str(path),
         extra={
-            "nifti": {"header": image.header.copy(), "kind": type(image), "order": order, "shape": image.shape},
-            "labels": "intent_code" in image.header and int(image.header["intent_code"]) == _LABEL_INTENT,
+            "nifti": kept,
+            "labels": "intent_code" in header and int(header["intent_code"]) == _LABEL_INTENT,
+            "notes": notes,
         },
     )
 
@@ -124,12 +132,47 @@ def stem(path: Path) -> str:
     return re.sub(r"(\.nii\.gz|\.ome\.tiff?|\.[^.]*)$", "", path.name, flags=re.IGNORECASE)
 
 
-def _open(path: Path) -> Any:
+@contextmanager
+def _opened(path: Path, packed: bool) -> Iterator[Any]:
+    """Give the file, unpacked where it is gzipped: nibabel tells that by some spellings of the suffix only."""
+    with gzip.open(path) if packed else path.open("rb") as file:
+        yield file
+
+
+def _image(path: Path, file: Any) -> Any:
+    """Return nibabel's image, whose voxels are read when they are asked for."""
     import nibabel
 
-    mapped = path.stat().st_size >= _MAPPED_FROM
-    with decoding(path), nibabel.imageglobals.LoggingOutputSuppressor():
-        return nibabel.load(path, mmap="c" if mapped else False)
+    made: Any = nibabel
+    start = file.read(_HEADER)
+    file.seek(0)
+    kinds = (made.Nifti1Image, made.Nifti2Image)
+    kind = next((one for one in kinds if one.header_class.may_contain_header(start)), None)
+    if kind is None:
+        raise damaged(path)
+    mapped = path.stat().st_size >= _MAPPED_FROM and not isinstance(file, gzip.GzipFile)
+    holder = made.FileHolder(filename=str(path)) if mapped else made.FileHolder(fileobj=file)
+    with made.imageglobals.LoggingOutputSuppressor():
+        return kind.from_file_map({"image": holder}, mmap="c" if mapped else False)
+
+
+def _placed(path: Path, image: Any) -> tuple[Any, NDArray[np.float64], tuple[str, ...]]:
+    """Return a header of its own, the RAS+ affine, and what to say; a broken sform gives way to a good qform."""
+    header = image.header.copy()
+    if geometry.is_usable(image.affine):
+        return header, image.affine, ()
+    if int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0:
+        ras = header.get_qform()
+        if geometry.is_usable(ras):
+            header.set_sform(ras, code=int(header["qform_code"]))
+            return header, ras, ("its sform is broken: it lies where its qform says",)
+    raise ScanError(f"{path.name} has a broken affine (NaN, or an axis of length 0): repair its header first")
+
+
+def _read_to_end(file: Any) -> None:
+    """Read what is left of a gzipped file: only at its end the checksum of all of it is compared."""
+    while file.read(1 << 20):
+        pass
 
 
 def _spatial_shape(path: Path, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -147,11 +190,10 @@ def _check_length(path: Path, image: Any, packed: bool) -> None:
         raise damaged(path)
 
 
-def _values(path: Path, image: Any) -> NDArray[Any]:
+def _values(image: Any) -> NDArray[Any]:
     """Return the voxels, in their own dtype where the header scales nothing, else as float32."""
     plain = (image.dataobj.slope, image.dataobj.inter) == (1.0, 0.0)
-    with decoding(path):
-        return np.asanyarray(image.dataobj) if plain else np.asarray(image.dataobj, np.float32)
+    return np.asanyarray(image.dataobj) if plain else np.asarray(image.dataobj, np.float32)
 
 
 def _arrange(values: NDArray[Any], shape: tuple[int, ...], order: tuple[int, int, int]) -> tuple[NDArray[Any], str]:

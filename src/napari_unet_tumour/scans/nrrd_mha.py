@@ -114,7 +114,13 @@ def _values(path: Path, at: int, shape: tuple[int, ...], dtype: np.dtype[Any], w
         values = np.fromfile(path, dtype, count, offset=at)
     else:
         # No more than the header says is unpacked, whatever the file holds.
-        data = zlib.decompressobj(window).decompress(path.read_bytes()[at:], count * dtype.itemsize)
+        unpack = zlib.decompressobj(window)
+        data = unpack.decompress(path.read_bytes()[at:], count * dtype.itemsize)
+        # Only at its end the checksum is compared.
+        if not unpack.eof:
+            unpack.decompress(unpack.unconsumed_tail, 1)
+        if not unpack.eof:
+            raise damaged(path)
         values = np.frombuffer(data, dtype)
     if values.size != count:
         raise damaged(path)

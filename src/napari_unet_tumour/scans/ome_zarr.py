@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import time
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import numpy as np
 
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans.checks import damaged
+from napari_unet_tumour.scans.ome_zarr_metadata import axes_of, images_in, multiscale, place_of
 from napari_unet_tumour.scans.scan import Scan
 
 if TYPE_CHECKING:
@@ -23,76 +25,99 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.scans.scan import Scan as AnyScan
 
-_TO_MM = {"nanometer": 1e-6, "micrometer": 1e-3, "millimeter": 1.0, "centimeter": 10.0, "meter": 1e3}
 _CHUNK = 768
 
 
-def read_zarr(path: Path) -> Scan:
-    """Open a zarr array, or the largest image of an OME-Zarr group (0.4 and 0.5); nothing is read yet.
-
-    Axes of length 1 other than rows and columns are dropped.
+def find_images(path: Path) -> list[str]:
+    """List the images in a zarr by their paths in it; "" is the array or image that the path itself is.
 
     Raises
     ------
     ScanError
         It is no zarr, or holds no image that is known here.
     """
-    import dask.array as da
     import zarr
 
-    try:
-        node = zarr.open(str(path), mode="r")
-    except Exception as error:
-        raise ScanError(f"{path.name} is no zarr array or OME-Zarr image: check the path") from error
-    about: dict[str, Any] = {}
-    if isinstance(node, zarr.Group):
-        about = _image(path, dict(node.attrs))
-        node = _level(path, node, about)
-    letters, steps, units = _axes(path, node, about)
+    node = _opened(path)
+    return images_in(path, node) if isinstance(node, zarr.Group) else [""]
+
+
+def read_zarr(path: Path, image: str | None = None) -> Scan:
+    """Open a zarr array, or the largest level of an OME-Zarr image (0.1 to 0.5); nothing is read yet.
+
+    Axes of length 1 other than rows and columns are dropped.
+
+    Parameters
+    ----------
+    path : Path
+        The array, the image, or a group of images in the bioformats2raw layout.
+    image : str, optional
+        Which image, as `find_images` lists them; needed where there are several.
+
+    Raises
+    ------
+    ScanError
+        It is no zarr, holds no image that is known here, or several.
+    """
+    import dask.array as da
+
+    if image is None:
+        found = find_images(path)
+        if len(found) > 1:
+            names = "; ".join(f"{n}: {one}" for n, one in enumerate(found))
+            raise ScanError(f"{path.name} holds {len(found)} images ({names}): choose one by its number (--series N)")
+        image = found[0]
+    node, letters, steps, starts, units = _placed(path, image)
     keep = [i for i, letter in enumerate(letters) if letter in "yx" or node.shape[i] > 1]
     array: Any = node
     if len(keep) < node.ndim:
         first = tuple(slice(None) if i in keep else 0 for i in range(node.ndim))
         array = da.from_zarr(node)[first]  # type: ignore[no-untyped-call]
     axes = "".join(letters[i] for i in keep)
-    space = [steps[i] for i in keep if letters[i] in "zyx"]
-    affine = np.diag([*space, 1.0]) if units == "mm" else None
-    name = path.name.removesuffix(".zarr").removesuffix(".ome")
-    return Scan(array, axes, affine, units if affine is not None else "pixel", name, str(path))
+    space = [i for i in keep if letters[i] in "zyx"]
+    affine = None
+    if units == "mm":
+        affine = np.diag([*(steps[i] for i in space), 1.0])
+        affine[:-1, -1] = [starts[i] for i in space]
+    return Scan(array, axes, affine, units, _name(path, image), str(path))
 
 
-def _image(path: Path, attributes: dict[str, Any]) -> dict[str, Any]:
-    found = attributes.get("ome", attributes).get("multiscales") or []
-    if not found:
-        raise ScanError(f"{path.name} is a zarr group without an OME-Zarr image: name the array in it")
-    return dict(found[0])
+def _opened(path: Path) -> Any:
+    import zarr
 
-
-def _level(path: Path, group: Any, about: dict[str, Any]) -> Any:
     try:
-        return group[about["datasets"][0]["path"]]
-    except (KeyError, IndexError, TypeError) as error:
-        raise damaged(path) from error
+        return zarr.open(str(path), mode="r")
+    except Exception as error:
+        raise ScanError(f"{path.name} is no zarr array or OME-Zarr image: check the path") from error
 
 
-def _axes(path: Path, array: Any, about: dict[str, Any]) -> tuple[str, list[float], str]:
-    """Return a letter and a step an axis, and "mm" or "pixel"."""
-    if not about:
-        if not 2 <= array.ndim <= 4:
-            raise ScanError(f"{path.name} has {array.ndim} axes without names: only 2 to 4 can be opened")
-        return "tzyx"[-array.ndim :], [1.0] * array.ndim, "pixel"
+def _placed(path: Path, image: str) -> tuple[Any, str, list[float], list[float], str]:
+    """Return the array of an image, a letter, a step and a start per axis, and "mm" or "pixel"."""
+    import zarr
+
+    node = _opened(path / image if image else path)
+    if not isinstance(node, zarr.Group):
+        if not 2 <= node.ndim <= 4:
+            raise ScanError(f"{path.name} has {node.ndim} axes without names: only 2 to 4 can be opened")
+        return node, "tzyx"[-node.ndim :], [1.0] * node.ndim, [0.0] * node.ndim, "pixel"
+    about = multiscale(node)
     try:
-        axes = [one if isinstance(one, dict) else {"name": one} for one in about["axes"]]
-        letters = "".join(str(one["name"]).lower() for one in axes)
-        scale = about["datasets"][0].get("coordinateTransformations", [{}])[0].get("scale", [1.0] * len(axes))
-        factors = [_TO_MM.get(str(one.get("unit", "")), 0.0) for one in axes]
-    except (KeyError, IndexError, TypeError) as error:
+        array: Any = node[about["datasets"][0]["path"]]
+        letters, factors = axes_of(path, about, array.shape)
+        steps, starts = place_of(path, about, len(letters))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise damaged(path) from error
-    if len(letters) != array.ndim or set(letters) - set("tczyx") or len(set(letters)) != len(letters):
-        raise ScanError(f"{path.name} has axes {letters!r} of {array.shape}: at most t, c, z, y and x can be opened")
-    known = all(factors[i] for i, letter in enumerate(letters) if letter in "zyx")
-    steps = [float(s) * (f if known and f else 1.0) for s, f in zip(scale, factors, strict=True)]
-    return letters, steps, "mm" if known else "pixel"
+    known = all(factor for letter, factor in zip(letters, factors, strict=True) if letter in "zyx")
+    to_mm = np.array([factor or 1.0 for factor in factors]) if known else np.ones(len(letters))
+    return array, letters, [*(steps * to_mm)], [*(starts * to_mm)], "mm" if known else "pixel"
+
+
+def _name(path: Path, image: str) -> str:
+    """Return the name of the outermost zarr, and the path of the image inside it."""
+    outer = next((one for one in reversed([path, *path.parents]) if one.suffix.lower() == ".zarr"), path)
+    inside = [*path.relative_to(outer).parts, *([image] if image else [])]
+    name = re.sub(r"(\.ome)?\.zarr$", "", outer.name, flags=re.IGNORECASE)
+    return " ".join([name, *inside])
 
 
 def write_zarr(path: Path, mask: NDArray[Any], scan: AnyScan, labels: Sequence[str] = ()) -> None:

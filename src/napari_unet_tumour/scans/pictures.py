@@ -206,12 +206,19 @@ def _is_grey(colours: Any) -> bool:
 
 def _pages(path: Path, series: Any) -> NDArray[Any]:
     """Decode one series, with Pillow's libtiff where tifffile needs a codec that is not installed."""
+    return np.asarray(series.asarray()) if _has_codec(series) else _libtiff(path, series)
+
+
+def _has_codec(series: Any) -> bool:
+    """Tell whether tifffile itself can decode a series; many compressions need the package imagecodecs."""
+    import tifffile
+
     try:
-        return np.asarray(series.asarray())
-    except (ValueError, ImportError) as error:
-        if "imagecodecs" not in str(error):
-            raise
-        return _libtiff(path, series)
+        _ = tifffile.TIFF.DECOMPRESSORS[series.keyframe.compression]
+        _ = tifffile.TIFF.UNPREDICTORS[series.keyframe.predictor]
+    except KeyError:
+        return False
+    return True
 
 
 def _on_disk(series: Any) -> Any:

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
-from napari.utils import cancelable_progress
+from napari.utils import cancelable_progress, progress
 from napari.utils.notifications import show_warning
 
 from napari_unet_tumour import scans
 from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.scans import dicom, geometry
+from napari_unet_tumour.scans.float_labels import whole_labels
 from napari_unet_tumour.widgets.layers import geometry as layer_geometry
 from napari_unet_tumour.widgets.layers.labels import without_unsure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-
-    from numpy.typing import NDArray
 
     from napari_unet_tumour.scans.dicom.sorting import Series
     from napari_unet_tumour.scans.scan import Scan
@@ -45,19 +44,52 @@ def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple] | 
 def read_layers(path: str | Sequence[str]) -> list[LayerTuple] | list[Nothing]:
     """Open one or more files or folders as layers that lie where the patient lay.
 
+    DICOM files that are opened together, be it as a stack or one by one, become one layer per series.
+
     Raises
     ------
     ScanError
         One line that names the file and says what to do.
     """
     paths = [Path(path)] if isinstance(path, (str, Path)) else [Path(one) for one in path]
-    found = [scan for one in paths for scan in _scans_of(one)]
+    found = [scan for one in _together(paths) for scan in _scans_of(one)]
     for scan in found:
         for note in (*scan.extra.get("notes", ()), *_tilt_note(scan)):
             show_warning(f"{scan.name}: {note}")
     if found:
         _show_as_acquired(found[0])
     return [layer for scan in found for layer in _opened(scan)] or [(None,)]
+
+
+def _together(paths: list[Path]) -> list[Path | list[Path]]:
+    """Return paths with the DICOM files among them as one list.
+
+    napari opens selected files one by one: the first DICOM file of a selection opens all of them, the others nothing.
+    """
+    if len(paths) == 1:
+        if not _is_slice(paths[0]):
+            return [*paths]
+        selected = _selection(paths[0])
+        if next(one for one in selected if _is_slice(one)) != paths[0]:
+            return []
+        slices = [one for one in selected if _is_slice(one)]
+        return [slices] if len(slices) > 1 else [*paths]
+    slices = [one for one in paths if _is_slice(one)]
+    return [*([slices] if slices else []), *(one for one in paths if one not in slices)]
+
+
+def _is_slice(path: Path) -> bool:
+    return path.is_file() and scans.is_dicom(path)
+
+
+def _selection(path: Path) -> list[Path]:
+    """Return all paths that napari is opening with this one: those that its progress bar counts."""
+    for bar in progress._all_instances:
+        if isinstance(bar.iterable, list) and all(isinstance(one, (str, Path)) for one in bar.iterable):
+            paths = [Path(one) for one in bar.iterable]
+            if path in paths:
+                return paths
+    return [path]
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -137,12 +169,14 @@ def contrast(scan: Scan) -> tuple[float, float]:
     return (low, high) if high > low else (float(values.min()), float(values.max()))
 
 
-def _scans_of(path: Path) -> list[Scan]:
-    if not scans.is_dicom(path):
+def _scans_of(path: Path | list[Path]) -> list[Scan]:
+    """Read what a path holds; of a folder of several series the chosen ones, of selected files all."""
+    if isinstance(path, Path) and not scans.is_dicom(path):
         return scans.read_all(path)
     series = dicom.find_series(path)
-    chosen = series if len(series) == 1 else _choose(path.name, series)
-    return [scan for one in chosen if (scan := _read_with_bar(one)) is not None]
+    if isinstance(path, Path) and len(series) > 1:
+        series = _choose(path.name, series)
+    return [scan for one in series if (scan := _read_with_bar(one)) is not None]
 
 
 def _choose(name: str, series: list[Series]) -> list[Series]:
@@ -214,17 +248,10 @@ def _as_labels(scan: Scan) -> Scan | None:
     """Return the scan with integer values where its name or header says that it is a mask."""
     if not (scan.extra.get("labels") or _LABEL_NAMES.search(scan.name)) or "c" in scan.axes:
         return None
-    array = np.asarray(scan.array)
-    if array.dtype.kind == "f":
-        whole = np.nan_to_num(array).astype(np.int32)
-        return replace(scan, array=whole.astype(np.uint8)) if _is_label_map(array, whole) else None
-    if array.dtype.kind == "b":
-        return replace(scan, array=array.astype(np.uint8))
-    return scan if array.dtype.kind in "iu" and array.min(initial=0) >= 0 else None
-
-
-def _is_label_map(array: NDArray[Any], whole: NDArray[Any]) -> bool:
-    return bool(np.array_equal(array, whole) and whole.min(initial=0) >= 0 and whole.max(initial=0) < 256)
+    array = whole_labels(scan)
+    if array is None or array.min(initial=0) < 0 or (scan.array.dtype.kind == "f" and array.max(initial=0) > 255):
+        return None
+    return replace(scan, array=array.astype(np.uint8) if array.dtype.kind == "b" else array)
 
 
 def _metadata(scan: Scan) -> dict[str, Any]:

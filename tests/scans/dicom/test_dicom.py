@@ -169,7 +169,9 @@ def test_signs_in_few_bits_and_turned_grey_scales(tmp_path, dicom_series, affine
     dicom_series(tmp_path / "s", array, affine_of(*STRAIGHT), BitsStored=12, HighBit=11)
     assert read(tmp_path / "s").array.tolist() == [[[-1, 1]]]
     light = np.array([[[0, 4095]]], "<u2")
-    dicom_series(tmp_path / "m", light, affine_of(*STRAIGHT), BitsStored=12, PhotometricInterpretation="MONOCHROME1")
+    dicom_series(
+        tmp_path / "m", light, affine_of(*STRAIGHT), BitsStored=12, HighBit=11, PhotometricInterpretation="MONOCHROME1"
+    )
     assert read(tmp_path / "m").array.tolist() == [[[4095, 0]]]
 
 

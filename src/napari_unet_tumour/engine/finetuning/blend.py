@@ -70,10 +70,11 @@ def finish(desk: FineTuneContext, learner: FineTuner, share: float, steps: int, 
     net = desk.model.net
     after = learner.blended(share) if share else net
     reference = _compared(desk, net, after, desk.reference)
-    if share and _forgot(reference, judged=desk.held_out is not None):
+    forgot = bool(share) and _forgot(reference, judged=desk.held_out is not None)
+    if forgot:
         share, after, note = 0.0, net, "the model forgot what it knew: nothing was changed, correct another slice"
     held_out = _compared(desk, net, after, desk.held_out)
-    if share == 0 and not note.startswith("the model forgot"):
+    if share == 0 and not forgot:
         note = "nothing better was found: the model stays as it is, correct another slice"
     seconds = time.monotonic() - desk.begin
     if share == 0:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.errors import DamagedError, ScanError, UnsupportedError
 from napari_unet_tumour.scans.checks import check_size, memory_limit
 from napari_unet_tumour.scans.dicom.files import dicom_files, read_planes
 from napari_unet_tumour.scans.dicom.pixels import pixels, rescale
 from napari_unet_tumour.scans.dicom.seg import read_dicom_seg
-from napari_unet_tumour.scans.dicom.sorting import Series, sort_slices
+from napari_unet_tumour.scans.dicom.sorting import Series, alike, sort_slices
 from napari_unet_tumour.scans.dicom.volume import LABELMAP, scan_of
 from napari_unet_tumour.settings import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
+    from collections.abc import Generator, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,21 +30,24 @@ SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4",)
 _AT_ONCE = 0.4
 
 
-def find_series(path: Path) -> list[Series]:
-    """List the scans in a DICOM file or folder, most slices first, reading headers only.
+def find_series(path: Path | Sequence[Path]) -> list[Series]:
+    """List the scans in a DICOM file, a folder or some files, most slices first, reading headers only.
 
     Raises
     ------
     ScanError
         No file holds pixels, or one is cut; names it.
     """
-    planes, skipped = _all_planes(path)
+    found = _found_in(path)
     groups: dict[Any, list[DicomPlane]] = defaultdict(list)
-    for plane in planes:
+    for plane in found.planes:
         groups[_kind(plane)].append(plane)
     if not groups:
-        raise skipped or ScanError(f"{path.name} holds no DICOM files: choose another folder")
-    return sorted((sort_slices(group) for group in groups.values()), key=lambda s: -len(s.planes))
+        name = path.name if isinstance(path, Path) else path[0].parent.name
+        raise found.unread or found.skipped or ScanError(f"{name} holds no DICOM files: choose another folder")
+    series = [sort_slices(part) for group in groups.values() for part in alike(group)]
+    notes = [] if found.unread is None else [f"{found.count} files of the folder were left out: {found.unread}"]
+    return sorted((replace(s, notes=(*s.notes, *notes)) for s in series), key=lambda s: -len(s.planes))
 
 
 def read_dicom(path: Path) -> Scan:
@@ -130,31 +134,40 @@ def _block(plane: DicomPlane | None, shape: tuple[int, ...], kind: str, whole: b
     return rescale(plane, pixels(plane.head)[plane.frame], whole).astype(kind, copy=False)
 
 
-def _all_planes(path: Path) -> tuple[list[DicomPlane], ScanError | None]:
-    """Return the planes of every image file, and why the first other file was left out."""
-    if path.is_file():
-        return read_planes(path), None
-    planes: list[DicomPlane] = []
-    known: dict[Any, DicomPlane] = {}
+@dataclass
+class _Found:
+    """The planes of some files, and why the first file without an image and the first unsupported one are left out."""
+
+    planes: list[DicomPlane] = field(default_factory=list)
     skipped: ScanError | None = None
-    for file in dicom_files(path):
+    unread: UnsupportedError | None = None
+    count: int = 0
+
+
+def _found_in(path: Path | Sequence[Path]) -> _Found:
+    """Return the planes of every image file; a file that is named alone must be one."""
+    if isinstance(path, Path) and path.is_file():
+        return _Found(read_planes(path))
+    files: Iterable[Path] = dicom_files(path) if isinstance(path, Path) else path
+    found, known = _Found(), dict[Any, "DicomPlane"]()
+    for file in files:
         try:
-            planes += read_planes(file, known)
+            found.planes += read_planes(file, known)
+        except DamagedError:
+            raise
+        except UnsupportedError as error:
+            found.unread, found.count = found.unread or error, found.count + 1
         except ScanError as error:
-            if "damaged" in str(error):
-                raise
-            skipped = skipped or error
-    return planes, skipped
+            found.skipped = found.skipped or error
+    return found
 
 
 def _kind(plane: DicomPlane) -> tuple[Any, ...]:
-    """Return what planes must share to be slices of one scan."""
-    turned = None if plane.orientation is None else tuple(round(v, 3) + 0.0 for v in plane.orientation)
-    spaced = None if plane.spacing is None else tuple(round(v, 4) for v in plane.spacing)
+    """Return what planes must share to be slices of one scan, beside orientation and spacing."""
     alone = (
         plane.head.instance if plane.position is None and plane.head.modality in ("CR", "DX", "MG", "OT", "US") else ""
     )
-    return plane.head.series, plane.head.shape, plane.head.photometric, turned, spaced, plane.position is None, alone
+    return plane.head.series, plane.head.shape, plane.head.photometric, plane.position is None, alone
 
 
 def _whole(series: Series) -> bool:

@@ -16,8 +16,12 @@ PIXELS = 0x7FE00010
 _SYNTAX = 0x00020010
 _IMPLICIT, _BIG_ENDIAN, _DEFLATED = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"
 _LONG = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UN", b"UT", b"UC", b"UR", b"SV", b"UV"}
+_SHORT = {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL"}
+_SHORT |= {b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNKNOWN = 0xFFFFFFFF
+# So many elements in a row make a data set without a mark; none of them is longer.
+_ENOUGH, _LONGEST = 4, 1 << 12
 _FIRST_READS = (1 << 15, 1 << 19)
 
 Elements = dict[int, bytes]
@@ -106,3 +110,33 @@ def _past_item(data: bytes, at: int, implicit: bool) -> int:
             return at + 8
         start, length = _value(data, at, implicit)
         at = _past_sequence(data, start, implicit) if length == _UNKNOWN else start + length
+
+
+def is_bare(start: bytes) -> bool:
+    """Tell whether bytes begin a DICOM data set that has no preamble and no mark before it, as old exports leave it."""
+    return any(_begins(start, order, implicit) for order, implicit in (("<", False), ("<", True), (">", False)))
+
+
+def _begins(start: bytes, order: str, implicit: bool) -> bool:
+    """Tell whether the first elements are ones that a data set begins with, in order and of a plausible length."""
+    at, last, count = 0, 0, 0
+    while count < _ENOUGH and at + 8 <= len(start):
+        group, element = struct.unpack_from(f"{order}HH", start, at)
+        tag, kind = group << 16 | element, start[at + 4 : at + 6]
+        explicit = not implicit or group == 2
+        if (tag <= last and count) or group not in (2, 8) or (explicit and kind not in _SHORT | _LONG):
+            return False
+        if explicit and kind in _SHORT:
+            (length,) = struct.unpack_from(f"{order}H", start, at + 6)
+        else:
+            skip = 8 if explicit else 4
+            if at + skip + 4 > len(start):
+                return False
+            (length,) = struct.unpack_from(f"{order}I", start, at + skip)
+            at += 4 if explicit else 0
+        if length == _UNKNOWN or (length <= _LONGEST and count + 1 == _ENOUGH):
+            return count > 0
+        if length > _LONGEST:
+            return False
+        at, last, count = at + 8 + length, tag, count + 1
+    return count >= 2

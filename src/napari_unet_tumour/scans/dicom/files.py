@@ -7,16 +7,18 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.errors import ScanError, UnsupportedError
 from napari_unet_tumour.scans.checks import check_size, damaged, decoding, kind_of, unreadable
-from napari_unet_tumour.scans.dicom.fast_header import PIXELS, Elements, quick_elements
-from napari_unet_tumour.scans.dicom.header import DicomHeader, DicomPlane, header_of, plane_of, vector
+from napari_unet_tumour.scans.dicom.fast_header import PIXELS, Elements, is_bare, quick_elements
+from napari_unet_tumour.scans.dicom.header import DicomHeader, DicomPlane, header_of, plane_of
 from napari_unet_tumour.scans.dicom.pixels import PIXEL_TAGS, syntax_of
+from napari_unet_tumour.scans.dicom.values import integer, text, vector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+SUFFIXES = (".dcm", ".dicom", ".ima")
 # Only these are read: nothing that names the patient stays in memory; the name is checked against, the number hashed.
 _TAGS = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality",
@@ -26,7 +28,8 @@ _TAGS = (
     "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "GridFrameOffsetVector", "DoseGridScaling", "EncryptedAttributesSequence",
-    "DirectoryRecordSequence",
+    "DirectoryRecordSequence", "ModalityLUTSequence", "ImageType", "FrameIncrementPointer",
+    "DetectorInformationSequence",
 )  # fmt: skip
 
 # What must be equal, byte for byte, for a slice to be read like the one before.
@@ -35,9 +38,12 @@ _COMMON = (
     0x00200037, 0x00280030, 0x00180050, 0x00180088, 0x00280010, 0x00280011, 0x00280002, 0x00280004, 0x00280006,
     0x00280100, 0x00280101, 0x00280102, 0x00280103, 0x00281053, 0x00281052, PIXELS,
 )  # fmt: skip
-# Frames, groups of frames, dose: such a file is read by itself.
-_SEVERAL = (0x00280008, 0x52009229, 0x52009230, 0x3004000E, 0x3004000C)
-_POSITION, _INSTANCE = 0x00200032, 0x00080018
+# Frames, groups of frames, dose, a table of values: such a file is read by itself.
+_SEVERAL = (0x00280008, 0x52009229, 0x52009230, 0x3004000E, 0x3004000C, 0x00283000)
+_START = 1024
+_POSITION, _INSTANCE, _IMAGE_TYPE = 0x00200032, 0x00080018, 0x00080008
+# ImageType of Siemens and United Imaging for a picture that is a sheet of small slices.
+_SHEETS = ("MOSAIC", "VFRAME")
 # Time, trigger, acquisition, echo, number: as `_turn` sorts.
 _ORDER = (0x00200100, 0x00181060, 0x00200012, 0x00180086, 0x00200013)
 
@@ -62,11 +68,13 @@ def read_planes(path: Path, known: dict[Any, DicomPlane] | None = None) -> list[
         key = quick and _signature(quick[0])
         if quick and known and key in known:
             plane = _like(known[key], path, *quick)
-            _check(path, plane.head, 1)
-            return [plane]
+            if plane is not None:
+                _check(path, plane.head, 1)
+                return [plane]
         planes = _read_with_care(path)
-    if known is not None and key is not None and len(planes) == 1:
-        known[key] = planes[0]
+        # Elements stored in an unusual way (a position as binary numbers) are only read with care.
+        if known is not None and quick and key is not None and planes == [_like(planes[0], path, *quick)]:
+            known[key] = planes[0]
     return planes
 
 
@@ -74,8 +82,13 @@ def _read_with_care(path: Path) -> list[DicomPlane]:
     found, at, start = _header(path)
     if PIXELS not in found:
         raise _without_pixels(path, found)
+    if any(word in text(found, "ImageType").split("\\") for word in _SHEETS):
+        raise UnsupportedError(
+            f"{path.name} is a mosaic, many slices side by side in one picture: convert the series with dcm2niix, "
+            "and open the NIfTI file that it makes"
+        )
     head = header_of(path, found, at, start)
-    frames = int(found.get("NumberOfFrames") or 1)
+    frames = integer(found, "NumberOfFrames", 1)
     _check(path, head, frames)
     return [plane_of(found, head, n) for n in range(frames)]
 
@@ -84,16 +97,26 @@ def _signature(found: Elements) -> tuple[bytes | None, ...] | None:
     """Return what slices of a series have in common, as stored; None where a file must be read by itself."""
     if any(tag in found for tag in _SEVERAL) or not found.get(_POSITION) or not found.get(PIXELS):
         return None
+    if any(word.encode() in found.get(_IMAGE_TYPE, b"") for word in _SHEETS):
+        return None
     return tuple(found.get(tag) for tag in _COMMON)
 
 
-def _like(plane: DicomPlane, path: Path, found: Elements, at: int) -> DicomPlane:
-    """Return the plane of a file that differs from a known one only in where it lies and in its numbers."""
+def _like(plane: DicomPlane, path: Path, found: Elements, at: int) -> DicomPlane | None:
+    """Return the plane of a file that differs from a known one only in where it lies and in its numbers.
+
+    None where those are not stored as text, so that the file must be read with care.
+    """
     skip = 0 if plane.head.dtype is None else plane.head.at - plane.head.element
-    instance = found.get(_INSTANCE, b"").rstrip(b"\0 ").decode("ascii")
-    numbers = tuple(float(found.get(tag, b"").split(b"\\")[0].strip(b"\0 ") or 0) for tag in _ORDER)
+    try:
+        instance = found.get(_INSTANCE, b"").rstrip(b"\0 ").decode("ascii")
+        numbers = tuple(float(found.get(tag, b"").split(b"\\")[0].strip(b"\0 ") or 0) for tag in _ORDER)
+        position = vector(found[_POSITION], 3)
+    except ValueError:
+        return None
+    if position is None:
+        return None
     turn = (0.0, *numbers[:4], plane.turn[5], numbers[4], 0.0)
-    position = vector(found[_POSITION].rstrip(b"\0 ").split(b"\\"), 3)
     head = replace(plane.head, path=path, instance=instance, at=at + skip, element=at)
     return replace(plane, head=head, position=position, turn=turn)
 
@@ -103,7 +126,8 @@ def _header(path: Path) -> tuple[Any, int, bytes]:
     pydicom = _pydicom(path)
     try:
         with path.open("rb") as file:
-            forced = path.suffix.lower() in (".dcm", ".ima", ".dicom")
+            forced = path.suffix.lower() in SUFFIXES or is_bare(file.read(_START))
+            file.seek(0)
             found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_tags(), force=forced)
             at = file.tell()
             start = file.read(12)
@@ -136,7 +160,7 @@ def _with_deflated_pixels(path: Path, found: Any) -> Any:
 
     syntax = syntax_of(found)
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
-        check_size(path, (int(found.Rows), int(found.Columns)), 2, compressed=True)
+        check_size(path, (integer(found, "Rows", 0), integer(found, "Columns", 0)), 2, compressed=True)
         whole = pydicom.dcmread(path)
         if PIXELS in whole:
             found.add_new(PIXELS, "OW", b"")
@@ -149,9 +173,9 @@ def _without_pixels(path: Path, found: Any) -> ScanError:
     if "DirectoryRecordSequence" in found:
         return ScanError(f"{path.name} is a list of files, not a scan: open the folder it lies in")
     other = kind_of(path)
-    if other and not has_mark(path):  # the free 128 bytes before the mark may look like a TIFF
+    if other and not is_dicom_file(path):  # the free 128 bytes before the mark may look like a TIFF
         return ScanError(f"{path.name} holds {other} data, not DICOM: rename it to the suffix of what it is")
-    kind = f" ({found.Modality})" if found.get("Modality") else ""
+    kind = f" ({text(found, 'Modality')})" if text(found, "Modality") else ""
     return ScanError(f"{path.name} holds no pixels{kind}: choose an image file of the series")
 
 
@@ -167,12 +191,13 @@ def _check(path: Path, head: DicomHeader, frames: int) -> None:
 def dicom_files(folder: Path) -> Iterator[Path]:
     """Yield the files under a folder that look like DICOM by their first bytes or suffix, in order of their paths."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith((".", "DICOMDIR"))):
-        if path.suffix.lower() in (".dcm", ".ima") or has_mark(path):
+        if path.suffix.lower() in SUFFIXES or is_dicom_file(path):
             yield path
 
 
-def has_mark(path: Path) -> bool:
-    """Tell whether a file has DICOM's mark after its preamble."""
+def is_dicom_file(path: Path) -> bool:
+    """Tell by a file's first bytes whether it is DICOM: the mark after its preamble, or a data set without either."""
     with suppress(OSError), path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        start = file.read(_START)
+        return start[128:132] == b"DICM" or is_bare(start)
     return False

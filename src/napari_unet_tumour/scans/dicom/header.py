@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.scans.dicom.pixels import raw_dtype
+from napari_unet_tumour.scans.checks import damaged
+from napari_unet_tumour.scans.dicom.pixels import lut_bits, raw_dtype
+from napari_unet_tumour.scans.dicom.values import Vector, integer, number, numbers, text, value_of, vector
 from napari_unet_tumour.scans.patient_id import person_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Vector = tuple[float, ...]
+# Frame time, its vector, trigger time, time slot: what FrameIncrementPointer names where frames follow in time.
+_TIMES = {0x00181063, 0x00181065, 0x00181060, 0x00540070}
+_SLICED = ("MR", "CT", "PT")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class DicomHeader:
     photometric : str
         "MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", ...
     bits : int
-        Bits that a stored value really has.
+        Bits that a stored value really has; what lies above and below them (overlays) is no pixel.
     signed : bool
         Whether stored values may be negative.
     window : (float, float), optional
@@ -48,6 +51,12 @@ class DicomHeader:
         Distance to the next slice where only one is there, in mm; 0 when not said.
     person : str
         Whose it is: an id made of the patient's number, see `patient_id.person_id`.
+    shift : int
+        Bits below the value's lowest one.
+    lut : int
+        Bits of an entry of the table that gives real values (Modality LUT); 0 where there is none.
+    slices : bool
+        Whether the frames of a file without functional groups are slices, not points in time.
     """
 
     path: Path
@@ -66,6 +75,9 @@ class DicomHeader:
     window: tuple[float, float] | None
     thickness: float
     person: str
+    shift: int = 0
+    lut: int = 0
+    slices: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,27 +112,43 @@ class DicomPlane:
 
 def header_of(path: Path, found: Any, at: int, start: bytes) -> DicomHeader:
     """Read what all planes of a file share; `at` and `start` are the place and the first bytes of its pixels."""
-    samples = int(found.get("SamplesPerPixel") or 1)
-    shape = (int(found.Rows), int(found.Columns), *((samples,) if samples > 1 else ()))
+    samples = integer(found, "SamplesPerPixel", 1)
+    rows, columns = number(found, "Rows"), number(found, "Columns")
+    if rows is None or columns is None:
+        raise damaged(path)
     dtype, skip = raw_dtype(found, start)
+    allocated = integer(found, "BitsAllocated", 16)
+    bits = min(integer(found, "BitsStored", allocated), allocated)
     return DicomHeader(
         path=path,
-        storage=str(found.get("SOPClassUID", "")),
-        series=str(found.get("SeriesInstanceUID", "")),
-        instance=str(found.get("SOPInstanceUID", "")),
+        storage=text(found, "SOPClassUID"),
+        series=text(found, "SeriesInstanceUID"),
+        instance=text(found, "SOPInstanceUID"),
         name=_safe_name(found),
-        modality=str(found.get("Modality") or ""),
-        shape=shape,
+        modality=text(found, "Modality"),
+        shape=(int(rows), int(columns), *((samples,) if samples > 1 else ())),
         dtype=dtype,
         at=at + skip,
         element=at,
-        photometric=str(found.get("PhotometricInterpretation") or "MONOCHROME2"),
-        bits=int(found.get("BitsStored") or found.get("BitsAllocated") or 16),
-        signed=int(found.get("PixelRepresentation") or 0) == 1,
+        photometric=text(found, "PhotometricInterpretation") or "MONOCHROME2",
+        bits=bits,
+        signed=number(found, "PixelRepresentation") == 1,
         window=_window(found),
         thickness=_thickness(found),
-        person=person_id(str(found.get("PatientID") or "")),
+        person=person_id(text(found, "PatientID")),
+        shift=min(max(integer(found, "HighBit", bits - 1) + 1 - bits, 0), allocated - bits),
+        lut=lut_bits(found),
+        slices=_has_slices(found),
     )
+
+
+def _has_slices(found: Any) -> bool:
+    """Tell whether the frames of a file without functional groups are slices, by its modality and its pointer."""
+    pointer = value_of(found, "FrameIncrementPointer")
+    named = pointer if isinstance(pointer, list) or type(pointer).__name__ == "MultiValue" else [pointer]
+    timed = any(isinstance(tag, int) and tag in _TIMES for tag in named)
+    nuclear = text(found, "Modality") == "NM" and "RECON TOMO" in text(found, "ImageType")
+    return not timed and (nuclear or text(found, "Modality") in _SLICED)
 
 
 def plane_of(found: Any, head: DicomHeader, n: int) -> DicomPlane:
@@ -130,48 +158,55 @@ def plane_of(found: Any, head: DicomHeader, n: int) -> DicomPlane:
     groups = [each[n] if n < len(each) else None, shared, found]
     orientation = vector(_nested(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6)
     position = vector(_nested(groups, "PlanePositionSequence", "ImagePositionPatient"), 3)
-    frames = int(found.get("NumberOfFrames") or 1)
-    if frames > 1 and not each:
-        position = _stepped(found, position, orientation, n)
-    slope = _nested(groups, "PixelValueTransformationSequence", "RescaleSlope")
-    slope = found.get("DoseGridScaling") if slope is None else slope
-    intercept = _nested(groups, "PixelValueTransformationSequence", "RescaleIntercept")
+    if integer(found, "NumberOfFrames", 1) > 1 and not each:
+        position = _stepped(found, head, position, orientation, n)
+    slope = numbers(_nested(groups, "PixelValueTransformationSequence", "RescaleSlope"))
+    slope = slope or numbers(value_of(found, "DoseGridScaling"))
+    intercept = numbers(_nested(groups, "PixelValueTransformationSequence", "RescaleIntercept"))
     return DicomPlane(
         head=head,
         frame=n,
         position=position,
         orientation=orientation,
         spacing=vector(_nested(groups, "PixelMeasuresSequence", "PixelSpacing"), 2),
-        slope=1.0 if slope is None else float(slope),
-        intercept=0.0 if intercept is None else float(intercept),
+        slope=slope[0] if slope and not head.lut else 1.0,
+        intercept=intercept[0] if intercept and not head.lut else 0.0,
         turn=(*_sort_key(found, groups), float(n)),
     )
 
 
-def _stepped(found: Any, position: Vector | None, orientation: Vector | None, n: int) -> Vector | None:
-    """Return where a frame of a dose grid lies; other frames without a place of their own have none."""
-    offsets = found.get("GridFrameOffsetVector")
-    if offsets is None or position is None or orientation is None:
+def _stepped(
+    found: Any, head: DicomHeader, position: Vector | None, orientation: Vector | None, n: int
+) -> Vector | None:
+    """Return where a frame of a dose grid or of a classic multi-frame volume lies; other frames have no place."""
+    if position is None or orientation is None:
         return None
+    offsets = numbers(value_of(found, "GridFrameOffsetVector"))
+    if not offsets and not (head.slices and head.thickness):
+        return None
+    # Offsets may count from the first frame or from the patient's origin (PS3.3 C.8.8.3.2): the difference is the same.
+    along = offsets[n] - offsets[0] if offsets else n * head.thickness
     normal = np.cross(orientation[:3], orientation[3:])
-    return tuple((np.asarray(position) + normal * float(offsets[n])).tolist())
+    return tuple((np.asarray(position) + normal * along).tolist())
 
 
 def _sort_key(found: Any, groups: list[Any]) -> tuple[float, ...]:
     content = None if groups[0] is None else _first(groups[0], "FrameContentSequence")
-    time = _number(content, "TemporalPositionIndex") if content is not None else None
+    time = number(content, "TemporalPositionIndex") if content is not None else None
     names = ("TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber", "EchoNumbers", "DiffusionBValue")
-    known = [_number(found, name) or 0.0 for name in names]
-    return (time or 0.0, *known, _number(found, "InstanceNumber") or 0.0)
+    known = [number(found, name) or 0.0 for name in names]
+    return (time or 0.0, *known, number(found, "InstanceNumber") or 0.0)
 
 
 def _nested(groups: list[Any], sequence: str, name: str) -> Any:
     """Return an element from a frame's group, the shared group or the file itself, whichever has it first."""
     for group in groups[:2]:
         item = _first(group, sequence) if group is not None else None
-        if item is not None and item.get(name) is not None:
-            return item.get(name)
-    return groups[2].get(name)
+        if item is not None and value_of(item, name) is not None:
+            return value_of(item, name)
+    value = value_of(groups[2], name)
+    detector = _first(groups[2], "DetectorInformationSequence") if value is None else None
+    return value if detector is None else value_of(detector, name)
 
 
 def _first(found: Any, sequence: str) -> Any:
@@ -179,27 +214,11 @@ def _first(found: Any, sequence: str) -> Any:
     return items[0] if items else None
 
 
-def vector(values: Any, count: int) -> Vector | None:
-    """Return finite numbers, or None where they are missing or nonsense."""
-    with suppress(TypeError, ValueError):
-        numbers = tuple(float(v) for v in values)
-        if len(numbers) == count and np.isfinite(numbers).all():
-            return numbers
-    return None
-
-
-def _number(found: Any, name: str) -> float | None:
-    value = found.get(name)
-    with suppress(TypeError, ValueError, IndexError):
-        return float(value[0] if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue" else value)
-    return None
-
-
 def _thickness(found: Any) -> float:
     shared = _first(found, "SharedFunctionalGroupsSequence")
     measures = _first(shared, "PixelMeasuresSequence") if shared is not None else None
     places = [item for item in (measures, found) if item is not None]
-    known = [_number(item, name) for item in places for name in ("SpacingBetweenSlices", "SliceThickness")]
+    known = [number(item, name) for item in places for name in ("SpacingBetweenSlices", "SliceThickness")]
     return next((abs(n) for n in known if n), 0.0)
 
 
@@ -207,7 +226,7 @@ def _window(found: Any) -> tuple[float, float] | None:
     groups = (_first(found, "SharedFunctionalGroupsSequence"), _first(found, "PerFrameFunctionalGroupsSequence"))
     items = [_first(group, "FrameVOILUTSequence") for group in groups if group is not None]
     for item in [*(i for i in items if i is not None), found]:
-        centre, width = _number(item, "WindowCenter"), _number(item, "WindowWidth")
+        centre, width = number(item, "WindowCenter"), number(item, "WindowWidth")
         if centre is not None and width is not None and width > 0:
             return centre, width
     return None
@@ -215,9 +234,9 @@ def _window(found: Any) -> tuple[float, float] | None:
 
 def _safe_name(found: Any) -> str:
     """Return the description of the series; what could name the patient gives way to modality and number."""
-    described = re.sub(r"\s+", " ", str(found.get("SeriesDescription") or "")).strip()
-    who = re.split(r"[\^=\s,.]+", str(found.get("PatientName") or "").lower())
+    described = re.sub(r"\s+", " ", text(found, "SeriesDescription")).strip()
+    who = re.split(r"[\^=\s,.]+", text(found, "PatientName").lower())
     words = re.split(r"[\W_]+", described.lower())
-    plain = f"{found.get('Modality') or 'DICOM'} series {found.get('SeriesNumber') or ''}".strip()
+    plain = f"{text(found, 'Modality') or 'DICOM'} series {text(found, 'SeriesNumber')}".strip()
     named = any(len(part) > 1 and part in words for part in who)
     return plain if named or not described else described

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.errors import ScanError, UnsupportedError
 from napari_unet_tumour.scans.checks import damaged, decoding, unreadable
+from napari_unet_tumour.scans.dicom.values import integer, number, numbers, text, value_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,8 @@ PIXEL_TAGS = tuple(bytes(b) for n in (0x10, 8, 9) for b in ((0xE0, 0x7F, n, 0), 
 def pixels(head: DicomHeader) -> NDArray[Any]:
     """Return the stored values of all frames, (n, rows, columns) or (n, rows, columns, 3), not rescaled.
 
+    Bits that belong to no pixel (old overlays) are cleared, signs put right, and a Modality LUT is applied.
+
     Raises
     ------
     ScanError
@@ -35,20 +38,17 @@ def pixels(head: DicomHeader) -> NDArray[Any]:
             values = np.fromfile(head.path, head.dtype, count // size * size, offset=head.at)
         except OSError as error:
             raise unreadable(head.path, error) from error
-        return values.reshape(-1, *head.shape)
+        return _cleared(head, values.reshape(-1, *head.shape))
     return _decoded(head)
 
 
 def rescale(plane: DicomPlane, stored: NDArray[Any], whole: bool) -> NDArray[Any]:
-    """Return real values: sign bits put right, MONOCHROME1 turned round, slope and intercept applied."""
-    values = _signed(plane.head, stored)
+    """Return real values: MONOCHROME1 turned round, slope and intercept applied to what `pixels` gave."""
+    values = stored
     if plane.head.photometric == "MONOCHROME1":
-        ends = (
-            (-(2 ** (plane.head.bits - 1)), 2 ** (plane.head.bits - 1) - 1)
-            if plane.head.signed
-            else (0, 2**plane.head.bits - 1)
-        )
-        values = (sum(ends) - values.astype(np.int64)).astype(values.dtype)
+        # Lowest plus highest value: -1 where values are signed.
+        ends = -1 if plane.head.signed and not plane.head.lut else 2 ** (plane.head.lut or plane.head.bits) - 1
+        values = (ends - values.astype(np.int64)).astype(values.dtype)
     if not whole:
         real: NDArray[Any] = values.astype(np.float32) * np.float32(plane.slope)
         real += np.float32(plane.intercept)
@@ -68,38 +68,63 @@ def _shifted(values: NDArray[Any], plane: DicomPlane) -> NDArray[Any]:
     return shifted
 
 
-def _signed(head: DicomHeader, values: NDArray[Any]) -> NDArray[Any]:
-    """Extend the sign of values that fill only the lower bits."""
+def _cleared(head: DicomHeader, values: NDArray[Any]) -> NDArray[Any]:
+    """Keep the bits that belong to the pixel: from HighBit - BitsStored + 1 to HighBit, the sign extended."""
     spare = values.dtype.itemsize * 8 - head.bits
-    if not head.signed or spare <= 0 or values.dtype.kind != "i":
+    if values.dtype.kind not in "iu" or spare <= 0:
         return values
-    native: NDArray[Any] = values.astype(values.dtype.newbyteorder("="))
-    return np.asarray((native << spare) >> spare)
+    kept: NDArray[Any] = values.astype(values.dtype.newbyteorder("="), copy=not values.flags.writeable)
+    if head.signed and kept.dtype.kind == "u":
+        kept = kept.view(kept.dtype.str.replace("u", "i"))
+    shift = 0 if head.shift and _is_low(kept, spare, head.shift) else head.shift
+    if not head.signed and not shift:
+        kept &= kept.dtype.type((1 << head.bits) - 1)
+        return kept
+    kept <<= spare - shift
+    kept >>= spare
+    return kept
+
+
+def _is_low(values: NDArray[Any], spare: int, shift: int) -> bool:
+    """Tell whether values fill the lowest bits although HighBit names higher ones, as some exports have it."""
+    return bool((values << spare >> spare == values).all() and (values & ((1 << shift) - 1)).any())
 
 
 def raw_dtype(found: Any, start: bytes) -> tuple[np.dtype[Any] | None, int]:
     """Return how plain grey pixels are stored, and the length of the element's own header; None for all else."""
     syntax = syntax_of(found)
-    bits = int(found.get("BitsAllocated") or 0)
+    bits = integer(found, "BitsAllocated", 0)
     grey = (
-        int(found.get("SamplesPerPixel") or 1) == 1
-        and str(found.get("PhotometricInterpretation", "MONO"))[:4] == "MONO"
+        integer(found, "SamplesPerPixel", 1) == 1 and (text(found, "PhotometricInterpretation") or "MONO")[:4] == "MONO"
     )
-    if syntax is None or syntax.is_compressed or syntax.is_deflated or not grey or bits not in (8, 16, 32):
+    packed = syntax is None or syntax.is_compressed or syntax.is_deflated
+    if packed or not grey or bits not in (8, 16, 32) or lut_bits(found):
         return None, 0
     tag, kind = start[:4], start[4:6]
     length, skip = (start[4:8], 8) if syntax.is_implicit_VR else (start[8:12], 12)
     said = syntax.is_implicit_VR or kind in (b"OW", b"OB")
     if tag not in PIXEL_TAGS[:2] or length == b"\xff\xff\xff\xff" or not said or (bits == 8 and tag[0] == 0x7F):
         return None, 0
-    sign = "i" if int(found.get("PixelRepresentation") or 0) == 1 else "u"
+    sign = "i" if number(found, "PixelRepresentation") == 1 else "u"
     return np.dtype(f"{'<' if syntax.is_little_endian else '>'}{sign}{bits // 8}"), skip
 
 
+def lut_bits(found: Any) -> int:
+    """Return how many bits the entries of the file's Modality LUT have, 0 without one."""
+    table = found.get("ModalityLUTSequence")
+    described = numbers(value_of(table[0], "LUTDescriptor")) if table else ()
+    return int(described[2]) if len(described) == 3 else 0
+
+
 def syntax_of(found: Any) -> Any:
-    """Return how the file is encoded; None where it does not say or nobody knows it."""
+    """Return how the file is encoded, as it was read where it does not say; None where nobody knows it."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
     syntax: Any = found.file_meta.get("TransferSyntaxUID") if hasattr(found, "file_meta") else None
-    return syntax if syntax is not None and syntax.is_transfer_syntax and not syntax.is_private else None
+    if not syntax:
+        implicit, little = found.original_encoding
+        return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    return syntax if syntax.is_transfer_syntax and not syntax.is_private else None
 
 
 def _decoded(head: DicomHeader) -> NDArray[Any]:
@@ -110,10 +135,9 @@ def _decoded(head: DicomHeader) -> NDArray[Any]:
     decode: Any = pydicom.pixels
     with decoding(head.path):
         found = pydicom.dcmread(head.path, force=True)
-        try:
-            values: NDArray[Any] = decode.pixel_array(found)
-        except (NotImplementedError, RuntimeError, AttributeError) as error:
-            raise _no_decoder(head, found) from error
+        values = _cleared(head, _stored(head, found))
+        if head.lut:
+            values = decode.apply_modality_lut(values, found)
         if head.photometric == "PALETTE COLOR":
             colours = decode.apply_color_lut(values, found)
             values = (colours >> 8).astype(np.uint8) if colours.dtype == np.uint16 else colours
@@ -121,12 +145,45 @@ def _decoded(head: DicomHeader) -> NDArray[Any]:
         return values.reshape(-1, *head.shape[:2], *last)
 
 
-def _no_decoder(head: DicomHeader, found: Any) -> ScanError:
+def _stored(head: DicomHeader, found: Any) -> NDArray[Any]:
+    """Return the stored values of a whole data set, with pydicom's decoders or, packed in 12 bits, by hand."""
     import pydicom.pixels
 
-    syntax, decode = syntax_of(found), pydicom.pixels
+    decode: Any = pydicom.pixels
+    syntax, allocated = syntax_of(found), integer(found, "BitsAllocated", 16)
+    if not found.file_meta.get("TransferSyntaxUID") and syntax is not None and "PixelData" in found:
+        if found["PixelData"].is_undefined_length:
+            raise _no_decoder(head, None)
+        found.file_meta.TransferSyntaxUID = syntax
+    if allocated == 12 and syntax is not None and not syntax.is_compressed and len(head.shape) == 2:
+        return _unpacked(head, found.PixelData)
+    if allocated not in (1, 8, 16, 32, 64):
+        raise UnsupportedError(f"{head.path.name} packs pixels in {allocated} bits: export it again with 16")
+    try:
+        values: NDArray[Any] = decode.pixel_array(found, correct_unused_bits=not head.shift)
+    except (NotImplementedError, RuntimeError, AttributeError) as error:
+        raise _no_decoder(head, syntax) from error
+    return values
+
+
+def _unpacked(head: DicomHeader, data: bytes) -> NDArray[Any]:
+    """Return pixels that are packed two in three bytes, lowest bits first (PS3.5 8.1.1), as uint16."""
+    rows, columns = head.shape
+    frames = len(data) * 2 // 3 // (rows * columns)
+    if not frames:
+        raise damaged(head.path)
+    used = -(-frames * rows * columns * 3 // 2)
+    low = np.frombuffer(data[:used].ljust(-(-used // 3) * 3, b"\0"), np.uint8).reshape(-1, 3).astype(np.uint16)
+    pairs = np.stack([low[:, 0] | (low[:, 1] & 15) << 8, low[:, 1] >> 4 | low[:, 2] << 4], axis=1)
+    return pairs.ravel()[: frames * rows * columns]
+
+
+def _no_decoder(head: DicomHeader, syntax: Any) -> ScanError:
+    import pydicom.pixels
+
+    decode = pydicom.pixels
     if syntax is None:
-        return ScanError(f"{head.path.name} is stored in a way that is not known: export it again uncompressed")
+        return UnsupportedError(f"{head.path.name} is stored in a way that is not known: export it again uncompressed")
     with suppress(NotImplementedError):
         if not syntax.is_compressed or decode.get_decoder(syntax).is_available:  # type: ignore[attr-defined]
             if not syntax.is_compressed:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.scans.dicom.times import stacked
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_unet_tumour.scans.dicom.header import DicomPlane
 
-_SAME_PLACE = 1e-3
+# Headers hold decimal text: directions that differ by less, and spacings by a smaller share, are one.
+_SAME_DIRECTION, _SAME_SPACING = 1e-3, 1e-3
 _ROUNDING, _UNEVEN = 0.1, 0.05
 _TILT = 0.5
 
@@ -54,15 +59,37 @@ class Series:
         return next(plane for plane in self.planes if plane is not None)
 
 
+def alike(planes: list[DicomPlane]) -> list[list[DicomPlane]]:
+    """Part planes by orientation and spacing; what differs only in the last figures of the text stays together."""
+    parts: list[list[DicomPlane]] = []
+    known: dict[Any, list[DicomPlane]] = {}
+    for plane in planes:
+        key = plane.orientation, plane.spacing
+        if key not in known:
+            known[key] = next((part for part in parts if _is_like(plane, part[0])), [])
+            if not known[key]:
+                parts.append(known[key])
+        known[key].append(plane)
+    return parts
+
+
+def _is_like(one: DicomPlane, other: DicomPlane) -> bool:
+    a, b = one.orientation, other.orientation
+    turned = a is not None and b is not None and float(np.abs(np.subtract(a, b)).max()) > _SAME_DIRECTION
+    c, d = one.spacing, other.spacing
+    spaced = c is not None and d is not None and not np.allclose(c, d, rtol=_SAME_SPACING, atol=0)
+    return (a is None) == (b is None) and (c is None) == (d is None) and not turned and not spaced
+
+
 def sort_slices(planes: list[DicomPlane], gap: float | None = None) -> Series:
     """Sort planes of one kind by place, and find what is missing or there twice; `gap` in mm where it is known."""
     name = planes[0].head.name
     once = list({(p.head.instance or str(p.head.path), p.frame, p.position): p for p in planes}.values())
     notes = [f"{len(planes) - len(once)} files are there twice"] if len(once) < len(planes) else []
-    in_turn = sorted(once, key=_is_turned)
     if any(p.position is None or p.orientation is None for p in once):
+        in_turn = sorted(once, key=_is_turned)
         return Series(name, tuple(in_turn), notes=tuple(notes))
-    stacks, more = _stacks(once)
+    stacks, more = stacked(once, _normal(once[0]))
     step, planes_, gaps = _spread(stacks, gap)
     return Series(name, planes_, len(planes_) // gaps[0], step, (*notes, *more, *gaps[1]))
 
@@ -71,34 +98,16 @@ def _is_turned(plane: DicomPlane) -> tuple[float, ...]:
     return plane.turn
 
 
-def _stacks(planes: list[DicomPlane]) -> tuple[list[list[DicomPlane]], list[str]]:
-    """Return planes by place along the normal; every place has as many, or the first of each is kept."""
-    normal = _normal(planes[0])
-    at = {id(p): float(np.dot(normal, p.position or ())) for p in planes}
-    ordered = sorted(planes, key=lambda p: (at[id(p)], p.turn))
-    stacks: list[list[DicomPlane]] = []
-    for plane in ordered:
-        if stacks and at[id(plane)] - at[id(stacks[-1][0])] < _SAME_PLACE:
-            stacks[-1].append(plane)
-        else:
-            stacks.append([plane])
-    stacks = [sorted(stack, key=_is_turned) for stack in stacks]
-    if len({len(stack) for stack in stacks}) == 1:
-        return stacks, []
-    extra = sum(len(stack) - 1 for stack in stacks)
-    return [stack[:1] for stack in stacks], [f"{extra} slices lie where another one does and were left out"]
-
-
 def _normal(plane: DicomPlane) -> NDArray[np.float64]:
     return np.cross((plane.orientation or ())[:3], (plane.orientation or ())[3:])
 
 
 def _spread(
-    stacks: list[list[DicomPlane]], gap: float | None
+    stacks: Sequence[Sequence[DicomPlane | None]], gap: float | None
 ) -> tuple[tuple[float, ...], tuple[DicomPlane | None, ...], tuple[int, list[str]]]:
     """Return the step between slices, the planes with None where one is missing, and (slices, notes)."""
-    places = np.array([stack[0].position for stack in stacks])
-    first = stacks[0][0]
+    there = [next(plane for plane in stack if plane is not None) for stack in stacks]
+    places, first = np.array([plane.position for plane in there]), there[0]
     if len(stacks) == 1:
         step = _normal(first) * (gap or first.head.thickness or 1.0)
         return tuple(step.tolist()), tuple(stacks[0]), (1, [])

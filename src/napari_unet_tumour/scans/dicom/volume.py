@@ -62,13 +62,15 @@ def _lps(series: Series) -> NDArray[np.float64]:
 
 
 def _flat(scan: Scan, series: Series, colours: bool) -> Scan:
-    """Return pictures without a place in the patient: one as "yx", several as "zyx" or, from one file, "tyx"."""
-    stack, spacing = scan.array, series.first.spacing
+    """Return pictures without a place in the patient: one as "yx", several as "zyx" or, in time in one file, "tyx"."""
+    stack, spacing, head = scan.array, series.first.spacing, series.first.head
     affine = None if spacing is None or min(spacing) <= 0 else np.diag([*spacing, 1.0])
     units = "pixel" if affine is None else "mm"
     if len(series.planes) == 1:
         return replace(scan, array=stack[0], axes="yx" + "c" * colours, affine=affine, units=units)
-    one_file = all(plane is not None and plane.head is series.first.head for plane in series.planes)
-    if one_file:
+    one_file = all(plane is not None and plane.head is head for plane in series.planes)
+    if one_file and not head.slices:
         return replace(scan, axes="tyx" + "c" * colours, affine=affine, units=units)
+    if one_file and affine is not None and spacing is not None and head.thickness:
+        return replace(scan, axes="zyx" + "c" * colours, affine=np.diag([head.thickness, *spacing, 1.0]), units="mm")
     return replace(scan, axes="zyx" + "c" * colours)
