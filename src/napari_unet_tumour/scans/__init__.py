@@ -14,7 +14,7 @@ from napari_unet_tumour.scans import dicom, matlab, nifti, nrrd_mha, ome_zarr, p
 from napari_unet_tumour.scans.checks import unreadable
 from napari_unet_tumour.scans.dicom import files, seg
 from napari_unet_tumour.scans.patient_id import person_in
-from napari_unet_tumour.scans.resample import resample, same_grid
+from napari_unet_tumour.scans.placement import put_on_scan
 from napari_unet_tumour.scans.scan import Scan
 
 Reader = Callable[[Path], Scan]
@@ -110,12 +110,13 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
     path : str or Path
         Any file that `read` reads; of a MATLAB file its mask.
     onto : Scan, optional
-        Bring the mask onto this scan's grid by their places, the nearest voxel's label each, where they differ.
+        Put the mask onto this scan's grid by place, see `placement.put_on_scan`.
 
     Returns
     -------
     Scan
-        An integer or bool array; raises ScanError where the file holds grey values between the labels.
+        An integer or bool array; raises ScanError where the file holds grey values between the labels. With `onto`
+        `extra["notes"]` also says how the mask was moved.
     """
     import numpy as np
 
@@ -128,7 +129,11 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
             raise ScanError(f"{path.name} holds fractions, so it is no mask: choose a file of whole label values")
         array = whole.astype(np.uint8) if whole.min(initial=0) >= 0 and whole.max(initial=0) < 256 else whole
     mask = replace(scan, array=array)
-    return mask if onto is None or same_grid(mask, onto) else resample(mask, onto, labels=True)
+    if onto is None:
+        return mask
+    placed = put_on_scan(mask, onto)
+    notes = (*mask.extra.get("notes", ()), *([placed.note] if placed.note else []))
+    return replace(placed.mask, extra={**placed.mask.extra, "notes": notes})
 
 
 def write_mask(

@@ -58,7 +58,8 @@ def read_zarr(path: Path) -> Scan:
     space = [steps[i] for i in keep if letters[i] in "zyx"]
     affine = np.diag([*space, 1.0]) if units == "mm" else None
     name = path.name.removesuffix(".zarr").removesuffix(".ome")
-    return Scan(array, axes, affine, units if affine is not None else "pixel", name, str(path))
+    known = units if affine is not None else "pixel"
+    return Scan(array, axes, affine, known, name, str(path), extra={"spacing_only": True})
 
 
 def _image(path: Path, attributes: dict[str, Any]) -> dict[str, Any]:
