@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_unet_tumour.base.slicing import SliceLayout, layout_of
+from napari_unet_tumour.base.slicing import SliceLayout, layout_of, with_slice_distance
 from napari_unet_tumour.errors import ScanError
 
 
@@ -99,3 +99,9 @@ def test_taken_planes_are_a_copy() -> None:
     taken = layout_of(array.shape).read_planes(array, [0])
     taken[:] = 1
     assert not array.any()
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1)])
+def test_the_distance_of_planes_has_no_sign(signs):
+    spacing = [s * n for s, n in zip(signs, (6.0, 1.5, 1.5), strict=True)]
+    assert with_slice_distance(layout_of((5, 8, 9)), 0, spacing).slice_distance == 4.0

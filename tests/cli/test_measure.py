@@ -77,10 +77,32 @@ def test_a_picture_counts_pixels(tmp_path, capsys):
     assert "100 pixels" in capsys.readouterr().out
 
 
-def test_a_mask_that_lies_elsewhere_is_noted(tmp_path, case, capsys):
-    moved = write(tmp_path / "moved.nii.gz", np.ones((6, 40, 40), np.uint8), spacing=(3, 1, 1))
+def test_a_mask_on_another_grid_is_put_onto_the_scans_and_that_is_said(tmp_path, case, capsys):
+    thick = np.zeros((6, 40, 40), np.uint8)
+    thick[1:3, 10:20, 5:25] = 1
+    moved = write(tmp_path / "moved.nii.gz", thick, spacing=(3, 1, 1))
     assert main(["measure", case["scan"], moved]) == 0
-    assert "moved says that it lies elsewhere than scan" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "note: The mask was resampled onto the scan's grid (nearest neighbour" in told.err
+    assert "1 lesion, 1.2 ml" in told.out
+
+
+def turned(path, tmp_path, name, axes="RAS"):
+    """The same voxels at the same places, in another order in the file."""
+    image = nib.load(path)
+    wanted = nib.orientations.ornt_transform(nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes))
+    nib.save(image.as_reoriented(wanted), tmp_path / name)
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize("axes", ["LPS", "LAI", "SPL", "ASL"])
+def test_a_mask_in_another_axis_order_gives_the_same_figures(case, tmp_path, capsys, axes):
+    found = []
+    for mask in (case["mask"], turned(case["mask"], tmp_path, "mask_turned.nii.gz", axes)):
+        assert main(["measure", case["scan"], mask, "--json", str(tmp_path / "o.json")]) == 0
+        found.append(json.loads((tmp_path / "o.json").read_text())["lesions"])
+    assert found[0] == found[1]
+    assert "The mask was moved onto the scan's grid" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -88,7 +110,9 @@ def test_a_mask_that_lies_elsewhere_is_noted(tmp_path, case, capsys):
     [("scan", "missing", "missing.nii.gz does not exist"), ("small", "mask", "choose the mask of this scan")],
 )
 def test_bad_input_gets_one_line_and_code_1(tmp_path, case, capsys, scan, mask, words):
-    write(tmp_path / "small.nii.gz", np.zeros((5, 40, 40), np.float32))
+    far = np.diag([1.0, 1.0, 2.0, 1.0])
+    far[:3, 3] = 300
+    nib.save(nib.Nifti1Image(np.zeros((40, 40, 5), np.float32), far), tmp_path / "small.nii.gz")
     code = main(
         [
             "measure",

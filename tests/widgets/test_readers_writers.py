@@ -287,6 +287,23 @@ def test_an_oblique_scan_can_be_straightened_to_draw_on_and_is_saved_where_it_li
     assert image.data_to_world((3, 2, 1)) == pytest.approx(before)
 
 
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+def test_a_cropped_mask_keeps_its_place_on_the_scan_that_is_straightened(make_napari_viewer, tmp_path, array):
+    viewer = make_napari_viewer()
+    there = turned(0.3)
+    viewer.open(save(tmp_path / "head.nii.gz", array, there), plugin="napari-unet-tumour")
+    crop = there.copy()
+    crop[:3, 3] = (there @ [1, 2, 3, 1])[:3]
+    path = save(tmp_path / "head_mask.nii.gz", (array > 99)[1:, 2:, 3:].astype(np.uint8), crop)
+    viewer.open(path, plugin="napari-unet-tumour")
+    image, mask = viewer.layers
+    for turn in range(3):
+        np.testing.assert_allclose(mask.data_to_world((1, 1, 1)), image.data_to_world((4, 3, 2)), atol=1e-4)
+        (saved,) = readers_writers.write_labels(str(tmp_path / f"{turn}.nii"), *mask.as_layer_data_tuple()[:2])
+        np.testing.assert_allclose(nibabel.load(saved).affine, crop, atol=1e-4)
+        geometry.straighten()
+
+
 def test_a_mask_made_for_a_layer_is_saved_as_dicom_seg(make_napari_viewer, tmp_path, array):
     slices(tmp_path / "s", array, (1, 0, 0, 0, 1, 0))
     viewer = make_napari_viewer()

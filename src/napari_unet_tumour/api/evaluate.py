@@ -57,8 +57,9 @@ def evaluate(
     Returns
     -------
     dict
-        "model" (name, hash), "summary", "cases" (one a slice), "groups" and "failed" (pairs that could not be
-        scored, with the error). Means of Dice, IoU, precision, recall and HD95 are over the slices with tumour in
+        "model" (name, hash), "summary", "cases" (one a slice), "groups", "failed" (pairs that could not be scored, with
+        the error) and "notes" (a line for each mask that was put onto its scan's grid).
+        Means of Dice, IoU, precision, recall and HD95 are over the slices with tumour in
         the truth, `false_mask_rate` is the share of truth-empty slices that are not blank on which any pixel is
         predicted; what cannot be said is None. See `engine.metrics.summary.summarise`.
 
@@ -89,7 +90,9 @@ def score(
     begin = time.perf_counter()
     cases: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    works = read_ahead(pairs, partial(_load, axis=axis, labels=entry.spec.labels), lambda pair: pair.scan)
+    notes: list[str] = []
+    load = partial(_load, axis=axis, labels=entry.spec.labels, notes=notes)
+    works = read_ahead(pairs, load, lambda pair: pair.scan)
     tick = on_tick or (lambda progress: None)
     for one in iter_segment_many(works, network, settings, entry.spec.labels, tick):
         if not isinstance(one, Segmented):
@@ -103,13 +106,13 @@ def score(
         )  # fmt: skip
         on_pair(work.layout.planes)
     found = report(entry.name, entry.hash, cases, round(time.perf_counter() - begin, 3))
-    return {**found, "groups": _groups(cases), "failed": failed}
+    return {**found, "groups": _groups(cases), "failed": failed, "notes": sorted(notes)}
 
 
-def _load(pair: Pair, axis: int | None, labels: Sequence[str]) -> LoadedScan[Pair]:
+def _load(pair: Pair, axis: int | None, labels: Sequence[str], notes: list[str]) -> LoadedScan[Pair]:
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
-    return LoadedScan(pair, scan, layout, read_truth(pair, scan, layout.mask_shape, labels))
+    return LoadedScan(pair, scan, layout, read_truth(pair, scan, layout.mask_shape, labels, notes=notes))
 
 
 def _in_plane(work: LoadedScan[Pair]) -> tuple[float, float] | None:

@@ -15,7 +15,7 @@ from napari_unet_tumour.corrections import Record, ReviewedSlice, scan_id
 from napari_unet_tumour.corrections.holdout import exclude_leaks, place_of
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.models import registry
-from napari_unet_tumour.settings import FinetuneSettings
+from napari_unet_tumour.settings import FinetuneSettings, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,8 @@ def finetune(
     add_classes : sequence of str
         Names of labels that the masks have and the model does not know, for the values that follow the model's.
     on_tick : callable, optional
-        Called with a `Progress` after every step; an exception from it stops the work.
+        Called with a `Progress` after every step, and first for every mask that was put onto its scan's grid, with
+        what was done as the message; an exception from it stops the work.
 
     Returns
     -------
@@ -71,7 +72,11 @@ def finetune(
     chosen = read_pairs(pairs) if isinstance(pairs, (str, Path)) else pairs
     parent = _with_classes(load_model(registry.find(model).path), add_classes)
     known: list[Record] = []
-    given = [_reviewed(pair, parent.spec.labels, axis, known) for pair in chosen]
+    notes: list[str] = []
+    given = [_reviewed(pair, parent.spec.labels, axis, known, notes) for pair in chosen]
+    if on_tick is not None:
+        for note in notes:
+            on_tick(Progress(len(chosen), len(chosen), note))
     corrections = exclude_leaks((one for some, _ in given for one in some), known)
     steps = iter_finetune(parent, corrections, settings or FinetuneSettings(), context=_together([c for _, c in given]))
     while True:
@@ -94,12 +99,12 @@ def _with_classes(parent: Model, names: Sequence[str]) -> Model:
 
 
 def _reviewed(
-    pair: Pair, labels: Sequence[str], axis: int | None, known: list[Record]
+    pair: Pair, labels: Sequence[str], axis: int | None, known: list[Record], notes: list[str]
 ) -> tuple[list[ReviewedSlice], NDArray[Any]]:
     """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed; it joins those known."""
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
-    truth = read_truth(pair, scan, layout.mask_shape, labels, unsure=True)
+    truth = read_truth(pair, scan, layout.mask_shape, labels, unsure=True, notes=notes)
     images = layout.read_planes(scan.array, range(layout.planes))
     beyond = [n for n in pair.slices if not 0 <= n < layout.planes]
     if beyond:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from napari_unet_tumour import scans
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.scans.placement import put_on_scan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,9 +120,14 @@ def stem(path: Path) -> str:
 
 
 def read_truth(
-    pair: Pair, scan: Scan, shape: tuple[int, ...], labels: Sequence[str], unsure: bool = False
+    pair: Pair,
+    scan: Scan,
+    shape: tuple[int, ...],
+    labels: Sequence[str],
+    unsure: bool = False,
+    notes: list[str] | None = None,
 ) -> NDArray[np.uint8]:
-    """Read the true mask of a scan.
+    """Read the true mask of a scan, and put it onto the scan's grid by place.
 
     Parameters
     ----------
@@ -130,12 +136,14 @@ def read_truth(
     scan : Scan
         The scan, read.
     shape : tuple of int
-        Shape that the mask must have (the scan without channels).
+        Shape of the scan without channels.
     labels : sequence of str
         The model's labels; with a single one any non-zero value is that label.
     unsure : bool
         The mask is a correction: the value 255 = not sure stays, a mask of 0 and 255 alone is one of a single label,
         and several other values are several labels, which a model with a single one does not know.
+    notes : list of str, optional
+        Takes a line that says how the mask was moved, where the grids differ.
 
     Returns
     -------
@@ -145,12 +153,12 @@ def read_truth(
     Raises
     ------
     ScanError
-        The mask cannot be read, lies on another grid, or has values that the model does not know.
+        The mask cannot be read, does not overlap the scan, or has values that the model does not know.
     """
     mask = scans.read_mask(pair.mask)
-    values: NDArray[Any] = np.asarray(mask.array)
-    values = values[..., 0] if mask.axes.endswith("c") else values
-    _check_grid(pair, scan, mask, values.shape, shape)
+    values = _on_grid(pair, scan, mask, notes)
+    if values.shape != shape:
+        raise ScanError(f"{pair.mask.name} has {_by(values.shape)} pixels and {pair.scan.name} has {_by(shape)}")
     there = set(np.unique(values).tolist())
     open_ = (values == UNSURE) & unsure if there - {0, UNSURE} else np.zeros(values.shape, bool)
     several = unsure and len(there - {0, UNSURE}) > 1
@@ -193,23 +201,14 @@ def _check_files(files: list[tuple[Path, str]]) -> None:
         raise ScanError(f"{missing[0][1]} {missing[0][0]} does not exist{more}: check the paths, relative to the CSV")
 
 
-def _check_grid(pair: Pair, scan: Scan, mask: Scan, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    if found != wanted:
-        raise ScanError(
-            f"{pair.mask.name} has {_by(found)} pixels and {pair.scan.name} has {_by(wanted)}: "
-            "they are no pair, or one was resampled"
-        )
-    if scan.affine is None or mask.affine is None or scan.affine.shape != mask.affine.shape:
-        return
-    # First and last voxel: together they see every shift, flip and other spacing.
-    last = np.array([scan.array.shape[axis] - 1 for axis in scan.spatial], float)
-    shift = scan.affine - mask.affine
-    ends = np.stack([shift[:-1, -1], shift[:-1, :-1] @ last + shift[:-1, -1]])
-    if np.abs(ends).max() > 0.5 * min(scan.spacing):
-        raise ScanError(
-            f"{pair.mask.name} lies at another place, or turned, in the patient than {pair.scan.name} (their affines "
-            "differ): resample the mask to the scan's grid"
-        )
+def _on_grid(pair: Pair, scan: Scan, mask: Scan, notes: list[str] | None) -> NDArray[Any]:
+    """Return the mask's values on the grid of the scan."""
+    if mask.axes.endswith("c"):
+        mask = replace(mask, array=np.asarray(mask.array)[..., 0], axes=mask.axes[:-1])
+    placed = put_on_scan(mask, scan, (pair.mask.name, pair.scan.name))
+    if placed.note and notes is not None:
+        notes.append(f"{pair.mask.name}: {placed.note}")
+    return np.asarray(placed.mask.array)
 
 
 def _is_scan(path: Path) -> bool:

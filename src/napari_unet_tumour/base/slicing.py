@@ -177,12 +177,13 @@ def with_slice_distance(layout: SliceLayout, along: int, spacing: Mapping[int, f
     along : int
         The axis of space that planes are numbered over; only the last slice axis makes them neighbours.
     spacing : mapping of int to float, or sequence of float
-        Distance of voxels by axis, of `along`, rows and columns at least.
+        Distance of voxels by axis, of `along`, rows and columns at least. A sign says which way an axis runs and is no
+        matter here.
     """
-    side = math.sqrt(spacing[layout.rows] * spacing[layout.columns])
+    side = math.sqrt(abs(spacing[layout.rows] * spacing[layout.columns]))
     if layout.slice_axes[-1:] != (along,) or not side:
         return layout
-    return replace(layout, slice_distance=spacing[along] / side)
+    return replace(layout, slice_distance=abs(spacing[along]) / side)
 
 
 def _check_shape(shape: tuple[int, ...], axes: str | None) -> None:

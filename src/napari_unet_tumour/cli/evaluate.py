@@ -55,6 +55,8 @@ def _run(args: argparse.Namespace) -> int:
         write_text(as_json, json.dumps(found, indent=1, allow_nan=False))
     if as_csv:
         write_text(as_csv, _csv(found["cases"]))
+    for note in found["notes"]:
+        warn(f"note: {note}")
     for one in found["failed"]:
         warn(f"error: {one['error']}")
     _print(found)

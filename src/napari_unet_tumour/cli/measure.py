@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.cli._options import Commands
     from napari_unet_tumour.measure import Comparison, Report
-    from napari_unet_tumour.scans.scan import Scan
-
-PLACE_MM = 0.1
 
 
 def add(commands: Commands) -> None:
@@ -28,7 +25,7 @@ def add(commands: Commands) -> None:
         "Research use only: this is not a medical device.",
     )
     command.add_argument("scan", metavar="SCAN", help="the scan: a picture, a NIfTI file or a folder")
-    command.add_argument("mask", metavar="MASK", help="its mask, in the same grid")
+    command.add_argument("mask", metavar="MASK", help="its mask; on another grid it is put onto the scan's by place")
     command.add_argument("--csv", metavar="OUT", help="write a row per lesion and per label as CSV")
     command.add_argument("--json", metavar="OUT", help="write everything, diameters' ends too, as JSON")
     command.add_argument("--earlier", metavar="MASK", help="compare with this earlier mask (on its own grid)")
@@ -53,15 +50,12 @@ def _run(args: argparse.Namespace) -> int:
         entry = registry.find(args.model)
         options |= {"labels": entry.spec.labels, "model": entry.name, "model_hash": entry.hash}
     scan, mask = scans.read(args.scan, args.series), scans.read_mask(args.mask)
-    if _elsewhere(scan, mask):
-        warn(f"note: {mask.name} says that it lies elsewhere than {scan.name}: the scan's geometry is used")
-    report = measure.measure(mask.array, scan, mask_name=mask.name, **options)
+    report = measure.measure(mask, scan, **options)
     change = None
     if args.earlier:
         old = scans.read_mask(args.earlier)
         # The earlier mask has no scan here: its own geometry counts, and no brightness.
-        place = {"affine": old.affine, "axes": old.axes, "units": options["units"] or old.units}
-        earlier = measure.measure(old.array, mask_name=old.name, **options | place)
+        earlier = measure.measure(old, **options | {"slice_axis": _same_axis(args.axis, report.axes, old.axes)})
         change = measure.compare(report, earlier)
     if as_csv:
         measure.write_csv(as_csv, report, change)
@@ -71,15 +65,10 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _elsewhere(scan: Scan, mask: Scan) -> bool:
-    """Whether both know their place and these differ anywhere in the grid."""
-    import numpy as np
-
-    if scan.affine is None or mask.affine is None or scan.affine.shape != mask.affine.shape:
-        return False
-    last = [mask.array.shape[i] - 1 for i in mask.spatial]
-    corners = np.array([[*corner, 1] for corner in np.ndindex(*(2,) * len(last))]) * [*last, 1]
-    return float(np.abs(corners @ (scan.affine - mask.affine).T).max()) > PLACE_MM
+def _same_axis(axis: int | None, axes: str, others: str) -> int | None:
+    """Return the axis of another array with the same letter, None where there is none or no axis is asked for."""
+    letter = "" if axis is None else axes[axis]
+    return others.index(letter) if letter and letter in others else None
 
 
 def _print(report: Report, change: Comparison | None) -> None:

@@ -138,7 +138,7 @@ class _Lines:
 
 
 def _is_news(tick: Progress) -> bool:
-    return "row" in tick.values or "parts" in tick.values
+    return not {"row", "parts", "note"}.isdisjoint(tick.values)
 
 
 def _left(tick: Progress) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from napari_unet_tumour.measure.components import iter_runs
 from napari_unet_tumour.measure.geometry import MaskGeometry, image_of, mask_geometry
 from napari_unet_tumour.measure.lesions import MEASURABLE, iter_lesions
+from napari_unet_tumour.scans.placement import put_on_scan
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.version import __version__
 
@@ -98,11 +99,12 @@ def iter_measure(
 
     Parameters
     ----------
-    mask : numpy.ndarray or dask.array.Array
-        Whole numbers, 0 is background; two or three spatial axes, others (time) are measured one by one.
+    mask : Scan, numpy.ndarray or dask.array.Array
+        Whole numbers, 0 is background; two or three spatial axes, others (time) are measured one by one. A Scan is put
+        onto the grid of `scan` by its place, and a note of the report says so; without `scan` its own geometry counts.
     scan : Scan, numpy.ndarray or dask.array.Array, optional
-        The scan under the mask, in the mask's grid; gives brightness (of a channel axis the mean of
-        the first three) and, as a Scan, also axes, affine and units.
+        The scan under the mask, in the grid of a mask that is no Scan; gives brightness (of a channel axis the mean
+        of the first three) and, as a Scan, also axes, affine and units.
     spacing : sequence of float, optional
         Millimetres (or `units`) per pixel along every spatial axis.
     affine : array_like, optional
@@ -133,7 +135,11 @@ def iter_measure(
     ScanError
         If the mask is no mask, or mask, scan and geometry do not fit together.
     """
-    grid = mask_geometry(mask, scan, spacing, affine, units, axes, slice_axis, mask_name)
+    moved, geometry = "", scan
+    if isinstance(mask, Scan):
+        mask_name = mask_name or mask.name
+        mask, geometry, moved = _on_grid(mask, scan)
+    grid = mask_geometry(mask, geometry, spacing, affine, units, axes, slice_axis, mask_name)
     image = image_of(scan, mask, mask_name)
     lesions: list[MeasuredLesion] = []
     totals: list[Total] = []
@@ -155,8 +161,16 @@ def iter_measure(
         mask=mask_name,
         model=model,
         model_hash=model_hash,
-        notes=_notes(grid),
+        notes=(*_notes(grid), *([moved] if moved else [])),
     )
+
+
+def _on_grid(mask: Scan, scan: Any) -> tuple[Any, Any, str]:
+    """Return the mask's labels on the grid of the scan, whose geometry they have, and what was done."""
+    if not isinstance(scan, Scan):
+        return mask.array, mask, ""
+    placed = put_on_scan(mask, scan)
+    return placed.mask.array, scan, placed.note
 
 
 def _names(labels: Labels) -> dict[int, str]:

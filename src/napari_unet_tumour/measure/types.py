@@ -48,9 +48,10 @@ class MeasuredLesion:
     measurable : bool or None
         `longest` is at least 10 mm; None without millimetres.
     longest_line, perpendicular_line : tuple of tuple of float
-        Ends of the diameters as index positions in the mask's array.
+        Ends of the diameters as index positions in the grid that was measured: the mask's, or the scan's where the mask
+        was put onto it.
     centroid, position : tuple of float
-        Centre of gravity as index position in the mask's array, and in the world (spatial axes).
+        Centre of gravity as index position in the same grid, and in the world (spatial axes).
     brightness : Brightness
         Of the scan within the lesion.
     """

@@ -17,7 +17,7 @@ from napari_unet_tumour.scans.dicom import seg as dicom_seg
 from napari_unet_tumour.scans.float_labels import whole_labels
 from napari_unet_tumour.scans.ome_zarr_metadata import is_zarr
 from napari_unet_tumour.scans.patient_id import person_in
-from napari_unet_tumour.scans.resample import resample, same_grid
+from napari_unet_tumour.scans.placement import put_on_scan
 from napari_unet_tumour.scans.scan import Scan
 
 One = TypeVar("One")
@@ -123,12 +123,13 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
     path : str or Path
         Any file that `read` reads; of a MATLAB file its mask.
     onto : Scan, optional
-        Bring the mask onto this scan's grid by their places, the nearest voxel's label each, where they differ.
+        Put the mask onto this scan's grid by place, see `placement.put_on_scan`.
 
     Returns
     -------
     Scan
-        An integer or bool array; raises ScanError where the file holds grey values between the labels.
+        An integer or bool array; raises ScanError where the file holds grey values between the labels. With `onto`
+        `extra["notes"]` also says how the mask was moved.
     """
     path = Path(path)
     scan = MASK_READERS.get(suffix_of(path), read)(path) if path.is_file() else read(path)
@@ -136,7 +137,11 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
     if array is None:
         raise ScanError(f"{path.name} holds fractions, so it is no mask: choose a file of whole label values")
     mask = replace(scan, array=array)
-    return mask if onto is None or same_grid(mask, onto) else resample(mask, onto, labels=True)
+    if onto is None:
+        return mask
+    placed = put_on_scan(mask, onto)
+    notes = (*mask.extra.get("notes", ()), *([placed.note] if placed.note else []))
+    return replace(placed.mask, extra={**placed.mask.extra, "notes": notes})
 
 
 def write_mask(

@@ -79,7 +79,9 @@ def read_zarr(path: Path, image: str | None = None) -> Scan:
     if units == "mm":
         affine = np.diag([*(steps[i] for i in space), 1.0])
         affine[:-1, -1] = [starts[i] for i in space]
-    return Scan(array, axes, affine, units, _name(path, image), str(path))
+    # Without a translation only the spacing is known, not the place.
+    extra = {"spacing_only": not any(starts)}
+    return Scan(array, axes, affine, units, _name(path, image), str(path), extra=extra)
 
 
 def _opened(path: Path) -> Any:

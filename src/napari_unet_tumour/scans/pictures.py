@@ -76,7 +76,9 @@ def read_tiff(path: Path) -> Scan:
 def _with_spacing(path: Path, array: Any, axes: str, spacing: dict[str, float] | None) -> Scan:
     affine = None if spacing is None else np.diag([*(spacing[a] for a in axes if a in "zyx"), 1.0])
     units = "pixel" if affine is None else "mm"
-    return Scan(array=array, axes=axes, affine=affine, units=units, name=stem(path), source=str(path))
+    # A TIFF may say how large its voxels are, never where they lie.
+    extra = {"spacing_only": True}
+    return Scan(array=array, axes=axes, affine=affine, units=units, name=stem(path), source=str(path), extra=extra)
 
 
 def read_folder(path: Path) -> Scan:

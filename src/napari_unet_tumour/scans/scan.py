@@ -38,7 +38,8 @@ class Scan:
     person : str
         Whose it is where the file says so, else "": an id (see `patient_id.person_id`), never what the file holds.
     extra : Mapping
-        What a writer needs to write the same geometry back (e.g. the NIfTI header), by format.
+        What a writer needs to write the same geometry back (e.g. the NIfTI header), by format; "spacing_only"
+        where `affine` says how large voxels are and not where they lie.
     """
 
     array: Any

@@ -229,3 +229,21 @@ def test_negatives(folder, tiny, exhaust, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(TrainingError, match="holds no images"):
         exhaust(iter_negatives(tmp_path / "none", tiny))
+
+
+def test_a_mask_in_another_axis_order_is_put_onto_its_image(tmp_path, tiny, exhaust, draw_head):
+    heads = [draw_head(np.random.default_rng(n)) for n in range(4)]
+    image, mask = (np.stack([head[k] for head in heads], -1) for k in (0, 1))
+    for name, kind in (("plain", None), ("turned", "RAS")):
+        for part in ("images", "masks"):
+            (tmp_path / name / part).mkdir(parents=True)
+        nibabel.save(nibabel.Nifti1Image(image, np.diag([-1, -1, 5, 1])), tmp_path / name / "images/a.nii.gz")
+        one = nibabel.Nifti1Image(mask // 255, np.diag([-1, -1, 5, 1]))
+        nibabel.save(nibabel.as_closest_canonical(one) if kind else one, tmp_path / name / "masks/a.nii.gz")
+    _, plain = read(tmp_path / "plain", tiny, exhaust, cases=False)
+    ticks, turned = read(tmp_path / "turned", tiny, exhaust, cases=False)
+    assert plain.masks.any()
+    assert torch.equal(plain.masks, turned.masks)
+    assert ticks[-1].message == "note: a.nii.gz: The mask was moved onto the scan's grid (rows and columns flipped)."
+    for n in range(len(turned)):
+        np.testing.assert_array_equal(native_of(turned, n, 1)[1], native_of(plain, n, 1)[1])

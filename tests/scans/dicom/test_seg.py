@@ -82,6 +82,23 @@ def test_a_mask_without_its_empty_slices_can_be_brought_onto_the_scan(tmp_path, 
     np.testing.assert_array_equal(read_mask(tmp_path / "seg.dcm", onto=scan).array, mask)
 
 
+def test_frames_far_apart_keep_their_slices_where_no_distance_is_written(tmp_path, dicom_series, volume, affine_of):
+    dicom_series(tmp_path / "s", volume, affine_of((0, 1, 2), (1.0, 1.0, 1.0)))
+    scan = read(tmp_path / "s")
+    mask = np.zeros(scan.array.shape, np.uint8)
+    mask[0, 2:4, 1:4] = mask[-1, 1:3, 1:4] = 1
+    write_mask(tmp_path / "seg.dcm", mask, scan)
+    found = pydicom.dcmread(tmp_path / "seg.dcm")
+    measures = found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    del measures.SpacingBetweenSlices
+    measures.SliceThickness = scan.spacing[0]
+    found.FrameOfReferenceUID = pydicom.uid.generate_uid()
+    found.save_as(tmp_path / "seg.dcm")
+    moved = read_mask(tmp_path / "seg.dcm", onto=scan)
+    np.testing.assert_array_equal(moved.array, mask)
+    assert "names another frame of reference" in moved.extra["notes"][-1]
+
+
 def test_enhanced_sources_work(tmp_path, dicom_series, volume, affine_of, enhanced):
     enhanced(tmp_path / "e.dcm", dicom_series(tmp_path / "s", volume, affine_of((0, 1, 2), (1.0, 1.0, 1.0))))
     scan = read(tmp_path / "e.dcm")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from napari_unet_tumour.engine.inference.preprocess import LUMINANCE
 from napari_unet_tumour.engine.training import resize
 from napari_unet_tumour.engine.training.dataset_index import DatasetItem, dataset_items, files_of
 from napari_unet_tumour.errors import ScanError, TrainingError
+from napari_unet_tumour.scans.placement import MisfitError, put_on_scan
 from napari_unet_tumour.settings import Progress, TrainSettings
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from napari_unet_tumour.scans.scan import Scan
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -65,6 +68,7 @@ class _Read:
     images: list[NDArray[Any]]
     masks: list[NDArray[Any]]
     values: tuple[int, ...]
+    note: str = ""
 
 
 def iter_dataset(
@@ -85,13 +89,16 @@ def iter_dataset(
     Raises
     ------
     TrainingError
-        No pairs, other names on one side, masks that are not masks, other sizes than the image's, an empty class.
+        No pairs, other names on one side, masks that are not masks or not of their image, an empty class.
     """
     sources = dataset_items(images, masks, cases, settings.classes or "tumour")
     read: list[_Read] = []
     for one in in_parallel(lambda source: read_pair(source, settings), sources):
         read.append(one)
         yield Progress(len(read), len(sources), "reading images")
+    moved = [one for one in read if one.note]
+    if moved:
+        yield Progress(len(read), len(sources), _moved_sentence(moved), {"note": True})
     return _joined(read, settings)
 
 
@@ -109,8 +116,9 @@ def iter_negatives(folder: Path, settings: TrainSettings) -> Generator[Progress,
 
 def read_pair(source: DatasetItem, settings: TrainSettings) -> _Read:
     """Read the slices of one file and of its mask, brought to the working size; blank slices are left out."""
-    planes = read_planes(source.image, settings.channels)
-    masks = _mask_planes(source, planes.shape)
+    scan = scans.read(source.image)
+    planes = _planes_of(scan, source.image, settings.channels)
+    masks, note = _mask_planes(source, scan, planes.shape)
     values = _values(source, masks)
     kept = [n for n in range(len(planes)) if len(planes) == 1 or np.ptp(planes[n]) > 0]
     return _Read(
@@ -118,12 +126,23 @@ def read_pair(source: DatasetItem, settings: TrainSettings) -> _Read:
         [resize.image(planes[n], settings.size) for n in kept],
         [resize.mask(masks[n], settings.size) for n in kept],
         values,
+        note,
     )
+
+
+def _moved_sentence(moved: Sequence[_Read]) -> str:
+    """Say what was done to masks that lay on another grid than their images: the first one, and how many more."""
+    mask = moved[0].sources[0].mask if moved[0].sources else None
+    more = f" ({len(moved)} masks in all were put onto their images' grids)" if len(moved) > 1 else ""
+    return f"note: {mask.name if mask else 'a mask'}: {moved[0].note}{more}"
 
 
 def read_planes(path: Path, channels: int) -> NDArray[Any]:
     """Return all slices of an image file, (n, C, H, W) of its own type; C is 1 where the image is grey."""
-    scan = scans.read(path)
+    return _planes_of(scans.read(path), path, channels)
+
+
+def _planes_of(scan: Scan, path: Path, channels: int) -> NDArray[Any]:
     layout = layout_of(scan.array.shape, scan.axes)
     planes = layout.read_planes(scan.array, range(layout.planes))
     if layout.channels in (3, 4):
@@ -158,37 +177,47 @@ def label_plane(mask: NDArray[Any], examples: Dataset, kind: str) -> NDArray[np.
 
 def read_mask_plane(source: DatasetItem, examples: Dataset) -> NDArray[np.uint8]:
     """Return the label plane (H, W) of a slice on its own grid."""
-    layout, mask = _mask_layout(source)
+    layout, mask, _ = _mask_layout(source)
     return label_plane(_tidy(source, layout.read_planes(mask, [source.plane])[0, 0]), examples, source.kind)
 
 
-def _mask_planes(source: DatasetItem, shape: tuple[int, ...]) -> NDArray[Any]:
+def _mask_planes(source: DatasetItem, scan: Scan, shape: tuple[int, ...]) -> tuple[NDArray[Any], str]:
+    """Return the planes (n, H, W) of an image's mask on the image's grid, and what was done to bring it there."""
     if source.mask is None:
-        return np.zeros((shape[0], *shape[2:]), np.uint8)
-    layout, mask = _mask_layout(source)
-    if (layout.planes, *layout.plane_shape) != (shape[0], *shape[2:]):
-        raise TrainingError(
-            f"{source.mask.name} is {_size(layout.planes, *layout.plane_shape)} and its image is "
-            f"{_size(shape[0], *shape[2:])}: give a mask of the image's size"
-        )
-    return _tidy(source, layout.read_planes(mask, range(layout.planes))[:, 0])
+        return np.zeros((shape[0], *shape[2:]), np.uint8), ""
+    layout, mask, note = _mask_layout(source, scan)
+    return _tidy(source, layout.read_planes(mask, range(layout.planes))[:, 0]), note
 
 
-def _mask_layout(source: DatasetItem) -> tuple[SliceLayout, NDArray[Any]]:
+def _mask_layout(source: DatasetItem, image: Scan | None = None) -> tuple[SliceLayout, NDArray[Any], str]:
+    """Read a mask onto the grid of its image, which is read too where it is not given and may be on another one."""
     assert source.mask is not None
     try:
-        scan = scans.read_mask(source.mask)
+        mask = _one_channel(scans.read_mask(source.mask), source.mask)
+        if image is None and mask.affine is not None:
+            image = scans.read(source.image)
+        if image is None:
+            return layout_of(mask.array.shape, mask.axes), np.asarray(mask.array), ""
+        placed = put_on_scan(mask, image, (source.mask.name, "its image"))
+    except MisfitError as error:
+        raise TrainingError(
+            f"{source.mask.name} is {error.has} and its image is {error.needs}: give a mask of the image's size"
+        ) from error
     except ScanError as error:
         raise TrainingError(f"mask {error}") from error
-    layout = layout_of(scan.array.shape, scan.axes)
-    planes = np.asarray(scan.array)
-    if layout.channel is not None:
-        first = planes.take(0, layout.channel)
-        if layout.channels not in (2, 4) and (planes != np.expand_dims(first, layout.channel)).any():
-            raise TrainingError(f"{source.mask.name} is a colour picture, not a mask: save one channel of label values")
-        planes, axes = first, scan.axes.replace("c", "")
-        layout = layout_of(planes.shape, axes)
-    return layout, planes
+    return layout_of(placed.mask.array.shape, placed.mask.axes), np.asarray(placed.mask.array), placed.note
+
+
+def _one_channel(mask: Scan, path: Path) -> Scan:
+    """Return a mask whose channels all hold the same without that axis; raises TrainingError for a colour picture."""
+    layout = layout_of(mask.array.shape, mask.axes)
+    if layout.channel is None:
+        return mask
+    planes = np.asarray(mask.array)
+    first = planes.take(0, layout.channel)
+    if layout.channels not in (2, 4) and (planes != np.expand_dims(first, layout.channel)).any():
+        raise TrainingError(f"{path.name} is a colour picture, not a mask: save one channel of label values")
+    return replace(mask, array=first, axes=mask.axes.replace("c", ""))
 
 
 def _tidy(source: DatasetItem, masks: NDArray[Any]) -> NDArray[Any]:
@@ -273,7 +302,3 @@ def _names(classes: tuple[str, ...], count: int, asked: tuple[str, ...]) -> tupl
     if len(asked) > count:
         raise TrainingError(f"the class {asked[count]!r} is empty: no mask has the value {count + 1}")
     return asked or (("tumour",) if count == 1 else tuple(f"label {n}" for n in range(1, count + 1)))
-
-
-def _size(planes: int, height: int, width: int) -> str:
-    return f"{height} x {width}" + (f" x {planes} slices" if planes > 1 else "")

@@ -79,12 +79,23 @@ def read_dicom_seg(path: Path) -> Scan:
         here = first.setdefault(plane.position, plane)
         label = places.setdefault(here.position, np.zeros(plane.head.shape, kind))
         label[values[plane.frame] >= least] = number
-    series = sort_slices(list(first.values()), gap)
+    series = sort_slices(list(first.values()), gap or _thin_enough(list(first.values())))
     empty = np.zeros(planes[0].head.shape, kind)
     stack = np.stack([empty if p is None else places[p.position] for p in series.planes])
     scan = scan_of(series, stack)
     notes = (*series.notes, *([_HALF] if least > 1 else []))
     return replace(scan, extra={**scan.extra, "labels": True, "names": ("background", *names), "notes": notes})
+
+
+def _thin_enough(planes: list[DicomPlane]) -> float | None:
+    """Return the slice thickness where the frames lie whole multiples of it apart: empty ones between were left out."""
+    thickness = planes[0].head.thickness
+    if not thickness or any(p.position is None or p.orientation is None for p in planes) or len(planes) < 2:
+        return None
+    along = np.asarray(planes[0].orientation, np.float64)
+    normal = np.cross(along[:3], along[3:])
+    gaps = np.diff(np.sort([float(np.dot(normal, p.position or ())) for p in planes])) / thickness
+    return thickness if (np.abs(gaps - np.round(gaps)) < 0.02).all() and (gaps > 0.5).all() else None
 
 
 def _source_frames(path: Path, mask: NDArray[Any], scan: Scan) -> tuple[list[DicomPlane], NDArray[Any]]:

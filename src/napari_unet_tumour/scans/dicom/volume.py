@@ -65,6 +65,7 @@ def _flat(scan: Scan, series: Series, colours: bool) -> Scan:
     """Return pictures without a place in the patient: one as "yx", several as "zyx" or, in time in one file, "tyx"."""
     stack, spacing, head = scan.array, series.first.spacing, series.first.head
     affine = None if spacing is None or min(spacing) <= 0 else np.diag([*spacing, 1.0])
+    scan = replace(scan, extra={**scan.extra, "spacing_only": True})
     units = "pixel" if affine is None else "mm"
     if len(series.planes) == 1:
         return replace(scan, array=stack[0], axes="yx" + "c" * colours, affine=affine, units=units)

@@ -10,7 +10,7 @@ import numpy as np
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.corrections.holdout import place_of
 from napari_unet_tumour.errors import ScanError, UNetTumourError
-from napari_unet_tumour.widgets.layers import image_source, labels
+from napari_unet_tumour.widgets.layers import image_source, labels, placement
 from napari_unet_tumour.widgets.measure.layers import affine_of, axes_of
 
 if TYPE_CHECKING:
@@ -199,8 +199,10 @@ def case_of(
     Raises
     ------
     ScanError
-        The mask does not lie on the image pixel by pixel.
+        The mask does not overlap the image; where it lies on another grid a copy on the image's grid is opened.
     """
+    if mask is not None and isinstance(mask.data, np.ndarray):
+        mask = placement.on_image(viewer, mask, image, source.layout)
     part = _part(image, mask, source)
     flat = list(_flat_parts(viewer, part, spec)) if part.layout.planes == 1 else []
     return CorrectionCase(flat if len(flat) > 1 else [part])

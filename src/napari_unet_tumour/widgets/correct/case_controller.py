@@ -128,7 +128,10 @@ class CaseController:
         if entry is None:
             raise ModelError("There is no model: import one with 'napari-unet-tumour models import'")
         source = self._choice.source(image, entry.spec)
-        return case_of(self._viewer, image, self._choice.mask, entry.spec, source)
+        case = case_of(self._viewer, image, self._choice.mask, entry.spec, source)
+        # The copy of a mask that lay on another grid is the one to show as chosen.
+        self._choice.show_mask(next(part.mask for part in case.parts if part.image is image))
+        return case
 
     def _read(self, case: CorrectionCase) -> None:
         try:

@@ -8,7 +8,7 @@ from napari_unet_tumour.models import registry
 from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
 from napari_unet_tumour.widgets.common.settings_form import fill, remember, remembered
 from napari_unet_tumour.widgets.correct.case import masks_for
-from napari_unet_tumour.widgets.layers import image_source, labels
+from napari_unet_tumour.widgets.layers import image_source, labels, placement
 from napari_unet_tumour.widgets.layers.channel_picker import ChannelPicker
 from napari_unet_tumour.widgets.segment.view import THERE
 
@@ -113,6 +113,12 @@ class CorrectInputs:
             before = next(iter(self._fitting()), None)
         self._panel.mask.value = before
 
+    def show_mask(self, mask: Labels | None) -> None:
+        """Show the mask that is worked on as the chosen one, where another one was chosen."""
+        if mask is not None and self.mask is not None and mask != self.mask:
+            self._panel.mask.reset_choices()
+            self._panel.mask.value = mask
+
     def follow(self) -> None:
         """Choose the selected layer."""
         layer = self._viewer.layers.selection.active
@@ -155,7 +161,8 @@ class CorrectInputs:
         if image is None:
             return []
         found = masks_for(self._viewer, image, image_shape(image))
-        return [mask for mask in found if tuple(mask.data.shape) in _shapes(image) and self._may_be_of(image, mask)]
+        alike = (mask for mask in found if tuple(mask.data.shape) in _shapes(image) and self._may_be_of(image, mask))
+        return [mask for mask in alike if placement.overlaps(mask, image, None if mask.ndim == image.ndim else 0)]
 
     def _may_be_of(self, image: Image | None, mask: Labels) -> bool:
         return labels.image_of(self._viewer, mask) in (None, image)

@@ -12,6 +12,7 @@ from napari.utils.transforms import Affine
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.scans import geometry
 from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.widgets.layers.world import millimetres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,21 +21,19 @@ if TYPE_CHECKING:
 
 KEY = "napari-unet-tumour"
 _OFF_AXIS = 1e-6
-_TO_MM = {"millimeter": 1.0, "mm": 1.0, "micrometer": 1e-3, "centimeter": 10.0, "meter": 1e3}
 
 
 def scan_of(array: NDArray[Any], meta: dict[str, Any]) -> Scan:
     """Return the grid that a layer lies on: the one it was opened with, unless it was moved since."""
-    affine, axes = _spatial_part(array.ndim, meta)
+    plain, axes = _spatial_part(array.ndim, meta)
+    factors = [millimetres(unit) for unit in tuple(meta.get("units") or ())[1 - len(plain) :]]
+    known = len(factors) == len(plain) - 1 and None not in factors
+    affine = np.diag([*(factor or 1.0 for factor in factors), 1.0]) @ plain if known else plain
     for kept in (*_grids_of(meta.get("metadata", {})), *_grids_of_images()):
-        if _same_grid(kept, array.shape, affine):
+        if _same_grid(kept, array.shape, affine, meta.get("metadata", {}).get(KEY, {}).get("straight")):
             return kept
-    unit = str(tuple(meta.get("units") or ("pixel",))[-1])
-    factor = _TO_MM.get(unit)
-    known = None if factor is None and np.array_equal(affine, np.eye(len(affine))) else affine
-    if known is not None and factor not in (None, 1.0):
-        known = np.diag([*[factor or 1.0] * (len(affine) - 1), 1.0]) @ affine
-    return Scan(array, axes, known, "pixel" if factor is None else "mm", str(meta.get("name", "")))
+    says_nothing = not known and np.array_equal(affine, np.eye(len(affine)))
+    return Scan(array, axes, None if says_nothing else affine, "mm" if known else "pixel", str(meta.get("name", "")))
 
 
 def place(affine: NDArray[np.float64], axes: str) -> dict[str, Any]:
@@ -71,12 +70,13 @@ def _spatial_part(ndim: int, meta: dict[str, Any]) -> tuple[NDArray[np.float64],
     return whole[first:, first:], "tzyx"[4 - ndim :]
 
 
-def _same_grid(kept: Scan, shape: tuple[int, ...], affine: NDArray[np.float64]) -> bool:
+def _same_grid(kept: Scan, shape: tuple[int, ...], affine: NDArray[np.float64], straight: Any = None) -> bool:
     """Tell whether a layer lies on a grid, be it shown where it lies or straightened."""
     if tuple(n for n, letter in zip(kept.array.shape, kept.axes, strict=True) if letter != "c") != shape:
         return False
+    known = [kept.world, _straight(kept, kept), *([] if straight is None else [straight])]
     return affine.shape == kept.world.shape and any(
-        np.allclose(affine, one, atol=1e-4) for one in (kept.world, _straight(kept))
+        one.shape == affine.shape and np.allclose(affine, one, atol=1e-4) for one in known
     )
 
 
@@ -91,7 +91,8 @@ def straighten() -> None:
     """Show oblique scans and their masks as if they lay straight, or back again where they lie.
 
     napari draws on the slices of a layer only where its axes run along the world's. Saved files do not change: they
-    are written where the scan really lies.
+    are written where the scan really lies. What runs along the axes of the first scan is moved with it, so that a mask
+    on a grid of its own stays in its place.
     """
     viewer = napari.current_viewer()
     changed = 0
@@ -100,8 +101,14 @@ def straighten() -> None:
         if kept is None or geometry.tilt(kept.world) <= 0 or layer.ndim != len(kept.axes.replace("c", "")):
             continue
         now, _ = _spatial_part(layer.ndim, layer.as_layer_data_tuple()[1])
-        straight = _straight(kept)
-        target = kept.world if np.allclose(now, straight, atol=1e-4) else straight
+        facts = dict(layer.metadata.get(KEY, {}))
+        shown = [_straight(kept, kept), facts.pop("straight", None)]
+        if any(one is not None and np.allclose(now, one, atol=1e-4) for one in shown):
+            target = kept.world
+        else:
+            along = next((one for one in _grids_of_images() if _parallel(one, kept)), kept)
+            target = facts["straight"] = _straight(kept, along)
+        layer.metadata = {**layer.metadata, KEY: facts}
         _move(layer, place(target, kept.axes))
         changed += 1
     if not changed:
@@ -114,9 +121,19 @@ def _move(layer: Any, where: dict[str, Any]) -> None:
         setattr(layer, name, value)
 
 
-def _straight(kept: Scan) -> NDArray[np.float64]:
-    shape = [kept.array.shape[axis] for axis in kept.spatial]
-    return geometry.straightened(kept.world, shape)
+def _straight(kept: Scan, along: Scan) -> NDArray[np.float64]:
+    """Return where a grid is shown when the grid `along` is straightened about its own middle."""
+    shape = [along.array.shape[axis] for axis in along.spatial]
+    whole = geometry.straightened(along.world, shape) @ np.linalg.inv(along.world) @ kept.world
+    return np.asarray(whole, np.float64)
+
+
+def _parallel(one: Scan, other: Scan) -> bool:
+    """Tell whether the axes of two grids run along each other, in any order and direction."""
+    if one.world.shape != other.world.shape:
+        return False
+    here, there = (scan.world[:-1, :-1] / scan.spacing for scan in (one, other))
+    return bool(np.allclose(np.abs(here.T @ there).max(axis=0), 1, atol=1e-3))
 
 
 def _grids_of(metadata: dict[str, Any]) -> Iterator[Scan]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_unet_tumour.base.slicing import SliceLayout, layout_of, with_slice_distance
 from napari_unet_tumour.errors import ModelError, ScanError
+from napari_unet_tumour.widgets.layers.world import spacing_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,7 @@ def source_of(viewer: ViewerModel, image: Image, spec: ModelSpec, in_view: bool 
     axes = None if channel is None or image.rgb else "c" + "tzyx"[1 - array.ndim :]
     layout = layout_of(tuple(array.shape), axes=axes, rows=rows, columns=columns, rgb=bool(image.rgb))
     if layout.slice_axes and image.axis_labels[layout.slice_axes[-1]] not in TIME:
-        layout = with_slice_distance(layout, layout.slice_axes[-1], image.scale)
+        layout = with_slice_distance(layout, layout.slice_axes[-1], spacing_of(image))
     point = np.delete(index_of(viewer, image), [] if channel is None or image.rgb else [channel])
     region = _region_in_view(image, rows, columns) if in_view else None
     return ImageSource(image.name, array, layout, plane_at(layout, point), region)

@@ -82,6 +82,22 @@ def add_mask_on_disk(
     return mask
 
 
+def copy_on(mask: Labels, image: Image, layout: SliceLayout, array: NDArray[Any]) -> Labels:
+    """Return a new layer with a mask's labels on the grid of an image, coloured and named as the mask is.
+
+    It belongs to the image, and is no layer that a run writes into.
+    """
+    from napari.layers import Labels
+
+    about = {name: getattr(mask, name) for name in ("opacity", "blending", "colormap", "features")}
+    copy = Labels(array, name=f"{mask.name} on {image.name}", **about, **_place(image, layout))
+    note = image.metadata.get(KEY, {})
+    kept = {name: note[name] for name in ("grid",) if name in note}
+    unsure = {name: value for name, value in mask.metadata.get(KEY, {}).items() if name == "unsure"}
+    amend(copy, image_layer=str(image.unique_id), image=image.name, **kept, **unsure)
+    return copy
+
+
 def _empty(shape: tuple[int, ...], labels: Sequence[str], **about: Any) -> Labels:
     return _labels_of(np.zeros(shape, np.uint8), labels, **about)
 

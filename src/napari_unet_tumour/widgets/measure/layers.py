@@ -9,8 +9,10 @@ import numpy as np
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.widgets.layers import placement
 from napari_unet_tumour.widgets.layers.image_source import KEY, images
 from napari_unet_tumour.widgets.layers.labels import image_of, without_unsure
+from napari_unet_tumour.widgets.layers.world import millimetres, world_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.measure import MeasuredLesion
+    from napari_unet_tumour.scans.placement import GridMap
 
 DIAMETERS = "Lesion diameters"
 LONGEST, PERPENDICULAR = "#ffcc00", "#00c7be"
@@ -33,9 +36,13 @@ class MeasureInput:
     mask : array
         The layer's pixels.
     scan : Scan or None
-        The image's pixels in the same grid.
+        The image's pixels.
     options : dict
         Keyword arguments of `iter_measure`.
+    layer : napari.layers.Layer
+        The layer whose pixels the figures count: the mask, or the image where the mask is put onto its grid.
+    where : GridMap, optional
+        How the mask must be moved onto the grid of `scan`; None where it is not.
     note : str
         What the person must know, or "".
     """
@@ -43,7 +50,16 @@ class MeasureInput:
     mask: Any
     scan: Scan | None
     options: dict[str, Any]
+    layer: Any
+    where: GridMap | None = None
     note: str = ""
+
+    def on_grid(self) -> tuple[Any, str]:
+        """Return the labels on the scan's grid, and what the person must know about them; raises ScanError."""
+        if self.where is None or self.scan is None:
+            return self.mask, self.note
+        placed = placement.moved(self.mask, self.where, self.options["mask_name"], self.scan.name)
+        return placed.array, placed.note
 
 
 def masks(viewer: ViewerModel) -> list[Labels]:
@@ -54,37 +70,54 @@ def masks(viewer: ViewerModel) -> list[Labels]:
 
 
 def scan_for(viewer: ViewerModel, mask: Labels) -> Image | None:
-    """Return the image that a mask was made for, or else the first one in the same grid."""
-    alike = (image for image in images(viewer) if _grid_shape(image) == tuple(_pixels(mask).shape))
-    return image_of(viewer, mask) or next(alike, None)
+    """Return the image that a mask was made for, or else the one that it fits best: same grid, same shape, overlap."""
+    own = image_of(viewer, mask)
+    if own is not None:
+        return own
+    fits = [(image, _fit(mask, image)) for image in images(viewer)]
+    best = max((fit for _, fit in fits), default=0)
+    return next((image for image, fit in fits if fit == best), None) if best else None
+
+
+def _fit(mask: Labels, image: Image) -> int:
+    """Return 3 for the same grid, 2 for one of the same shape, 1 for one that overlaps, 0 for another place."""
+    try:
+        where = placement.grid_map(mask, image)
+    except ScanError:
+        return 0
+    if where is not None and where.is_same:
+        return 3
+    return 2 if _grid_shape(image) == tuple(_pixels(mask).shape) else 1
 
 
 def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int | None = None) -> MeasureInput:
     """Freeze what a report needs; raises ScanError where the layers do not fit together."""
-    axes = axes_of(mask)
-    affine, units = affine_of(mask, axes)
+    where = None if image is None else placement.grid_map(mask, image)
+    layer: Any = mask
+    if image is not None and (where is None or not where.is_same):
+        layer = image if where is not None or affine_of(image, axes_of(image))[1] == "mm" else mask
+    axes = axes_of(layer)
+    affine, units = affine_of(layer, axes)
     about = mask.metadata.get(KEY, {})
     options = {
         "axes": axes,
         "affine": affine,
         "units": "pixel" if in_pixels else units,
         "labels": _names(mask),
-        "slice_axis": slice_axis,
+        "slice_axis": slice_axis if where is None or slice_axis is None else where.axis_along(slice_axis),
         "mask_name": mask.name,
         "model": str(about.get("model", "")),
         "model_hash": str(about.get("hash", "")),
     }
     pixels = without_unsure(_pixels(mask), mask.metadata)
     if image is None:
-        return MeasureInput(pixels, None, options)
-    if _grid_shape(image) != tuple(_pixels(mask).shape):
-        raise ScanError(
-            f"layer '{image.name}' has other pixels than '{mask.name}' ({_by(_grid_shape(image))} and "
-            f"{_by(_pixels(mask).shape)}): choose the mask's scan, or none"
-        )
+        return MeasureInput(pixels, None, options, mask)
     scan = Scan(_pixels(image), axes + "c" * image.rgb, name=image.name)
-    note = "" if _same_place(mask, image) else f"'{image.name}' lies elsewhere than the mask: brightness goes by pixel."
-    return MeasureInput(pixels, scan, options, note)
+    if where is None:
+        return MeasureInput(
+            pixels, scan, options, layer, note="Mask and scan have no common place: taken pixel by pixel."
+        )
+    return MeasureInput(pixels, scan, options, layer, None if where.is_same else where)
 
 
 def axes_of(layer: Any) -> str:
@@ -102,10 +135,6 @@ def _grid_shape(image: Image) -> tuple[int, ...]:
     return tuple(_pixels(image).shape[: image.ndim])
 
 
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(n) for n in shape)
-
-
 def _names(mask: Labels) -> dict[int, str]:
     """Read the label names from the layer's features, where Segment writes them and napari shows them."""
     table = mask.features
@@ -114,44 +143,22 @@ def _names(mask: Labels) -> dict[int, str]:
     return {int(index): str(name) for index, name in zip(table["index"], table["label"], strict=True)}
 
 
-def world_of(layer: Any) -> NDArray[np.float64]:
-    """Return (n+1, n+1) index -> world of all axes of a layer, in its units."""
-    origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
-    steps = [np.array(layer.data_to_world(one)) - origin for one in np.eye(layer.ndim)]
-    matrix = np.eye(layer.ndim + 1)
-    matrix[:-1] = np.column_stack([*steps, origin])
-    return matrix
-
-
 def affine_of(layer: Any, axes: str) -> tuple[NDArray[np.float64], str]:
     """Return the affine of the spatial axes in mm where the layer's units are lengths, else as it is, in pixels."""
     space = [i for i, letter in enumerate(axes) if letter != "t"]
     keep = [*space, layer.ndim]
     matrix = world_of(layer)[np.ix_(keep, keep)]
-    factors = [_millimetres(layer.units[i]) for i in space]
+    factors = [millimetres(layer.units[i]) for i in space]
     if any(factor is None for factor in factors):
         return matrix, "pixel"
     return np.diag([*(f or 1.0 for f in factors), 1.0]) @ matrix, "mm"
 
 
-def _millimetres(unit: Any) -> float | None:
-    """Return how many mm a unit of length is, None for pixels and the like."""
-    from pint import get_application_registry
+def show(viewer: ViewerModel, mask: Any, lesion: MeasuredLesion, slice_axis: int | None, text: str) -> None:
+    """Bring a lesion on screen: its slice, its centre, and its two diameters with their lengths.
 
-    registry = get_application_registry()  # type: ignore[no-untyped-call]
-    if not registry.is_compatible_with(str(unit), "mm"):
-        return None
-    return float(registry.Quantity(1, str(unit)).to("mm").magnitude)
-
-
-def _same_place(mask: Labels, image: Image) -> bool:
-    corners = np.array(list(np.ndindex(*(2,) * mask.ndim))) * (np.array(_pixels(mask).shape) - 1)
-    apart = [np.subtract(mask.data_to_world(c), image.data_to_world(c)) for c in corners]
-    return bool(np.abs(apart).max() <= 0.5 * np.linalg.norm(world_of(mask)[:-1, :-1], axis=0).min())
-
-
-def show(viewer: ViewerModel, mask: Labels, lesion: MeasuredLesion, slice_axis: int | None, text: str) -> None:
-    """Bring a lesion on screen: its slice, its centre, and its two diameters with their lengths."""
+    `mask` is the layer whose pixels the figures count, see `MeasureInput`.
+    """
     _draw(viewer, mask, lesion, text)
     missing = viewer.dims.ndim - mask.ndim
     if viewer.dims.ndisplay == 2 and slice_axis is not None and slice_axis + missing in viewer.dims.displayed:
@@ -179,7 +186,7 @@ def diameters(viewer: ViewerModel) -> Shapes | None:
     return None
 
 
-def _draw(viewer: ViewerModel, mask: Labels, lesion: MeasuredLesion, text: str) -> None:
+def _draw(viewer: ViewerModel, mask: Any, lesion: MeasuredLesion, text: str) -> None:
     lines = [np.array(lesion.longest_line), np.array(lesion.perpendicular_line)]
     layer = diameters(viewer)
     if layer is not None and layer.ndim != mask.ndim:
@@ -187,7 +194,7 @@ def _draw(viewer: ViewerModel, mask: Labels, lesion: MeasuredLesion, text: str) 
         layer = None
     if layer is None:
         layer = _add(viewer, mask)
-    for name, value in _place(mask).items():
+    for name, value in _geometry(mask).items():
         setattr(layer, name, value)
     layer.selected_data = set()
     layer.data = []
@@ -197,11 +204,11 @@ def _draw(viewer: ViewerModel, mask: Labels, lesion: MeasuredLesion, text: str) 
     layer.visible = True
 
 
-def _add(viewer: ViewerModel, mask: Labels) -> Shapes:
+def _add(viewer: ViewerModel, mask: Any) -> Shapes:
     from napari.layers import Shapes
 
     active = viewer.layers.selection.active
-    layer = Shapes(ndim=mask.ndim, name=DIAMETERS, **_place(mask))
+    layer = Shapes(ndim=mask.ndim, name=DIAMETERS, **_geometry(mask))
     layer.metadata = {KEY: {"diameters": str(layer.unique_id)}}
     viewer.add_layer(layer)
     layer.mode = "pan_zoom"
@@ -210,10 +217,10 @@ def _add(viewer: ViewerModel, mask: Labels) -> Shapes:
     return layer
 
 
-def _place(mask: Labels) -> dict[str, Any]:
+def _geometry(mask: Any) -> dict[str, Any]:
     names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return {name: getattr(mask, name) for name in names}
 
 
-def _width(mask: Labels) -> float:
-    return float(max(0.4, max(_pixels(mask).shape[-2:]) / 350))
+def _width(mask: Any) -> float:
+    return float(max(0.4, max(_pixels(mask).shape[: mask.ndim][-2:]) / 350))

@@ -72,13 +72,14 @@ class MeasureRun:
             self._tell(self, news)
 
     def _measure(self, what: MeasureInput) -> Report | None:
-        steps = iter_measure(what.mask, what.scan, **what.options)
+        labels, note = what.on_grid()
+        steps = iter_measure(labels, what.scan, **what.options)
         while not self._stop.is_set():
             try:
                 self._pass_on(next(steps))
             except StopIteration as end:
                 report: Report = end.value
-                return replace(report, notes=(*report.notes, what.note)) if what.note else report
+                return replace(report, notes=(*report.notes, note)) if note else report
         return None
 
     def _pass_on(self, progress: Progress) -> None:

@@ -47,6 +47,7 @@ class LesionReport(Container[Any]):
         self._run: MeasureRun | None = None
         self._found: MeasureResult | None = None
         self._mask: Labels | None = None
+        self._counted: Any = None  # the layer whose pixels the figures count
         self._slow = single_shot_timer(self._inbox, BAR_MS, self._panel.show_bar)
         self._listen()
         self._follow()
@@ -76,6 +77,7 @@ class LesionReport(Container[Any]):
             panel.say(str(error), wrong=True)
             return
         self._watch(mask)
+        self._counted = now.layer
         self._run = MeasureRun(now, before, partial(self._tell, self._inbox))
         panel.start()
         self._slow.start()
@@ -90,14 +92,14 @@ class LesionReport(Container[Any]):
     def show_lesion(self, lesion: MeasuredLesion) -> None:
         """Bring a lesion on screen and draw its diameters."""
         report = None if self._found is None else self._found.report
-        if report is None or self._mask not in self._viewer.layers:
+        if report is None or self._mask not in self._viewer.layers or self._counted not in self._viewer.layers:
             self._panel.say("The measured mask is no longer open: measure again", wrong=True)
             return
         units = "px" if report.units == "pixels" else report.units
         text = f"{shown(lesion.longest)} × {shown(lesion.perpendicular)} {units}"
         axis = report.axes.index(report.slice_axis) if report.slice_axis else None
         try:
-            lesion_layers.show(self._viewer, self._mask, lesion, axis, text)
+            lesion_layers.show(self._viewer, self._counted, lesion, axis, text)
         except IndexError:  # the mask was replaced by one with fewer axes
             self._panel.say(CHANGED, wrong=True)
 

@@ -1,0 +1,42 @@
+"""What a layer's transforms and units say: index -> world, and lengths."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def world_of(layer: Any) -> NDArray[np.float64]:
+    """Return (n+1, n+1) index -> world of all axes of a layer, in its units."""
+    origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
+    steps = [np.array(layer.data_to_world(one)) - origin for one in np.eye(layer.ndim)]
+    matrix = np.eye(layer.ndim + 1)
+    matrix[:-1] = np.column_stack([*steps, origin])
+    return matrix
+
+
+def millimetres(unit: Any) -> float | None:
+    """Return how many mm a unit of length is, None for pixels and the like."""
+    from pint import get_application_registry
+
+    registry = get_application_registry()  # type: ignore[no-untyped-call]
+    if not registry.is_compatible_with(str(unit), "mm"):
+        return None
+    return float(registry.Quantity(1, str(unit)).to("mm").magnitude)
+
+
+def scaled(layer: Any, factors: Sequence[float | None]) -> NDArray[np.float64]:
+    """Return `world_of` a layer with every axis of the world multiplied; None leaves it as it is."""
+    return np.asarray(np.diag([*(factor or 1.0 for factor in factors), 1.0]) @ world_of(layer))
+
+
+def spacing_of(layer: Any) -> tuple[float, ...]:
+    """Return the distance of neighbouring pixels along every axis, in mm where units are lengths; never negative."""
+    matrix = scaled(layer, [millimetres(unit) for unit in layer.units])
+    return tuple(float(step) for step in np.linalg.norm(matrix[:-1, :-1], axis=0))
