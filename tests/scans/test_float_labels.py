@@ -11,7 +11,7 @@ from napari_unet_tumour.scans.scan import Scan
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32])
-@pytest.mark.parametrize("labels", [(0, 1, 2, 4), (0, 1), (0, 3, 17, 200)])
+@pytest.mark.parametrize("labels", [(0, 1, 2, 4), (0, 1), (0, 3, 9)])
 def test_labels_copied_through_floats_and_an_integer_header_stay_labels(tmp_path, dtype, labels):
     array = np.resize(np.array(labels), (4, 5, 6)).astype(dtype)
     source = nibabel.Nifti1Image(array, np.diag([1.0, 1.0, 3.0, 1.0]))

@@ -29,7 +29,7 @@ def whole_labels(scan: Scan) -> NDArray[Any] | None:
     if array.dtype.kind != "f":
         return array
     values = np.nan_to_num(array, nan=0.0, posinf=np.inf, neginf=-np.inf)
-    if np.abs(values).max(initial=0) > np.iinfo(np.int32).max:
+    if float(np.abs(values).max(initial=0)) > np.iinfo(np.int32).max:
         return None
     found: NDArray[Any] = np.rint(values)
     step = abs(float(scan.extra.get("nifti", {}).get("slope", 0.0)))

@@ -100,7 +100,7 @@ def place_of(path: Path, about: dict[str, Any], count: int) -> tuple[NDArray[np.
             continue
         if kind not in ("scale", "translation") or kind not in one:
             raise UnsupportedError(
-                f"{path.name} places its pixels by a {kind!r} that is not read here: save it with a scale"
+                f"{path.name} has a transformation {kind!r}, which is not read: save it with a scale"
             )
         values = np.asarray(one[kind], np.float64)
         if values.shape != (count,) or not np.isfinite(values).all() or (kind == "scale" and (values <= 0).any()):

@@ -217,8 +217,9 @@ def test_a_table_of_values_is_applied(tmp_path, dicom_series, straight, photomet
     np.testing.assert_array_equal(read(tmp_path).array, expected if photometric == "MONOCHROME2" else 65535 - expected)
 
 
-def test_pixels_packed_in_twelve_bits_are_unpacked(tmp_path, dicom_series, straight):
-    array = (np.arange(5 * 6 * 7, dtype="<u2").reshape(5, 6, 7) * 19) % 4096
+@pytest.mark.parametrize("shape", [(5, 6, 7), (4, 8, 8)])
+def test_pixels_packed_in_twelve_bits_are_unpacked(tmp_path, dicom_series, straight, shape):
+    array = (np.arange(np.prod(shape), dtype="<u2").reshape(shape) * 19) % 4096
 
     def edit(found, n):
         first, second = array[n].ravel()[::2], array[n].ravel()[1::2]
@@ -227,7 +228,8 @@ def test_pixels_packed_in_twelve_bits_are_unpacked(tmp_path, dicom_series, strai
 
     change(dicom_series(tmp_path, array, straight, BitsStored=12, HighBit=11), edit)
     np.testing.assert_array_equal(read(tmp_path).array, array)
-    np.testing.assert_array_equal(with_simpleitk(tmp_path), array)
+    if shape[1:] == (8, 8):  # it cannot read an odd number of bytes
+        np.testing.assert_array_equal(with_simpleitk(tmp_path), array)
 
 
 def test_what_is_not_read_is_named_and_the_rest_of_a_folder_opens(tmp_path, dicom_series, volume, straight):
