@@ -52,7 +52,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.model:
         entry = registry.find(args.model)
         options |= {"labels": entry.spec.labels, "model": entry.name, "model_hash": entry.hash}
-    scan, mask = scans.read(args.scan, args.series), scans.read_mask(args.mask)
+    scan = scans.read(args.scan, args.series)
+    mask = scans.read_mask(args.mask, contours_on=scan)
     if _elsewhere(scan, mask):
         warn(f"note: {mask.name} says that it lies elsewhere than {scan.name}: the scan's geometry is used")
     report = measure.measure(mask.array, scan, mask_name=mask.name, **options)

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import dicom, matlab, nifti, nrrd_mha, ome_zarr, pictures
 from napari_unet_tumour.scans.checks import unreadable
-from napari_unet_tumour.scans.dicom import files, seg
+from napari_unet_tumour.scans.dicom import files, rtstruct, seg
+from napari_unet_tumour.scans.dicom.rtstruct import is_rtstruct
 from napari_unet_tumour.scans.patient_id import person_in
 from napari_unet_tumour.scans.resample import resample, same_grid
 from napari_unet_tumour.scans.scan import Scan
 
 Reader = Callable[[Path], Scan]
 Writer = Callable[[Path, NDArray[Any], Scan, Sequence[str]], None]
+Check = Callable[[Path, Scan, Sequence[str]], None]
 
 READERS: dict[str, Reader] = {
     ".nii": nifti.read_nifti,
@@ -32,12 +34,21 @@ READERS: dict[str, Reader] = {
     ".mha": nrrd_mha.read_metaimage,
     ".mat": matlab.read_matlab,
     ".dcm": dicom.read_dicom,
+    ".labelmap.dcm": dicom.read_dicom,
+    ".rtstruct.dcm": dicom.read_dicom,
     ".dicom": dicom.read_dicom,
     ".ima": dicom.read_dicom,
     ".zarr": ome_zarr.read_zarr,
 }
 # Where a mask is read in another way than a scan.
-MASK_READERS: dict[str, Reader] = {".png": pictures.read_label_picture, ".mat": matlab.read_matlab_mask}
+MASK_READERS: dict[str, Reader] = {
+    ".png": pictures.read_label_picture,
+    ".jpg": pictures.read_label_picture,
+    ".jpeg": pictures.read_label_picture,
+    ".tif": pictures.read_label_tiff,
+    ".tiff": pictures.read_label_tiff,
+    ".mat": matlab.read_matlab_mask,
+}
 WRITERS: dict[str, Writer] = {
     ".nii": nifti.write_nifti,
     ".nii.gz": nifti.write_nifti,
@@ -45,14 +56,23 @@ WRITERS: dict[str, Writer] = {
     ".tif": pictures.write_tiff,
     ".tiff": pictures.write_tiff,
     ".dcm": seg.write_dicom_seg,
+    ".labelmap.dcm": seg.write_dicom_labelmap,
+    ".rtstruct.dcm": rtstruct.write_rtstruct,
     ".zarr": ome_zarr.write_zarr,
 }
+# What sees, before a network runs, that a scan can have a mask of this kind.
+CHECKS: dict[str, Check] = {
+    ".dcm": seg.check_dicom_seg,
+    ".labelmap.dcm": seg.check_dicom_labelmap,
+    ".rtstruct.dcm": rtstruct.check_rtstruct,
+}
+_DOUBLE = (".nii.gz", ".labelmap.dcm", ".rtstruct.dcm")
 
 
 def suffix_of(path: str | Path) -> str:
-    """Return the suffix in lower case, with ".nii.gz" as one."""
+    """Return the suffix in lower case; ".nii.gz", ".labelmap.dcm" and ".rtstruct.dcm" count as one."""
     name = Path(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    return next((double for double in _DOUBLE if name.endswith(double)), Path(name).suffix)
 
 
 def read(path: str | Path, series: int | None = None) -> Scan:
@@ -82,7 +102,7 @@ def read(path: str | Path, series: int | None = None) -> Scan:
             raise ScanError(f"{path.name} holds {len(found)} series: choose a number from 0 to {len(found) - 1}")
         return dicom.read_series(found[series])
     if is_dicom(path):
-        return dicom.read_dicom(path)
+        return rtstruct.read_rtstruct(path) if is_rtstruct(path) else dicom.read_dicom(path)
     scan = pictures.read_folder(path) if path.is_dir() and suffix_of(path) != ".zarr" else _reader(path)(path)
     return replace(scan, person=scan.person or person_in(path))
 
@@ -92,18 +112,25 @@ def can_read(path: str | Path) -> bool:
     return Path(path).is_dir() or suffix_of(path) in READERS or is_dicom(Path(path))
 
 
+def is_listed(path: str | Path) -> bool:
+    """Tell whether a file in a folder counts as a scan: a known suffix, not hidden, no folder but a zarr."""
+    path = Path(path)
+    known = suffix_of(path) in READERS and not path.name.startswith(".")
+    return known and (path.is_file() or suffix_of(path) == ".zarr")
+
+
 def read_all(path: str | Path) -> list[Scan]:
     """Read every series that a DICOM file or folder holds; anything else as `read` does."""
     path = _existing(path)
     if suffix_of(path) == ".mat" and matlab.has_mask(path):
         return [matlab.read_matlab(path), matlab.read_matlab_mask(path)]
-    if not is_dicom(path):
+    if not is_dicom(path) or is_rtstruct(path):
         return [read(path)]
     return [dicom.read_series(series) for series in dicom.find_series(path)]
 
 
-def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
-    """Read a mask: as `read`, but a palette gives its indices and whole numbers become integers.
+def read_mask(path: str | Path, onto: Scan | None = None, contours_on: Scan | None = None) -> Scan:
+    """Read a mask: as `read`, but pictures give labels by what is seen, and whole numbers become integers.
 
     Parameters
     ----------
@@ -111,6 +138,9 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
         Any file that `read` reads; of a MATLAB file its mask.
     onto : Scan, optional
         Bring the mask onto this scan's grid by their places, the nearest voxel's label each, where they differ.
+    contours_on : Scan, optional
+        Where the file holds contours (an RT Structure Set): fill them in on this scan's grid. Without it the series
+        that they were drawn on has to lie beside the file.
 
     Returns
     -------
@@ -120,6 +150,8 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
     import numpy as np
 
     path = Path(path)
+    if is_rtstruct(path):
+        return rtstruct.read_rtstruct(path, onto if contours_on is None else contours_on)
     scan = MASK_READERS.get(suffix_of(path), read)(path) if path.is_file() else read(path)
     array = np.asarray(scan.array)
     if array.dtype.kind == "f":
@@ -129,6 +161,23 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
         array = whole.astype(np.uint8) if whole.min(initial=0) >= 0 and whole.max(initial=0) < 256 else whole
     mask = replace(scan, array=array)
     return mask if onto is None or same_grid(mask, onto) else resample(mask, onto, labels=True)
+
+
+def check_mask(path: str | Path, scan: Scan, labels: Sequence[str] = ("background", "tumour")) -> None:
+    """See that a mask of a scan could be written, before there is one; raises what `write_mask` would raise.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its suffix chooses the format.
+    scan : Scan
+        As `read` gave it.
+    labels : sequence of str
+        Names by value; index 0 is background.
+    """
+    check = CHECKS.get(suffix_of(path))
+    if check is not None:
+        check(Path(path), scan, labels)
 
 
 def write_mask(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.atomic_write import temporary
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans.checks import damaged
 from napari_unet_tumour.scans.scan import Scan
@@ -117,7 +116,7 @@ def create_zarr(
     OutputError
         The folder or disk does not take it.
     """
-    beside = path.with_name(f".{os.getpid()}-{time.monotonic_ns()}-{path.name}")
+    beside = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield _new(beside, scan, shape, dtype, labels, side)

@@ -26,7 +26,7 @@ _TO_MM = {"millimeter": 1.0, "mm": 1.0, "micrometer": 1e-3, "centimeter": 10.0, 
 def scan_of(array: NDArray[Any], meta: dict[str, Any]) -> Scan:
     """Return the grid that a layer lies on: the one it was opened with, unless it was moved since."""
     affine, axes = _spatial_part(array.ndim, meta)
-    for kept in (*_grids_of(meta.get("metadata", {})), *_grids_of_images()):
+    for kept in (*_grids_of(meta.get("metadata", {})), *grids_of_images()):
         if _same_grid(kept, array.shape, affine):
             return kept
     unit = str(tuple(meta.get("units") or ("pixel",))[-1])
@@ -80,7 +80,8 @@ def _same_grid(kept: Scan, shape: tuple[int, ...], affine: NDArray[np.float64]) 
     )
 
 
-def _grids_of_images() -> Iterator[Scan]:
+def grids_of_images() -> Iterator[Scan]:
+    """Yield the grids of the layers that were opened from files."""
     viewer = napari.current_viewer()
     for layer in [] if viewer is None else viewer.layers:
         if "grid" in layer.metadata.get(KEY, {}):
