@@ -45,3 +45,7 @@ class OutputError(UNetTumourError):
 
 class TrainingError(UNetTumourError):
     """Training cannot start with these images and settings, or cannot go on."""
+
+
+class TableError(UNetTumourError):
+    """A table (cases.csv, pairs.csv) cannot be read, or lacks a column."""

@@ -56,8 +56,8 @@ def test_reads_what_spreadsheets_write(files, text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no column scan and no column mask (found: nothing)"),
-        ("image,mask\n", "no column scan (found: image, mask)"),
+        ("", "no column 'scan' and no column 'mask' (found: nothing)"),
+        ("photo,mask\n", "no column 'scan' (found: photo, mask)"),
         ("scan,mask\n", "has no rows"),
         ("scan,mask\nimages/1.png\n", "line 2 names no mask"),
         ("scan,mask\nimages/1.png,masks/7.png\n", "the mask"),

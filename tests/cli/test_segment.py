@@ -74,11 +74,7 @@ def test_equal_names_from_two_folders_get_two_files(folder, tmp_path, blob):
     Image.fromarray(blob).save(tmp_path / "other" / "a.jpg")
     scans_given = [str(folder / "a.png"), str(tmp_path / "other" / "a.png"), str(tmp_path / "other" / "a.jpg")]
     assert main(["segment", *scans_given, scans_given[0], "--out", str(tmp_path / "out")]) == 0
-    assert masks_in(tmp_path / "out") == [
-        "in_a_mask.png",
-        "other_a_2_mask.png",
-        "other_a_mask.png",
-    ]
+    assert masks_in(tmp_path / "out") == ["a_jpg_mask.png", "a_png_mask.png", "in_a_mask.png"]
 
 
 def test_patterns_are_expanded(folder, tmp_path, capsys):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 TABLE_COLUMNS = ".napari-unet-tumour.jsonl"
 SUMMARY = "summary.csv"
+NOT_DONE = "not done"
 # These change where and how quickly the network runs, not what it finds.
 PLACE = ("device", "memory")
 # Of larger files only size and time are kept: hashing them would take longer than segmenting others.
@@ -55,15 +56,17 @@ class ResultTable:
     def __init__(self, folder: Path, made_with: dict[str, Any]) -> None:
         self._path = folder / TABLE_COLUMNS
         self._made = hashlib.blake2b(json.dumps(made_with, sort_keys=True).encode(), digest_size=8).hexdigest()
-        self._lines = {line["scan"]: line for line in _lines(self._path)}
+        self._lines = {line["scan"]: line for line in read_record(folder)}
 
-    def row_of(self, scan: Path, mask: Path) -> Row | None:
-        """Return the summary's row of a scan that is finished, or None."""
+    def row_of(self, scan: Path, mask: Path, results: Sequence[Path] = ()) -> Row | None:
+        """Return the summary's row of a scan that is finished, or None; `results` are all its files."""
         line = self._lines.get(os.path.realpath(scan))
         if line is None or line["made"] != self._made or line["mask"] != [mask.name, *_stamp(mask)[:1]]:
             return None
-        now = _stamp(scan)
-        same = now == line["stamp"] or (now[0] == line["stamp"][0] <= HASHED and content_of(scan) == line["content"])
+        now = _stamp(scan, results)
+        same = now == line["stamp"] or (
+            now[0] == line["stamp"][0] <= HASHED and content_of(scan, results) == line["content"]
+        )
         return line["row"] if same else None
 
     def add(self, scan: Path, mask: Path, row: Row, before: tuple[list[int], str]) -> None:
@@ -79,10 +82,18 @@ class ResultTable:
             raise OutputError(f"{self._path} cannot be written ({error.strerror}): free some space") from error
 
 
-def summarise_planes(scan: Path) -> tuple[list[int], str]:
-    """Return what tells a scan from a changed one: size and time of its files, and a hash of their content."""
-    stamp = _stamp(scan)
-    return stamp, content_of(scan) if stamp[0] <= HASHED else ""
+def summarise_planes(scan: Path, without: Sequence[Path] = ()) -> tuple[list[int], str]:
+    """Return what tells a scan from a changed one: size and time of its files, and a hash of their content.
+
+    Parameters
+    ----------
+    scan : pathlib.Path
+        A file or folder.
+    without : sequence of pathlib.Path
+        Results that may lie in the scan's folder and are no part of it.
+    """
+    stamp = _stamp(scan, without)
+    return stamp, content_of(scan, without) if stamp[0] <= HASHED else ""
 
 
 def made_with(entry: ModelEntry, settings: SegmentSettings, **more: Any) -> dict[str, Any]:
@@ -95,7 +106,7 @@ def row_of(scan: Path, mask_path: Path, mask: NDArray[Any], of: Scan, labels: Se
     """Return the summary's row of a finished scan; `mask` is in memory, of the scan's grid."""
     axes = of.axes.replace("c", "")
     report = measure.measure(mask, affine=of.world, units=of.units, axes=axes, labels=labels)
-    row: Row = {"scan": str(scan), "status": "done", "reason": "", "mask": str(mask_path)}
+    row: Row = {"scan": os.path.abspath(scan), "status": "done", "reason": "", "mask": str(mask_path)}
     row |= {"lesions": len(report.lesions), "volume": round(sum(t.volume for t in report.totals), 4)}
     row |= {"volume_unit": report.volume_units}
     row |= {"longest": round(max((one.longest for one in report.lesions), default=0.0), 2), "unit": report.units}
@@ -108,7 +119,7 @@ def large_row(scan: Path, mask_path: Path, pixels: int, of: Scan) -> Row:
     """Return the row of a scan whose mask is on disk: its volume, without lesions."""
     size = abs(float(np.linalg.det(of.world[:-1, :-1])))
     cubic = of.units == "mm" and len(of.spatial) == 3
-    row = {"scan": str(scan), "status": "done", "reason": "", "mask": str(mask_path)}
+    row = {"scan": os.path.abspath(scan), "status": "done", "reason": "", "mask": str(mask_path)}
     return row | {
         "volume": round(pixels * size / 1000, 4) if cubic else pixels,
         "volume_unit": "ml" if cubic else "pixels",
@@ -117,17 +128,45 @@ def large_row(scan: Path, mask_path: Path, pixels: int, of: Scan) -> Row:
 
 def undone_row(scan: Path) -> Row:
     """Return the row of a scan that a run did not come to."""
-    return {"scan": str(scan), "status": "not done", "reason": "the run ended before it"}
+    return {"scan": os.path.abspath(scan), "status": NOT_DONE, "reason": "the run ended before it"}
 
 
 def failed_row(scan: Path, reason: str) -> Row:
     """Return the summary's row of a scan that failed."""
-    return {"scan": str(scan), "status": "failed", "reason": reason}
+    return {"scan": os.path.abspath(scan), "status": "failed", "reason": reason}
+
+
+def read_summary(path: Path) -> list[Row]:
+    """Return the rows of a table that earlier runs wrote, none where there is no table.
+
+    Raises
+    ------
+    OutputError
+        The file is not such a table, so it must not be written over.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            rows: list[Row] = [{k: v or "" for k, v in row.items() if k} for row in table]
+            ours = {"scan", "status", "reason"} <= set(table.fieldnames or ())
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError, csv.Error):
+        ours, rows = False, []
+    if not ours:
+        raise OutputError(f"{path} is not a summary of segmented scans: rename it, or choose another --out")
+    return rows
 
 
 def write_summary(path: Path, rows: Iterable[Row]) -> None:
-    """Write the table, whole or not at all; raises OutputError."""
-    rows = list(rows)
+    """Write the table, whole or not at all; rows of other scans that are in it stay. Raises OutputError."""
+    merged = {os.path.realpath(row["scan"]): row for row in read_summary(path)}
+    for row in rows:
+        where = os.path.realpath(row["scan"])
+        # What an earlier run made of a scan is still so where this one did not come to it.
+        if row["status"] != NOT_DONE or where not in merged:
+            merged[where] = row
+    rows = list(merged.values())
     names = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
     text = io.StringIO()
     table = csv.DictWriter(text, names, restval="", lineterminator="\n")
@@ -137,10 +176,10 @@ def write_summary(path: Path, rows: Iterable[Row]) -> None:
         beside.write_text(text.getvalue(), encoding="utf-8")
 
 
-def content_of(scan: Path) -> str:
+def content_of(scan: Path, without: Sequence[Path] = ()) -> str:
     """Return a hash of a file, or of all files in a folder with their names."""
     found = hashlib.blake2b(digest_size=16)
-    for one in _files(scan):
+    for one in _files(scan, without):
         found.update(one.name.encode())
         with one.open("rb") as file:
             while part := file.read(1 << 20):
@@ -148,24 +187,28 @@ def content_of(scan: Path) -> str:
     return found.hexdigest()
 
 
-def _stamp(path: Path) -> list[int]:
+def _stamp(path: Path, without: Sequence[Path] = ()) -> list[int]:
     """Return bytes and time of last change, of a folder those of its files; [-1, 0] for what is not there."""
     try:
-        stats = [one.stat() for one in _files(path)]
+        stats = [one.stat() for one in _files(path, without)]
     except OSError:
         return [-1, 0]
     return [sum(one.st_size for one in stats), max((one.st_mtime_ns for one in stats), default=0)]
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+def _files(path: Path, without: Sequence[Path] = ()) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    ours = {path / TABLE_COLUMNS, path / SUMMARY, *without}
+    ours |= {one.resolve() for one in ours}
+    return sorted(one for one in path.rglob("*") if one.is_file() and one not in ours)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines that are whole; the last one of a run that was cut off may not be."""
+def read_record(folder: Path) -> list[dict[str, Any]]:
+    """Return a record's lines that are whole, none where there is no record; a cut-off run's last one may not be."""
     found = []
     try:
-        for text in path.read_text(encoding="utf-8").splitlines():
+        for text in (folder / TABLE_COLUMNS).read_text(encoding="utf-8").splitlines():
             try:
                 line = json.loads(text)
             except ValueError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour import scans
+from napari_unet_tumour.base import tables
+from napari_unet_tumour.base.tables import composed
 from napari_unet_tumour.corrections import UNSURE
-from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.errors import ScanError, TableError
 from napari_unet_tumour.scans.placement import put_on_scan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,12 +47,12 @@ class Pair:
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
-    """Read a PAIRS.csv with the columns scan, mask and, optionally, group and slices.
+    """Read a PAIRS.csv with the columns scan, mask and, optionally, group and slices, or usual names for these.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        Comma-separated, UTF-8, with a head line; file names are relative to its folder.
+        Commas, semicolons or tabs, UTF-8 or UTF-16, with a head line; file names are relative to its folder.
 
     Returns
     -------
@@ -60,24 +62,28 @@ def read_pairs(path: str | Path) -> list[Pair]:
     Raises
     ------
     ScanError
-        The file cannot be read, lacks a column, or names files that do not exist.
+        The file cannot be read, lacks a column or a row's group, or names files that do not exist.
     """
-    path = Path(path).expanduser()
+    return read_pairs_table(Path(path).expanduser())[0]
+
+
+def read_pairs_table(path: Path) -> tuple[list[Pair], str]:
+    """Read a PAIRS.csv as `read_pairs` does; also return a line that names the columns that are not used, or ""."""
+    scan = ("scan", *(name for name in tables.FILE if name != "scan"))
+    columns = {"scan": scan, "mask": tables.MASK, "person": tables.PERSON, "slices": tables.SLICES}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file, skipinitialspace=True)
-            _check_columns(path, table.fieldnames or [])
-            pairs = [_pair(path, table.line_num, row) for row in table if any(row.values())]
-    except OSError as error:
-        raise ScanError(f"{path} cannot be read ({error.strerror}): check the path and permissions") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ScanError(f"{path.name} is no text file of comma-separated values: save it as CSV (UTF-8)") from error
+        table = tables.read_table(path, columns, ("scan", "mask"), "scan,mask or scan,mask,group")
+        groups = tables.persons_of(table) if "person" in table.columns else []
+    except TableError as error:
+        raise ScanError(str(error)) from error
+    pairs = [_pair(path, line, row) for line, row in zip(table.lines, table.rows, strict=True)]
+    pairs = [replace(pair, group=group) for pair, group in zip(pairs, groups, strict=True)] if groups else pairs
     if not pairs:
         raise ScanError(f"{path.name} has no rows: add a line with a scan and its mask")
     _check_files(
         [(one.scan, f"{path.name}: the scan") for one in pairs] + [(p.mask, f"{path.name}: the mask") for p in pairs]
     )
-    return pairs
+    return pairs, table.note
 
 
 def pair_folders(images: str | Path, masks: str | Path) -> list[Pair]:
@@ -89,8 +95,9 @@ def pair_folders(images: str | Path, masks: str | Path) -> list[Pair]:
         A folder is missing or empty, or the names differ (the first ones are listed).
     """
     found, truth = scans_in(Path(images)), scans_in(Path(masks))
-    by_name = {stem(path): path for path in truth}
-    pairs = [(path, by_name.get(stem(path)) or by_name.get(f"{stem(path)}_mask")) for path in found]
+    by_name = {composed(stem(path)): path for path in truth}
+    names = {path: composed(stem(path)) for path in found}
+    pairs = [(path, by_name.get(name) or by_name.get(f"{name}_mask")) for path, name in names.items()]
     alone = [path.name for path, mask in pairs if mask is None]
     used = {mask for _, mask in pairs}
     spare = [path.name for path in truth if path not in used]
@@ -105,7 +112,7 @@ def pair_folders(images: str | Path, masks: str | Path) -> list[Pair]:
 def scans_in(folder: Path) -> list[Path]:
     """Return the files of a folder that can be read as scans, sorted by name; raises ScanError when there are none."""
     try:
-        files = sorted(path for path in folder.expanduser().iterdir() if _is_scan(path))
+        files = sorted(path for path in folder.expanduser().iterdir() if scans.is_listed(path))
     except OSError as error:
         raise ScanError(f"{folder} cannot be read as a folder ({error.strerror}): check the path") from error
     if not files:
@@ -155,7 +162,7 @@ def read_truth(
     ScanError
         The mask cannot be read, does not overlap the scan, or has values that the model does not know.
     """
-    mask = scans.read_mask(pair.mask)
+    mask = scans.read_mask(pair.mask, contours_on=scan)
     values = _on_grid(pair, scan, mask, notes)
     if values.shape != shape:
         raise ScanError(f"{pair.mask.name} has {_by(values.shape)} pixels and {pair.scan.name} has {_by(shape)}")
@@ -174,24 +181,15 @@ def read_truth(
     return np.asarray(values, np.uint8)
 
 
-def _check_columns(path: Path, names: Sequence[str]) -> None:
-    missing = [name for name in ("scan", "mask") if name not in names]
-    if missing:
-        raise ScanError(
-            f"{path.name} has no column {' and no column '.join(missing)} (found: {_short(', '.join(names))}): "
-            "the first line must be scan,mask or scan,mask,group"
-        )
-
-
-def _pair(path: Path, line: int, row: dict[str, str | None]) -> Pair:
+def _pair(path: Path, line: int, row: Mapping[str, str]) -> Pair:
     if not row["scan"] or not row["mask"]:
         raise ScanError(f"{path.name} line {line} names no {'mask' if row['scan'] else 'scan'}: fill it in")
-    scan, mask = (path.parent / Path(str(row[name]).strip()).expanduser() for name in ("scan", "mask"))
+    scan, mask = (tables.existing(path.parent / Path(row[name]).expanduser()) for name in ("scan", "mask"))
     try:
-        slices = tuple(int(number) for number in (row.get("slices") or "").split(";") if number.strip())
+        slices = tuple(int(number) for number in re.split(r"[;,\s]+", row.get("slices", "")) if number)
     except ValueError as error:
         raise ScanError(f"{path.name} line {line}: slices must look like 3;4;9, not '{row['slices']}'") from error
-    return Pair(scan, mask, (row.get("group") or "").strip() or str(scan), slices)
+    return Pair(scan, mask, str(scan), slices)
 
 
 def _check_files(files: list[tuple[Path, str]]) -> None:
@@ -211,18 +209,9 @@ def _on_grid(pair: Pair, scan: Scan, mask: Scan, notes: list[str] | None) -> NDA
     return np.asarray(placed.mask.array)
 
 
-def _is_scan(path: Path) -> bool:
-    known = scans.suffix_of(path) in scans.READERS
-    return known and not path.name.startswith(".") and (path.is_file() or path.suffix.lower() == ".zarr")
-
-
 def _some(names: Sequence[Any]) -> str:
     shown = ", ".join(map(str, names[:SHOWN]))
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
-
-
-def _short(text: str, most: int = 60) -> str:
-    return (text if len(text) <= most else f"{text[:most]}...") or "nothing"
 
 
 def _by(shape: Sequence[int]) -> str:

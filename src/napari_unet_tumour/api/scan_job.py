@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 from napari_unet_tumour import scans
 from napari_unet_tumour.api import channels, cohort, layout_for
 from napari_unet_tumour.api.batch import LoadedScan, Segmented, to_segmentation
+from napari_unet_tumour.base.atomic_write import shortened
 from napari_unet_tumour.errors import ModelError, ScanError
 
 if TYPE_CHECKING:
@@ -36,8 +38,11 @@ class Outputs:
         """Return the paths, in the order of the labels without background."""
         if not self.probability:
             return []
-        endings = ["_probability"] if len(self.labels) == 2 else [f"_probability-{name}" for name in self.labels[1:]]
-        return [self.mask.with_name(ending.join(self.mask.name.rsplit("_mask", 1))) for ending in endings]
+        words = [re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", name) for name in self.labels[1:]]
+        words = [word if words.count(word) == 1 else f"{n}-{word}" for n, word in enumerate(words, 1)]
+        endings = ["_probability"] if len(self.labels) == 2 else [f"_probability-{word}" for word in words]
+        start, ending = self.mask.name.rsplit("_mask", 1)
+        return [self.mask.with_name(shortened(start, f"{word}{ending}")) for word in endings]
 
     def files(self) -> list[Path]:
         """Return all paths."""
@@ -104,6 +109,9 @@ def load(order: ScanJob, spec: ModelSpec) -> LoadedScan[Path]:
     mask = order.outputs.mask
     if mask.suffix == ".dcm" and "dicom" not in scan.extra:
         raise ScanError(f"{order.path.name} is no DICOM series, so it cannot have a DICOM-SEG: choose --format nifti")
+    if mask.suffix == ".dcm" and order.outputs.probability:
+        raise ScanError(f"{order.path.name}: DICOM holds no probability here: leave --probability out")
+    scans.check_mask(mask, scan, order.outputs.labels)
     if mask.suffix == ".png" and len(layout.mask_shape) > 2:
         raise ScanError(
             f"{order.path.name} has {layout.planes} slice{'s' * (layout.planes > 1)}, a PNG holds one: "
@@ -114,7 +122,11 @@ def load(order: ScanJob, spec: ModelSpec) -> LoadedScan[Path]:
 
 def plan_job(order: ScanJob) -> tuple[list[int], str]:
     """Return what tells the scan from a changed one, to be noted before it is read."""
-    return cohort.summarise_planes(order.path) if order.row and order.path.exists() else ([-1, 0], "")
+    return (
+        cohort.summarise_planes(order.path, order.outputs.files())
+        if order.row and order.path.exists()
+        else ([-1, 0], "")
+    )
 
 
 def finish(one: Segmented[Path], order: ScanJob, seen: tuple[list[int], str]) -> Finished:

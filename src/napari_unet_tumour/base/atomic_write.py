@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
+
+# Bytes of a name that leave room for a process number and a time in front, where file systems take 255.
+_LONGEST = 200
+
+
+def temporary(path: Path) -> Path:
+    """Return a path beside `path` for a file that is not whole yet, with the same suffix."""
+    return path.with_name(f".{os.getpid()}-{time.monotonic_ns()}-{_short(path.name)}")
 
 
 @contextmanager
@@ -25,7 +34,7 @@ def atomic_path(path: Path, sync: bool = True) -> Iterator[Path]:
     sync : bool
         Wait until the disk has the content: else a power cut may leave an empty file under the new name.
     """
-    part = path.with_name(f".{os.getpid()}-{time.monotonic_ns()}-{path.name}")
+    part = temporary(path)
     try:
         yield part
         if sync:
@@ -74,9 +83,35 @@ def remove_stale_temp(folder: Path, targets: Sequence[Path]) -> None:
     """Remove what `beside` left of some files of a folder when its process was killed."""
     import psutil  # type: ignore[import-untyped]
 
-    names = {path.name for path in targets if path.parent == folder}
+    names = {_short(path.name) for path in targets if path.parent == folder}
     for part in folder.glob(".*-*-*"):
         process, _, name = part.name[1:].split("-", 2)
         if name in names and process.isdigit() and not psutil.pid_exists(int(process)):
             with suppress(OSError):
                 part.unlink()
+
+
+def shortened(start: str, ending: str, most: int = 255) -> str:
+    """Return `start` + `ending` as a file name of at most `most` bytes: a long start is cut and gets a hash of itself.
+
+    Parameters
+    ----------
+    start, ending : str
+        The ending is never cut.
+    most : int
+        Bytes that the file system takes.
+    """
+    if len((start + ending).encode()) <= most:
+        return start + ending
+    mark = "-" + hashlib.blake2b(start.encode(), digest_size=4).hexdigest()
+    room = max(most - len((mark + ending).encode()), 1)
+    return start.encode()[:room].decode(errors="ignore") + mark + ending
+
+
+def _short(name: str) -> str:
+    """Return the name that a file has while it is written: what stands before it must not make it too long."""
+    if len(name.encode()) <= _LONGEST:
+        return name
+    # Writers choose the format by the suffix, of which ".nii.gz" has two.
+    suffix = "".join(Path(name).suffixes[-2:])[-24:]
+    return hashlib.blake2b(name.encode(), digest_size=8).hexdigest() + suffix

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_unet_tumour.api.batch import LoadedScan, ScanPredictor, Segmented
+    from napari_unet_tumour.api.result_index import Written
     from napari_unet_tumour.api.scan_job import Finished, Outputs, ScanJob
     from napari_unet_tumour.cli._output import ProgressMeter
     from napari_unet_tumour.models.registry import ModelEntry
@@ -36,24 +37,54 @@ class Cohort:
         The folder.
     orders : dict
         What is to be made of every scan, by its path.
+    written : Written
+        What lies in the folder already.
+    overwrite : bool
+        Whether files that are not known as results of the same scan may be written over.
     **more
         What else decides the results, e.g. the axis.
     """
 
     def __init__(
-        self, out: Path, orders: dict[Path, ScanJob], entry: ModelEntry, settings: SegmentSettings, **more: Any
+        self,
+        out: Path,
+        orders: dict[Path, ScanJob],
+        entry: ModelEntry,
+        settings: SegmentSettings,
+        written: Written,
+        *,
+        overwrite: bool = False,
+        **more: Any,
     ) -> None:
         self.orders, self.entry, self._settings = orders, entry, settings
         self.failed = 0
+        self._written, self._overwrite = written, overwrite
         self._out, self._table = out, out / cohort.SUMMARY if len(orders) > 1 else None
+        if self._table is not None:
+            cohort.read_summary(self._table)
         more["probability"] = any(one.outputs.probability for one in orders.values())
         self._record = cohort.ResultTable(out, cohort.made_with(entry, settings, **more)) if self._table else None
         self._rows: dict[Path, cohort.Row] = {}
         self._seen: dict[Path, tuple[list[int], str]] = {}
         if self._record is not None:
-            found = {path: self._record.row_of(path, one.outputs.mask) for path, one in orders.items()}
+            found = {
+                path: self._record.row_of(path, one.outputs.mask, one.outputs.files()) for path, one in orders.items()
+            }
             self._rows = {path: row for path, row in found.items() if row is not None}
         self.left = [path for path in orders if path not in self._rows]
+
+    def check_free(self, path: Path) -> None:
+        """See that a scan's results would be written over nothing but its own earlier ones; raises OutputError."""
+        for file in () if self._overwrite else self.orders[path].outputs.files():
+            if file.exists() and not self._written.is_ours(file, path):
+                raise OutputError(
+                    f"{path}: {file} is there already and was changed since, or made by something else: move it away, "
+                    "choose another --out, or give --overwrite"
+                )
+
+    def claim(self, path: Path) -> None:
+        """Note that a scan's results are about to be written; raises OutputError."""
+        self._written.claim(path, self.orders[path].outputs.files())
 
     def load(self, path: Path) -> LoadedScan[Path]:
         """Read a scan, noting before what it is, so that a later run knows it again; raises ScanError."""
@@ -61,6 +92,7 @@ class Cohort:
         work = scan_job.load(self.orders[path], self.entry.spec)
         for note in scan_job.notes_of(work):
             warn(note)
+        self.claim(path)
         return work
 
     def finish(
@@ -82,6 +114,7 @@ class Cohort:
             path = one.work.item
             done = scan_job.finish(one, self.orders[path], self._seen[path])
         self._rows[done.item] = done.row
+        self._written.add(done.item, self.orders[done.item].outputs.files())
         if self._record is not None:
             self._record.add(done.item, self.orders[done.item].outputs.mask, done.row, done.seen)
         return done.line, done.planes
@@ -97,6 +130,7 @@ class Cohort:
         try:
             yield
         finally:
+            self._written.release()
             remove_stale_temp(self._out, [file for one in self.orders.values() for file in one.outputs.files()])
             if self._table is not None:
                 rows = [self._rows.get(path) or cohort.undone_row(path) for path in self.orders]

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import glob
+import hashlib
+import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour import scans
 from napari_unet_tumour.api.pairs import scans_in, stem
-from napari_unet_tumour.base.atomic_write import write_bytes_atomic
+from napari_unet_tumour.api.result_index import Written, name_key
+from napari_unet_tumour.base.atomic_write import shortened, write_bytes_atomic
 from napari_unet_tumour.errors import OutputError, ScanError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
-SUFFIXES = {"nifti": ".nii.gz", "png": ".png", "tiff": ".tif", "dicom-seg": ".dcm", "zarr": ".zarr"}
+SUFFIXES = {
+    "nifti": ".nii.gz", "png": ".png", "tiff": ".tif", "dicom-seg": ".dcm", "dicom-labelmap": ".labelmap.dcm",
+    "rtstruct": ".rtstruct.dcm", "zarr": ".zarr",
+}  # fmt: skip
 SAME = {".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".tif": ".tif", ".tiff": ".tif", ".zarr": ".zarr"}
-DICOM = (".dcm", ".dicom", ".ima")
+DICOM = (".dcm", ".dicom", ".ima", ".labelmap.dcm", ".rtstruct.dcm")
 OURS = ("_mask", "_probability")
 
 
@@ -34,23 +42,89 @@ def expand(words: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
-def targets(paths: Sequence[Path], out: Path, suffix: Callable[[Path], str]) -> dict[Path, Path]:
+def targets(
+    paths: Sequence[Path], out: Path, suffix: Callable[[Path], str], owners: Mapping[str, str] | None = None
+) -> dict[Path, Path]:
     """Choose a file in `out` for the mask of every scan, all different: STEM_mask.ext.
 
-    Equal stems get the name of their folder in front, and a number where that does not help.
+    The names do not depend on the order of the scans. Scans of equal names get those of their folders in front, as
+    many as tell them apart; equal names in one folder get their own suffix.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+        The scans.
+    out : pathlib.Path
+        The folder.
+    suffix : callable
+        Scan -> suffix of its mask.
+    owners : mapping, optional
+        The real path of the scan by the name of a result that lies in `out` already: a scan keeps the name that it
+        has, and none gets that of another's.
     """
-    plain = [(stem(path), suffix(path)) for path in paths]
-    chosen: dict[Path, Path] = {}
-    taken: set[str] = set()
-    for path, (name, ending) in zip(paths, plain, strict=True):
-        if plain.count((name, ending)) > 1:
-            name = f"{path.resolve().parent.name}_{name}"
-        numbers = ("", *(f"_{n}" for n in range(2, len(paths) + 2)))
-        tries = (f"{name}{number}_mask{ending}" for number in numbers)
-        free = next(one for one in tries if one.casefold() not in taken)
-        taken.add(free.casefold())
-        chosen[path] = out / free
-    return chosen
+    owners = owners or {}
+    limit = _longest_name(out)
+    chosen = {path: name for path in paths if (name := _earlier(path, suffix(path), owners))}
+    taken = {name_key(name) for name in owners}
+    left = [_Name(path, suffix(path), limit) for path in paths if path not in chosen]
+    while clashing := _clashing(left, taken):
+        # First all rivals, then all names: else the order of the scans would matter.
+        rivals = [[other for other in clashing if other is not one and other.key == one.key] for one in clashing]
+        for one, others in zip(clashing, rivals, strict=True):
+            one.lengthen(others)
+    chosen |= {name.path: name.text for name in left}
+    return {path: out / chosen[path] for path in paths}
+
+
+class _Name:
+    """The name of a scan's mask, made longer until no other one has it."""
+
+    def __init__(self, path: Path, ending: str, limit: int) -> None:
+        self.path = path
+        self._ending, self._limit = ending, limit
+        where = Path(os.path.abspath(path))
+        self._words, self._folders = [stem(where) or "scan"], list(where.parts[1:-1])
+        self._suffix = scans.suffix_of(where).strip(".").replace(".", "-") if where.is_file() else ""
+        self._hashed = False
+
+    @property
+    def text(self) -> str:
+        start = "_".join(self._words)
+        if self._hashed:
+            start += "_" + hashlib.blake2b(os.path.abspath(self.path).encode(), digest_size=4).hexdigest()
+        return shortened(start, f"_mask{self._ending}", self._limit)
+
+    @property
+    def key(self) -> str:
+        return name_key(self.text)
+
+    def lengthen(self, rivals: Sequence[_Name]) -> None:
+        together = any(one.path.resolve().parent == self.path.resolve().parent for one in rivals)
+        if together and self._suffix:
+            self._words, self._suffix = [*self._words, self._suffix], ""
+        elif self._folders:
+            self._words.insert(0, self._folders.pop())
+        else:
+            self._hashed = True
+
+
+def _clashing(names: Sequence[_Name], taken: AbstractSet[str]) -> list[_Name]:
+    count = Counter(name.key for name in names)
+    return [name for name in names if count[name.key] > 1 or name.key in taken]
+
+
+def _earlier(path: Path, ending: str, owners: Mapping[str, str]) -> str:
+    """Return the name that a scan's mask of this kind has already, or ""."""
+    here = os.path.realpath(path)
+    ours = sorted(name for name, scan in owners.items() if scan == here and name.endswith(f"_mask{ending}"))
+    return ours[0] if ours else ""
+
+
+def _longest_name(folder: Path) -> int:
+    try:
+        return min(os.pathconf(folder, "PC_NAME_MAX"), 255)
+    except (AttributeError, OSError, ValueError):
+        return 255
 
 
 def suffix_for(wanted: str | None) -> Callable[[Path], str]:
@@ -101,6 +175,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def _expand(word: str) -> list[Path]:
     path = Path(word).expanduser()
+    if path.name in ("", ".."):
+        path = Path(os.path.abspath(path))  # "." has no name that its mask could have
     if path.is_dir() and scans.suffix_of(path) != ".zarr":
         return _in_folder(path)
     if not path.exists() and glob.has_magic(word):
@@ -117,8 +193,10 @@ def _in_folder(folder: Path) -> list[Path]:
         files = scans_in(folder)
     except ScanError:
         return [folder]
-    plain = [path for path in files if scans.suffix_of(path) not in DICOM]
-    return _without_ours(plain) + ([folder] if len(plain) < len(files) else [])
+    results = Written(folder).owners().keys()
+    plain = [path for path in files if scans.suffix_of(path) not in DICOM and path.name not in results]
+    scan = any(scans.suffix_of(path) in DICOM and path.name not in results for path in files)
+    return _without_ours(plain) + ([folder] if scan or not plain else [])
 
 
 def _without_ours(paths: list[Path]) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.cli._options import add_model, add_settings, settings_of
@@ -65,14 +66,24 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _pairs(args: argparse.Namespace) -> list[Pair]:
-    from napari_unet_tumour.api.pairs import pair_folders, read_pairs
+    from napari_unet_tumour.api.pairs import pair_folders
 
     if args.pairs and not args.folders:
-        return read_pairs(args.pairs)
+        return pairs_of(args.pairs)
     if not args.pairs and len(args.folders) == 2:
         return pair_folders(*args.folders)
     args.misuse("give --pairs PAIRS.csv, or IMAGES_DIR and MASKS_DIR")
     raise AssertionError  # misuse has ended the program
+
+
+def pairs_of(path: str) -> list[Pair]:
+    """Read a PAIRS.csv, and name the columns that are not used."""
+    from napari_unet_tumour.api.pairs import read_pairs_table
+
+    pairs, unused = read_pairs_table(Path(path).expanduser())
+    if unused:
+        warn(f"note: {unused}")
+    return pairs
 
 
 def _print(found: dict[str, Any]) -> None:

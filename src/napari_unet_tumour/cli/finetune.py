@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.cli._options import add_fields
 from napari_unet_tumour.cli._output import print_line, table, warn
+from napari_unet_tumour.cli.evaluate import pairs_of
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.settings import FinetuneSettings, options_of
 
@@ -54,7 +55,8 @@ def _run(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name, *_ in options_of(FinetuneSettings) if getattr(args, name) is not None}
     entry = registry.find(args.model)
     settings = FinetuneSettings(**given)
-    tuned = finetune(args.pairs, entry.path, settings, axis=args.axis, add_classes=args.add_class, on_tick=_Said())
+    pairs = pairs_of(args.pairs)
+    tuned = finetune(pairs, entry.path, settings, axis=args.axis, add_classes=args.add_class, on_tick=_Said())
     _print(entry, tuned)
     if as_json:
         write_text(as_json, json.dumps(_facts(entry, tuned, out), indent=1, allow_nan=False))

@@ -49,7 +49,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.model:
         entry = registry.find(args.model)
         options |= {"labels": entry.spec.labels, "model": entry.name, "model_hash": entry.hash}
-    scan, mask = scans.read(args.scan, args.series), scans.read_mask(args.mask)
+    scan = scans.read(args.scan, args.series)
+    mask = scans.read_mask(args.mask, contours_on=scan)
     report = measure.measure(mask, scan, **options)
     change = None
     if args.earlier:

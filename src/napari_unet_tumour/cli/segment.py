@@ -44,14 +44,19 @@ def add(commands: Commands) -> None:
     command.add_argument("--out", default=".", metavar="DIR", help="where the masks go (default: the current folder)")
     command.add_argument(
         "--format",
-        choices=("nifti", "png", "tiff", "dicom-seg", "zarr"),
-        help="of the masks (default: that of the scan)",
+        choices=("nifti", "png", "tiff", "dicom-seg", "dicom-labelmap", "rtstruct", "zarr"),
+        help="of the masks (default: that of the scan); rtstruct: contours for planning systems",
     )
     command.add_argument(
         "--axis", type=int, metavar="N", help="array axis to slice along; 0, 1, 2 = z, y, x of a volume "
         "(default: the one with clearly the largest spacing, else the first)"
     )  # fmt: skip
     add_series(command)
+    command.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write over files that are not known as results of the same scan",
+    )
     command.add_argument("--probability", action="store_true", help="write SCAN_probability too, one file a label")
     command.add_argument(
         "--workers", type=int, default=1, metavar="N", help="local processes that share the scans (default: 1)"
@@ -69,6 +74,7 @@ def _channel(text: str) -> tuple[str, str]:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from napari_unet_tumour.api.result_index import Written
     from napari_unet_tumour.api.scan_job import Outputs, ScanJob
     from napari_unet_tumour.cli import _paths
     from napari_unet_tumour.cli._cohort import Cohort
@@ -81,7 +87,8 @@ def _run(args: argparse.Namespace) -> int:
     settings = settings_of(args, entry.spec)
     suffix = _paths.suffix_for(args.format)
     out = _paths.ready_folder(args.out)
-    targets = _paths.targets(paths, out, suffix)
+    written = Written(out)
+    targets = _paths.targets(paths, out, suffix, written.owners())
     orders = {
         path: ScanJob(
             path, Outputs(target, entry.spec.labels, args.probability), parts.get(path, {}),
@@ -89,7 +96,8 @@ def _run(args: argparse.Namespace) -> int:
         )
         for path, target in targets.items()
     }  # fmt: skip
-    cohort = Cohort(out, orders, entry, settings, axis=args.axis, series=args.series, channels=_stamps(parts))
+    more = {"axis": args.axis, "series": args.series, "channels": _stamps(parts)}
+    cohort = Cohort(out, orders, entry, settings, written, overwrite=args.overwrite, **more)
     with meter(len(paths), "scan") as shown, cohort.summary():
         shown.before(len(paths) - len(cohort.left))
         if cohort.left:
@@ -182,6 +190,7 @@ def _refusing(cohort: Cohort, inputs: set[Path], act: Callable[[Path], Made]) ->
         for one in cohort.orders[path].outputs.files():
             if one.resolve() in inputs:
                 raise ScanError(f"{path.name} would get its result written over the input {one}: choose another --out")
+        cohort.check_free(path)
         return act(path)
 
     return careful
@@ -203,6 +212,7 @@ def _elsewhere(
         return Segmented(work, to_segmentation(network.planes(work.planes()), work.layout, settings, spec.labels))
 
     def by_file(path: Path) -> Result:
+        cohort.claim(path)
         words = (str(entry.path), entry.hash, cohort.orders[path], settings)
         done: Finished | None = jobs.run("segment_file", *words, scheduler=network.crew, again=1)
         return TooLarge(cohort.load(path)) if done is None else done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour import presets
@@ -73,8 +74,12 @@ def _summary(settings: TrainSettings) -> int:
 
 def _train(args: argparse.Namespace, settings: TrainSettings) -> int:
     from napari_unet_tumour.engine.training import distributed
+    from napari_unet_tumour.engine.training.dataset_index import unused_columns
     from napari_unet_tumour.engine.training.train import iter_train
 
+    unused = unused_columns(Path(args.cases), settings.classes or "tumour") if args.cases else ""
+    if unused and distributed.rank() == 0:
+        warn(f"note: {unused}")
     steps = iter_train(settings, args.images, args.masks, args.out, args.cases, args.negatives, resume=args.resume)
     best = "nothing kept yet; what is saved goes on with --resume"
     with _shown(distributed.rank() == 0) as show:

@@ -13,7 +13,9 @@ from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import dicom, matlab, nifti, nrrd_mha, ome_zarr, pictures
 from napari_unet_tumour.scans.checks import unreadable
 from napari_unet_tumour.scans.dicom import files as dicom_files
+from napari_unet_tumour.scans.dicom import rtstruct as dicom_rtstruct
 from napari_unet_tumour.scans.dicom import seg as dicom_seg
+from napari_unet_tumour.scans.dicom.rtstruct import is_rtstruct
 from napari_unet_tumour.scans.float_labels import whole_labels
 from napari_unet_tumour.scans.ome_zarr_metadata import is_zarr
 from napari_unet_tumour.scans.patient_id import person_in
@@ -23,6 +25,7 @@ from napari_unet_tumour.scans.scan import Scan
 One = TypeVar("One")
 Reader = Callable[[Path], Scan]
 Writer = Callable[[Path, NDArray[Any], Scan, Sequence[str]], None]
+Check = Callable[[Path, Scan, Sequence[str]], None]
 
 READERS: dict[str, Reader] = {
     ".nii": nifti.read_nifti,
@@ -36,12 +39,21 @@ READERS: dict[str, Reader] = {
     ".mha": nrrd_mha.read_metaimage,
     ".mat": matlab.read_matlab,
     ".dcm": dicom.read_dicom,
+    ".labelmap.dcm": dicom.read_dicom,
+    ".rtstruct.dcm": dicom.read_dicom,
     ".dicom": dicom.read_dicom,
     ".ima": dicom.read_dicom,
     ".zarr": ome_zarr.read_zarr,
 }
 # Where a mask is read in another way than a scan.
-MASK_READERS: dict[str, Reader] = {".png": pictures.read_label_picture, ".mat": matlab.read_matlab_mask}
+MASK_READERS: dict[str, Reader] = {
+    ".png": pictures.read_label_picture,
+    ".jpg": pictures.read_label_picture,
+    ".jpeg": pictures.read_label_picture,
+    ".tif": pictures.read_label_tiff,
+    ".tiff": pictures.read_label_tiff,
+    ".mat": matlab.read_matlab_mask,
+}
 WRITERS: dict[str, Writer] = {
     ".nii": nifti.write_nifti,
     ".nii.gz": nifti.write_nifti,
@@ -49,14 +61,23 @@ WRITERS: dict[str, Writer] = {
     ".tif": pictures.write_tiff,
     ".tiff": pictures.write_tiff,
     ".dcm": dicom_seg.write_dicom_seg,
+    ".labelmap.dcm": dicom_seg.write_dicom_labelmap,
+    ".rtstruct.dcm": dicom_rtstruct.write_rtstruct,
     ".zarr": ome_zarr.write_zarr,
 }
+# What sees, before a network runs, that a scan can have a mask of this kind.
+CHECKS: dict[str, Check] = {
+    ".dcm": dicom_seg.check_dicom_seg,
+    ".labelmap.dcm": dicom_seg.check_dicom_labelmap,
+    ".rtstruct.dcm": dicom_rtstruct.check_rtstruct,
+}
+_DOUBLE = (".nii.gz", ".labelmap.dcm", ".rtstruct.dcm")
 
 
 def suffix_of(path: str | Path) -> str:
-    """Return the suffix in lower case, with ".nii.gz" as one."""
+    """Return the suffix in lower case; ".nii.gz", ".labelmap.dcm" and ".rtstruct.dcm" count as one."""
     name = Path(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    return next((double for double in _DOUBLE if name.endswith(double)), Path(name).suffix)
 
 
 def read(path: str | Path, series: int | None = None) -> Scan:
@@ -82,6 +103,8 @@ def read(path: str | Path, series: int | None = None) -> Scan:
     """
     path = _existing(path)
     if is_dicom(path):
+        if is_rtstruct(path):
+            return dicom_rtstruct.read_rtstruct(path)
         if series is None:
             return dicom.read_dicom(path)
         return dicom.read_series(_chosen(path, dicom.find_series(path), series))
@@ -103,6 +126,13 @@ def can_read(path: str | Path) -> bool:
     return Path(path).is_dir() or suffix_of(path) in READERS or is_dicom(Path(path))
 
 
+def is_listed(path: str | Path) -> bool:
+    """Tell whether a file in a folder counts as a scan: a known suffix, not hidden, no folder but a zarr."""
+    path = Path(path)
+    known = suffix_of(path) in READERS and not path.name.startswith(".")
+    return known and (path.is_file() or suffix_of(path) == ".zarr")
+
+
 def read_all(path: str | Path) -> list[Scan]:
     """Read every series that a DICOM file or folder holds, every image of a zarr; anything else as `read` does."""
     path = _existing(path)
@@ -110,13 +140,13 @@ def read_all(path: str | Path) -> list[Scan]:
         return [matlab.read_matlab(path), matlab.read_matlab_mask(path)]
     if is_zarr(path):
         return [read(path, series=n) for n in range(len(ome_zarr.find_images(path)))]
-    if not is_dicom(path):
+    if not is_dicom(path) or is_rtstruct(path):
         return [read(path)]
     return [dicom.read_series(series) for series in dicom.find_series(path)]
 
 
-def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
-    """Read a mask: as `read`, but a palette gives its indices, and floats at whole numbers become integers.
+def read_mask(path: str | Path, onto: Scan | None = None, contours_on: Scan | None = None) -> Scan:
+    """Read a mask: as `read`, but pictures give labels by what is seen, and whole numbers become integers.
 
     Parameters
     ----------
@@ -124,6 +154,9 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
         Any file that `read` reads; of a MATLAB file its mask.
     onto : Scan, optional
         Put the mask onto this scan's grid by place, see `placement.put_on_scan`.
+    contours_on : Scan, optional
+        Where the file holds contours (an RT Structure Set): fill them in on this scan's grid. Without it the series
+        that they were drawn on has to lie beside the file.
 
     Returns
     -------
@@ -132,6 +165,8 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
         `extra["notes"]` also says how the mask was moved.
     """
     path = Path(path)
+    if is_rtstruct(path):
+        return dicom_rtstruct.read_rtstruct(path, onto if contours_on is None else contours_on)
     scan = MASK_READERS.get(suffix_of(path), read)(path) if path.is_file() else read(path)
     array = whole_labels(scan)
     if array is None:
@@ -142,6 +177,23 @@ def read_mask(path: str | Path, onto: Scan | None = None) -> Scan:
     placed = put_on_scan(mask, onto)
     notes = (*mask.extra.get("notes", ()), *([placed.note] if placed.note else []))
     return replace(placed.mask, extra={**placed.mask.extra, "notes": notes})
+
+
+def check_mask(path: str | Path, scan: Scan, labels: Sequence[str] = ("background", "tumour")) -> None:
+    """See that a mask of a scan could be written, before there is one; raises what `write_mask` would raise.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its suffix chooses the format.
+    scan : Scan
+        As `read` gave it.
+    labels : sequence of str
+        Names by value; index 0 is background.
+    """
+    check = CHECKS.get(suffix_of(path))
+    if check is not None:
+        check(Path(path), scan, labels)
 
 
 def write_mask(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.atomic_write import temporary
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans.checks import damaged
 from napari_unet_tumour.scans.ome_zarr_metadata import axes_of, images_in, multiscale, place_of
@@ -144,7 +143,7 @@ def create_zarr(
     OutputError
         The folder or disk does not take it.
     """
-    beside = path.with_name(f".{os.getpid()}-{time.monotonic_ns()}-{path.name}")
+    beside = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield _new(beside, scan, shape, dtype, labels, side)

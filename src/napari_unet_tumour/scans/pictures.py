@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import weakref
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.errors import OutputError, ScanError
+from napari_unet_tumour.scans import label_pictures
 from napari_unet_tumour.scans.checks import check_size, decoding, expect
 from napari_unet_tumour.scans.nifti import stem
 from napari_unet_tumour.scans.scan import Scan
@@ -24,29 +27,79 @@ PICTURES = (".png", ".jpg", ".jpeg")
 STACKS = (".tif", ".tiff")
 # A TIFF with more bytes of pixels stays on disk.
 LAZY_FROM = 1 << 30
+_ORIENTATION = 0x0112
+# By EXIF's number, after rows and columns changed places from 5 on: the steps through rows and columns.
+_FLIPPED = {1: (1, 1), 2: (1, -1), 3: (-1, -1), 4: (-1, 1), 5: (1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
+# The turns that another one undoes; the others undo themselves.
+_BACK = {6: 8, 8: 6}
 _TO_MM = {"nm": 1e-6, "µm": 1e-3, "um": 1e-3, "micron": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
 
 
 def read_picture(path: Path) -> Scan:
-    """Read a PNG or JPEG: grey gives axes "yx", colour "yxc" (3 or 4 channels); palettes are resolved.
+    """Read a PNG or JPEG: grey gives axes "yx", colour "yxc" (3 or 4 channels); palettes and EXIF turns are resolved.
+
+    `extra["exif"]` is the number of the turn, where there is one.
 
     Raises
     ------
     ScanError
         The file is cut, mislabelled or damaged, or claims absurd sizes.
     """
-    array = _decode(path, indices=False)
-    return Scan(array=array, axes="yxc" if array.ndim == 3 else "yx", name=stem(path), source=str(path))
+    with _opened(path) as (picture, turn):
+        array = _upright(np.asarray(_plain(picture)), turn)
+    extra = {"exif": turn} if turn > 1 else {}
+    return Scan(array, "yxc" if array.ndim == 3 else "yx", name=stem(path), source=str(path), extra=extra)
 
 
 def read_label_picture(path: Path) -> Scan:
-    """Read a PNG mask: a palette gives its indices, grey values stay, colours that are all grey become grey."""
-    array = _decode(path, indices=True)
+    """Read a PNG or JPEG mask by what is seen; see `label_pictures`. EXIF turns are applied as to a scan.
+
+    Raises
+    ------
+    ScanError
+        The picture shows several colours without a palette, or its background is not clear.
+    """
+    with _opened(path) as (picture, turn):
+        array = _upright(_labels(path, picture), turn)
+    extra = {"exif": turn} if turn > 1 else {}
+    return Scan(array, "yx", name=stem(path), source=str(path), extra=extra)
+
+
+def _labels(path: Path, picture: Any) -> NDArray[Any]:
+    if picture.mode == "P":
+        colours = picture.convert("RGBA" if "transparency" in picture.info else "RGB").convert("RGBA")
+        indices = np.asarray(picture)
+        palette = np.zeros((256, 4), np.uint8)
+        palette[indices.ravel()] = np.asarray(colours).reshape(-1, 4)
+        return label_pictures.labels_of_palette(path, indices, palette)
+    if picture.mode in ("LA", "La", "PA", "RGBa"):
+        picture = picture.convert("RGBA")
+    if picture.mode in ("L", "RGB") and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    array = np.asarray(_plain(picture))
+    if array.ndim == 3 and path.suffix.lower() in PICTURES[1:]:
+        array = np.asarray(picture.convert("L"))
     if array.ndim == 3:
-        if (array[..., :3] != array[..., :1]).any():
-            raise ScanError(f"{path.name} is a colour picture, not a mask: save it in grey values or with a palette")
-        array = array[..., 0]
-    return Scan(array=array, axes="yx", name=stem(path), source=str(path))
+        array = label_pictures.labels_of_colours(path, array)
+    return label_pictures.labels_of_jpeg(path, array) if path.suffix.lower() in PICTURES[1:] else array
+
+
+def read_label_tiff(path: Path) -> Scan:
+    """Read a TIFF mask: as `read_tiff`, but palettes, colours and transparency give labels by what is seen."""
+    import tifffile
+
+    scan = read_tiff(path)
+    with decoding(path), tifffile.TiffFile(path) as file:
+        page: Any = file.pages[0]
+        colormap = page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE else None
+    if colormap is not None and scan.axes[-2:] == "yx":
+        palette = np.full((colormap.shape[1], 4), 255, np.uint8)
+        palette[:, :3] = (colormap >> 8).T
+        return replace(scan, array=label_pictures.labels_of_palette(path, np.asarray(scan.array), palette))
+    if scan.axes.endswith("c") and scan.array.shape[-1] in (2, 3, 4):
+        array = label_pictures.labels_of_colours(path, np.asarray(scan.array))
+        return replace(scan, array=array, axes=scan.axes[:-1])
+    return scan
 
 
 def read_tiff(path: Path) -> Scan:
@@ -65,11 +118,17 @@ def read_tiff(path: Path) -> Scan:
         lazy = series.size * series.dtype.itemsize >= LAZY_FROM
         check_size(path, series.shape, series.dtype.itemsize, compressed=True, held=not lazy)
         spacing = _spacing(file)
+        turn = _turn_of(file.pages[0])
         array, axes = _tidy(path, _on_disk(series) if lazy else _pages(path, series), series.axes)
     if lazy:
         return _with_spacing(path, array, axes, spacing)
     with decoding(path):
         check_size(path, array.shape, array.itemsize)
+    if turn > 1 and axes in ("yx", "yxc"):
+        if spacing is not None and turn > 4:
+            spacing = {**spacing, "y": spacing["x"], "x": spacing["y"]}
+        scan = _with_spacing(path, _upright(array, turn), axes, spacing)
+        return replace(scan, extra={**scan.extra, "exif": turn})
     return _with_spacing(path, array, axes, spacing)
 
 
@@ -89,7 +148,8 @@ def read_folder(path: Path) -> Scan:
     ScanError
         There are no such files, or they differ in size or colour.
     """
-    files = sorted((f for f in path.iterdir() if f.suffix.lower() in PICTURES + STACKS), key=_by_number)
+    known = (f for f in path.iterdir() if f.suffix.lower() in PICTURES + STACKS and not f.name.startswith("."))
+    files = sorted((f for f in known if f.is_file()), key=_by_number)
     if not files:
         raise ScanError(
             f"{path.name} holds no scan: choose a folder with DICOM files or numbered PNG, JPEG or TIFF slices"
@@ -109,7 +169,7 @@ def read_folder(path: Path) -> Scan:
 
 
 def write_picture(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str] = ()) -> None:
-    """Write a 2D mask as a grey PNG: 0 and 255 for one label, the label values for several."""
+    """Write a 2D mask as a grey PNG: 0 and 255 for one label, the label values for several; turned as its scan is."""
     from PIL import Image
 
     if mask.ndim != 2:
@@ -117,8 +177,14 @@ def write_picture(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[s
     values = mask.astype(np.uint8)
     if len(labels) == 2 and values.max(initial=0) <= 1:
         values = values * np.uint8(255)
+    turn = scan.extra.get("exif", 1)
+    more: dict[str, Any] = {}
+    if turn > 1:
+        values = _upright(values, _BACK.get(turn, turn))
+        more["exif"] = Image.Exif()
+        more["exif"][_ORIENTATION] = turn
     with atomic(path) as beside:
-        Image.fromarray(np.ascontiguousarray(values)).save(beside, format="PNG")
+        Image.fromarray(np.ascontiguousarray(values)).save(beside, format="PNG", **more)
 
 
 def write_tiff(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str] = ()) -> None:
@@ -167,7 +233,9 @@ def _ome(scan: Scan) -> dict[str, Any]:
     return metadata
 
 
-def _decode(path: Path, *, indices: bool) -> NDArray[Any]:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, int]]:
+    """Give a picture that is sound so far, and the number of its EXIF turn."""
     from PIL import Image
 
     expect(path, *(("PNG",) if path.suffix.lower() == ".png" else ("JPEG",)))
@@ -180,7 +248,27 @@ def _decode(path: Path, *, indices: bool) -> NDArray[Any]:
             check_size(path, picture.size, 4)
             # A mask may hold one bit a pixel, and deflates to almost nothing.
             check_size(path, (picture.height, -(-picture.width // 8)), 1, compressed=path.suffix.lower() == ".png")
-            return np.asarray(picture if indices and picture.mode == "P" else _plain(picture))
+            yield picture, _turn_in(picture)
+
+
+def _turn_in(picture: Any) -> int:
+    with suppress(Exception):  # a damaged EXIF block does not make the pixels unreadable
+        turn = int(picture.getexif().get(_ORIENTATION, 1))
+        return turn if 1 <= turn <= 8 else 1
+    return 1
+
+
+def _turn_of(page: Any) -> int:
+    tag = page.tags.get(_ORIENTATION)
+    return int(tag.value) if tag is not None and 1 <= int(tag.value) <= 8 else 1
+
+
+def _upright(array: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Return pixels as EXIF's orientation says that they are seen; rows and columns come first."""
+    if turn > 4:
+        array = array.swapaxes(0, 1)
+    rows, columns = _FLIPPED[turn]
+    return np.ascontiguousarray(array[::rows, ::columns])
 
 
 def _plain(picture: Any) -> Any:

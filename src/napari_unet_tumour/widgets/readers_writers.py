@@ -16,6 +16,7 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.scans import dicom, geometry
+from napari_unet_tumour.scans.dicom import rtstruct
 from napari_unet_tumour.scans.float_labels import whole_labels
 from napari_unet_tumour.widgets.layers import geometry as layer_geometry
 from napari_unet_tumour.widgets.layers.labels import without_unsure
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _LABEL_NAMES = re.compile(r"(?:^|[^a-z])(?:masks?|seg|segmentation|labels?|truth)(?:[^a-z]|$)", re.IGNORECASE)
 _NOTICED = 0.5
+WRITABLE = tuple(scans.WRITERS)
 _PERCENTILES = (0.5, 99.8)
 
 
@@ -98,7 +100,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Parameters
     ----------
     path : str
-        .nii.gz, .nii, .tif or .png.
+        .nii.gz, .nii, .dcm (DICOM-SEG), .tif or .png; without a suffix .nii.gz is added.
     data, meta
         As napari hands them over; the grid comes from `meta["metadata"]`, else from the layer's transforms.
 
@@ -107,6 +109,34 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     OutputError
         The file cannot be written; nothing is left behind.
     """
+    return _write(_with_suffix(path, ".nii.gz", WRITABLE), data, meta)
+
+
+def write_labelmap(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write a Labels layer as a DICOM Label Map Segmentation (supplement 243) of its image's series, as *.labelmap.dcm.
+
+    The arguments and errors are those of `write_labels`.
+    """
+    return _write(_with_suffix(path, ".labelmap.dcm", (".labelmap.dcm",)), data, meta)
+
+
+def write_rtstruct(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write a Labels layer as an RT Structure Set, contours on the slices of its image's series, as *.rtstruct.dcm.
+
+    The arguments and errors are those of `write_labels`.
+    """
+    return _write(_with_suffix(path, ".rtstruct.dcm", (".rtstruct.dcm",)), data, meta)
+
+
+def _with_suffix(path: str, wanted: str, fitting: Sequence[str]) -> str:
+    """Return a path with a suffix that fits: a name that was typed without one, or with another part of it."""
+    suffix = scans.suffix_of(path)
+    if suffix in fitting or (suffix and wanted == ".nii.gz"):
+        return path
+    return (path[: -len(".dcm")] if suffix == ".dcm" else path) + wanted
+
+
+def _write(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     array = without_unsure(np.asarray(data), meta.get("metadata", {}))
     values = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
     return [str(scans.write_mask(path, values, layer_geometry.scan_of(array, meta), _label_names(meta)))]
@@ -171,12 +201,20 @@ def contrast(scan: Scan) -> tuple[float, float]:
 
 def _scans_of(path: Path | list[Path]) -> list[Scan]:
     """Read what a path holds; of a folder of several series the chosen ones, of selected files all."""
+    if isinstance(path, Path) and rtstruct.is_rtstruct(path):
+        return [_contours(path)]
     if isinstance(path, Path) and not scans.is_dicom(path):
         return scans.read_all(path)
     series = dicom.find_series(path)
     if isinstance(path, Path) and len(series) > 1:
         series = _choose(path.name, series)
     return [scan for one in series if (scan := _read_with_bar(one)) is not None]
+
+
+def _contours(path: Path) -> Scan:
+    """Read contours onto the layer of their series where that is open, else onto the series beside the file."""
+    grids = (kept for kept in layer_geometry.grids_of_images() if rtstruct.refers_to(path, kept))
+    return scans.read_mask(path, contours_on=next(grids, None))
 
 
 def _choose(name: str, series: list[Series]) -> list[Series]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour import scans
+from napari_unet_tumour.base import tables
 from napari_unet_tumour.engine.training import split
-from napari_unet_tumour.errors import TrainingError
+from napari_unet_tumour.errors import TableError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,8 +64,8 @@ def dataset_items(
         No pairs, other names on one side, an image that the cases file does not name.
     """
     pairs = pairs_of(images, masks)
-    table = read_cases(cases, [image for image, _ in pairs]) if cases is not None else {}
-    return _with_persons([_source(image, mask, table, kind_column) for image, mask in pairs])
+    table = read_cases(cases, [image for image, _ in pairs], kind_column)[0] if cases is not None else {}
+    return _with_persons([_source(image, mask, table) for image, mask in pairs])
 
 
 def pairs_of(images: Path, masks: Path) -> list[tuple[Path, Path]]:
@@ -84,28 +84,54 @@ def pairs_of(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     return sorted(((left[s], right[s]) for s in left), key=lambda pair: pair[0].name)
 
 
-def read_cases(path: Path, images: Sequence[Path]) -> dict[str, dict[str, str]]:
-    """Read a cases CSV: rows by file name without suffix; raises TrainingError where an image has no row."""
+def read_cases(
+    path: Path, images: Sequence[Path], kind_column: str = "tumour"
+) -> tuple[dict[str, dict[str, str]], str]:
+    """Read a cases table: rows by file name without suffix, and what is not used of it.
+
+    The columns are `file`, `person`, `split` and `kind_column`, under these names or usual other ones.
+
+    Raises
+    ------
+    TrainingError
+        The file is no table, an image has no row or two that differ, or a row's person is empty.
+    """
+    columns = {"file": tables.FILE, "person": tables.PERSON, "split": tables.SPLIT, "kind": _kind_names(kind_column)}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrainingError(f"{path} cannot be read as a CSV file: check the path, save it as UTF-8 CSV") from error
-    if not rows or "file" not in rows[0]:
-        raise TrainingError(f"{path.name} has no column 'file': its first line must name the columns, e.g. file,person")
-    table = {_stem(Path(row["file"] or "")): {k: v or "" for k, v in row.items() if k} for row in rows}
-    absent = [image.name for image in images if _stem(image) not in table]
+        table = tables.read_table(path, columns, ("file",), "file,person")
+        persons = tables.persons_of(table) if "person" in table.columns else []
+    except TableError as error:
+        raise TrainingError(str(error)) from error
+    rows: dict[str, dict[str, str]] = {}
+    for n, row in enumerate(table.rows):
+        row = {**row, **({"person": persons[n]} if persons else {})}
+        name = _stem(Path(tables.name_in(row["file"])))
+        if rows.get(name, row) != row:
+            raise TrainingError(f"{path.name} line {table.lines[n]} names {name} again, otherwise: keep one row")
+        rows[name] = row
+    absent = [image.name for image in images if _stem(image) not in rows]
     if absent:
         shown = ", ".join(absent[:SHOWN]) + (", ..." if len(absent) > SHOWN else "")
         raise TrainingError(f"{path.name} says nothing of {len(absent)} images ({shown}): add a row for each")
-    return table
+    return rows, table.note
+
+
+def unused_columns(path: Path, kind_column: str = "tumour") -> str:
+    """Return a line that names the columns of a cases table that are not used, or ""; raises TrainingError."""
+    return read_cases(path, [], kind_column)[1]
+
+
+def _kind_names(column: str) -> tuple[str, ...]:
+    """Return the spellings of the column with the kind of tumour, where it has its usual name."""
+    key = tables.column_key(column)
+    return tables.TUMOUR if key in tables.TUMOUR else (key,)
 
 
 def files_of(folder: Path) -> dict[str, Path]:
     """Return the readable files of a folder by name without suffix, sorted."""
     if not folder.is_dir():
         raise TrainingError(f"{folder} is not a folder: give the folder that holds the files")
-    found = [p for p in sorted(folder.iterdir()) if scans.suffix_of(p) in scans.READERS and not p.name.startswith(".")]
+    found = [path for path in sorted(folder.iterdir()) if scans.is_listed(path)]
     named: dict[str, Path] = {}
     for path in found:
         if _stem(path) in named:
@@ -115,12 +141,15 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 def _stem(path: Path) -> str:
-    return path.name[: len(path.name) - len(scans.suffix_of(path))]
+    """Return the name without a known suffix, in one Unicode form: images and masks may come from other systems."""
+    suffix = scans.suffix_of(path)
+    name = path.name[: len(path.name) - len(suffix)] if suffix in scans.READERS else path.name
+    return tables.composed(name)
 
 
-def _source(image: Path, mask: Path, table: Mapping[str, Mapping[str, str]], kind_column: str) -> DatasetItem:
+def _source(image: Path, mask: Path, table: Mapping[str, Mapping[str, str]]) -> DatasetItem:
     row = table.get(_stem(image), {})
-    kind, part = row.get(kind_column, ""), row.get("split", "")
+    kind, part = row.get("kind", ""), row.get("split", "")
     return DatasetItem(image, mask, 0, _stem(image), row.get("person", ""), kind, part)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.scans.dicom.header import DicomPlane
     from napari_unet_tumour.scans.scan import Scan
 
-SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4",)
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", LABELMAP)
 _AT_ONCE = 0.4
 
 
@@ -47,12 +47,21 @@ def find_series(path: Path | Sequence[Path]) -> list[Series]:
         raise found.unread or found.skipped or ScanError(f"{name} holds no DICOM files: choose another folder")
     series = [sort_slices(part) for group in groups.values() for part in alike(group)]
     notes = [] if found.unread is None else [f"{found.count} files of the folder were left out: {found.unread}"]
-    return sorted((replace(s, notes=(*s.notes, *notes)) for s in series), key=lambda s: -len(s.planes))
+    return sorted((replace(s, notes=(*s.notes, *notes)) for s in series), key=_rank)
+
+
+def _rank(series: Series) -> tuple[bool, int]:
+    """Sort masks behind scans, so that a mask beside its series changes no number; then by the count of slices."""
+    return series.first.head.storage in SEGMENTATIONS, -len(series.planes)
 
 
 def read_dicom(path: Path) -> Scan:
-    """Read a DICOM file or a folder of one series; raises ScanError for a folder of several, which it lists."""
+    """Read a DICOM file or a folder of one series; raises ScanError for a folder of several, which it lists.
+
+    Masks beside a series (DICOM-SEG, label maps) are no further series.
+    """
     found = find_series(path)
+    found = [one for one in found if one.first.head.storage not in SEGMENTATIONS] or found
     if len(found) > 1:
         names = "; ".join(f"{n}: {s.name} ({len(s.planes)} slices)" for n, s in enumerate(found))
         raise ScanError(f"{path.name} holds {len(found)} series ({names}): choose one by its number (--series N)")

@@ -1,9 +1,10 @@
-"""Masks as DICOM segmentation objects: written for a source series, read from any hand."""
+"""Masks as DICOM segmentations and label maps: written for a source series, read whoever wrote them."""
 
 from __future__ import annotations
 
+import io
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy as np
 from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans.checks import decoding
+from napari_unet_tumour.scans.dicom import repair
 from napari_unet_tumour.scans.dicom.files import read_planes
 from napari_unet_tumour.scans.dicom.pixels import pixels
 from napari_unet_tumour.scans.dicom.sorting import sort_slices
-from napari_unet_tumour.scans.dicom.volume import scan_of
+from napari_unet_tumour.scans.dicom.volume import LABELMAP, scan_of
 from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
     from napari_unet_tumour.scans.dicom.header import DicomPlane
     from napari_unet_tumour.scans.scan import Scan
 
-_MAKER = "napari-unet-tumour"
+MAKER = "napari-unet-tumour"
+# By label value from 1, over and over; as the viewer shows them. A red that stands out on grey scans comes first.
+COLOURS = ("#ff3b30", "#ffcc00", "#00c7be", "#5e8bff", "#bf5af2", "#ff9500", "#a2e635", "#f472b6")
 _HALF = "the segmentation holds fractions: a voxel counts where it reaches one half"
 
 
-def write_dicom_seg(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str]) -> None:
+def write_dicom_seg(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str], kind: str = "BINARY") -> None:
     """Write a mask as a DICOM-SEG that refers to the series which the scan was read from.
 
     Parameters
@@ -43,25 +47,51 @@ def write_dicom_seg(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence
         Read from a DICOM series with one plane a place.
     labels : sequence of str
         Names by value, background first; each of the others becomes a segment.
+    kind : str
+        "BINARY", one frame a slice and segment; or "LABELMAP" (supplement 243), one frame a slice.
 
     Raises
     ------
     OutputError
         The scan is no DICOM series, its files are gone or incomplete, or the folder does not take the file.
     """
-    if mask.dtype.kind not in "iub":
-        raise OutputError(f"{path.name}: a DICOM segmentation holds labels, not probability: choose .nii.gz")
-    planes, frames = _source_frames(path, mask, scan)
-    names = [*labels, *(f"label {n}" for n in range(len(labels), int(frames.max(initial=0)) + 1))]
-    made = _segmentation(path, _headers(path, planes), frames, names[1:] or ["tumour"])
+    planes, frames = source_frames(path, mask, scan)
+    made = _segmentation(path, repair.read_headers(path, planes), frames, names_of(frames, labels), kind)
     with atomic(path) as beside:
         made.save_as(beside)
 
 
-def read_dicom_seg(path: Path) -> Scan:
-    """Read a DICOM-SEG as a label map: value n is segment n; where segments overlap the later one shows.
+def write_dicom_labelmap(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str]) -> None:
+    """Write a mask as a DICOM Label Map Segmentation (supplement 243), as `write_dicom_seg` does."""
+    write_dicom_seg(path, mask, scan, labels, "LABELMAP")
 
-    A FRACTIONAL segmentation counts where it reaches half of its highest value, and a note says so.
+
+def check_dicom_seg(path: Path, scan: Scan, labels: Sequence[str], kind: str = "BINARY") -> None:
+    """Raise what `write_dicom_seg` would raise because of the scan, without any mask: before a network runs."""
+    shape = tuple(n for n, letter in zip(scan.array.shape, scan.axes, strict=True) if letter != "c")
+    planes, frames = source_frames(path, np.broadcast_to(np.zeros((), np.uint8), shape), scan)
+    headers = repair.read_headers(path, planes)
+    made = _segmentation(path, headers, frames, names_of(frames, labels), kind)
+    made.save_as(io.BytesIO())
+
+
+def check_dicom_labelmap(path: Path, scan: Scan, labels: Sequence[str]) -> None:
+    """Raise what `write_dicom_labelmap` would raise because of the scan, without any mask."""
+    check_dicom_seg(path, scan, labels, "LABELMAP")
+
+
+def names_of(frames: NDArray[Any], labels: Sequence[str]) -> list[str]:
+    """Return the name of every label value from 1 on, as an element of 64 characters can hold it, never empty."""
+    count = max(len(labels), int(frames.max(initial=0)) + 1, 2)
+    plain = [repair.printable(name) for name in labels]
+    return [(plain[n] if n < len(plain) else "") or ("tumour" if count == 2 else f"label {n}") for n in range(1, count)]
+
+
+def read_dicom_seg(path: Path) -> Scan:
+    """Read a DICOM-SEG or a Label Map Segmentation as a label map: value n is segment n.
+
+    Where segments overlap the later one shows. A FRACTIONAL segmentation counts where it reaches half of its highest
+    value, and a note says so.
 
     Returns
     -------
@@ -70,21 +100,26 @@ def read_dicom_seg(path: Path) -> Scan:
         and `extra["names"]` gives the segments' labels, background first.
     """
     planes = read_planes(path)
-    numbers, names, gap, least = _segments(path, len(planes))
+    found = _segments(path, len(planes))
     values = pixels(planes[0].head)
     places: dict[Any, NDArray[Any]] = {}
     first: dict[Any, DicomPlane] = {}
-    kind = np.uint8 if max(numbers) < 256 else np.uint16
-    for plane, number in zip(planes, numbers, strict=True):
+    kind = np.uint8 if len(found.names) < 256 else np.uint16
+    for plane, number in zip(planes, found.numbers, strict=True):
         here = first.setdefault(plane.position, plane)
         label = places.setdefault(here.position, np.zeros(plane.head.shape, kind))
-        label[values[plane.frame] >= least] = number
-    series = sort_slices(list(first.values()), gap or _thin_enough(list(first.values())))
+        if found.kind == "LABELMAP":
+            np.copyto(label, values[plane.frame], where=values[plane.frame] != found.background, casting="same_kind")
+        else:
+            label[values[plane.frame] >= found.least] = number
+    series = sort_slices(list(first.values()), found.gap or _thin_enough(list(first.values())))
     empty = np.zeros(planes[0].head.shape, kind)
     stack = np.stack([empty if p is None else places[p.position] for p in series.planes])
     scan = scan_of(series, stack)
-    notes = (*series.notes, *([_HALF] if least > 1 else []))
-    return replace(scan, extra={**scan.extra, "labels": True, "names": ("background", *names), "notes": notes})
+    notes = (*series.notes, *([_HALF] if found.kind == "FRACTIONAL" else []))
+    return replace(
+        scan, extra={**scan.extra, "labels": True, "names": ("background", *found.names[1:]), "notes": notes}
+    )
 
 
 def _thin_enough(planes: list[DicomPlane]) -> float | None:
@@ -98,12 +133,20 @@ def _thin_enough(planes: list[DicomPlane]) -> float | None:
     return thickness if (np.abs(gaps - np.round(gaps)) < 0.02).all() and (gaps > 0.5).all() else None
 
 
-def _source_frames(path: Path, mask: NDArray[Any], scan: Scan) -> tuple[list[DicomPlane], NDArray[Any]]:
-    """Return the source's planes and, in the same order, the mask's (n, rows, columns)."""
+def source_frames(path: Path, mask: NDArray[Any], scan: Scan) -> tuple[list[DicomPlane], NDArray[Any]]:
+    """Return the source series' planes and, in the same order, the mask's (n, rows, columns) as uint8 or uint16.
+
+    Raises
+    ------
+    OutputError
+        The mask holds no labels, or the scan is not read from a DICOM series of one plane a place.
+    """
+    if mask.dtype.kind not in "iub":
+        raise OutputError(f"{path.name}: a DICOM mask holds labels, not probability: choose .nii.gz")
     source = scan.extra.get("dicom")
     if source is None:
         raise OutputError(
-            f"{path.name}: {scan.name!r} is no DICOM series, so it cannot have a DICOM-SEG: choose .nii.gz"
+            f"{path.name}: {scan.name!r} is no DICOM series, so it cannot have a DICOM mask: choose .nii.gz"
         )
     if source["times"] > 1:
         raise OutputError(f"{path.name}: {scan.name!r} repeats in time: choose .nii.gz for its mask")
@@ -119,18 +162,6 @@ def _source_frames(path: Path, mask: NDArray[Any], scan: Scan) -> tuple[list[Dic
 
 def _frame(plane: DicomPlane) -> int:
     return plane.frame
-
-
-def _headers(path: Path, planes: list[DicomPlane]) -> list[Any]:
-    import pydicom
-
-    try:
-        heads = dict.fromkeys(plane.head.path for plane in planes)
-        return [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in heads]
-    except OSError as error:
-        raise OutputError(
-            f"{path.name}: a file of the source series is gone: put it back, or choose .nii.gz"
-        ) from error
 
 
 def _segmentation(
@@ -149,8 +180,8 @@ def _segmentation(
                 series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
                 sop_instance_uid=hd.UID(),
                 instance_number=1,
-                manufacturer=_MAKER,
-                manufacturer_model_name=_MAKER,
+                manufacturer=MAKER,
+                manufacturer_model_name=MAKER,
                 software_versions=__version__,
                 device_serial_number="none",
                 content_label="SEGMENTATION",
@@ -159,7 +190,8 @@ def _segmentation(
             )
     except (AttributeError, ValueError, TypeError, KeyError) as error:
         raise OutputError(
-            f"{path.name}: the source series lacks what a DICOM-SEG needs ({type(error).__name__}): choose .nii.gz"
+            f"{path.name}: the source series lacks what a DICOM segmentation needs ({error}): "
+            "choose --format nifti, or .nii.gz in napari"
         ) from error
 
 
@@ -169,14 +201,20 @@ def _described(hd: Any, number: int, name: str) -> Any:
     known: Any = codes
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=name[:64],
+        segment_label=name,
         segmented_property_category=known.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=known.SCT.Neoplasm,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=_MAKER, version=__version__, family=known.cid7162.ArtificialIntelligence
+            name=MAKER, version=__version__, family=known.cid7162.ArtificialIntelligence
         ),
+        display_color=_colour(hd, number),
     )
+
+
+def _colour(hd: Any, number: int) -> Any:
+    word = COLOURS[(number - 1) % len(COLOURS)]
+    return hd.color.CIELabColor.from_rgb(*(int(word[at : at + 2], 16) for at in (1, 3, 5)))
 
 
 def _highdicom(path: Path) -> Any:
@@ -188,35 +226,66 @@ def _highdicom(path: Path) -> Any:
     return highdicom
 
 
-def _segments(path: Path, frames: int) -> tuple[list[int], list[str], float | None, int]:
-    """Return the segment of every frame, the segments' names, the slices' distance, and the least value that counts."""
+@dataclass(frozen=True)
+class _Segments:
+    """What a segmentation says of its frames.
+
+    Parameters
+    ----------
+    kind : str
+        "BINARY", "FRACTIONAL" or "LABELMAP".
+    numbers : list of int
+        The segment of every frame, 0 in a label map.
+    names : list of str
+        Labels by segment number; the one of 0 means nothing.
+    gap : float, optional
+        Distance of the slices in mm, where it is said.
+    least, background : int
+        The lowest stored value that counts, and the value of a label map that is no segment.
+    """
+
+    kind: str
+    numbers: list[int]
+    names: list[str]
+    gap: float | None
+    least: int
+    background: int
+
+
+_WANTED = (
+    "SOPClassUID", "SegmentSequence", "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence",
+    "SegmentationType", "MaximumFractionalValue", "SpecificCharacterSet",
+)  # fmt: skip
+
+
+def _segments(path: Path, frames: int) -> _Segments:
     import pydicom
 
-    wanted = [
-        "SegmentSequence",
-        "PerFrameFunctionalGroupsSequence",
-        "SharedFunctionalGroupsSequence",
-        "SegmentationType",
-        "MaximumFractionalValue",
-    ]
     with decoding(path):
-        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(wanted), force=True)
-        if found.get("SegmentationType") not in ("BINARY", "FRACTIONAL", None):
-            raise ScanError(f"{path.name} holds a {found.SegmentationType} segmentation: export it as BINARY")
-        fractions = found.get("SegmentationType") == "FRACTIONAL"
-        least = (int(found.get("MaximumFractionalValue") or 255) + 1) // 2 if fractions else 1
+        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_WANTED), force=True)
+        kind = str(found.get("SegmentationType") or ("LABELMAP" if found.get("SOPClassUID") == LABELMAP else "BINARY"))
+        if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
+            raise ScanError(f"{path.name} holds a {kind} segmentation: export it as BINARY")
         shared = found.SharedFunctionalGroupsSequence[0]
         groups = [*found.PerFrameFunctionalGroupsSequence]
-        numbers = [int(_identified(g, shared).ReferencedSegmentNumber) for g in groups]
-        names = {int(s.SegmentNumber): str(s.get("SegmentLabel", "")) for s in found.SegmentSequence}
-        measures: Any = next(
-            (g.PixelMeasuresSequence[0] for g in (shared, groups[0]) if "PixelMeasuresSequence" in g), {}
-        )
-        gap = measures.get("SpacingBetweenSlices")
-        if len(numbers) != frames:
-            raise ScanError(f"{path.name} describes {len(numbers)} frames and holds {frames}: get the file again")
-    labels = [names.get(n, f"label {n}") for n in range(1, max([*names, *numbers]) + 1)]
-    return numbers, labels, None if gap is None else float(gap), least
+        if len(groups) != frames:
+            raise ScanError(f"{path.name} describes {len(groups)} frames and holds {frames}: get the file again")
+        mapped = kind == "LABELMAP"
+        numbers = [0 if mapped else int(_identified(g, shared).ReferencedSegmentNumber) for g in groups]
+        segments = [(int(s.SegmentNumber), s) for s in found.SegmentSequence]
+        # A background need not be number 0: it is known by its code.
+        background = next((n for n, s in segments if mapped and _is_background(s)), 0)
+        names = {n: str(s.get("SegmentLabel", "")) for n, s in segments}
+        holders = [g.PixelMeasuresSequence[0] for g in (shared, groups[0]) if "PixelMeasuresSequence" in g]
+        gap = holders[0].get("SpacingBetweenSlices") if holders else None
+    least = (int(found.get("MaximumFractionalValue") or 255) + 1) // 2 if kind == "FRACTIONAL" else 1
+    labels = [names.get(n, f"label {n}") for n in range(max([*names, *numbers]) + 1)]
+    return _Segments(kind, numbers, labels, None if gap is None else float(gap), least, background)
+
+
+def _is_background(segment: Any) -> bool:
+    codes = segment.get("SegmentedPropertyTypeCodeSequence") or [{}]
+    return bool(codes[0].get("CodeValue") == "125040" and codes[0].get("CodingSchemeDesignator") == "DCM")
 
 
 def _identified(group: Any, shared: Any) -> Any:

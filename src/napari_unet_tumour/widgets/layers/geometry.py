@@ -29,7 +29,7 @@ def scan_of(array: NDArray[Any], meta: dict[str, Any]) -> Scan:
     factors = [millimetres(unit) for unit in tuple(meta.get("units") or ())[1 - len(plain) :]]
     known = len(factors) == len(plain) - 1 and None not in factors
     affine = np.diag([*(factor or 1.0 for factor in factors), 1.0]) @ plain if known else plain
-    for kept in (*_grids_of(meta.get("metadata", {})), *_grids_of_images()):
+    for kept in (*_grids_of(meta.get("metadata", {})), *grids_of_images()):
         if _same_grid(kept, array.shape, affine, meta.get("metadata", {}).get(KEY, {}).get("straight")):
             return kept
     says_nothing = not known and np.array_equal(affine, np.eye(len(affine)))
@@ -80,7 +80,8 @@ def _same_grid(kept: Scan, shape: tuple[int, ...], affine: NDArray[np.float64], 
     )
 
 
-def _grids_of_images() -> Iterator[Scan]:
+def grids_of_images() -> Iterator[Scan]:
+    """Yield the grids of the layers that were opened from files."""
     viewer = napari.current_viewer()
     for layer in [] if viewer is None else viewer.layers:
         if "grid" in layer.metadata.get(KEY, {}):
@@ -106,7 +107,7 @@ def straighten() -> None:
         if any(one is not None and np.allclose(now, one, atol=1e-4) for one in shown):
             target = kept.world
         else:
-            along = next((one for one in _grids_of_images() if _parallel(one, kept)), kept)
+            along = next((one for one in grids_of_images() if _parallel(one, kept)), kept)
             target = facts["straight"] = _straight(kept, along)
         layer.metadata = {**layer.metadata, KEY: facts}
         _move(layer, place(target, kept.axes))
