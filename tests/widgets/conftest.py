@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.numpy import save_file
 
 from napari_unet_tumour import jobs
 from napari_unet_tumour.models.spec import KEY, ModelSpec
+from napari_unet_tumour.settings import Progress
 
 SIDE = 64
 WAIT_MS = 60_000
@@ -150,3 +152,40 @@ def hills(*shape: int) -> np.ndarray:
         plane[...] = np.clip(240 - 9 * away, 20, 255)
         plane[abs(plane.astype(int) - 127) < 8] = 135  # nothing at the brink: bf16 may fall either way
     return planes.reshape(shape)
+
+
+class Instant:
+    """What answers in place of the worker: bright is tumour, at once; `gate` may hold the answers back."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.brighter_than = 127
+        self.asked = 0
+
+    def submit(self, name: str, *args: Any, on_event: Callable[[Any], None], **options: Any) -> Any:
+        gone = threading.Event()
+        threading.Thread(target=self._answer, args=(name, args, on_event, gone), daemon=True).start()
+        return SimpleNamespace(cancel=gone.set)
+
+    def _answer(self, name: str, args: Any, on_event: Callable[[Any], None], gone: threading.Event) -> None:
+        if name != "segment_planes":
+            on_event(jobs.Done("nothing"))
+            return
+        self.gate.wait(30)
+        if gone.is_set():
+            on_event(jobs.Cancelled())
+            return
+        found = np.where(args[1][:, :1] > self.brighter_than, 255, 0).astype(np.uint8)
+        self.asked += len(found)
+        values = {"planes": range(len(found)), "probability": found}
+        on_event(jobs.ProgressEvent(Progress(len(found), len(found), "", values)))
+        on_event(jobs.Done(found))
+
+
+@pytest.fixture
+def instant(monkeypatch: pytest.MonkeyPatch) -> Instant:
+    """Answer in place of the worker, which is not started."""
+    stand_in = Instant()
+    monkeypatch.setattr(jobs, "submit", stand_in.submit)
+    return stand_in

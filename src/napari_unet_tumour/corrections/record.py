@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,36 @@ class Record:
     def to_json(self) -> str:
         """Return the record as text."""
         return json.dumps(asdict(self), indent=1)
+
+
+def merged(disk: Record | None, mine: Record, last: Record | None) -> Record:
+    """Return what to write where another window may have written meanwhile: nothing of either is lost.
+
+    Parameters
+    ----------
+    disk : Record, optional
+        What is on disk now.
+    mine : Record
+        What this window knows.
+    last : Record, optional
+        What this window wrote last: a tick that it has taken back since goes from the disk too.
+    """
+    if disk is None:
+        return mine
+    before = Record(mine.scan) if last is None else last
+    upgraded = {n: what for n, what in mine.roles.items() if disk.roles.get(n) == EMPTY and what == TRAIN}
+    changed = last is None or mine.model != last.model or not disk.model
+    return replace(
+        mine,
+        model=mine.model if changed and mine.model else disk.model,
+        reviewed=_both(disk.reviewed, mine.reviewed, before.reviewed),
+        edited=sorted(_both(disk.edited, mine.edited, before.edited)),
+        roles={**mine.roles, **disk.roles, **upgraded},
+    )
+
+
+def _both(disk: list[int], mine: list[int], before: list[int]) -> list[int]:
+    return [n for n in dict.fromkeys([*disk, *mine]) if n in mine or n not in before]
 
 
 def record_from_json(text: str) -> Record:

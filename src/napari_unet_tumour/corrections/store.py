@@ -9,10 +9,12 @@ import io
 import shutil
 import time
 import zipfile
-from contextlib import suppress
+import zlib
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from napari_unet_tumour.base.atomic_write import atomic_path, fsync_dir
 from napari_unet_tumour.corrections.holdout import HELD_OUT
@@ -21,13 +23,14 @@ from napari_unet_tumour.corrections.reviewed import ReviewedSlice
 from napari_unet_tumour.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 ABOUT = "record.json"
 MOST_REPLAYED = 64
+LOCK_S = 5.0
 
 
 class Store:
@@ -41,6 +44,32 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @contextmanager
+    def locked(self, scan: str) -> Iterator[None]:
+        """Keep other windows, and other programs, from writing a scan's corrections meanwhile; raises OutputError."""
+        lock = self._lock(scan, FileLock)
+        try:
+            try:
+                lock.acquire()
+            except NotImplementedError:  # a file system without locks, as some network drives are
+                lock = self._lock(scan, SoftFileLock)
+                lock.acquire()
+        except Timeout as error:
+            raise OutputError(
+                "Corrections are not on disk (another window is writing them): wait, they are saved soon"
+            ) from error
+        except OSError as error:
+            raise OutputError(_unsaved(error)) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _lock(self, scan: str, kind: type[BaseFileLock]) -> BaseFileLock:
+        with suppress(OSError):  # acquiring it says what is wrong with a file in the folder's place
+            self.root.mkdir(parents=True, exist_ok=True)
+        return kind(self.root / f".{scan}.lock", timeout=LOCK_S)
 
     def load(self, scan: str) -> Record | None:
         """Return what is known of a scan; None where nothing, or nothing readable, is there."""
@@ -63,6 +92,18 @@ class Store:
         name = _name("image", plane)
         if not (self.root / scan / name).exists():
             self._write(scan, name, _npz_bytes(image))
+
+    def has_mask(self, scan: str, plane: int) -> bool:
+        """Tell whether the mask of a slice is there."""
+        return (self.root / scan / _name("mask", plane)).exists()
+
+    def has_image(self, scan: str, plane: int) -> bool:
+        """Tell whether the image of a slice is there."""
+        return (self.root / scan / _name("image", plane)).exists()
+
+    def keep_beside(self, scan: str, plane: int, mask: NDArray[Any]) -> None:
+        """Write a mask that another window made of a slice beside this window's; raises OutputError."""
+        self._write(scan, f"other-{plane:05d}-{zlib.crc32(mask.tobytes()):08x}.npz", _npz_bytes(mask))
 
     def settle(self, scan: str) -> None:
         """Wait until the disk knows all files of a scan by name: then a power cut costs none of them."""
@@ -90,9 +131,11 @@ class Store:
 
     def delete(self, scan: str) -> None:
         """Delete a scan's corrections for good; raises OutputError."""
-        for folder in self.root.glob(f"{scan}*"):
+        # Another layer with the same pixels has a folder of its own, with a number behind a dash.
+        for folder in (self.root / scan, *self.root.glob(f"{scan}.*")):
             try:
-                shutil.rmtree(folder)
+                if folder.is_dir():
+                    shutil.rmtree(folder)
             except OSError as error:
                 raise OutputError(
                     f"{folder} cannot be removed ({error.strerror}): close what has it open, and try again"

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.corrections.record import merged
 from napari_unet_tumour.errors import OutputError
+from napari_unet_tumour.widgets.layers import drawn_pixels
 from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ class Autosave:
     ----------
     trouble : str
         Why the last look could not write everything, "" where it could.
+    notice : str
+        What the person should know of another window on the same scan, "" where nothing.
     again : bool
         Whether another look is needed.
     """
@@ -75,7 +79,9 @@ class Autosave:
         self._imageless: set[int] = set()
         self._stale: set[str] = set()
         self._aside = self._begun = self._paused = False
-        self.trouble = ""
+        self._last: dict[str, Record] = {}
+        self._on_disk: dict[int, int] = {}
+        self.trouble = self.notice = ""
         self.again = False
 
     # ---- what others tell it -----------------------------------------------------------------------
@@ -84,6 +90,10 @@ class Autosave:
         """Take a part's mask as it is for the one that the strokes are made on."""
         for plane in range(part.layout.planes if part.whole else 0):
             self._first[part.first + plane] = checksum(part.pixels(plane))
+        kept = self._kept.get(part.scan)
+        for plane in _persons(kept):
+            mask = self._store.mask(part.scan, plane)
+            self._on_disk[part.first + plane] = 0 if mask is None else checksum(mask)
 
     def changed(self, scan: str) -> None:
         """Have a scan's record written at the next look."""
@@ -111,8 +121,12 @@ class Autosave:
         with self._lock:
             self._set_aside()
             for scan in self._kept:
-                self._store.clear(scan)
+                with self._store.locked(scan):
+                    self._store.clear(scan)
+                    self._store.save(self._records[scan])
+                self._last[scan] = _copy(self._records[scan])
             self._kept.clear()
+            self._on_disk.clear()
             self._begun = True
             self._stale |= set(self._records)
             self._dirty |= {n for n, one in self._sums.items() if one}
@@ -169,6 +183,8 @@ class Autosave:
         known = None if prediction is None or prediction.layout != part.layout else prediction.planes.get(plane)
         if prediction is None or known is None:
             return self._sums[number] != self._first.get(number, 0)
+        if part.mask is not None and drawn_pixels.is_erased(part.mask, part.layout, plane):
+            return True
         return bool(prediction.strokes(plane, now if known.region is None else now[known.region]).any())
 
     # ---- writing -----------------------------------------------------------------------------------
@@ -185,36 +201,73 @@ class Autosave:
     def _save_all(self) -> None:
         if self._kept and self._dirty:
             self._set_aside()
-        written = self._save_masks()
-        self._save_images()
-        for scan in sorted(self._stale):
-            self._store.save(self._merged(scan))
+        for part in {part.scan: part for part in self._case.parts}.values():
+            with self._store.locked(part.scan):
+                self._save_part(part)
+
+    def _save_part(self, part: CasePart) -> None:
+        """Write what is new of a scan; another window may have written of it meanwhile, and goes on to do so."""
+        scan, disk = part.scan, self._store.load(part.scan)
+        self._heal(part, disk)
+        known = self._merged(scan)
+        safe = self._save_masks(part, _persons(disk))
+        self._save_images(part)
+        if scan in self._stale:
+            record = merged(disk, known, self._last.get(scan))
+            self._store.save(record)
+            self._records[scan].roles.update(record.roles)
+            self._last[scan] = _copy(known)
             self._stale.discard(scan)
-            written.add(scan)
-        for scan in written:
+            safe = True
+        if safe:
             self._store.settle(scan)
 
-    def _save_masks(self) -> set[str]:
-        """Write masks that changed; return the scans that must be safe on disk before the look ends."""
-        written: set[str] = set()
-        for number in sorted(self._dirty):
-            part, plane = self._case.where(number)
+    def _heal(self, part: CasePart, disk: Record | None) -> None:
+        """Have written again what another window has removed, by beginning anew; notice what it has added."""
+        mine, kept = self._records[part.scan], self._kept.get(part.scan)
+        last = self._last.get(part.scan)
+        for plane in _persons(mine) if last is not None else ():
+            if not self._store.has_mask(part.scan, plane):
+                self._dirty.add(part.first + plane)
+            if plane in mine.reviewed and not self._store.has_image(part.scan, plane):
+                self._imageless.add(part.first + plane)
+        theirs = _persons(disk)
+        if last is not None and not _persons(mine) <= theirs:
+            self._stale.add(part.scan)
+        own = _persons(mine) | _persons(kept) | _persons(last)
+        if theirs - own:
+            self.notice = "This scan is corrected in another window too: what is done in either is kept on disk."
+
+    def _save_masks(self, part: CasePart, theirs: set[int]) -> bool:
+        """Write masks that changed; tell whether they must be safe on disk before the look ends."""
+        safe = False
+        for number in sorted(n for n in self._dirty if self._case.where(n)[0].scan == part.scan):
+            plane = self._case.where(number)[1]
             mine = self._is_mine(number)
-            if part.scan in self._kept and not mine:
-                continue  # what an earlier session left is still offered: a prediction does not replace it
+            if not mine and (part.scan in self._kept or plane in theirs - _persons(self._last.get(part.scan))):
+                continue  # what a person did, earlier or in another window, is not replaced by a prediction
             now = None if part.mask is None else self._held(part.mask, part.layout, plane)
             if now is None:
                 self.again = True
                 continue
+            if mine:
+                self._keep_others(part.scan, number, plane, plane in theirs)
             self._store.save_mask(part.scan, plane, small(now), sync=mine)  # a prediction can be made again
+            self._on_disk[number] = checksum(now)
             self._dirty.discard(number)
-            written |= {part.scan} if mine else set()
-        return written
+            safe = safe or mine
+        return safe
 
-    def _save_images(self) -> None:
-        for number in sorted(self._imageless):
-            part, plane = self._case.where(number)
-            self._store.save_image(part.scan, plane, self._image(number))
+    def _keep_others(self, scan: str, number: int, plane: int, marked: bool) -> None:
+        """Keep a copy of what another window has drawn on a slice, before this one's takes its place."""
+        found = self._store.mask(scan, plane) if marked else None
+        if found is not None and checksum(found) != self._on_disk.get(number, 0) and found.any():
+            self._store.keep_beside(scan, plane, found)
+            self.notice = f"Slice {number} was drawn in another window too: that mask is kept beside this one on disk."
+
+    def _save_images(self, part: CasePart) -> None:
+        for number in sorted(n for n in self._imageless if self._case.where(n)[0].scan == part.scan):
+            self._store.save_image(part.scan, self._case.where(number)[1], self._image(number))
             self._imageless.discard(number)
 
     def _image(self, number: int) -> NDArray[Any]:
@@ -238,6 +291,15 @@ class Autosave:
         self._aside = True
 
 
+def _persons(record: Record | None) -> set[int]:
+    """Return the planes that a person has ticked or drawn on."""
+    return set() if record is None else {*record.reviewed, *record.edited}
+
+
+def _copy(record: Record) -> Record:
+    return replace(record, reviewed=[*record.reviewed], edited=[*record.edited], roles=dict(record.roles))
+
+
 def checksum(mask: NDArray[Any]) -> int:
     """Return a checksum of the values, whatever their type; 0 for an empty mask."""
     return zlib.crc32(np.ascontiguousarray(mask, np.uint16).tobytes()) if mask.any() else 0
@@ -245,4 +307,5 @@ def checksum(mask: NDArray[Any]) -> int:
 
 def small(mask: NDArray[Any]) -> NDArray[Any]:
     """Return a mask as uint8 where its values allow it, unsure pixels included."""
-    return mask.astype(np.uint8) if mask.max(initial=0) <= UNSURE else np.ascontiguousarray(mask)
+    fits = mask.min(initial=0) >= 0 and mask.max(initial=0) <= UNSURE
+    return mask.astype(np.uint8) if fits else np.ascontiguousarray(mask)

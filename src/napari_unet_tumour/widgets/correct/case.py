@@ -11,6 +11,7 @@ from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.corrections.holdout import place_of
 from napari_unet_tumour.errors import ScanError, UNetTumourError
 from napari_unet_tumour.widgets.layers import image_source, labels, placement
+from napari_unet_tumour.widgets.layers.label_values import Values, values_of
 from napari_unet_tumour.widgets.measure.layers import affine_of, axes_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from napari_unet_tumour.base.slicing import SliceLayout
     from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.widgets.layers.image_source import ImageSource
+
+
+class LazyMaskError(ScanError):
+    """A mask is read from disk piece by piece, or computed: it cannot be drawn on."""
+
+    def __init__(self, mask: Labels) -> None:
+        super().__init__(f"the mask '{mask.name}' is not in memory, so nothing can be drawn on it: press Copy below")
+        self.mask = mask
 
 
 @dataclass(eq=False)
@@ -40,6 +49,9 @@ class CasePart:
     first : int
         Number of its first slice.
     scan : str
+        Under which name its corrections are kept, "" until it is known: its content id, with a number behind it where
+        another layer of the window has the same pixels.
+    content : str
         Content id, "" until it is known.
     """
 
@@ -50,6 +62,7 @@ class CasePart:
     data: Any = None
     first: int = 0
     scan: str = ""
+    content: str = ""
 
     @property
     def whole(self) -> bool:
@@ -122,12 +135,10 @@ class CorrectionCase:
         part = self._part_on_screen(viewer)
         if part is None:
             return None
-        if part.mask is not None:
-            plane = image_source.plane_on_screen(viewer, part.mask, part.layout)
-            return None if plane is None else part.first + plane
-        index = image_source.index_of(viewer, part.image)
-        point = [int(at) for axis, at in enumerate(index) if _rgb_or_flat(part) or axis != part.layout.channel]
-        return part.first + image_source.plane_at(part.layout, point)
+        shown = {image_source.plane_on_screen(viewer, layer, part.layout) for layer in (part.image, part.mask) if layer}
+        plane = shown.pop()
+        # A mask that lies elsewhere than its image shows another slice: neither is the one on screen.
+        return None if plane is None or shown else part.first + plane
 
     def _part_on_screen(self, viewer: ViewerModel) -> CasePart | None:
         active = viewer.layers.selection.active
@@ -147,13 +158,12 @@ class CorrectionCase:
                         layer.visible = one is part
             viewer.layers.selection.active = part.mask or part.image
         layer = part.mask or part.image
-        point = [float(at) if isinstance(at, int) else 0.0 for at in part.layout.index(plane)]
+        index = [float(at) if isinstance(at, int) else 0.0 for at in part.layout.index(plane)]
         if layer is part.image and not _rgb_or_flat(part):
-            point.insert(int(part.layout.channel or 0), 0.0)
+            index.insert(int(part.layout.channel or 0), 0.0)
         _turn(viewer, layer, [i for i, at in enumerate(part.layout.index(plane)) if isinstance(at, slice)], part)
-        place, missing = layer.data_to_world(point), viewer.dims.ndim - layer.ndim
-        hidden = [axis for axis in viewer.dims.not_displayed if axis >= missing]
-        viewer.dims.set_point(hidden, [place[axis - missing] for axis in hidden])
+        place = image_source.slider_point(viewer, layer, index)
+        viewer.dims.set_point(list(place), list(place.values()))
 
     def write(self, viewer: ViewerModel, changes: dict[int, NDArray[np.uint8]]) -> bool:
         """Set slices of one part (H, W) as one undoable step; True where anything changed."""
@@ -213,14 +223,15 @@ def _part(image: Image, mask: Labels | None, source: ImageSource) -> CasePart:
     if mask is not None:
         _check(mask, part)
         if np.iinfo(mask.data.dtype).max < UNSURE:
-            mask.data = mask.data.astype(np.uint8)
-        labels.show_unsure(mask, UNSURE)
+            mask.data = mask.data.astype(np.uint8 if mask.data.min(initial=0) >= 0 else np.int16)
+        if values_of(mask) is Values.UNSURE:
+            labels.show_unsure(mask, UNSURE)
     return part
 
 
 def _check(mask: Labels, part: CasePart) -> None:
     if not isinstance(mask.data, np.ndarray):
-        raise ScanError(f"the mask '{mask.name}' is read from disk piece by piece: duplicate it into memory first")
+        raise LazyMaskError(mask)
     if not part.whole:
         has, needs = (" x ".join(map(str, shape)) for shape in (mask.data.shape, part.layout.mask_shape))
         raise ScanError(

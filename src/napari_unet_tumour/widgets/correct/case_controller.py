@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
-from napari_unet_tumour.widgets.correct.case import CorrectionCase, case_of
+from napari_unet_tumour.widgets.correct.case import CorrectionCase, LazyMaskError, case_of
 from napari_unet_tumour.widgets.correct.change_watcher import ChangeWatcher
 from napari_unet_tumour.widgets.correct.state import CorrectState
+from napari_unet_tumour.widgets.layers import image_source, label_values
 from napari_unet_tumour.widgets.layers import labels as labels_layer
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from napari.components import ViewerModel
-    from napari.layers import Labels
+    from napari.layers import Labels, Layer
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import Store
@@ -41,14 +42,17 @@ class CaseController:
         Called before a session is let go, and with what is in the way of the next one; True for an error.
     seen : callable
         Called after every look at the masks.
+    lazy : callable
+        Called with a mask that cannot be drawn on, since it is not in memory.
     """
 
     def __init__(
         self, viewer: ViewerModel, inbox: MainThreadQueue, choice: CorrectInputs, store: Store, masks: MaskWriter,
         opened: Callable[[CorrectState], None], closed: Callable[[str, bool], None], seen: Callable[[], None],
+        lazy: Callable[[Labels], None],
     ) -> None:  # fmt: skip
         self._viewer, self._inbox, self._choice, self._store, self._masks = viewer, inbox, choice, store, masks
-        self._opened, self._closed, self._seen = opened, closed, seen
+        self._opened, self._closed, self._seen, self._lazy = opened, closed, seen, lazy
         self.watch = ChangeWatcher(viewer, inbox, seen)
         self.session: CorrectState | None = None
         self._opening: CorrectionCase | None = None
@@ -70,13 +74,15 @@ class CaseController:
             case = self._case()
         except UNetTumourError as error:
             self.close(str(error))
+            if isinstance(error, LazyMaskError):
+                self._lazy(error.mask)
             return
         if self.session is not None and _same(case, self.session.case):
             self._take_masks(case, self.session)
         elif self._opening is None or not _same(case, self._opening):
             self.close("Looking at the scan…", wrong=False)
             self._opening = case
-            threading.Thread(target=self._read, args=(case,), daemon=True).start()
+            threading.Thread(target=self._read, args=(case, [*self._viewer.layers]), daemon=True).start()
 
     def close(self, why: str, wrong: bool = True) -> None:
         """Let go of the case; what is not written yet is written."""
@@ -94,7 +100,21 @@ class CaseController:
             self._case()
         except UNetTumourError as error:
             return str(error)
-        return "The slices are not on screen: show the scan in 2D, then try again"
+        name = "" if self._choice.image is None else self._choice.image.name
+        return image_source.not_on_screen(name)
+
+    def settle_values(self) -> None:
+        """Make masks of 0 and 255 ones of label 1, before anything is written into them or read as the truth."""
+        for part in [] if self.session is None else self.session.case.parts:
+            if part.mask is not None and part.whole:
+                label_values.settle(part.mask)
+
+    def in_doubt(self) -> list[Labels]:
+        """Return the masks in which 255 may be unsure or one of several labels."""
+        masks = [] if self.session is None else [part.mask for part in self.session.case.parts]
+        return [
+            mask for mask in masks if mask is not None and label_values.values_of(mask) is label_values.Values.IN_DOUBT
+        ]
 
     def adopt(self, part: CasePart, mask: Labels) -> None:
         """Take up a mask that was made for a part that had none."""
@@ -133,16 +153,16 @@ class CaseController:
         self._choice.show_mask(next(part.mask for part in case.parts if part.image is image))
         return case
 
-    def _read(self, case: CorrectionCase) -> None:
+    def _read(self, case: CorrectionCase, layers: list[Layer]) -> None:
         try:
-            session: CorrectState | str = self._new_session(case)
+            session: CorrectState | str = self._new_session(case, layers)
         except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
             said = str(error).partition("\n")[0] or type(error).__name__
             session = f"The scan cannot be read ({said}): check its file"
         self._inbox.put(partial(self._on_session, case, session))
 
-    def _new_session(self, case: CorrectionCase) -> CorrectState:
-        session = CorrectState(case, self._store, self._masks.committed_pixels)
+    def _new_session(self, case: CorrectionCase, layers: list[Layer]) -> CorrectState:
+        session = CorrectState(case, self._store, self._masks.committed_pixels, layers)
         session.journal.look()
         session.as_left = bool(session.kept) and session.is_as_left()
         return session

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
+from napari_unet_tumour.widgets.layers import label_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LOOK_MS = 700
 RETRY_MS = 4000
+DRAWN = ("paint", "labels_update")
 EVENTS = ("paint", "set_data", "labels_update", "data")
 
 
@@ -37,7 +39,7 @@ class ChangeWatcher:
         self._viewer, self._inbox, self._seen = viewer, inbox, seen
         self._session: CorrectState | None = None
         self._masks: list[Labels] = []
-        self._looking = self._due = False
+        self._looking = self._due = self._drawn = False
         self._timer = single_shot_timer(inbox, LOOK_MS, self._look)
 
     def follow(self, session: CorrectState | None) -> None:
@@ -56,24 +58,36 @@ class ChangeWatcher:
 
     def poke(self, event: Any = None) -> None:
         """Look soon: not put off by further changes, so that a long stroke is written while it is drawn."""
+        what = getattr(event, "type", "")
+        self._drawn = self._drawn or what in DRAWN
+        if what == "data":  # whatever the layer said of its values was about the pixels before
+            label_values.forget(event.source)
         if self._session is not None and not self._timer.isActive():
             self._timer.start(LOOK_MS)
 
     def flush(self) -> None:
         """Write what is not written yet, now; touches nothing of Qt."""
         if self._session is not None:
+            self._settle_values()
             self._session.journal.look()
 
     def _look(self) -> None:
         session = self._session
         if session is None:
             return
+        self._settle_values()
         if self._looking:
             self._due = True
             return
         self._looking = True
         number = session.case.on_screen(self._viewer)
         threading.Thread(target=self._work, args=(session, number), name="napari-unet-tumour journal").start()
+
+    def _settle_values(self) -> None:
+        """Once a person draws on a mask of 0 and 255 their strokes and what was there are to mean the same."""
+        for mask in self._masks if self._drawn else []:
+            label_values.settle(mask)
+        self._drawn = False
 
     def _work(self, session: CorrectState, number: int | None) -> None:
         try:

@@ -228,7 +228,7 @@ class FineTuneJob:
 
 def _check_images(session: CorrectState) -> None:
     for part in session.case.parts:
-        if scan_id(part.array, part.layout) != part.scan:
+        if scan_id(part.array, part.layout) != part.content:
             raise ScanError(
                 f"the image '{part.image.name}' has changed since it was corrected: "
                 "bring back the image that the corrections were made on, or choose the layer again to begin anew"

@@ -128,8 +128,12 @@ class CorrectInputs:
             image = labels.image_of(self._viewer, layer)
             if image is not None:
                 self._panel.image.value = image
-            if layer in self._fitting():
+            if layer in self._fitting() and (self.mask is None or self._is_ours(layer)):
                 self._panel.mask.value = layer
+
+    def _is_ours(self, mask: Labels) -> bool:
+        """Tell whether a mask was made here: another one is written into only if the person picks it under Mask."""
+        return self.image is not None and mask is labels.own_mask(self._viewer, self.image)
 
     def offer_channels(self) -> None:
         """Offer layers for the channels of the model, where one image alone does not do."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.correct.view import NEXT_KEY, TICK_KEY
+from napari_unet_tumour.widgets.layers.label_values import Values, values_of
 
 if TYPE_CHECKING:
     from napari_unet_tumour.models.registry import ModelEntry
@@ -40,6 +41,9 @@ def welcome(session: CorrectState) -> str:
         return "This scan was corrected before: restore that, or go on."
     if not any(part.mask is not None for part in session.case.parts):
         return "There is no mask yet: press Segment."
+    masks = [part.mask for part in session.case.parts if part.mask is not None]
+    if any(values_of(mask) is Values.ONE_LABEL for mask in masks):
+        return f"The mask has 0 and 255 alone: 255 counts as label 1. Correct a slice, then press {TICK_KEY}."
     return f"Correct a slice with the brush, then press {TICK_KEY}. {NEXT_KEY} finds the slice most worth it."
 
 

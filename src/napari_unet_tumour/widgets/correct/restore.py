@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets.layers import drawn_pixels
+from napari_unet_tumour.widgets.segment.progress import slices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
@@ -44,15 +47,22 @@ class Restore:
             return
         masks = session.to_restore()
         session.journal.pause()
+        replaced = 0
         for number, mask in masks.items():
-            self._desk.mask_of(session, number)
+            layer, (part, plane) = self._desk.mask_of(session, number), session.case.where(number)
+            now = part.pixels(plane)
+            replaced += bool(drawn_pixels.is_drawn(layer, part.layout, plane) and not np.array_equal(now, mask))
             session.journal.restored(number, mask)
+            if not session.was_a_persons(number):
+                drawn_pixels.note_written(layer, part.layout, plane, None, mask)
             self._inbox.put(partial(self._write, session, number, mask))
         model = next((one.model for one in session.kept.values() if one.model), "")
         session.take_up()
         self._versions.use(model)
         self._panel.ask_to_restore("")
-        self._panel.say(f"Restored: {len(session.reviewed())} reviewed, masks of {len(masks)} slices.")
+        said = f"Restored: {len(session.reviewed())} reviewed, masks of {slices(len(masks))}."
+        more = f" They take the place of {slices(replaced)} drawn otherwise: undo brings these back."
+        self._panel.say(said + (more if replaced else ""))
         self._inbox.put(partial(self._on_restored, session))
 
     def start_afresh(self) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.widgets.common.settings_form import plain
 from napari_unet_tumour.widgets.correct.remaining_slices import RemainingSlices
-from napari_unet_tumour.widgets.layers import image_source, labels
-from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS, PlanePrediction
+from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, labels
+from napari_unet_tumour.widgets.layers.drawn_pixels import KeptSlices
+from napari_unet_tumour.widgets.layers.mask_writer import Shown
+from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
 from napari_unet_tumour.widgets.segment.progress import slices
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
+    from napari_unet_tumour.widgets.common.question import Question
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.state import CorrectState
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
@@ -39,18 +43,17 @@ class SegmentController:
     """
 
     def __init__(
-        self,
-        viewer: ViewerModel,
-        inbox: MainThreadQueue,
-        masks: MaskWriter,
-        say: Say,
+        self, viewer: ViewerModel, inbox: MainThreadQueue, masks: MaskWriter, question: Question, say: Say,
         drawn: Callable[[CasePart, Any], None],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._viewer, self._inbox, self._masks, self._say, self._drawn = viewer, inbox, masks, say, drawn
+        self._question = question
         self._rest: RemainingSlices | None = None
         self._session: CorrectState | None = None
         self._then: Callable[[], None] | None = None
-        self._first_word = ""
+        self._first_word = self._word = ""
+        self._watched: list[Any] = []
+        self._tally = Tally()
 
     @property
     def running(self) -> bool:
@@ -60,8 +63,8 @@ class SegmentController:
     def draw(
         self, session: CorrectState, entry: ModelEntry, settings: SegmentSettings, scheduler: str, first_word: str = ""
     ) -> None:
-        """Segment every slice that is not reviewed; strokes of the person stay, each slice is one undo step."""
-        numbers = [n for n in range(len(session.case)) if not session.is_reviewed(n) and not _own(session, n)]
+        """Segment every slice that is not reviewed; what a person drew stays, each slice is one undo step."""
+        numbers = [n for n in range(len(session.case)) if not session.is_reviewed(n)]
         self._first_word = first_word
         self._start(session, entry, settings, scheduler, numbers, None)
 
@@ -80,6 +83,7 @@ class SegmentController:
     def cancel(self) -> None:
         """Stop; finished slices stay."""
         rest, self._rest = self._rest, None
+        self._watch([])
         if rest is not None:
             rest.cancel()
 
@@ -88,14 +92,44 @@ class SegmentController:
         then: Callable[[], None] | None,
     ) -> None:  # fmt: skip
         self.cancel()
-        self._session, self._then = session, then
+        self._question.drop()
+        self._word = ""
+        self._session, self._then, self._tally = session, then, Tally()
         if not numbers:
             self._say(f"{self._first_word}Every slice is reviewed: there is nothing to segment.", False)
             return
         focus = session.case.on_screen(self._viewer) or 0
         corrected = session.masks(session.reviewed())
         self._rest = RemainingSlices(session.case, entry, settings, numbers, focus, scheduler, self._tell, corrected)
+        self._watch(session.case.layers())
+        for part in session.case.parts:
+            self._tally.erased[part.first] = drawn_pixels.erased_planes(part.mask, part.layout)
         self._rest.start()
+
+    def _watch(self, layers: list[Any]) -> None:
+        """Hear of layers that get other pixels, and of no others."""
+        for layer in self._watched:
+            layer.events.data.disconnect(self._on_data)
+        self._watched = layers
+        for layer in layers:
+            layer.events.data.connect(self._on_data)
+
+    def _on_data(self, event: Any) -> None:
+        """Stop where a layer has got other pixels: what the run brings is of those before."""
+        name = next((layer.name for layer in self._watched if layer is event.source), "")
+        if self._rest is not None and name:
+            self._stop(f"Stopped, since the pixels of layer '{name}' were replaced")
+
+    def _stop(self, why: str) -> None:
+        done, total = (0, 0) if self._rest is None else (self._rest.done, self._rest.total)
+        self.cancel()
+        self._word = f"{why}: {done} of {slices(total)} done; press Segment again."
+        self._say(self._word, True)
+
+    def take_stop(self) -> str:
+        """Return why the last run was stopped, once; "" where it was not."""
+        word, self._word = self._word, ""
+        return word
 
     def _tell(self, rest: RemainingSlices, part: CasePart | None, news: PlanePrediction | RunEnded) -> None:
         self._inbox.put(partial(self._on_news, rest, part, news))
@@ -106,32 +140,64 @@ class SegmentController:
         if part is None or not isinstance(news, PlanePrediction):
             self._on_end(rest, news)
             return
-        rest.done += 1
         if self._then is None:
-            self._draw(rest, part, news)
+            if self._draw(rest, part, news) is Shown.FAILED:
+                self._stop(f"Stopped, since the mask of '{part.image.name}' no longer fits it")
+                return
+            rest.done += 1
             self._say(f"{self._first_word}Segmenting: {rest.done} of {slices(rest.total)}", False)
         else:
+            rest.done += 1
             self._session.unsure.note(part.first + news.number, news.probability.array())
             self._say(f"Asking the network: {rest.done} of {slices(rest.total)}", False)
 
-    def _draw(self, rest: RemainingSlices, part: CasePart, plane: PlanePrediction) -> None:
+    def _draw(self, rest: RemainingSlices, part: CasePart, plane: PlanePrediction) -> Shown:
         mask = part.mask
         if mask is None:
             mask = labels.add_mask(self._viewer, part.image, part.layout, rest.entry.spec.labels)
             self._drawn(part, mask)
-        if plane.number == 0 or rest.done == 1:
+            self._watch([*self._watched, mask])
+        if plane.number == 0 or rest.done == 0:
             _note(mask, part, rest)
-        self._masks.show(mask, part.layout, plane, keep_strokes=True)
+        shown = self._masks.show(mask, part.layout, plane, self._tally.erased.get(part.first, ()))
+        self._tally.count(part, plane, shown)
+        return shown
 
     def _on_end(self, rest: RemainingSlices, news: Any) -> None:
         self._rest = None
+        self._watch([])
         if news.error is not None:
-            self._say(str(news.error), True)
+            note = f" ({rest.done} of {slices(rest.total)} done)" if rest.done else ""
+            self._say(f"{news.error}{note}", True)
+        elif news.cancelled:
+            self._say(f"Stopped: {rest.done} of {slices(rest.total)} done; press Segment again", True)
+        elif rest.done < rest.total:
+            self._say(f"{slices(rest.total - rest.done)} failed, {rest.done} are done: press Segment again", True)
         elif self._then is not None:
             self._then()
-        elif not news.cancelled:
+        else:
             self._decide_together(rest)
-            self._say(f"{self._first_word}{slices(rest.done)} segmented; reviewed slices are as they were.", False)
+            kept = self._tally.in_words()
+            others = f"{kept} and reviewed slices" if kept else "reviewed slices"
+            self._say(f"{self._first_word}{slices(self._tally.written)} segmented; {others} are as they were.", False)
+        if self._session is not None and self._then is None:
+            self._tally.note_slices()
+            self._ask_what_to_keep(self._tally)
+
+    def _ask_what_to_keep(self, tally: Tally) -> None:
+        """Ask once about slices that a person drew; until they answer, and if they do not, these stay."""
+        if not tally.kept or all(kept.is_confirmed(part.mask) for part, kept in tally.kept if part.mask is not None):
+            return
+        keep = ("Keep mine", "They stay as they are.", tally.confirm)
+        new = ("Use the network's", "Replace them. One undo step a mask.", partial(self._replace_kept, tally))
+        self._question.ask(f"There are {tally.in_words()}. The network has drawn them otherwise.", [keep, new])
+
+    def _replace_kept(self, tally: Tally) -> None:
+        count = 0
+        for part, kept in tally.kept if self._rest is None else []:
+            if part.mask is not None and part.mask in self._viewer.layers:
+                count += self._masks.replace(part.mask, kept.same(part.mask, part.layout))
+        self._say(f"{slices(count)} replaced; undo brings back what you drew.", False)
 
     def _decide_together(self, rest: RemainingSlices) -> None:
         """Leave out what one slice of a volume alone shows; reviewed slices are neighbours too."""
@@ -141,11 +207,55 @@ class SegmentController:
                 self._masks.move(part.image, rest.settings, at_once=True)
 
 
-def _own(session: CorrectState, number: int) -> bool:
-    """Tell whether a slice is drawn by the person alone, so that a prediction would take strokes away."""
-    part, plane = session.case.where(number)
-    prediction = None if part.mask is None else PREDICTIONS.get(part.mask)
-    return session.is_edited(number) and (prediction is None or plane not in prediction.planes)
+@dataclass
+class Tally:
+    """What became of the slices of a run.
+
+    Parameters
+    ----------
+    written : int
+        Slices that the network has drawn.
+    erased : dict of int to collection of int
+        By first slice of a part: planes that a person had emptied when the run began.
+    kept : list of (Part, KeptSlices)
+        What was left as a person drew it.
+    done : list of (Part, int)
+        Every plane that has arrived.
+    """
+
+    written: int = 0
+    erased: dict[int, frozenset[int]] = field(default_factory=dict)
+    kept: list[tuple[CasePart, KeptSlices]] = field(default_factory=list)
+    done: list[tuple[CasePart, int]] = field(default_factory=list)
+
+    def count(self, part: CasePart, plane: PlanePrediction, shown: Shown) -> None:
+        """Note that a plane has arrived, and what became of it."""
+        self.done.append((part, plane.number))
+        self.written += shown is Shown.WRITTEN
+        if shown is Shown.KEPT and part.mask is not None:
+            if not self.kept or self.kept[-1][0] is not part:
+                self.kept.append((part, KeptSlices()))
+            self.kept[-1][1].add(part.mask, part.layout, plane.number, None)
+
+    def confirm(self) -> None:
+        """Remember that the person keeps what they drew."""
+        for part, kept in self.kept:
+            if part.mask is not None:
+                kept.confirm(part.mask)
+
+    def in_words(self) -> str:
+        """Return e.g. "3 slices that you drew (412 pixels)", "" where there are none."""
+        every = KeptSlices()
+        for part, kept in self.kept:
+            every.pixels |= {part.first + n: pixels for n, pixels in kept.pixels.items()}
+        return every.in_words()
+
+    def note_slices(self) -> None:
+        """Write into the masks' metadata which slices the network was asked about."""
+        for part in {id(part): part for part, _ in self.done}.values():
+            if part.mask is not None:
+                planes = sorted(n for one, n in self.done if one is part)
+                labels.amend(part.mask, slices=planes, of=part.layout.planes)
 
 
 def _note(mask: Any, part: CasePart, rest: RemainingSlices) -> None:

@@ -12,12 +12,13 @@ from napari_unet_tumour.corrections.holdout import HELD_OUT
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.widgets.correct.autosave import Autosave, checksum, small
 from napari_unet_tumour.widgets.correct.uncertainty import Uncertainty
-from napari_unet_tumour.widgets.layers.predictions import REVIEWED
+from napari_unet_tumour.widgets.layers.copies import claim, name_for
+from napari_unet_tumour.widgets.layers.drawn_pixels import set_reviewed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari.layers import Labels
+    from napari.layers import Labels, Layer
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import Store
@@ -46,6 +47,8 @@ class CorrectState:
         Where the journal is.
     held : callable
         Returns what a plane of a mask holds, whatever is tried on; None when it has to be asked again.
+    layers : sequence of Layer
+        All layers of the window: those with the same pixels have corrections of their own.
 
     Attributes
     ----------
@@ -61,11 +64,12 @@ class CorrectState:
         Whether the masks are what the earlier session left.
     """
 
-    def __init__(self, case: CorrectionCase, store: Store, held: Held) -> None:
+    def __init__(self, case: CorrectionCase, store: Store, held: Held, layers: Sequence[Layer] = ()) -> None:
         self.case, self._store = case, store
         self.records: dict[str, Record] = {}
         self.kept: dict[str, Record] = {}
         self.unsure = Uncertainty(len(case))
+        self._layers = layers
         self.journal = Autosave(case, store, held, self.records, self.kept, self.unsure)
         for part in case.parts:
             self._open(part)
@@ -73,7 +77,8 @@ class CorrectState:
         self.as_left = False
 
     def _open(self, part: CasePart) -> None:
-        part.scan = part.scan or scan_id(part.array, part.layout)
+        part.content = scan_id(part.array, part.layout)
+        part.scan = name_for(part.content, part.image, part.mask, self._layers)
         kept = self._store.load(part.scan)
         person = part.person or ("" if kept is None else kept.person)
         fresh = Record(part.scan, list(part.layout.mask_shape), part.layout.planes, person, part.place())
@@ -123,7 +128,7 @@ class CorrectState:
 
     def _lock_planes(self, part: CasePart) -> None:
         if part.mask is not None:
-            REVIEWED[part.mask] = frozenset(self.records[part.scan].reviewed)
+            set_reviewed(part.mask, part.layout, self.records[part.scan].reviewed)
 
     def use_model(self, mark: str) -> None:
         """Remember the hash of the model in use."""
@@ -135,6 +140,7 @@ class CorrectState:
     def adopt_mask(self, part: CasePart, mask: Labels) -> None:
         """Take a mask layer that was made after the session began."""
         part.mask = mask
+        claim(part.scan, part.image, mask)
         self._lock_planes(part)
 
     # ---- what an earlier session left ------------------------------------------------------------
@@ -160,6 +166,12 @@ class CorrectState:
                 fits = {n: m for n, m in masks.items() if m.shape == part.layout.plane_shape}
                 found |= {part.first + n: mask for n, mask in fits.items() if n < part.layout.planes}
         return {n: mask for n, mask in found.items() if not self.is_edited(n)}
+
+    def was_a_persons(self, number: int) -> bool:
+        """Tell whether a person had ticked or drawn on a slice in the earlier session that is offered."""
+        part, plane = self.case.where(number)
+        kept = self.kept.get(part.scan)
+        return kept is not None and (plane in kept.reviewed or plane in kept.edited)
 
     def take_up(self) -> None:
         """Go on where the earlier session ended: ticks and strokes. Call it while the journal is paused."""

@@ -9,6 +9,7 @@ from magicgui.widgets import ComboBox, Container, FloatSpinBox, PushButton
 from qtpy.QtCore import Qt
 
 from napari_unet_tumour.settings import FinetuneSettings, options_of
+from napari_unet_tumour.widgets.common.question import Question
 from napari_unet_tumour.widgets.common.settings_form import form_of
 from napari_unet_tumour.widgets.common.style import ABOUT, RED, flat, note, picker, row, shrink, strong, two_lines
 from napari_unet_tumour.widgets.correct.add_class import AddClassView
@@ -57,6 +58,7 @@ class CorrectView:
         self.run = _button("Fine-tune", "Let a copy of the network learn from the reviewed slices.")
         self.curve = LossCurve()
         self.status = note()
+        self.question = Question()
         self.new_class = AddClassView()
         self.best = _button("Best so far", "Stop learning, and compare the best network so far.")
         self.discard = _button("Discard", "Stop learning; model and mask stay as they were.")
@@ -80,7 +82,8 @@ class CorrectView:
             row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
             self.offer, self.restoring, self.place, flat([self.next, self.tick]),
             row(self.paint), flat(tools[:3]), flat(tools[3:]),
-            row(self.seconds, self.device, self.run), self.status, self.new_class.question, self.new_class.answers,
+            row(self.seconds, self.device, self.run), self.status,
+            *self.question.rows(), self.new_class.question, self.new_class.answers,
             self.asking, self.table, self.deciding,
             self.keeping, note(ABOUT),
         ]  # fmt: skip
@@ -121,6 +124,7 @@ class CorrectView:
             self.offer,
             self.place,
             self.new_class.question,
+            self.question.text,
         ):  # else Qt makes room for a text one word wide
             text.native.setMinimumWidth(WIDTH - 30)
         for button in (self.segment, self.delete):

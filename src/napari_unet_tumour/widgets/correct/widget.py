@@ -24,11 +24,12 @@ from napari_unet_tumour.widgets.correct.saved_corrections import SavedCorrection
 from napari_unet_tumour.widgets.correct.segment_controller import SegmentController
 from napari_unet_tumour.widgets.correct.versions import Versions
 from napari_unet_tumour.widgets.correct.view import NEXT_KEY, TICK_KEY, WIDTH, CorrectView, labels_to_paint
-from napari_unet_tumour.widgets.layers import image_source
+from napari_unet_tumour.widgets.layers import image_source, label_values, labels
 from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
 if TYPE_CHECKING:
     import napari.viewer
+    from napari.layers import Labels
 
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.widgets.correct.state import CorrectState
@@ -58,12 +59,13 @@ class CorrectWidget(Container[Widget]):
         self._learning = FineTuneController(panel, inbox, self._masks, store, self._on_accepted)
         self._new_class = AddClassController(viewer, panel, inbox, self._versions, self._choice, self.finetune)
         self._desk = CaseController(
-            viewer, inbox, self._choice, store, self._masks, self._on_opened, self._on_closed, self._on_seen
-        )
-        self._again = SegmentController(viewer, inbox, self._masks, panel.say, self._desk.adopt)
+            viewer, inbox, self._choice, store, self._masks, self._on_opened, self._on_closed, self._on_seen,
+            self._on_lazy,
+        )  # fmt: skip
+        self._again = SegmentController(viewer, inbox, self._masks, panel.question, panel.say, self._desk.adopt)
         self._tour = SliceNavigator(viewer, panel, self._choice, self._desk, self._again, self._is_quiet, self._on_dims)
         self._restoring = Restore(viewer, panel, inbox, self._desk, self._versions, self._on_seen)
-        self._trouble = ""
+        self._trouble = self._stopped = ""
         self._bound: list[str] = []
         self._listen()
         self._choice.list_images()
@@ -98,6 +100,7 @@ class CorrectWidget(Container[Widget]):
             self._complain()
             return
         session, number = found
+        self._desk.settle_values()
         reviewed = session.tick(number, self._desk.pixels(session, number))
         if reviewed and self._learning.running:
             self._masks.hide_preview()
@@ -114,6 +117,7 @@ class CorrectWidget(Container[Widget]):
             self._complain()
             return
         self._masks.hide_preview()
+        self._desk.settle_values()
         try:
             self._panel.say(edit_tools.apply(name, self._viewer, *found))
         except UNetTumourError as error:
@@ -127,6 +131,7 @@ class CorrectWidget(Container[Widget]):
             return
         self._again.cancel()
         self._new_class.forget()
+        self._desk.settle_values()
         reviewed = session.reviewed()
         masks = session.masks(reviewed)
         try:
@@ -159,6 +164,7 @@ class CorrectWidget(Container[Widget]):
             self._again.cancel()
             self._panel.say("Cancelled: finished slices stay.")
         elif not self._learning.running:
+            self._desk.settle_values()
             self._again.draw(session, entry, self._choice.segmenting(), self._choice.scheduler)
 
     def restore(self) -> None:
@@ -229,6 +235,7 @@ class CorrectWidget(Container[Widget]):
     def _on_paint(self, value: Any) -> None:
         mask = self._choice.mask
         if mask is not None and value is not None and self.session is not None:
+            self._desk.settle_values()
             self._viewer.layers.selection.active = mask
             mask.mode = "paint" if value else "erase"
             if value:
@@ -240,6 +247,8 @@ class CorrectWidget(Container[Widget]):
         if found is not None:
             session, number = found
             self._panel.tell_place(messages.place(session, number), session.is_reviewed(number))
+        elif self.session is not None:
+            self._panel.tell_place("No slice of this scan is on screen.", False)
 
     def _on_seen(self) -> None:
         """Show what is known of the slices now."""
@@ -251,6 +260,9 @@ class CorrectWidget(Container[Widget]):
         if session.journal.trouble != self._trouble:
             self._trouble = session.journal.trouble
             self._panel.say(self._trouble or "Corrections are on disk again.", wrong=bool(self._trouble))
+        elif session.journal.notice and not self.running and self._is_quiet():
+            self._panel.say(session.journal.notice)
+            session.journal.notice = ""
 
     def _complain(self) -> None:
         self._panel.say(self._desk.complaint(), wrong=True)
@@ -270,17 +282,48 @@ class CorrectWidget(Container[Widget]):
             self.restore()
             return
         self._panel.ask_to_restore(session.offer())
-        self._panel.say(messages.welcome(session))
+        self._panel.say(f"{self._stopped} {messages.welcome(session)}".strip(), wrong=bool(self._stopped))
+        self._ask_what_255_is()
         self._on_seen()
 
+    def _ask_what_255_is(self) -> None:
+        """Ask where 255 may be one of several labels; until they answer it is unsure, and the layer stays as it is."""
+        for mask in self._desk.in_doubt():
+            unsure = ("Unsure", "These pixels are not learnt from.", partial(labels.show_unsure, mask, UNSURE))
+            label = ("A label", "It gets the next free number.", partial(self._on_label, mask))
+            self._panel.question.ask(
+                f"What is the value {UNSURE} in '{mask.name}', beside its labels?", [unsure, label]
+            )
+
+    def _on_label(self, mask: Labels) -> None:
+        self._panel.say(f"The value {UNSURE} is now label {label_values.as_label(mask)} in '{mask.name}'.")
+
     def _on_closed(self, why: str, wrong: bool) -> None:
+        stopped = "Stopped, since the layers have changed." if self.running else ""
+        self._stopped = "" if wrong else stopped or self._again.take_stop()
         self.cancel("Stopped, since the layers have changed")
+        self._panel.question.drop()
         self._learning.forget()
         self._new_class.forget()
         self._panel.ask_to_restore("")
         self._panel.strip.fill([])
         self._panel.tell_place("", False)
         self._panel.say(why, wrong)
+
+    def _on_lazy(self, mask: Labels) -> None:
+        """Offer a copy that can be drawn on."""
+        copy = ("Copy", "A new layer with the same pixels, in memory.", partial(self._copy_into_memory, mask))
+        self._panel.question.ask(f"Copy the mask '{mask.name}' into memory?", [copy])
+
+    def _copy_into_memory(self, mask: Labels) -> None:
+        try:
+            copy = labels.copy_into_memory(self._viewer, mask)
+        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
+            said = str(error).partition("\n")[0] or type(error).__name__
+            self._panel.say(f"the mask '{mask.name}' cannot be read ({said}): check its file", wrong=True)
+            return
+        self._choice.list_masks()
+        self._panel.mask.value = copy
 
     def _on_accepted(self, order: FineTuneRequest, data: bytes) -> None:
         self._versions.add(order.entry, data, partial(self._on_version, order))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels
+    from napari.layers import Image
     from numpy.typing import NDArray
 
     from napari_unet_tumour.models.spec import ModelSpec
@@ -41,11 +41,13 @@ class ImageSource:
     layout : Layout
         Which axes are rows, columns and channels.
     plane : int
-        The plane on screen.
+        The plane on screen, or the nearest to it.
     region : (slice, slice), optional
         Rows and columns to segment; the whole plane when None.
     channels : dict of str to str
         Where several layers make the input: the layer's name by channel of the model.
+    on_screen : bool
+        Whether `plane` really is on screen: the sliders may be beyond the scan, or the view in 3D.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ImageSource:
     plane: int
     region: Region | None = None
     channels: dict[str, str] = field(default_factory=dict)
+    on_screen: bool = True
 
     def read_planes(self, planes: Sequence[int]) -> NDArray[Any]:
         """Return (n, C, H, W): the asked planes, cut to the region."""
@@ -108,9 +111,12 @@ def source_of(viewer: ViewerModel, image: Image, spec: ModelSpec, in_view: bool 
     layout = layout_of(tuple(array.shape), axes=axes, rows=rows, columns=columns, rgb=bool(image.rgb))
     if layout.slice_axes and image.axis_labels[layout.slice_axes[-1]] not in TIME:
         layout = with_slice_distance(layout, layout.slice_axes[-1], spacing_of(image))
-    point = np.delete(index_of(viewer, image), [] if channel is None or image.rgb else [channel])
+    shown = plane_on_screen(viewer, image, layout)
+    if in_view and shown is None:
+        raise ScanError(not_on_screen(image.name))
     region = _region_in_view(image, rows, columns) if in_view else None
-    return ImageSource(image.name, array, layout, plane_at(layout, point), region)
+    plane = nearest_plane(viewer, image, layout) if shown is None else shown
+    return ImageSource(image.name, array, layout, plane, region, on_screen=shown is not None)
 
 
 def _check(name: str, array: Any) -> None:
@@ -153,24 +159,103 @@ def shown_axes(viewer: ViewerModel, layer: Any) -> tuple[int, int]:
     return int(order[-2]), int(order[-1])
 
 
-def index_of(viewer: ViewerModel, layer: Any) -> NDArray[np.intp]:
-    """Return the layer's pixel index at the viewer's sliders, one number an axis, not clipped."""
-    point: NDArray[np.intp] = np.round(layer.world_to_data(viewer.dims.point)).astype(np.intp)
-    return point
+def shown_at(viewer: ViewerModel, layer: Any) -> NDArray[np.float64]:
+    """Return where a layer is sliced, in its own pixels, one number an axis, not clipped; NaN for an axis that shows.
+
+    The very arithmetic of napari, so that a place halfway between two slices is the one that is seen: units that
+    differ from the viewer's are converted, and of an oblique layer only the axes that do not show are looked at.
+    """
+    hidden = hidden_axes(viewer, layer)
+    found = np.full(layer.ndim, np.nan)
+    if hidden:
+        inner = _world_to_data(viewer, layer).set_slice(hidden)
+        world = np.array(viewer.dims.point[-layer.ndim :])[hidden]
+        found[hidden] = inner(np.stack([world] * 3))[0]
+    return found
 
 
-def plane_at(layout: SliceLayout, point: Sequence[int] | NDArray[np.intp]) -> int:
-    """Return the number of the plane nearest to a pixel index in the mask's axes."""
-    axes = _slice_axes(layout)
+def hidden_axes(viewer: ViewerModel, layer: Any) -> list[int]:
+    """Return the axes of a layer that have sliders."""
+    missing = viewer.dims.ndim - layer.ndim
+    return [axis for axis in range(layer.ndim) if axis + missing not in viewer.dims.displayed]
+
+
+def slider_point(viewer: ViewerModel, layer: Any, index: Sequence[float]) -> dict[int, float]:
+    """Return where to put which axis of the viewer, so that a layer is sliced at a pixel index of its own.
+
+    Parameters
+    ----------
+    index : sequence of float
+        One number an axis of the layer; those of axes that show are not looked at.
+
+    Returns
+    -------
+    dict of int to float
+        World position by axis of the viewer; empty where no position slices the layer there.
+    """
+    hidden, missing = hidden_axes(viewer, layer), viewer.dims.ndim - layer.ndim
+    if not hidden:
+        return {}
+    inner = _world_to_data(viewer, layer).set_slice(hidden)
+    try:
+        world = np.linalg.solve(inner.linear_matrix, np.array([index[axis] for axis in hidden]) - inner.translate)
+    except np.linalg.LinAlgError:
+        return {}
+    return {axis + missing: float(at) for axis, at in zip(hidden, world, strict=True)}
+
+
+def _world_to_data(viewer: ViewerModel, layer: Any) -> Any:
+    """Return the transform from the viewer's world, in the viewer's units, to a layer's pixels."""
+    from napari.utils.transforms import Affine
+
+    inverse = layer._data_to_world.inverse
+    units = getattr(viewer.dims, "units", None)  # before napari 0.8 units did not count
+    if units is None or len(units) < layer.ndim:
+        return inverse
+    factors = [_factor(world, own) for world, own in zip(units[-layer.ndim :], layer.units, strict=True)]
+    return Affine(ndim=layer.ndim, linear_matrix=inverse.linear_matrix @ np.diag(factors), translate=inverse.translate)
+
+
+def _factor(world: Any, own: Any) -> float:
+    """Return how many of a layer's units one unit of the viewer is."""
+    from pint import get_application_registry
+
+    registry = get_application_registry()  # type: ignore[no-untyped-call]
+    return float(registry.get_base_units(world)[0] / registry.get_base_units(own)[0])
+
+
+def plane_on_screen(viewer: ViewerModel, layer: Any, layout: SliceLayout) -> int | None:
+    """Return the plane of the layout that the viewer shows of an image or of its mask.
+
+    None where it shows none: the sliders are beyond the layer, other axes show (rolled), or all of them do (3D).
+    """
+    axes, own = _slice_axes(layout), _axes_in(layer, layout)
+    if [axis for axis in hidden_axes(viewer, layer) if axis in own] != [own[axis] for axis in axes]:
+        return None
+    at = np.round(shown_at(viewer, layer)[[own[axis] for axis in axes]])
     sizes = [layout.mask_shape[axis] for axis in axes]
-    return int(np.ravel_multi_index([point[axis] for axis in axes], sizes, mode="clip")) if axes else 0
+    if not np.isfinite(at).all() or (at < 0).any() or (at >= sizes).any():
+        return None
+    return int(np.ravel_multi_index([int(n) for n in at], sizes)) if axes else 0
 
 
-def plane_on_screen(viewer: ViewerModel, mask: Labels, layout: SliceLayout) -> int | None:
-    """Return the plane of the layout that the viewer shows; None when it shows other axes (rolled, or 3D)."""
-    missing = viewer.dims.ndim - mask.ndim
-    hidden = [axis for axis in range(mask.ndim) if axis + missing not in viewer.dims.displayed]
-    return plane_at(layout, index_of(viewer, mask)) if hidden == _slice_axes(layout) else None
+def nearest_plane(viewer: ViewerModel, layer: Any, layout: SliceLayout) -> int:
+    """Return the plane nearest to what the sliders say, where none is on screen."""
+    axes, own = _slice_axes(layout), _axes_in(layer, layout)
+    point = np.round(_world_to_data(viewer, layer)(np.array(viewer.dims.point[-layer.ndim :])))
+    at = [int(np.nan_to_num(point[own[axis]])) for axis in axes]
+    return int(np.ravel_multi_index(at, [layout.mask_shape[axis] for axis in axes], mode="clip")) if axes else 0
+
+
+def not_on_screen(name: str) -> str:
+    """Say that no slice of a layer is on screen, and what to do."""
+    return f"no slice of layer '{name}' is on screen: show it in 2D and move the slider to one of its slices"
+
+
+def _axes_in(layer: Any, layout: SliceLayout) -> list[int]:
+    """Return the axis of the layer for each axis of the mask: the image may have one of channels more."""
+    skip = -1 if layer.ndim == len(layout.mask_shape) else int(layout.channel or 0)
+    return [axis for axis in range(layer.ndim) if axis != skip]
 
 
 def _slice_axes(layout: SliceLayout) -> list[int]:

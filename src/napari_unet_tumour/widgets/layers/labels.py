@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.version import __version__
-from napari_unet_tumour.widgets.layers.image_source import KEY, images, index_of
+from napari_unet_tumour.widgets.layers.image_source import KEY, hidden_axes, images, shown_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,6 +98,17 @@ def copy_on(mask: Labels, image: Image, layout: SliceLayout, array: NDArray[Any]
     return copy
 
 
+def copy_into_memory(viewer: ViewerModel, mask: Labels) -> Labels:
+    """Add a copy of a mask, with its pixels in memory, at the same place; the mask itself stays as it is."""
+    level = mask.data[0] if mask.multiscale else mask.data
+    _, about, kind = mask.as_layer_data_tuple()
+    about = {**about, "name": f"{mask.name} in memory", "multiscale": False}
+    copy = mask.__class__.create(np.array(level), about, kind)
+    viewer.add_layer(copy)
+    mask.visible = False
+    return copy
+
+
 def _empty(shape: tuple[int, ...], labels: Sequence[str], **about: Any) -> Labels:
     return _labels_of(np.zeros(shape, np.uint8), labels, **about)
 
@@ -156,9 +167,16 @@ def _apart(mask: Labels, label: int) -> Any:
 
 
 def without_unsure(data: NDArray[Any], metadata: dict[str, Any]) -> NDArray[Any]:
-    """Return a mask's pixels with background where the person was unsure; the very array where there is none."""
+    """Return a mask's pixels with background where the person was unsure; the very array where there is none.
+
+    A mask without any other label is returned as it is: a mask is never emptied, and what a program has put into the
+    layer may be a picture of 0 and 255.
+    """
     unsure = metadata.get(KEY, {}).get("unsure")
-    return data if unsure is None or not (data == unsure).any() else np.where(data == unsure, 0, data)
+    if unsure is None or not (data == unsure).any():
+        return data
+    new = np.where(data == unsure, 0, data)
+    return new if new.any() else data
 
 
 def amend(mask: Labels, **facts: Any) -> None:
@@ -209,11 +227,9 @@ def write(viewer: ViewerModel, mask: Labels, at: tuple[NDArray[np.intp], ...], v
 
 
 def _on_screen(viewer: ViewerModel, mask: Labels, at: tuple[NDArray[np.intp], ...]) -> bool:
-    missing = viewer.dims.ndim - mask.ndim
-    shown = {axis - missing for axis in viewer.dims.displayed}
-    point = index_of(viewer, mask)
+    point = np.round(shown_at(viewer, mask))
     seen = np.ones(at[0].size, bool)
-    for axis in set(range(mask.ndim)) - shown:
+    for axis in hidden_axes(viewer, mask):
         seen &= at[axis] == point[axis]
     return bool(seen.any())
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_unet_tumour.base.compressed import CompressedArray
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.common.settings_form import plain
-from napari_unet_tumour.widgets.layers import image_source, labels
+from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, labels
 from napari_unet_tumour.widgets.layers.predictions import (
     PREDICTIONS,
-    REVIEWED,
     MaskUpdate,
     PlanePrediction,
     PredictionCache,
@@ -29,7 +29,7 @@ from napari_unet_tumour.widgets.layers.predictions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
@@ -48,7 +48,16 @@ def corrected(mask: Labels | None, layout: SliceLayout) -> dict[int, NDArray[np.
     """Return copies of what the reviewed planes (H, W) of a mask hold."""
     if mask is None or mask.data.shape != layout.mask_shape:
         return {}
-    return {n: labels.pixels(mask, layout, n).astype(np.uint8) for n in REVIEWED.get(mask, ())}
+    return {n: labels.pixels(mask, layout, n).astype(np.uint8) for n in drawn_pixels.reviewed_planes(mask, layout)}
+
+
+class Shown(Enum):
+    """What became of a plane that a run has brought."""
+
+    WRITTEN = "written"
+    REVIEWED = "reviewed"
+    KEPT = "kept"  # a person has drawn it
+    FAILED = "failed"  # the layer is gone, or has another shape
 
 
 @dataclass
@@ -56,6 +65,7 @@ class Preview:
     """A plane that shows a preview: what it was, which of its pixels are the person's, and what it shows."""
 
     mask: Labels
+    array: Any
     layout: SliceLayout
     plane: PlanePrediction
     base: NDArray[np.uint8]
@@ -94,34 +104,74 @@ class MaskWriter:
         """Whether a mask layer has yet to follow the last settings."""
         return self._wanted is not None
 
-    def show(self, mask: Labels, layout: SliceLayout, plane: PlanePrediction, keep_strokes: bool = False) -> None:
-        """Write a plane that a run has brought as one undoable step, in place of whatever it held.
+    def show(self, mask: Labels, layout: SliceLayout, plane: PlanePrediction, erased: Collection[int] = ()) -> Shown:
+        """Write a plane that a run has brought as one undoable step, where it takes nothing from a person.
 
-        A reviewed plane stays as it is; with `keep_strokes` so do the pixels that the person has drawn.
+        Parameters
+        ----------
+        erased : collection of int
+            Planes that a person had emptied when the run began.
         """
         self._drop_preview()
+        if not self._fits(mask, layout):
+            return Shown.FAILED
+        number, region = plane.number, plane.region
         prediction = PREDICTIONS.get(mask)
         if prediction is None or prediction.layout != layout:
             prediction = PREDICTIONS[mask] = PredictionCache(layout)
-        now, new = labels.pixels(mask, layout, plane.number, plane.region), plane.mask.array()
+        now, new = labels.pixels(mask, layout, number, region), plane.mask.array()
+        drawn = number in erased or drawn_pixels.is_drawn(mask, layout, number, region)
         if not now.any():
-            prediction.see(plane.number, now)
-        known = keep_strokes and plane.number in prediction.planes
-        aim = np.where(prediction.strokes(plane.number, now), now, new) if known else new
+            prediction.see(number, now)
+        if number in drawn_pixels.reviewed_planes(mask, layout):
+            prediction.keep(plane)
+            prediction.unwritten.add(number)
+            return Shown.REVIEWED
+        if drawn:
+            prediction.keep(plane)
+            prediction.unwritten.add(number)
+            return Shown.KEPT
+        prediction.unwritten.discard(number)
         prediction.keep(plane)  # before the pixels change: whoever looks then can tell them from strokes
-        if plane.number not in REVIEWED.get(mask, ()):
-            self._write(mask, layout, [(plane, aim)])
+        self._write(mask, layout, [(plane, self._beside_reviewed(mask, layout, plane, new))])
+        return Shown.WRITTEN
+
+    def replace(self, mask: Labels, numbers: Collection[int]) -> int:
+        """Put what the network said in place of what a person drew, as the person asked; returns how many slices."""
+        prediction = PREDICTIONS.get(mask)
+        if prediction is None or not self._fits(mask, prediction.layout):
+            return 0
+        self._drop_preview()
+        layout = prediction.layout
+        reviewed = drawn_pixels.reviewed_planes(mask, layout)
+        planes = [prediction.planes[n] for n in numbers if n in prediction.unwritten and n not in reviewed]
+        prediction.unwritten -= {plane.number for plane in planes}
+        aims = [(plane, self._beside_reviewed(mask, layout, plane, plane.mask.array())) for plane in planes]
+        self._write(mask, layout, aims)
+        return len(planes)
+
+    def _beside_reviewed(
+        self, mask: Labels, layout: SliceLayout, plane: PlanePrediction, new: NDArray[np.uint8]
+    ) -> NDArray[np.uint8]:
+        """Return a new plane with the pixels as they are that were reviewed along another axis."""
+        reviewed = drawn_pixels.reviewed_pixels(mask, layout, plane.number, plane.region)
+        now = labels.pixels(mask, layout, plane.number, plane.region)
+        return new if reviewed is None else np.where(reviewed, now, new)
+
+    def _locked(self, mask: Labels, prediction: PredictionCache) -> frozenset[int]:
+        """Return the planes that no setting changes: reviewed, or a person's."""
+        return drawn_pixels.reviewed_planes(mask, prediction.layout) | prediction.unwritten
 
     def show_preview(self, mask: Labels, layout: SliceLayout, number: int, new: NDArray[np.uint8]) -> None:
         """Show another mask (H, W) of a plane outside the undo history, until `take_off`; strokes stay on top."""
-        if number in REVIEWED.get(mask, ()) or not self._fits(mask, layout):
+        if not self._fits(mask, layout) or drawn_pixels.reviewed_pixels(mask, layout, number) is not None:
             return
         drag = self._drag
         if drag is None or drag.mask is not mask or drag.plane.number != number:
             self._drop_preview()
             base = labels.pixels(mask, layout, number).copy()
             plane = PlanePrediction(number, None, CompressedArray(new[None]), CompressedArray(new))
-            drag = self._drag = Preview(mask, layout, plane, base, np.zeros(base.shape, bool), base)
+            drag = self._drag = Preview(mask, mask.data, layout, plane, base, np.zeros(base.shape, bool), base)
         drag.notice(labels.pixels(mask, layout, number))
         drag.shown = np.where(drag.strokes, drag.base, new)
         labels.preview(mask, layout, number, None, drag.shown)
@@ -162,21 +212,34 @@ class MaskWriter:
         layout = prediction.layout
         number = image_source.plane_on_screen(self._viewer, mask, layout)
         plane = None if number is None else prediction.planes.get(number)
-        if plane is None or number in REVIEWED.get(mask, ()) or np.prod(plane.mask.shape) > PREVIEW_PIXELS:
+        locked = self._locked(mask, prediction)
+        if plane is None or number in locked or np.prod(plane.mask.shape) > PREVIEW_PIXELS:
             return
         if self._drag is None or self._drag.plane is not plane:
             self._drop_preview()
             base = labels.pixels(mask, layout, plane.number, plane.region).copy()
-            self._drag = Preview(mask, layout, plane, base, prediction.strokes(plane.number, base), base)
+            strokes = self._strokes(mask, prediction, plane, base)
+            self._drag = Preview(mask, mask.data, layout, plane, base, strokes, base)
         drag = self._drag
         drag.notice(labels.pixels(mask, layout, plane.number, plane.region))
         drag.shown = np.where(drag.strokes, drag.base, plane.decided(settings))
         labels.preview(mask, layout, plane.number, plane.region, drag.shown)
 
+    def _strokes(
+        self, mask: Labels, prediction: PredictionCache, plane: PlanePrediction, now: NDArray[np.uint8]
+    ) -> NDArray[np.bool_]:
+        """Return which pixels (H, W) of a plane are the person's own: drawn, or reviewed along another axis."""
+        reviewed = drawn_pixels.reviewed_pixels(mask, prediction.layout, plane.number, plane.region)
+        if drawn_pixels.is_erased(mask, prediction.layout, plane.number, plane.region):
+            return np.ones(now.shape, bool)
+        strokes = prediction.strokes(plane.number, now)
+        return strokes if reviewed is None else strokes | reviewed
+
     def _drop_preview(self) -> None:
         """Put back what the previewed plane held, but for pixels that the person has drawn since."""
         drag = self._drag
-        if drag is not None and self._fits(drag.mask, drag.layout):
+        # Where the layer has got another array the preview went with the old one.
+        if drag is not None and drag.mask.data is drag.array and self._fits(drag.mask, drag.layout):
             at = (drag.mask, drag.layout, drag.plane.number, drag.plane.region)
             drag.notice(labels.pixels(*at))
             labels.preview(*at, drag.base)
@@ -190,7 +253,7 @@ class MaskWriter:
             self._wanted = None
             return
         previewed = None if self._drag is None else self._drag.plane.number
-        args = (self._moves, *self._wanted, mask.data, previewed, REVIEWED.get(mask, frozenset()))
+        args = (self._moves, *self._wanted, mask.data, previewed, self._locked(mask, prediction))
         threading.Thread(target=self._decide, args=args, daemon=True).start()
 
     def _decide(
@@ -211,11 +274,11 @@ class MaskWriter:
             return
         self._drop_preview()
         aims = []
-        reviewed = REVIEWED.get(mask, frozenset())
-        for plane, new in (change for change in decided.changes if change[0].number not in reviewed):
+        locked = self._locked(mask, prediction)
+        for plane, new in (change for change in decided.changes if change[0].number not in locked):
             now = labels.pixels(mask, prediction.layout, plane.number, plane.region)
             if prediction.planes[plane.number].probability is plane.probability:
-                aims.append((plane, np.where(prediction.strokes(plane.number, now), now, new)))
+                aims.append((plane, np.where(self._strokes(mask, prediction, plane, now), now, new)))
                 prediction.keep(plane)
         self._write(mask, prediction.layout, aims)
         labels.amend(mask, settings=plain(settings))
@@ -232,6 +295,7 @@ class MaskWriter:
             changed = labels.pixels(mask, layout, plane.number, plane.region) != new
             at.append(labels.where(layout, plane.number, plane.region, changed))
             values.append(new[changed])
+            drawn_pixels.note_written(mask, layout, plane.number, plane.region, plane.mask.array())
         if aims:
             together = tuple(np.concatenate(axis) for axis in zip(*at, strict=True))
             labels.write(self._viewer, mask, together, np.concatenate(values))

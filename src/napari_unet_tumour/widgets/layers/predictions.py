@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -66,6 +66,8 @@ class PredictionCache:
     def __init__(self, layout: SliceLayout) -> None:
         self.layout = layout
         self.planes: dict[int, PlanePrediction] = {}
+        # Planes whose answer is known but not shown, since what is there is a person's.
+        self.unwritten: set[int] = set()
         self._seen: dict[int, set[bytes]] = {}
 
     @property
@@ -82,19 +84,24 @@ class PredictionCache:
         """Remember that the plane has shown this mask (H, W) without any stroke of the person in it."""
         self._seen.setdefault(number, set()).add(_digest(mask))
 
+    def has_shown(self, number: int, now: NDArray[Any]) -> bool:
+        """Tell whether the plane has shown this mask (H, W) before, without any stroke of the person in it."""
+        return now.max(initial=0) <= UNSURE and _digest(now.astype(np.uint8)) in self._seen.get(number, ())
+
     def strokes(self, number: int, now: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return which pixels (H, W) of the mask as it is now are the person's own.
 
         Undo and redo bring back masks that the plane has shown before: nothing in those is a stroke.
         """
-        if _digest(now) in self._seen.get(number, ()):
+        if self.has_shown(number, now):
             return np.zeros(now.shape, bool)
         return np.not_equal(now, self.planes[number].mask.array())
 
 
 # What is known of a mask layer, whichever widget has drawn it; ends with the layer.
 PREDICTIONS: WeakKeyDictionary[Labels, PredictionCache] = WeakKeyDictionary()
-# Planes of a mask layer that the person has ticked as reviewed: nothing but the person changes them.
+# Planes of a mask layer that the person has ticked as reviewed: nothing but the person changes them. Counted as the
+# last session did; `_drawn.py` knows them by place.
 REVIEWED: WeakKeyDictionary[Labels, frozenset[int]] = WeakKeyDictionary()
 
 
@@ -181,4 +188,4 @@ def _part(whole: NDArray[np.uint8], layout: SliceLayout, plane: PlanePrediction)
 
 
 def _digest(mask: NDArray[np.uint8]) -> bytes:
-    return blake2b(mask.tobytes(), digest_size=8).digest()
+    return blake2b(np.ascontiguousarray(mask).tobytes(), digest_size=8).digest()

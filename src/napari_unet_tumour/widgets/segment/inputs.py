@@ -71,7 +71,10 @@ class SegmentInputs:
         if self._panel.place.value == THERE and not self.scheduler:
             raise UNetTumourError("There is no scheduler address: type one, or run on this computer")
         in_view = self._panel.scope.value == "view"
-        return self.image, self.entry, self.channels.source(self.image, self.entry.spec, in_view)
+        source = self.channels.source(self.image, self.entry.spec, in_view)
+        if self._panel.scope.value == "this" and not source.on_screen:
+            raise ScanError(image_source.not_on_screen(self.image.name))
+        return self.image, self.entry, source
 
     def planes(self, source: ImageSource) -> list[int]:
         """Return which planes are to be segmented."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.widgets.common.settings_form import plain
 from napari_unet_tumour.widgets.layers import image_source
+from napari_unet_tumour.widgets.layers.drawn_pixels import KeptSlices
+from napari_unet_tumour.widgets.layers.mask_writer import Shown
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -27,6 +29,12 @@ class RunProgress:
     ----------
     done : dict of int to bool
         By finished plane: whether the mask has any pixel there.
+    kept : KeptSlices
+        The planes that were left as a person drew them.
+    others : list of Image
+        Further layers that the run reads, as channels.
+    erased : frozenset of int
+        Planes that a person had emptied when the run began.
     """
 
     run: SegmentRun | TiledRun
@@ -38,11 +46,16 @@ class RunProgress:
     first: float = 0.0
     took: float = 0.0
     part: TileWritten | None = None
+    kept: KeptSlices = field(default_factory=KeptSlices)
+    others: list[Image] = field(default_factory=list)
+    erased: frozenset[int] = frozenset()
 
-    def count(self, plane: PlanePrediction) -> None:
-        """Note that a plane has arrived."""
+    def count(self, plane: PlanePrediction, shown: Shown) -> None:
+        """Note that a plane has arrived, and what became of it."""
         self.first = self.first or time.perf_counter()
         self.done[plane.number] = bool(plane.mask.array().any())
+        if shown is Shown.KEPT and self.mask is not None:
+            self.kept.add(self.mask, self.run.source.layout, plane.number, plane.region)
 
     def mark(self, part: TileWritten) -> None:
         """Note that a part of a large mask is written."""
@@ -52,7 +65,7 @@ class RunProgress:
 
     def layers(self) -> list[Any]:
         """Return the layers without which the run makes no sense."""
-        return [layer for layer in (self.image, self.mask) if layer is not None]
+        return [layer for layer in (self.image, *self.others, self.mask) if layer is not None]
 
     def look(self, viewer: ViewerModel) -> None:
         """Let the planes nearest to the one on screen come next."""
@@ -86,6 +99,11 @@ class RunProgress:
         left = (self.run.total - len(self.done)) / rate
         return f"{self.told()}, {rate:.1f} slices/s, {_duration(left)} left"
 
+    @property
+    def missing(self) -> int:
+        """How many slices were asked for and did not arrive."""
+        return 0 if self.part is not None else self.run.total - len(self.done)
+
     def summary(self, decided: MaskUpdate | None = None) -> str:
         """Return how the finished run went, where it is known with what all slices together have decided."""
         self.took = self.took or time.perf_counter() - self.begun
@@ -96,6 +114,8 @@ class RunProgress:
         isolated = 0 if decided is None else decided.isolated_removed
         if isolated:
             said += f" Left out: {isolated} piece{'s' * (isolated > 1)} that one slice alone shows."
+        kept = self.kept.in_words()
+        said += f" Kept: {kept}." if kept else ""
         return f"{said} {self.run.notice}".rstrip()
 
 

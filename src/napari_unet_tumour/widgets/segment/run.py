@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_unet_tumour import jobs
 from napari_unet_tumour.base.compressed import CompressedArray
@@ -19,7 +22,6 @@ from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_unet_tumour.models.registry import ModelEntry
@@ -91,6 +93,7 @@ class SegmentRun:
         self._room = threading.Semaphore(IN_FLIGHT)
         self._jobs: list[jobs.Job] = []
         self._in_parts: set[int] = set()
+        self._sums: dict[int, int] = {}
         self._end = RunEnded()
 
     def start(self) -> None:
@@ -137,6 +140,8 @@ class SegmentRun:
         planes = self.source.read_planes(chunk)
         if self._stop.is_set():
             return
+        if isinstance(self.source.array, np.ndarray):  # others are read from a file, or computed: once is enough
+            self._sums |= {n: _checksum(plane) for n, plane in zip(chunk, planes, strict=True)}
         hear, model = partial(self._hear, chunk), model_for(self.entry, self._scheduler)
         asked = (model, planes, self.settings, ReviewedContext(chunk, self._near(chunk)))
         job = jobs.submit("segment_planes", *asked, on_event=hear, scheduler=self._scheduler)
@@ -180,6 +185,12 @@ class SegmentRun:
     def _pass(self, number: int, probability: NDArray[np.uint8]) -> None:
         if self._stop.is_set():
             return
+        if number in self._sums and _checksum(self.source.read_planes([number])[0]) != self._sums[number]:
+            name = self.source.name
+            self._finish(
+                RunEnded(error=ScanError(f"layer '{name}' was changed while it was segmented: segment it again"))
+            )
+            return
         flip_tta = self.settings.flip_tta and number not in self._in_parts
         mask = mask_from_probability(probability, replace(self.settings, flip_tta=flip_tta))
         mask = keep_largest_component(mask) if self.settings.keep_largest else mask
@@ -187,6 +198,10 @@ class SegmentRun:
             self,
             PlanePrediction(number, self.source.region, CompressedArray(probability), CompressedArray(mask), flip_tta),
         )
+
+
+def _checksum(plane: NDArray[Any]) -> int:
+    return zlib.crc32(np.ascontiguousarray(plane).view(np.uint8).data)
 
 
 def model_for(entry: ModelEntry, scheduler: str | None) -> str | bytes:

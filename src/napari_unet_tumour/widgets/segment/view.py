@@ -8,6 +8,7 @@ from magicgui.widgets import CheckBox, Container, LineEdit, ProgressBar, PushBut
 from qtpy.QtWidgets import QDoubleSpinBox, QSizePolicy
 
 from napari_unet_tumour.settings import SegmentSettings
+from napari_unet_tumour.widgets.common.question import Question
 from napari_unet_tumour.widgets.common.settings_form import form_of
 from napari_unet_tumour.widgets.common.style import ABOUT, RED, flat, note, picker, row, shrink, strong, thin, two_lines
 
@@ -44,6 +45,7 @@ class SegmentView:
         self.run = PushButton(text="Run", tooltip=f"Segment ({shortcut}). While it runs: cancel.")
         self.bar = ProgressBar(min=0, max=1, value=0)
         self.status = note()
+        self.question = Question()
         self.form = form_of(SegmentSettings)
         self.found = note()
         self.place = picker("Where it runs", TELL_PLACE, [(HERE, HERE), (THERE, THERE)], HERE)
@@ -67,7 +69,7 @@ class SegmentView:
         form = self.form
         above: list[Widget] = [row(self.image), row(self.model, self.file), self.about_model]
         above += [self.channels, row(self.scope)]
-        doing: list[Widget] = [self.run, self.bar, self.status]
+        doing: list[Widget] = [self.run, self.bar, self.status, *self.question.rows()]
         shaping = [row(form["threshold"]), row(form["min_object_size"]), flat([form["keep_largest"], form["flip_tta"]])]
         shaping.append(flat([form["remove_isolated"]]))
         placing = [row(form["device"], self.found), row(self.place), self.address_row]

@@ -20,11 +20,11 @@ from napari_unet_tumour.widgets.common.main_thread import (
     single_shot_timer,
 )
 from napari_unet_tumour.widgets.common.settings_form import registry_events
-from napari_unet_tumour.widgets.layers import image_source, labels
-from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter, corrected
+from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, label_values, labels
+from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter, Shown, corrected
 from napari_unet_tumour.widgets.segment.cli_command import command_for
 from napari_unet_tumour.widgets.segment.inputs import SegmentInputs
-from napari_unet_tumour.widgets.segment.progress import RunProgress
+from napari_unet_tumour.widgets.segment.progress import RunProgress, slices
 from napari_unet_tumour.widgets.segment.run import RunEnded, SegmentRun, model_for
 from napari_unet_tumour.widgets.segment.tiled_run import RefreshThrottle, TiledRun, TileWritten, is_large, new_mask
 from napari_unet_tumour.widgets.segment.view import THERE, SegmentView
@@ -90,15 +90,27 @@ class SegmentWidget(Container[Widget]):
             self._panel.say(str(error), wrong=True)
             return
         planes = self._choice.planes(source)
+        self._panel.question.drop()
         tell = partial(self._tell, self._inbox)
         if is_large(source, entry.spec, self._choice.settings):
             self._segment_large(image, entry, source, planes)
             return
-        known = corrected(labels.own_mask(self._viewer, image), source.layout)
+        own = labels.own_mask(self._viewer, image)
+        if own is not None:
+            label_values.settle(own)
+        known = corrected(own, source.layout)
         run = SegmentRun(source, entry, self._choice.settings, planes, self._choice.scheduler, tell, known)
-        self._going = RunProgress(run, image, self._choice.settings)
-        self._panel.start(len(planes))
-        run.start()
+        erased = drawn_pixels.erased_planes(own, source.layout, source.region)
+        self._begin(RunProgress(run, image, self._choice.settings, erased=erased))
+
+    def _begin(self, going: RunProgress) -> None:
+        """Start a run, and watch the layers that it reads and writes."""
+        self._going = going
+        going.others = [one for one in self._choice.channels.chosen.values() if going.run.source.channels]
+        for layer in going.layers():
+            layer.events.data.connect(self._on_data)
+        self._panel.start(going.run.total)
+        going.run.start()
 
     def _segment_large(self, image: Image, entry: ModelEntry, source: ImageSource, planes: list[int]) -> None:
         settings, tell = self._choice.settings, partial(self._tell, self._inbox)
@@ -110,17 +122,16 @@ class SegmentWidget(Container[Widget]):
         point = image_source.middle_of_view(image, source.layout)
         run = TiledRun(source, entry, settings, planes, self._choice.scheduler, tell, mask, point)
         layer = labels.add_mask_on_disk(self._viewer, image, source.layout, mask.levels, entry.spec.labels)
-        self._going = RunProgress(run, image, settings, layer)
-        labels.describe(layer, image, **self._going.facts())
+        going = RunProgress(run, image, settings, layer)
+        labels.describe(layer, image, **going.facts())
         self._pace = RefreshThrottle()
-        self._panel.start(len(planes))
-        run.start()
+        self._begin(going)
 
-    def cancel(self, why: str = "Cancelled") -> None:
+    def cancel(self, why: str = "Cancelled", remedy: str = "") -> None:
         """Stop the run at once; finished slices stay, the others keep what they were."""
         if self._going is not None:
             self._going.run.cancel()
-            self._finish(f"{why}: {self._going.told()} done")
+            self._finish(f"{why}: {self._going.told()} done{remedy}", wrong=bool(remedy))
 
     def choose_model(self, path: str) -> None:
         """Add a model file to the picker and choose it; the status line says what is wrong with it."""
@@ -174,6 +185,13 @@ class SegmentWidget(Container[Widget]):
         going = self._going
         if going is not None and any(layer not in self._viewer.layers for layer in going.layers()):
             self.cancel("Stopped, since the layer was removed")
+
+    def _on_data(self, event: Any) -> None:
+        """Stop where a layer has got other pixels: what the run brings is of those before."""
+        going = self._going
+        layer = None if going is None else next((one for one in going.layers() if one is event.source), None)
+        if layer is not None:
+            self.cancel(f"Stopped, since the pixels of layer '{layer.name}' were replaced", "; press Run again")
 
     def _on_selection(self, event: Any = None) -> None:
         self._choice.follow()
@@ -260,8 +278,12 @@ class SegmentWidget(Container[Widget]):
         if going.mask is None or going.mask.data.shape != layout.mask_shape:
             going.mask = labels.add_mask(self._viewer, going.image, layout, run.entry.spec.labels)
             labels.describe(going.mask, going.image, **going.facts())
-        self._masks.show(going.mask, layout, plane)
-        going.count(plane)
+            going.mask.events.data.connect(self._on_data)
+        shown = self._masks.show(going.mask, layout, plane, going.erased)
+        if shown is Shown.FAILED:
+            self.cancel(f"Stopped, since layer '{going.mask.name}' no longer fits its image", "; press Run again")
+            return
+        going.count(plane, shown)
         self._panel.tell_progress(len(going.done), going.pace())
 
     def _on_end(self, run: SegmentRun | TiledRun, end: RunEnded) -> None:
@@ -273,9 +295,29 @@ class SegmentWidget(Container[Widget]):
             self._finish(f"{end.error}{note}", wrong=True)
         elif end.cancelled:
             self._finish(f"Cancelled: {going.told()} done")
+        elif going.missing:
+            self._finish(f"{slices(going.missing)} failed: {going.told()} done; press Run again", wrong=True)
         else:
             self._finish(going.summary())
             self._told = going
+        self._ask_what_to_keep(going)
+
+    def _ask_what_to_keep(self, going: RunProgress) -> None:
+        """Ask once about slices that a person drew; until they answer, and if they do not, these stay."""
+        mask, kept = going.mask, going.kept
+        if mask is None or not kept.pixels or kept.is_confirmed(mask):
+            return
+        text = f"'{mask.name}' has {kept.in_words()}. The network has drawn them otherwise."
+        keep = ("Keep mine", "They stay as they are.", partial(kept.confirm, mask))
+        new = ("Use the network's", "Replace them. One undo step.", partial(self._replace_kept, going))
+        self._panel.question.ask(text, [keep, new])
+
+    def _replace_kept(self, going: RunProgress) -> None:
+        mask = going.mask
+        if self.running or mask is None or mask not in self._viewer.layers:
+            return
+        count = self._masks.replace(mask, going.kept.same(mask, going.run.source.layout))
+        self._panel.say(f"{slices(count)} replaced; undo brings back what you drew.")
 
     def _on_settled(self, mask: Labels, decided: MaskUpdate) -> None:
         """Say what all slices together have decided, while the status still tells of the run that they came from."""
@@ -287,6 +329,8 @@ class SegmentWidget(Container[Widget]):
         self._told = None
         self._panel.stop()
         self._panel.say(text, wrong)
+        for layer in [] if going is None else going.layers():
+            layer.events.data.disconnect(self._on_data)
         if going is None or going.mask is None or going.mask not in self._viewer.layers:
             return
         labels.amend(going.mask, **going.facts())
