@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans.contours import filled
-from napari_unet_tumour.scans.resample import resample
+from napari_unet_tumour.scans.placement import NoOverlapError, put_on_scan
 from napari_unet_tumour.scans.scan import Scan
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ def label_map(
     else:
         turned = _own_grid(path, structures, grid)
         at = _by_index(structures, turned.world)
-        found = resample(replace(turned, array=_filled(at, turned, 0, same=True)), grid, labels=True).array
+        try:
+            found = put_on_scan(replace(turned, array=_filled(at, turned, 0, same=True)), grid).mask.array
+        except NoOverlapError:
+            found = np.zeros_like(empty.array)
     if not found.any():
         raise ScanError(f"the contours of {path.name} lie outside of {grid.name}: choose their series")
     return replace(empty, array=found)

@@ -17,7 +17,7 @@ from napari_unet_tumour.scans.checks import decoding
 from napari_unet_tumour.scans.contours import polygons_of
 from napari_unet_tumour.scans.contours_to_labels import Structure, label_map
 from napari_unet_tumour.scans.dicom import repair
-from napari_unet_tumour.scans.dicom.files import has_mark, read_planes
+from napari_unet_tumour.scans.dicom.files import is_dicom_file, read_planes
 from napari_unet_tumour.scans.dicom.seg import COLOURS, MAKER, names_of, source_frames
 from napari_unet_tumour.scans.dicom.sorting import sort_slices
 from napari_unet_tumour.scans.dicom.volume import scan_of
@@ -71,7 +71,7 @@ def check_rtstruct(path: Path, scan: Scan, labels: Sequence[str]) -> None:
 
 def is_rtstruct(path: Path) -> bool:
     """Tell whether a file is an RT Structure Set, by what it says of itself."""
-    if not path.is_file() or not (has_mark(path) or path.suffix.lower() in (".dcm", ".dicom")):
+    if not path.is_file() or not (is_dicom_file(path) or path.suffix.lower() in (".dcm", ".dicom")):
         return False
     with suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -314,7 +314,7 @@ def _planes_in(folder: Path, all_files: bool, wanted: set[str]) -> list[DicomPla
     known: dict[Any, DicomPlane] = {}
     with suppress(OSError):
         files = sorted(one for one in folder.iterdir() if one.is_file() and not one.name.startswith("."))
-        for file in (one for one in files if one.suffix.lower() in (".dcm", ".dicom", ".ima") or has_mark(one)):
+        for file in (one for one in files if one.suffix.lower() in (".dcm", ".dicom", ".ima") or is_dicom_file(one)):
             try:
                 found = [plane for plane in read_planes(file, known) if plane.head.series in wanted]
             except ScanError:
