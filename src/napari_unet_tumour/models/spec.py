@@ -193,6 +193,16 @@ def read_spec(path: Path) -> ModelSpec:
     return spec_from_json(text, path.name)
 
 
+def spec_of(data: bytes, where: str) -> ModelSpec:
+    """Read the description in a model file's content; `where` names the file in errors (ModelError)."""
+    try:
+        length = int.from_bytes(data[:8], "little")
+        text = json.loads(data[8 : 8 + length])["__metadata__"][KEY]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{where} is not a model file (.safetensors): choose another file") from error
+    return spec_from_json(text, where)
+
+
 def _check_length(path: Path, header: dict[str, Any], start: int) -> None:
     ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     if path.stat().st_size != start + max(ends, default=0):

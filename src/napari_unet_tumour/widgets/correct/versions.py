@@ -69,7 +69,9 @@ class Versions:
 
     def _prepare(self, entry: ModelEntry) -> None:
         self._panel.model.tooltip = lineage(entry)
-        jobs.warm(str(entry.path), scheduler=self._choice.scheduler or None)
+        where = self._choice.scheduler or None
+        jobs.warm(str(entry.path), scheduler=where)
+        jobs.submit("warm_torch", on_event=lambda event: None, scheduler=where)
         self._use(entry)
 
     def _make_default(self, entry: ModelEntry) -> bool:
