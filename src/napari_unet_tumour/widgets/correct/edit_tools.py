@@ -34,7 +34,8 @@ def apply(name: str, viewer: ViewerModel, session: CorrectState, number: int) ->
 def _fill_between(viewer: ViewerModel, session: CorrectState, number: int) -> str:
     first, last = _ends(session, number)
     ends = session.masks([first, last])
-    new = edit_tools.interpolate_slices(ends[first], ends[last], last - first - 1)
+    images = [session.case.image(n) for n in range(first, last + 1)]
+    new = edit_tools.interpolate_slices(ends[first], ends[last], last - first - 1, images)
     changes = {n: _over(session, n, mask) for n, mask in zip(range(first + 1, last), new, strict=True)}
     session.case.write(viewer, changes)
     return f"Slices {first + 1} to {last - 1} drawn between {first} and {last}; one undo takes them back."
