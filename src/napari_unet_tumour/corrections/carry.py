@@ -429,7 +429,8 @@ def _shares(logits: dict[int, NDArray[np.float64]]) -> dict[int, NDArray[np.floa
 def _quantised(shares: dict[int, NDArray[np.float64]]) -> dict[int, NDArray[np.uint8]]:
     """Return probabilities as uint8, the surest foreground pixel of the plane at 1.
 
-    So a mask is the same whether or not the threshold follows the plane's maximum (`postprocess.threshold.effective_threshold`).
+    So a mask is the same whether or not the threshold follows the plane's maximum, see
+    `postprocess.threshold.effective_threshold`.
     """
     together = sum(shares.values())
     surest = float(np.max(together))
