@@ -100,6 +100,9 @@ class CaseController:
             self._case()
         except UNetTumourError as error:
             return str(error)
+        if self.session is None:  # what was in the way is no longer
+            self.reopen()
+            return "Looking at the scan: try again in a moment"
         name = "" if self._choice.image is None else self._choice.image.name
         return image_source.not_on_screen(name)
 
@@ -142,6 +145,8 @@ class CaseController:
         return session.masks([number])[number] if held is None else held
 
     def _case(self) -> CorrectionCase:
+        if self._choice.entry is None:
+            self._choice.list_models()  # one may have been imported meanwhile
         image, entry = self._choice.image, self._choice.entry
         if image is None:
             raise ScanError("There is no image layer: open a scan, or drag one into the window")
