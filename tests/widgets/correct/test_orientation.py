@@ -55,5 +55,5 @@ def test_a_scan_is_segmented_corrected_and_saved_where_it_lies(opened, tmp_path,
 
 
 def layer_place(layer, index):
-    """Return where a voxel of a layer lies, (x, y, z) in mm, towards right, front and top."""
-    return np.asarray(layer.data_to_world(index))[::-1]
+    """Return where a voxel of a layer lies, (x, y, z) in mm as NIfTI counts it; napari's axes run left and back."""
+    return np.asarray(layer.data_to_world(index))[::-1] * (-1, -1, 1)

@@ -132,6 +132,24 @@ def test_what_was_undone_or_emptied_as_a_whole_is_segmented_again(opened):
     assert not mask.data[2].any(), "a slice that a person emptied is theirs"
 
 
+@pytest.mark.parametrize("where", ["Segment", CORRECT])
+def test_a_slice_that_is_emptied_while_a_run_is_under_way_stays_empty(opened, instant, where):
+    data = volume()
+    one = opened(lambda viewer: viewer.add_image(data, name="scan"), widget=where)
+    one.wait(lambda: where == "Segment" or one.widget.session is not None)
+    button = one.panel.run if where == "Segment" else one.panel.segment
+    one.click(button)
+    one.wait(lambda: not one.widget.running and not one.widget._masks.deciding)
+    mask = one.viewer.layers[-1]
+    instant.gate.clear()
+    one.click(button)
+    set_items(mask, np.where(np.arange(6)[:, None, None] == 2, 0, mask.data))
+    instant.gate.set()
+    one.wait(lambda: not one.widget.running and not one.widget._masks.deciding)
+    assert not mask.data[2].any()
+    assert np.array_equal(np.delete(mask.data, 2, 0), np.delete(data > 127, 2, 0))
+
+
 def test_segment_in_correct_keeps_a_mask_that_was_there_before(correcting):
     data = volume()
 

@@ -104,6 +104,7 @@ class MaskWriter:
             prediction = PREDICTIONS[mask] = PredictionCache(layout)
         now, new = labels.pixels(mask, layout, number, region), plane.mask.array()
         drawn = number in erased or drawn_pixels.is_drawn(mask, layout, number, region)
+        drawn = drawn or drawn_pixels.is_erased(mask, layout, number, region)  # since the run began
         if not now.any():
             prediction.see(number, now)
         if number in drawn_pixels.reviewed_planes(mask, layout):

@@ -86,15 +86,9 @@ class DrawingHand:
         """Tell whether a stroke is under way on a mask; a polygon may be closed by a key at any time."""
         return self._down is mask or str(mask.mode) == POLYGON_MODE
 
-    def _drawn_on(self) -> Any:
-        """Return the mask layer that a press of the mouse button would draw on; None where it draws nothing."""
-        layer = self._viewer.layers.selection.active
-        draws = hasattr(layer, "data_setitem") and str(getattr(layer, "mode", "")) not in PASSIVE_MODES
-        return layer if draws else None
-
     def _on_drag(self, viewer: Any, event: Any) -> Iterator[None]:
         # napari tells the viewer before the layer, so nothing is drawn yet.
-        self._down = self._drawn_on()
+        self._down = _drawn_on(viewer)
         if self._down is not None:
             self._pressed(self._down)
         yield
@@ -105,6 +99,16 @@ class DrawingHand:
             self.listen(False)
 
     def _on_double_click(self, viewer: Any, event: Any) -> None:
-        mask = self._drawn_on()
+        mask = _drawn_on(viewer)
         if mask is not None:
             self._pressed(mask)
+
+
+def _drawn_on(viewer: Any) -> Any:
+    """Return the mask layer that a press of the mouse button would draw on; None where it draws nothing.
+
+    The viewer is the one that the event tells of: a widget is given a proxy, whose layers are not identical to ours.
+    """
+    layer = viewer.layers.selection.active
+    draws = hasattr(layer, "data_setitem") and str(getattr(layer, "mode", "")) not in PASSIVE_MODES
+    return layer if draws else None
