@@ -369,6 +369,7 @@ def test_an_image_that_is_exchanged_under_a_run_stops_it(opened, instant, change
     instant.gate.set()
     one.wait(lambda: where == "Segment" or one.widget.session is not None)
     one.qtbot.wait(200)
+    one.wait(lambda: not one.status.startswith("Looking"))
     assert one.status.startswith("Stopped, since the pixels of layer 'scan' were replaced: 0 of 6 slices done")
     assert len(one.viewer.layers) == 1
 
