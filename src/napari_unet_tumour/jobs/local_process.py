@@ -33,9 +33,9 @@ NICE = 15
 BOOT = """
 import json, sys
 sys.path[:] = json.loads(sys.stdin.readline())
-from napari_unet_tumour.jobs import _worker
+from napari_unet_tumour.jobs import worker
 import napari_unet_tumour.engine.tasks
-_worker.boot(sys.stdin.readline())
+worker.boot(sys.stdin.readline())
 """
 GIB = str(1 << 30)
 

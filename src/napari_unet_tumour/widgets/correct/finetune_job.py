@@ -231,7 +231,7 @@ def _check_images(session: CorrectState) -> None:
         if scan_id(part.array, part.layout) != part.content:
             raise ScanError(
                 f"the image '{part.image.name}' has changed since it was corrected: "
-                "bring back the image that the corrections were made on, or choose the layer again to begin anew"
+                "bring back the image that the corrections were made on, or close and reopen this panel to begin anew"
             )
 
 

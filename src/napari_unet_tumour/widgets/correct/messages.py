@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.correct.view import NEXT_KEY, TICK_KEY
+from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.layers.label_values import Values, values_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,16 @@ def why(session: CorrectState, number: int) -> str:
     """Return why a slice is worth correcting."""
     unsure = session.state(number).unsure
     return f"about {unsure:.0f} pixels may be wrong." if unsure >= 1 else "not reviewed yet."
+
+
+def out_of_reach(session: CorrectState, number: int) -> str:
+    """Return what to do where napari has no position of the sliders that shows a slice."""
+    metadata = session.case.where(number)[0].image.metadata
+    first = "" if "grid" in metadata.get(KEY, {}) else "open its file with napari-unet-tumour, then "
+    return (
+        f"Slice {number} cannot be brought on screen, since the scan lies oblique in the window: "
+        f"{first}use Layers > Transform > Straighten"
+    )
 
 
 def welcome(session: CorrectState) -> str:

@@ -61,11 +61,7 @@ class SliceNavigator:
             session.case.go(self._viewer, number)
             self._moved()
             if session.case.on_screen(self._viewer) != number:
-                self._panel.say(
-                    f"Slice {number} cannot be brought on screen, since the scan lies oblique in the window: "
-                    "use Layers > Transform > Straighten",
-                    wrong=True,
-                )
+                self._panel.say(messages.out_of_reach(session, number), wrong=True)
 
     def _go_next(self) -> None:
         session, found = self._desk.session, self._desk.on_screen()
