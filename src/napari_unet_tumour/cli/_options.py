@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_model(command: argparse.ArgumentParser) -> None:
     """Add --model and --scheduler: which network, and on which machine."""
     command.add_argument(
-        "--model", default="default", metavar="NAME|FILE", help="name on the shelf ('models list'), or a model file"
+        "--model", default="default", metavar="NAME|FILE", help="name in 'models list', or a model file"
     )
     command.add_argument(
         "--scheduler", metavar="ADDRESS", help="run the network on a dask cluster, e.g. tls://gpu-box:8786"
