@@ -3,11 +3,7 @@
 # Usage: scripts/test.sh [PYTEST ARGUMENTS]
 set -euo pipefail
 . "$(dirname "$0")/setup.sh" dev
-ruff check .
-ruff format --check .
-mypy
-lint-imports
-npe2 validate src/napari_unet_tumour/napari.yaml
+scripts/check.sh
 # Waiting threads sleep instead of spinning: tests start several processes on few cores.
 export OMP_WAIT_POLICY=PASSIVE
 screen=()

@@ -1,3 +1,8 @@
-"""The one place of the version."""
+"""The one place of the version: what the installation says, which comes from the git tag."""
 
-__version__ = "0.1.0"
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("napari-unet-tumour")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "0+unknown"

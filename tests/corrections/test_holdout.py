@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.corrections import Record, ReviewedSlice, Store
-from napari_unet_tumour.corrections.holdout import (
-    HELD_OUT,
-    TRAIN,
-    assign_role,
-    exclude_leaks,
-    matching_slices,
-    place_of,
-)
+from napari_unet_tumour.corrections.holdout import HELD_OUT, TRAIN, assign_role, place_of
+from napari_unet_tumour.corrections.matching import exclude_leaks, matching_slices
 
 SHAPE = [24, 256, 256]
 

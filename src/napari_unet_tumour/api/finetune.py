@@ -12,7 +12,8 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 from napari_unet_tumour.api.segment import layout_for, load_model
 from napari_unet_tumour.corrections import Record, ReviewedSlice, scan_id
-from napari_unet_tumour.corrections.holdout import exclude_leaks, place_of
+from napari_unet_tumour.corrections.holdout import place_of
+from napari_unet_tumour.corrections.matching import exclude_leaks
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.settings import FinetuneSettings, Progress

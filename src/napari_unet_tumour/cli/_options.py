@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_model(command: argparse.ArgumentParser) -> None:
     """Add --model and --scheduler: which network, and on which machine."""
     command.add_argument(
-        "--model", default="default", metavar="NAME|FILE", help="name on the shelf ('models list'), or a model file"
+        "--model", default="default", metavar="NAME|FILE", help="name in 'models list', or a model file"
     )
     command.add_argument(
         "--scheduler", metavar="ADDRESS", help="run the network on a dask cluster, e.g. tls://gpu-box:8786"
@@ -58,7 +58,7 @@ def add_fields(command: Flags, settings: type[Any], by_model: Sequence[str] = ()
         usual = "as the model says" if name in by_model else default
         if kind is bool and name not in by_model:
             usual = "on" if default else "off"
-        text = f"{option.text.replace('%', '%%')} (default: {usual or 'none'})"
+        text = f"{option.text.replace('%', '%%')} (default: {'none' if usual == '' else usual})"
         how = _flag_of(kind, option)
         command.add_argument(f"--{name.replace('_', '-')}", default=None, help=text, **how)
         if name in old:

@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
     command.add_argument("scan", nargs="?", metavar="SCAN", help="a scan (default: the sample)")
     command.add_argument("--headless", action="store_true", help="use a virtual screen, write files, and end")
     command.add_argument("--out", default="demo-out", metavar="DIR", help="where the files go (default: demo-out)")
-    command.add_argument("--model", default="default", metavar="NAME|FILE", help="name on the shelf, or a model file")
+    command.add_argument("--model", default="default", metavar="NAME|FILE", help="name in 'models list', or a file")
     command.set_defaults(run=_run)
 
 

@@ -1,4 +1,4 @@
-"""models list|show|import|export|remove: the shelf from the command line."""
+"""models list|show|import|export|remove: the models at hand, from the command line."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def add(commands: Commands) -> None:
     show.add_argument("model", nargs="?", default="default", metavar="MODEL", help="name, hash or file")
     show.add_argument("--json", action="store_true", help="print JSON")
     show.set_defaults(run=_show)
-    importing = verbs.add_parser("import", help="put a model file, or weights from elsewhere, onto your shelf")
+    importing = verbs.add_parser("import", help="put a model file, or weights from elsewhere, into your models folder")
     importing.add_argument("file", metavar="FILE", help="a .safetensors model file; with --like a .pt state_dict too")
-    importing.add_argument("--name", default="", help="its name on the shelf (default: the one in the file)")
+    importing.add_argument("--name", default="", help="its name among your models (default: the one in the file)")
     importing.add_argument(
         "--like", default="", metavar="MODEL", help="the file holds weights only: they fit this model's network"
     )
@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
     export.add_argument("file", metavar="FILE", help="the new .safetensors file, or a folder")
     export.set_defaults(run=_export)
     remove = verbs.add_parser("remove", help="delete one of your own models")
-    remove.add_argument("model", metavar="NAME", help="its name on the shelf")
+    remove.add_argument("model", metavar="NAME", help="its name in 'models list'")
     remove.set_defaults(run=_remove)
 
 

@@ -57,7 +57,7 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="write over files that are not known as results of the same scan",
     )
-    command.add_argument("--probability", action="store_true", help="write SCAN_probability too, one file a label")
+    command.add_argument("--probability", action="store_true", help="write SCAN_probability too, one file per label")
     command.add_argument(
         "--workers", type=int, default=1, metavar="N", help="local processes that share the scans (default: 1)"
     )

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.corrections.holdout import EMPTY, HELD_OUT, TRAIN, assign_role, matching_roles
+from napari_unet_tumour.corrections.holdout import EMPTY, HELD_OUT, TRAIN, assign_role
+from napari_unet_tumour.corrections.matching import matching_roles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

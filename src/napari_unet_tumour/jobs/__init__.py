@@ -90,7 +90,7 @@ def submit(
     with _lock:
         if _bridge is None:
             _bridge = EventLoopThread(before_exit=_shutdown_first)
-        job.begin(_bridge)
+        _bridge.perform(job)
     return job
 
 

@@ -56,6 +56,7 @@ class EventLoopThread:
 
     def perform(self, job: Job) -> None:
         """Take a job; any thread."""
+        job.attach(self.deliver, self.call)
         self.call(self._begin, job)
 
     def deliver(self, job: Job, event: Event) -> None:

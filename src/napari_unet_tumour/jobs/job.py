@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari_unet_tumour.errors import UNetTumourError
-    from napari_unet_tumour.jobs.event_loop import EventLoopThread
     from napari_unet_tumour.settings import Progress
 
 # What stands for so many local workers in place of an address, and for the job that counts them.
@@ -79,7 +78,8 @@ class Job:
         self.stop, self.overdone = asyncio.Event(), asyncio.Event()
         self._lock = threading.Lock()
         self._end: type[Event] | None = None
-        self._bridge: EventLoopThread | None = None
+        self._deliver: Callable[[Job, Event], None] | None = None
+        self._call: Callable[[Callable[[], None]], None] = _call_now
 
     @property
     def started(self) -> bool:
@@ -93,28 +93,39 @@ class Job:
 
     def cancel(self) -> None:
         """Stop the job; `Cancelled` follows at once, unless it had ended already. Any thread."""
-        if self.end(Cancelled()) and self._bridge is not None:
-            self._bridge.call(self.stop.set)
+        if self.end(Cancelled()):
+            self._call(self.stop.set)
 
     def end(self, event: Event) -> bool:
         """Decide the end, if nobody has; the worker's side calls this, a user calls `cancel`."""
         with self._lock:
-            if self._end is not None or self._bridge is None:
+            if self._end is not None or self._deliver is None:
                 return False
             self._end, self.args = type(event), ()
-            self._bridge.deliver(self, event)
+            self._deliver(self, event)
         return True
 
     def tick(self, progress: Progress) -> None:
         """Pass a tick on, unless the job has ended."""
-        if not self.ended and self._bridge is not None:
-            self._bridge.deliver(self, ProgressEvent(progress))
+        if not self.ended and self._deliver is not None:
+            self._deliver(self, ProgressEvent(progress))
 
     def wants(self, event: Event) -> bool:
         """Tell whether an event on its way is still worth delivering."""
         return self._end is not Cancelled or isinstance(event, Cancelled)
 
-    def begin(self, bridge: EventLoopThread) -> None:
-        """Hand the job to the background thread."""
-        self._bridge = bridge
-        bridge.perform(self)
+    def attach(self, deliver: Callable[[Job, Event], None], call: Callable[[Callable[[], None]], None]) -> None:
+        """Say where events go, before the job begins.
+
+        Parameters
+        ----------
+        deliver : callable
+            Takes the job and an event, on any thread, and brings it to `on_event`.
+        call : callable
+            Runs a function on the thread of the event loop, to which `stop` belongs.
+        """
+        self._deliver, self._call = deliver, call
+
+
+def _call_now(function: Callable[[], None]) -> None:
+    function()

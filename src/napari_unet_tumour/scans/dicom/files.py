@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import ScanError, UnsupportedError
 from napari_unet_tumour.scans.checks import check_size, damaged, decoding, kind_of, unreadable
+from napari_unet_tumour.scans.dicom.encoding import PIXEL_TAGS, syntax_of
 from napari_unet_tumour.scans.dicom.fast_header import PIXELS, Elements, is_bare, quick_elements
 from napari_unet_tumour.scans.dicom.header import DicomHeader, DicomPlane, header_of, plane_of
-from napari_unet_tumour.scans.dicom.pixels import PIXEL_TAGS, syntax_of
 from napari_unet_tumour.scans.dicom.values import integer, text, vector
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.scans.checks import damaged
-from napari_unet_tumour.scans.dicom.pixels import lut_bits, raw_dtype
+from napari_unet_tumour.scans.dicom.encoding import lut_bits, raw_dtype
 from napari_unet_tumour.scans.dicom.values import Vector, integer, number, numbers, text, value_of, vector
 from napari_unet_tumour.scans.patient_id import person_id
 

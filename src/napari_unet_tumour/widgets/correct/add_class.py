@@ -6,20 +6,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import Container, LineEdit, PushButton
 
 from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.models.spec import with_labels
-from napari_unet_tumour.widgets.common.style import flat, note
 from napari_unet_tumour.widgets.layers import drawn_pixels, labels
 from napari_unet_tumour.widgets.segment.run import check_model, model_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from magicgui.widgets import Widget
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
@@ -33,27 +30,6 @@ if TYPE_CHECKING:
 
 # The case, the model, and the labels that it does not know.
 Asked = tuple["CorrectState", "ModelEntry", list[int]]
-
-
-class AddClassView:
-    """The question, the field for the name, and the two answers."""
-
-    def __init__(self) -> None:
-        self.question = note()
-        self.name = LineEdit(tooltip="What the class is called in the model, the list of labels and saved masks.")
-        self.name.native.setPlaceholderText("name, e.g. cyst")
-        self.add = PushButton(text="Add class", tooltip="A version of the model with this class; then it learns.")
-        self.later = PushButton(text="Not now", tooltip="Model and mask stay as they are.")
-        self.answers: Container[Widget] = flat([self.name, self.add, self.later])
-        for button in (self.add, self.later):
-            button.native.setMinimumWidth(30)
-
-    def ask(self, question: str) -> None:
-        """Show the question with an empty field; "" takes it away."""
-        self.question.value, self.name.value = question, ""
-        self.question.visible = self.answers.visible = bool(question)
-        if question:
-            self.name.native.setFocus()
 
 
 class AddClassController:

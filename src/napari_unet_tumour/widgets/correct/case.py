@@ -12,7 +12,7 @@ from napari_unet_tumour.corrections.holdout import place_of
 from napari_unet_tumour.errors import ScanError, UNetTumourError
 from napari_unet_tumour.widgets.layers import image_source, labels, placement
 from napari_unet_tumour.widgets.layers.label_values import Values, values_of
-from napari_unet_tumour.widgets.measure.layers import affine_of, axes_of
+from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

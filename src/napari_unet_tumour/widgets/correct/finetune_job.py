@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedContext, scan_id
-from napari_unet_tumour.corrections.holdout import exclude_leaks
+from napari_unet_tumour.corrections.matching import exclude_leaks
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture

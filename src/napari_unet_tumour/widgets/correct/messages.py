@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour.models import registry
-from napari_unet_tumour.widgets.correct.view import NEXT_KEY, TICK_KEY
+from napari_unet_tumour.widgets.correct.keys import NEXT_KEY, TICK_KEY
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.layers.label_values import Values, values_of
 

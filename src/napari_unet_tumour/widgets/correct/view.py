@@ -12,8 +12,9 @@ from napari_unet_tumour.settings import FinetuneSettings, options_of
 from napari_unet_tumour.widgets.common.question import Question
 from napari_unet_tumour.widgets.common.settings_form import form_of
 from napari_unet_tumour.widgets.common.style import ABOUT, RED, flat, note, picker, row, shrink, strong, two_lines
-from napari_unet_tumour.widgets.correct.add_class import AddClassView
+from napari_unet_tumour.widgets.correct.add_class_view import AddClassView
 from napari_unet_tumour.widgets.correct.before_after_view import MEASURES, BeforeAfterView, figures
+from napari_unet_tumour.widgets.correct.keys import NEXT_KEY, TICK_KEY
 from napari_unet_tumour.widgets.correct.loss_curve_view import LossCurve
 from napari_unet_tumour.widgets.correct.slice_strip_view import SliceStrip
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.corrections import FineTuneOutcome
 
-NEXT_KEY, TICK_KEY = "N", "R"
 WIDTH = 330
 TOOLS = (
     ("smooth", "Smooth", "Round the outline on this slice. One undo step."),

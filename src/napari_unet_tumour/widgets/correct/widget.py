@@ -18,12 +18,13 @@ from napari_unet_tumour.widgets.correct.case_controller import CaseController
 from napari_unet_tumour.widgets.correct.finetune_controller import FineTuneController, UnknownLabels, check
 from napari_unet_tumour.widgets.correct.finetune_job import FineTuneRequest
 from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
+from napari_unet_tumour.widgets.correct.keys import NEXT_KEY, TICK_KEY
 from napari_unet_tumour.widgets.correct.navigator import SliceNavigator
 from napari_unet_tumour.widgets.correct.restore import Restore
 from napari_unet_tumour.widgets.correct.saved_corrections import SavedCorrections
 from napari_unet_tumour.widgets.correct.segment_controller import SegmentController
 from napari_unet_tumour.widgets.correct.versions import Versions
-from napari_unet_tumour.widgets.correct.view import NEXT_KEY, TICK_KEY, WIDTH, CorrectView, labels_to_paint
+from napari_unet_tumour.widgets.correct.view import WIDTH, CorrectView, labels_to_paint
 from napari_unet_tumour.widgets.layers import image_source, label_values, labels
 from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 

@@ -14,7 +14,7 @@ from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.widgets.common.settings_form import remember, remembered
 from napari_unet_tumour.widgets.common.style import picker, row
 from napari_unet_tumour.widgets.layers import image_source
-from napari_unet_tumour.widgets.measure.layers import affine_of, axes_of
+from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
 
 if TYPE_CHECKING:
     from magicgui.widgets import ComboBox, Container, Widget

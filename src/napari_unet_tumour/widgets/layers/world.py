@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# Names of axes that are no space.
+TIME = ("t", "time", "frame")
+
+
 def world_of(layer: Any) -> NDArray[np.float64]:
     """Return (n+1, n+1) index -> world of all axes of a layer, in its units."""
     origin = np.array(layer.data_to_world(np.zeros(layer.ndim)))
@@ -40,3 +44,21 @@ def spacing_of(layer: Any) -> tuple[float, ...]:
     """Return the distance of neighbouring pixels along every axis, in mm where units are lengths; never negative."""
     matrix = scaled(layer, [millimetres(unit) for unit in layer.units])
     return tuple(float(step) for step in np.linalg.norm(matrix[:-1, :-1], axis=0))
+
+
+def axes_of(layer: Any) -> str:
+    """Return a letter per axis: the last three are space, unless one of them is called time; the others "t"."""
+    words = [str(label).lower() for label in layer.axis_labels]
+    space = [i for i in range(layer.ndim) if words[i] not in TIME][-3:]
+    return "".join("zyx"[space.index(i) - len(space)] if i in space else "t" for i in range(layer.ndim))
+
+
+def affine_of(layer: Any, axes: str) -> tuple[NDArray[np.float64], str]:
+    """Return the affine of the spatial axes in mm where the layer's units are lengths, else as it is, in pixels."""
+    space = [i for i, letter in enumerate(axes) if letter != "t"]
+    keep = [*space, layer.ndim]
+    matrix = world_of(layer)[np.ix_(keep, keep)]
+    factors = [millimetres(layer.units[i]) for i in space]
+    if any(factor is None for factor in factors):
+        return matrix, "pixel"
+    return np.diag([*(f or 1.0 for f in factors), 1.0]) @ matrix, "mm"

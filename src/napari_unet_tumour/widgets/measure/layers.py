@@ -12,19 +12,17 @@ from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.widgets.layers import placement
 from napari_unet_tumour.widgets.layers.image_source import KEY, images
 from napari_unet_tumour.widgets.layers.labels import image_of, without_unsure
-from napari_unet_tumour.widgets.layers.world import millimetres, world_of
+from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels, Shapes
-    from numpy.typing import NDArray
 
     from napari_unet_tumour.measure import MeasuredLesion
     from napari_unet_tumour.scans.placement import GridMap
 
 DIAMETERS = "Lesion diameters"
 LONGEST, PERPENDICULAR = "#ffcc00", "#00c7be"
-TIME = ("t", "time", "frame")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +118,6 @@ def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int
     return MeasureInput(pixels, scan, options, layer, None if where.is_same else where)
 
 
-def axes_of(layer: Any) -> str:
-    """Return a letter per axis: the last three are space, unless one of them is called time; the others "t"."""
-    words = [str(label).lower() for label in layer.axis_labels]
-    space = [i for i in range(layer.ndim) if words[i] not in TIME][-3:]
-    return "".join("zyx"[space.index(i) - len(space)] if i in space else "t" for i in range(layer.ndim))
-
-
 def _pixels(layer: Any) -> Any:
     return layer.data[0] if layer.multiscale else layer.data
 
@@ -141,17 +132,6 @@ def _names(mask: Labels) -> dict[int, str]:
     if "index" not in table or "label" not in table:
         return {}
     return {int(index): str(name) for index, name in zip(table["index"], table["label"], strict=True)}
-
-
-def affine_of(layer: Any, axes: str) -> tuple[NDArray[np.float64], str]:
-    """Return the affine of the spatial axes in mm where the layer's units are lengths, else as it is, in pixels."""
-    space = [i for i, letter in enumerate(axes) if letter != "t"]
-    keep = [*space, layer.ndim]
-    matrix = world_of(layer)[np.ix_(keep, keep)]
-    factors = [millimetres(layer.units[i]) for i in space]
-    if any(factor is None for factor in factors):
-        return matrix, "pixel"
-    return np.diag([*(f or 1.0 for f in factors), 1.0]) @ matrix, "mm"
 
 
 def show(viewer: ViewerModel, mask: Any, lesion: MeasuredLesion, slice_axis: int | None, text: str) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ProgressBar, PushButton, TextEdit
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_unet_tumour.widgets.common.style import ABOUT, RED, flat, note, picker, row, strong, thin
+from napari_unet_tumour.widgets.common.about import about_row
+from napari_unet_tumour.widgets.common.style import RED, flat, note, picker, row, strong, thin
 from napari_unet_tumour.widgets.measure.table import shown
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class MeasureView:
         pickers = [row(one) for one in (self.mask, self.scan, self.earlier, self.axis, self.sizes)]
         return [
             *pickers, self.run, self.bar, self.status, self.totals,
-            flat([self.copy, self.csv, self.json]), note(ABOUT),
+            flat([self.copy, self.csv, self.json]), about_row(),
         ]  # fmt: skip
 
     def put_table(self, container: Container[Any], table: LesionTable) -> None:

@@ -13,6 +13,7 @@ from napari_unet_tumour.measure import write_csv, write_json
 from napari_unet_tumour.settings import Progress
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.layers.image_source import images
+from napari_unet_tumour.widgets.layers.world import axes_of
 from napari_unet_tumour.widgets.measure import layers as lesion_layers
 from napari_unet_tumour.widgets.measure.run import MeasureResult, MeasureRun
 from napari_unet_tumour.widgets.measure.table import LesionTable, shown
@@ -163,7 +164,7 @@ class LesionReport(Container[Any]):
         mask = self._panel.mask.value
         if mask is not None:
             self._panel.scan.value = lesion_layers.scan_for(self._viewer, mask)
-            self._panel.offer_axes([str(a) for a in mask.axis_labels], lesion_layers.axes_of(mask))
+            self._panel.offer_axes([str(a) for a in mask.axis_labels], axes_of(mask))
 
     def _save_as(self, suffix: str) -> None:
         if self._has_report() and self._found is not None:

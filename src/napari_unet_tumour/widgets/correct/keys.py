@@ -1,0 +1,3 @@
+"""The keys of the Correct widget."""
+
+NEXT_KEY, TICK_KEY = "N", "R"
