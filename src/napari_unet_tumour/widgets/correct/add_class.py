@@ -45,8 +45,6 @@ class AddClassView:
         self.add = PushButton(text="Add class", tooltip="A version of the model with this class; then it learns.")
         self.later = PushButton(text="Not now", tooltip="Model and mask stay as they are.")
         self.answers: Container[Widget] = flat([self.name, self.add, self.later])
-        for button in (self.add, self.later):
-            button.native.setMinimumWidth(30)
 
     def ask(self, question: str) -> None:
         """Show the question with an empty field; "" takes it away."""

@@ -15,7 +15,7 @@ from napari_unet_tumour.corrections import UNSURE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from qtpy.QtGui import QMouseEvent, QPaintEvent
+    from qtpy.QtGui import QKeyEvent, QMouseEvent, QPaintEvent
 
     from napari_unet_tumour.corrections import FineTuneOutcome
 
@@ -31,7 +31,7 @@ class ComparisonPicture:
     Parameters
     ----------
     title : str
-        E.g. "held-out slice 12".
+        E.g. "Slice 12, kept for scoring".
     image : numpy.ndarray
         (H, W) grey values, any real type.
     before, after : numpy.ndarray
@@ -57,7 +57,11 @@ class BeforeAfterView(QWidget):
         self._pair: tuple[QImage, QImage] | None = None
         self.setMinimumHeight(HIGH)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setToolTip("Red: before. Green: after. White: yours, where the slice is reviewed. Click: next slice.")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAccessibleName("Before and after")
+        self.setToolTip(
+            "Red: before. Green: after. White: yours, where the slice is reviewed. Click or arrow keys: next."
+        )
 
     def sizeHint(self) -> QSize:
         """Return the size that shows every part."""
@@ -70,8 +74,20 @@ class BeforeAfterView(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """Show the next slice."""
+        self._turn(1)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Show the next slice or the one before."""
+        steps = {Qt.Key.Key_Right: 1, Qt.Key.Key_Space: 1, Qt.Key.Key_Left: -1}
+        step = 0 if event is None else steps.get(Qt.Key(event.key()), 0)
+        if step:
+            self._turn(step)
+        elif event is not None:
+            event.ignore()
+
+    def _turn(self, step: int) -> None:
         if self.pictures:
-            self.at = (self.at + 1) % len(self.pictures)
+            self.at = (self.at + step) % len(self.pictures)
             self._show()
 
     def _show(self) -> None:
@@ -166,7 +182,7 @@ def _outline(mask: NDArray[np.uint8], scale: int, wide: int) -> NDArray[np.bool_
 def figures(tuned: FineTuneOutcome) -> list[tuple[str, list[str]]]:
     """Return the rows of the table: what they are of, and before -> after of every measure."""
     rows = []
-    for name, found in (("Held out", tuned.held_out), ("Reference", tuned.reference)):
+    for name, found in (("Kept for scoring", tuned.held_out), ("Reference", tuned.reference)):
         if found:
             told = [_told(found, key, how) for key, _, how in MEASURES]
             rows.append((f"{name} ({len(found)})", told))

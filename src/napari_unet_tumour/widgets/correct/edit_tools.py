@@ -9,6 +9,7 @@ import numpy as np
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess import edit_tools
+from napari_unet_tumour.widgets.common.words import slice_label
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -27,8 +28,8 @@ def apply(name: str, viewer: ViewerModel, session: CorrectState, number: int) ->
     mask = session.masks([number])[number]
     new = edit_tools.snap_to_edges(mask, session.case.image(number)[0]) if name == "snap" else SIMPLE[name](mask)
     if not session.case.write(viewer, {number: new}):
-        return f"Slice {number}: nothing to change."
-    return f"{DONE[name]} on slice {number}; undo takes it back."
+        return f"{slice_label(number).capitalize()}: nothing to change."
+    return f"{DONE[name]} on {slice_label(number)}; undo takes it back."
 
 
 def _fill_between(viewer: ViewerModel, session: CorrectState, number: int) -> str:
@@ -37,7 +38,7 @@ def _fill_between(viewer: ViewerModel, session: CorrectState, number: int) -> st
     new = edit_tools.interpolate_slices(ends[first], ends[last], last - first - 1)
     changes = {n: _over(session, n, mask) for n, mask in zip(range(first + 1, last), new, strict=True)}
     session.case.write(viewer, changes)
-    return f"Slices {first + 1} to {last - 1} drawn between {first} and {last}; one undo takes them back."
+    return f"Slices {first + 2} to {last} drawn between {first + 1} and {last + 1}; one undo takes them back."
 
 
 def _over(session: CorrectState, number: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -57,5 +58,7 @@ def _ends(session: CorrectState, number: int) -> tuple[int, int]:
         raise ScanError("There are no two corrected slices around this one: correct one on either side first")
     first, last = before[-1], after[0]
     if last - first < 2 or any(session.is_reviewed(n) for n in range(first + 1, last)):
-        raise ScanError(f"There is no slice to fill between {first} and {last}: go to a slice that lies between")
+        raise ScanError(
+            f"There is no slice to fill between {first + 1} and {last + 1}: go to a slice that lies between"
+        )
     return first, last

@@ -13,6 +13,7 @@ from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedContext, sca
 from napari_unet_tumour.corrections.holdout import exclude_leaks
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture
 from napari_unet_tumour.widgets.segment.run import check_model, model_for
 
@@ -127,7 +128,8 @@ class FineTuneJob:
         corrections = exclude_leaks((session.correction(n, mask) for n, mask in order.masks.items()), known)
         if all(one.held_out for one in corrections):
             raise TrainingError(
-                "every reviewed slice lies where a slice is held out in another scan of this person: review one more"
+                "every reviewed slice lies where a slice of another scan of this person is kept for scoring: "
+                "review one more"
             )
         _check_alike(corrections)
         replay = [one for one in self._store.replay([*session.records]) if _same_kind(one, corrections)]
@@ -199,10 +201,12 @@ class FineTuneJob:
     def _picture(self, number: int, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> ComparisonPicture:
         order = self.order
         image, truth = order.session.case.image(number), order.masks.get(number)
-        name = "slice on screen" if truth is None and number == order.shown else "slice"
-        return ComparisonPicture(
-            f"{'held-out ' if truth is not None else ''}{name} {number}", image[0], before, after, truth
-        )
+        name = slice_label(number)
+        if truth is not None:
+            name += ", kept for scoring"
+        elif number == order.shown:
+            name += ", on screen"
+        return ComparisonPicture(name.capitalize(), image[0], before, after, truth)
 
     def _masks(self, model: str | bytes, numbers: list[int], around: int) -> dict[int, NDArray[np.uint8]]:
         """Return a model's masks of slices; it sees those around them too, and what else is corrected there."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Restore:
-    """What follows the buttons Restore and Start afresh.
+    """What follows the buttons Restore and Start over.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Restore:
             self._panel.say(str(error), wrong=True)
             return
         self._panel.ask_to_restore("")
-        self._panel.say("Begun anew. A copy of the earlier corrections is kept on disk.")
+        self._panel.say("Started over. A copy of the earlier corrections is kept on disk.")
         self._desk.watch.poke()
 
     def _write(self, session: CorrectState, number: int, mask: NDArray[np.uint8]) -> None:

@@ -6,12 +6,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, Widget
-
 from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct import edit_tools, messages
 from napari_unet_tumour.widgets.correct.add_class import AddClassController
 from napari_unet_tumour.widgets.correct.case_controller import CaseController
@@ -23,7 +23,7 @@ from napari_unet_tumour.widgets.correct.restore import Restore
 from napari_unet_tumour.widgets.correct.saved_corrections import SavedCorrections
 from napari_unet_tumour.widgets.correct.segment_controller import SegmentController
 from napari_unet_tumour.widgets.correct.versions import Versions
-from napari_unet_tumour.widgets.correct.view import NEXT_KEY, TICK_KEY, WIDTH, CorrectView, labels_to_paint
+from napari_unet_tumour.widgets.correct.view import NEXT_KEY, TICK_KEY, CorrectView, labels_to_paint
 from napari_unet_tumour.widgets.layers import image_source, label_values, labels
 from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.correct.state import CorrectState
 
 
-class CorrectWidget(Container[Widget]):
+class CorrectWidget(Panel):
     """Dock widget in which a person corrects masks and the network learns from them.
 
     Parameters
@@ -46,9 +46,8 @@ class CorrectWidget(Container[Widget]):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         panel = self._panel = CorrectView()
-        super().__init__(widgets=panel.rows(), labels=False)
-        panel.put(self)
-        self.native.setMinimumWidth(WIDTH)
+        super().__init__(panel.rows(), panel.actions(), "Correct")
+        panel.put(self.content, self.actions)
         self._viewer = viewer
         inbox = self._inbox = MainThreadQueue(self.native)
         store = Store(registry.data_dir() / "corrections")
@@ -108,7 +107,7 @@ class CorrectWidget(Container[Widget]):
         self._desk.watch.poke()
         if self._is_quiet():
             word = messages.ticked(session, number)
-            self._panel.say(word if reviewed else f"Slice {number}: no longer reviewed.")
+            self._panel.say(word if reviewed else f"{slice_label(number).capitalize()}: no longer reviewed.")
 
     def use_tool(self, name: str) -> None:
         """Use one of the tools on the slice on screen."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ProgressBar, PushButton, TextEdit
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_unet_tumour.widgets.common.style import ABOUT, RED, flat, note, picker, row, strong, thin
+from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, strong, thin
 from napari_unet_tumour.widgets.measure.table import shown
 
 if TYPE_CHECKING:
@@ -45,16 +45,16 @@ class MeasureView:
         self._polish()
 
     def rows(self) -> list[Widget]:
-        """Return the rows from top to bottom; the table goes after the status."""
-        pickers = [row(one) for one in (self.mask, self.scan, self.earlier, self.axis, self.sizes)]
-        return [
-            *pickers, self.run, self.bar, self.status, self.totals,
-            flat([self.copy, self.csv, self.json]), note(ABOUT),
-        ]  # fmt: skip
+        """Return the rows that scroll, from top to bottom; the table goes before the totals."""
+        return [*(row(one) for one in (self.mask, self.scan, self.earlier, self.axis, self.sizes)), self.totals]
 
-    def put_table(self, container: Container[Any], table: LesionTable) -> None:
-        """Place the table below the status; it takes the height that is left."""
-        layout = container.native.layout()
+    def actions(self) -> list[Widget]:
+        """Return the rows that are always in sight."""
+        return [self.run, self.bar, self.status, flat([self.copy, self.csv, self.json]), about()]
+
+    def put_table(self, content: Container[Any], table: LesionTable) -> None:
+        """Place the table below the pickers; it takes the height that is left."""
+        layout = content.native.layout()
         layout.insertWidget(layout.indexOf(self.totals.native), table, 1)
 
     @property

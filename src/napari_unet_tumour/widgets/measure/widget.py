@@ -6,11 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container
-
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.measure import write_csv, write_json
 from napari_unet_tumour.settings import Progress
+from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.layers.image_source import images
 from napari_unet_tumour.widgets.measure import layers as lesion_layers
@@ -28,7 +27,7 @@ BAR_MS = 1000
 CHANGED = "The mask has changed since: measure again."
 
 
-class LesionReport(Container[Any]):
+class LesionReport(Panel):
     """Dock widget that measures the lesions of a Labels layer.
 
     Parameters
@@ -39,10 +38,10 @@ class LesionReport(Container[Any]):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._panel = MeasureView()
-        super().__init__(widgets=self._panel.rows(), labels=False)
+        super().__init__(self._panel.rows(), self._panel.actions(), "Report", fills=True)
         self._viewer = viewer
         self.table = LesionTable(self.show_lesion)
-        self._panel.put_table(self, self.table)
+        self._panel.put_table(self.content, self.table)
         self._inbox = MainThreadQueue(self.native)
         self._run: MeasureRun | None = None
         self._found: MeasureResult | None = None

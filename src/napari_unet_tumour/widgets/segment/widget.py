@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, Widget
 from qtpy.QtWidgets import QApplication
 
 from napari_unet_tumour import jobs
 from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import (
     MainThreadQueue,
     UndockFilter,
@@ -27,7 +27,7 @@ from napari_unet_tumour.widgets.segment.inputs import SegmentInputs
 from napari_unet_tumour.widgets.segment.progress import RunProgress, slices
 from napari_unet_tumour.widgets.segment.run import RunEnded, SegmentRun, model_for
 from napari_unet_tumour.widgets.segment.tiled_run import RefreshThrottle, TiledRun, TileWritten, is_large, new_mask
-from napari_unet_tumour.widgets.segment.view import THERE, SegmentView
+from napari_unet_tumour.widgets.segment.view import SegmentView
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -39,10 +39,9 @@ if TYPE_CHECKING:
 
 SHORTCUT = "Shift-S"
 REMEMBER_MS = 500
-WIDTH = 312
 
 
-class SegmentWidget(Container[Widget]):
+class SegmentWidget(Panel):
     """Dock widget that outlines the tumour in an image layer.
 
     Parameters
@@ -53,8 +52,7 @@ class SegmentWidget(Container[Widget]):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._panel = SegmentView(SHORTCUT)
-        super().__init__(widgets=self._panel.rows(), labels=False)
-        self.native.setMinimumWidth(WIDTH)
+        super().__init__(self._panel.rows(), self._panel.actions(), "Segment")
         self._viewer = viewer
         self._inbox = MainThreadQueue(self.native)
         self._masks = MaskWriter(viewer, self._inbox, self._on_settled)
@@ -162,7 +160,7 @@ class SegmentWidget(Container[Widget]):
         panel.copy.changed.connect(self.copy_command)
         panel.file.changed.connect(self._ask_for_model)
         panel.model.changed.connect(self._on_model)
-        for widget in (panel.form["device"], panel.place, panel.address):
+        for widget in (panel.form["device"], panel.address):
             widget.changed.connect(self._on_place)
         for widget in (panel.scope, *panel.form.values()):
             widget.changed.connect(self._on_setting)
@@ -220,7 +218,7 @@ class SegmentWidget(Container[Widget]):
         self._saver.start()
         settings = self._choice.settings
         if self._going is not None:
-            # Whoever ticks the mirrored copy now means the next run: the slices of one are asked alike.
+            # A change of `flip_tta` during a run applies to the next one: all slices of a run use the same setting.
             self._going.run.settings = replace(settings, flip_tta=self._going.settings.flip_tta)
         if self._choice.image is not None:
             self._masks.move(self._choice.image, settings)
@@ -228,14 +226,13 @@ class SegmentWidget(Container[Widget]):
     def _on_place(self) -> None:
         """Ask the worker what it would run on."""
         panel = self._panel
-        panel.address_row.visible = panel.place.value == THERE
         panel.found.value = "…"
         self._saver.start()
         if self._asked is not None:
             self._asked.cancel()
         hear = partial(self._hear_device, self._inbox)
         where = self._choice.scheduler or None
-        self._asked = jobs.submit("describe", panel.form["device"].value, on_event=hear, scheduler=where)
+        self._asked = jobs.submit("describe", panel.place.device, on_event=hear, scheduler=where)
 
     def _hear_device(self, inbox: MainThreadQueue, event: Any) -> None:
         if isinstance(event, jobs.Done):
