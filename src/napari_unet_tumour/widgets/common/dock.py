@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import Container, Widget
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QScrollArea, QSizePolicy, QWidget
+from qtpy.QtWidgets import QDockWidget, QFrame, QLabel, QMainWindow, QScrollArea, QSizePolicy, QWidget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,12 +99,19 @@ class Panel(Container[Widget]):
         layout.setSpacing(SPACING)
         layout.removeWidget(self.content.native)
         self.area = ContentArea(self.content.native, fills)
-        layout.insertWidget(0, self.area, 1 if fills else 0)
+        layout.insertWidget(0, self.area, 1000)  # all the height up to its rows' own comes first
         if not fills:
             layout.addStretch(1)
+        _KeepHeight(self.actions.native)
         self.native.setMinimumWidth(WIDTH)
         self.native.setProperty(MINE, title)
         _JoinTabs(self.native)
+
+    def order_tabs(self) -> None:
+        """Let the Tab key go through the controls as the eye does; call it when all parts are in their places."""
+        parts = [*_parts(self.content.native), *_parts(self.actions.native)]
+        for first, second in pairwise(part for part in parts if part.focusPolicy() & Qt.FocusPolicy.TabFocus):
+            QWidget.setTabOrder(first, second)
 
     def reveal(self, part: Any) -> None:
         """Scroll until a part is in sight, once the rows have taken their places."""
@@ -113,6 +121,33 @@ class Panel(Container[Widget]):
         with suppress(RuntimeError):  # the window was closed meanwhile
             if part.isVisible():
                 self.area.ensureWidgetVisible(part, 0, 4)
+
+
+def _parts(widget: QWidget) -> list[QWidget]:
+    """Return the widgets in a widget's layout in their order, those of layouts within included."""
+    layout = widget.layout()
+    items = [] if layout is None else [layout.itemAt(n) for n in range(layout.count())]
+    inner = [item.widget() for item in items if item is not None]
+    found = [part for one in inner if one is not None for part in _parts(one)]
+    return found or [widget]
+
+
+class _KeepHeight(QObject):
+    """Keeps room for all lines of the texts in a widget, however narrow it is."""
+
+    def __init__(self, widget: QWidget) -> None:
+        super().__init__(widget)
+        self._widget = widget
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Ask for the height that the rows need at the width that they have."""
+        layout = self._widget.layout()
+        if event is not None and layout is not None and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+            high = layout.totalHeightForWidth(self._widget.width()) if layout.hasHeightForWidth() else 0
+            if high != self._widget.minimumHeight():
+                self._widget.setMinimumHeight(max(high, 0))
+        return False
 
 
 class _JoinTabs(QObject):
@@ -128,7 +163,11 @@ class _JoinTabs(QObject):
         parent = self._native.parent()
         if event is not None and event.type() == QEvent.Type.ParentChange and isinstance(parent, QDockWidget):
             self._native.removeEventFilter(self)
-            parent.setWindowTitle(str(self._native.property(MINE)))  # in a row of tabs the full name is cut off
+            title, bar = str(self._native.property(MINE)), parent.titleBarWidget()
+            parent.setWindowTitle(title)  # the full name is cut off, in a row of tabs and in the title bar
+            caption = None if bar is None else bar.findChild(QLabel)
+            if isinstance(caption, QLabel):
+                caption.setText(title)
             QTimer.singleShot(0, self._join)
         return False
 

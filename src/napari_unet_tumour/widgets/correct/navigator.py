@@ -63,8 +63,8 @@ class SliceNavigator:
             self._moved()
             if session.case.on_screen(self._viewer) != number:
                 self._panel.say(
-                    f"{slice_label(number).capitalize()} cannot be brought on screen, since the scan lies oblique in the "
-                    "window: use Layers > Transform > Straighten",
+                    f"{slice_label(number).capitalize()} cannot be brought on screen, since the scan lies oblique "
+                    "in the window: use Layers > Transform > Straighten",
                     wrong=True,
                 )
 

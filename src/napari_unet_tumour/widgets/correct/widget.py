@@ -48,6 +48,7 @@ class CorrectWidget(Panel):
         panel = self._panel = CorrectView()
         super().__init__(panel.rows(), panel.actions(), "Correct")
         panel.put(self.content, self.actions)
+        self.order_tabs()
         self._viewer = viewer
         inbox = self._inbox = MainThreadQueue(self.native)
         store = Store(registry.data_dir() / "corrections")
@@ -189,6 +190,7 @@ class CorrectWidget(Panel):
         panel.mask.changed.connect(self._desk.reopen)
         panel.channels.changed.connect(self._desk.reopen)
         panel.paint.changed.connect(self._on_paint)
+        panel.paint.native.activated.connect(partial(_called, self._on_paint_again))  # also what was chosen before
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._on_selection)
@@ -231,10 +233,18 @@ class CorrectWidget(Panel):
         self._choice.offer_labels(labels_to_paint(list(entry.spec.labels), UNSURE))
         self._desk.reopen()
 
+    def _on_paint_again(self) -> None:
+        self._on_paint(self._panel.paint.value)
+
     def _on_paint(self, value: Any) -> None:
-        mask = self._choice.mask
-        if mask is not None and value is not None and self.session is not None:
+        """Take up the brush with the chosen label; an empty mask is made where there is none."""
+        found, mask = self._desk.on_screen(), self._choice.mask
+        if self.session is None or (mask is None and found is None):
+            self._complain()
+        elif value is not None:
             self._desk.settle_values()
+            if mask is None and found is not None:
+                mask = self._desk.mask_of(*found)
             self._viewer.layers.selection.active = mask
             mask.mode = "paint" if value else "erase"
             if value:

@@ -46,6 +46,7 @@ class LesionTable(QTableWidget):
         self.setHorizontalHeader(self._heads)
         self.setVerticalHeader(_hidden(self))
         self.setMinimumSize(120, 130)
+        self.setToolTip("One row per lesion. Click a row, or use the arrow keys: see its diameters.")
         self._heads.setMinimumSectionSize(20)
         self.setStyleSheet("QHeaderView::section { padding: 2px 4px; } QTableView::item { padding: 1px 3px; }")
         self.cellClicked.connect(self._clicked)

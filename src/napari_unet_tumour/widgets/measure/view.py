@@ -36,7 +36,7 @@ class MeasureView:
         )
         self.sizes = picker("Sizes", "Choose pixels where the spacing of the scan is not true.", choices=SIZES)
         self.run = PushButton(text="Measure", tooltip="Measure every lesion. While it measures: cancel.")
-        self.bar = ProgressBar(min=0, max=1, value=0)
+        self.bar = ProgressBar(min=0, max=1, value=0, tooltip="How far it is.")
         self.status = note()
         self.totals = TextEdit(tooltip="Totals of every label, what changed, and what to know about the figures.")
         self.copy = PushButton(text="Copy table", tooltip="Put the table on the clipboard, for a spreadsheet.")

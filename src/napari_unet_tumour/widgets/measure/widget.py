@@ -48,6 +48,7 @@ class LesionReport(Panel):
         self._mask: Labels | None = None
         self._counted: Any = None  # the layer whose pixels the figures count
         self._slow = single_shot_timer(self._inbox, BAR_MS, self._panel.show_bar)
+        self.order_tabs()
         self._listen()
         self._follow()
 

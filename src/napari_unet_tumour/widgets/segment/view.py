@@ -56,7 +56,7 @@ class SegmentView:
         self.channels.margins = (0, 0, 0, 0)
         self.scope = picker("Slices", TELL_SCOPE, SCOPES, "all")
         self.run = PushButton(text="Run", tooltip=f"Segment ({shortcut}). While it runs: cancel.")
-        self.bar = ProgressBar(min=0, max=1, value=0)
+        self.bar = ProgressBar(min=0, max=1, value=0, tooltip="How far the run is.")
         self.status = note()
         self.question = Question()
         self.form = form_of(SegmentSettings)

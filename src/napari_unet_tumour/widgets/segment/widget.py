@@ -64,6 +64,7 @@ class SegmentWidget(Panel):
         self._bound = False
         self._saver = single_shot_timer(self._inbox, REMEMBER_MS, self._choice.remember)
         threading.Thread(target=labels.prepare, daemon=True).start()
+        self.order_tabs()
         self._listen()
         self._prepare_model()
         self._on_place()
