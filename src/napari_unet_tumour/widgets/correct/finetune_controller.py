@@ -127,7 +127,7 @@ class FineTuneController:
     def _show(self, judged: FineTuneResult | None) -> None:
         self.judged = judged
         self._panel.pictures.fill([] if judged is None else judged.pictures)
-        self._panel.compare(None if judged is None else judged.tuned)
+        self._panel.compare(None if judged is None else judged.tuned, {} if judged is None else judged.pixel_mm)
 
     # ---- what the worker tells ---------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from napari_unet_tumour.settings import FinetuneSettings, device_choices, options_of
 from napari_unet_tumour.widgets.common.question import Question
 from napari_unet_tumour.widgets.common.run_on import RunOn
+from napari_unet_tumour.widgets.common.start import start_with_scan
 from napari_unet_tumour.widgets.common.style import RED, TEXT_WIDTH, about, flat, note, picker, row, strong, two_lines
 from napari_unet_tumour.widgets.correct.add_class import AddClassView
 from napari_unet_tumour.widgets.correct.before_after_view import MEASURES, BeforeAfterView, figures
@@ -18,6 +19,8 @@ from napari_unet_tumour.widgets.correct.loss_curve_view import LossCurve
 from napari_unet_tumour.widgets.correct.slice_strip_view import SliceStrip
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from magicgui.widgets import Widget
 
     from napari_unet_tumour.corrections import FineTuneOutcome
@@ -36,6 +39,7 @@ class CorrectView:
     """The parts of the widget, made and arranged."""
 
     def __init__(self) -> None:
+        self.start_view = start_with_scan()
         self.image = picker("Image", "The scan to correct; follows the selected layer.")
         tip = "The Labels layer that you correct: made by Segment, drawn, or loaded from a file."
         self.mask = picker("Mask", tip, nullable=True)
@@ -56,6 +60,7 @@ class CorrectView:
         self.run_on = RunOn(device_choices(FinetuneSettings), "Where the network learns and segments.")
         self.device = self.run_on.picker
         self.run = _button("Fine-tune", "Let a copy of the network learn from the reviewed slices.")
+        self.measure = _button("Measure…", "Open the Lesion report with this mask: volumes, diameters, saving.")
         self.curve = LossCurve()
         self.status = note()
         self.question = Question()
@@ -74,6 +79,7 @@ class CorrectView:
         self.delete = _button("Delete", "Delete the chosen corrections for good.")
         self.restoring = flat([self.restore, self.afresh])
         self.asking = flat([self.best, self.discard, self.on])
+        self.leading = flat([about(), self.measure])
         self.deciding = flat([self.accept, self.reject])
         self.keeping = row(self.kept, self.delete)
         self._polish()
@@ -82,7 +88,7 @@ class CorrectView:
         """Return the rows that scroll, from top to bottom; `put` adds the painted parts."""
         tools = list(self.tools.values())
         return [
-            row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
+            *self.start_view.rows(), row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
             self.offer, self.restoring, row(self.paint), flat(tools[:3]), flat(tools[3:]),
             row(self.seconds), row(self.device), self.run_on.address_row, self.keeping, self.table,
         ]  # fmt: skip
@@ -92,7 +98,7 @@ class CorrectView:
         return [
             self.place, flat([self.next, self.tick, self.run]), self.status,
             *self.question.rows(), self.new_class.question, self.new_class.answers,
-            self.asking, self.deciding, about(),
+            self.asking, self.deciding, self.leading,
         ]  # fmt: skip
 
     def put(self, content: Container[Any], actions: Container[Any]) -> None:
@@ -145,9 +151,9 @@ class CorrectView:
         self.asking.visible = asking
         self.best.enabled = best
 
-    def compare(self, tuned: FineTuneOutcome | None) -> None:
+    def compare(self, tuned: FineTuneOutcome | None, pixel_mm: Mapping[str, float] | None = None) -> None:
         """Show the figures before and after, with Accept and Reject; None takes them away."""
-        self.table.value = "" if tuned is None else _table(tuned)
+        self.table.value = "" if tuned is None else _table(tuned, pixel_mm or {})
         shown = tuned is not None
         self.deciding.visible = shown
         self.table.visible = bool(self.table.value)
@@ -169,8 +175,8 @@ def _learning_time() -> FloatSpinBox:
     return box
 
 
-def _table(tuned: FineTuneOutcome) -> str:
-    rows = figures(tuned)
+def _table(tuned: FineTuneOutcome, pixel_mm: Mapping[str, float]) -> str:
+    rows = figures(tuned, pixel_mm)
     if not rows:
         return ""
     head = "".join(f"<td align=center><b>{name}</b></td>" for _, name, _ in MEASURES)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter
 from napari_unet_tumour.widgets.common.words import slice_label
@@ -71,6 +72,7 @@ class CorrectWidget(Panel):
         self._choice.list_images()
         self._choice.list_masks(anew=True)
         self._choice.follow()
+        panel.start_view.show(self._choice.image is None)
         self._desk.open()
 
     @property
@@ -175,6 +177,17 @@ class CorrectWidget(Panel):
         """Begin anew; a copy of the earlier corrections is kept."""
         self._restoring.start_afresh()
 
+    def open_report(self) -> None:
+        """Open the Lesion report with the chosen mask."""
+        mask = self._choice.mask
+        if mask is not None:
+            self._viewer.layers.selection.active = mask
+        panels.open_panel(self._viewer, panels.REPORT)
+
+    def choose_model(self, entry: ModelEntry) -> None:
+        """Choose an installed model."""
+        self._choice.choose_model(entry.hash)
+
     # ---- what happens in the window --------------------------------------------------------------
 
     def _listen(self) -> None:
@@ -182,10 +195,14 @@ class CorrectWidget(Panel):
         for button, call in (
             (panel.next, self.next_slice), (panel.tick, self.tick), (panel.run, self._on_run),
             (panel.segment, self.segment), (panel.restore, self.restore), (panel.afresh, self.start_afresh),
+            (panel.measure, self.open_report),
             *((button, partial(self.use_tool, name)) for name, button in panel.tools.items()),
         ):  # fmt: skip
             button.native.clicked.connect(partial(_called, call))
         panel.strip.clicked.connect(self.go)
+        panel.start_view.connect(
+            partial(panels.open_scan, self._viewer, self.native, panel.say), partial(panels.open_sample, self._viewer)
+        )
         panel.image.changed.connect(self._on_image)
         panel.mask.changed.connect(self._desk.reopen)
         panel.channels.changed.connect(self._desk.reopen)
@@ -216,6 +233,7 @@ class CorrectWidget(Panel):
 
     def _on_layers(self, event: Any = None) -> None:
         self._choice.list_images()
+        self._panel.start_view.show(self._choice.image is None)
         self._desk.reopen()
 
     def _on_selection(self, event: Any = None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ProgressBar, PushButton, TextEdit
 from qtpy.QtWidgets import QApplication, QFileDialog
 
+from napari_unet_tumour.widgets.common.start import start_with_mask
 from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, strong, thin
 from napari_unet_tumour.widgets.measure.table import shown
 
@@ -28,6 +29,7 @@ class MeasureView:
 
     def __init__(self) -> None:
         self._offered: list[tuple[str, int | None]] = [AUTO]
+        self.start_view = start_with_mask()
         self.mask = picker("Mask", "The Labels layer to measure; follows the selected layer.")
         self.scan = picker("Scan", "The image whose brightness is measured under the mask.", nullable=True)
         self.earlier = picker("Earlier mask", "Compare with this mask of an earlier date.", nullable=True)
@@ -46,7 +48,11 @@ class MeasureView:
 
     def rows(self) -> list[Widget]:
         """Return the rows that scroll, from top to bottom; the table goes before the totals."""
-        return [*(row(one) for one in (self.mask, self.scan, self.earlier, self.axis, self.sizes)), self.totals]
+        return [
+            *self.start_view.rows(),
+            *(row(one) for one in (self.mask, self.scan, self.earlier, self.axis, self.sizes)),
+            self.totals,
+        ]
 
     def actions(self) -> list[Widget]:
         """Return the rows that are always in sight."""
@@ -70,11 +76,17 @@ class MeasureView:
 
     def _polish(self) -> None:
         strong(self.run)
+        self.offer_report(False)
         thin(self.bar)
         # A scrolled text: a label as long as these notes would make the whole window taller.
         self.totals.native.setReadOnly(True)
         self.totals.native.setMinimumHeight(60)
         self.totals.native.setMaximumHeight(150)
+
+    def offer_report(self, there: bool) -> None:
+        """Let a report be copied and saved, where there is one."""
+        for button in (self.copy, self.csv, self.json):
+            button.enabled = there
 
     def offer_axes(self, names: list[str], axes: str) -> None:
         """Offer the spatial axes of a mask, by the layer's own names where it has any."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.measure import write_csv, write_json
 from napari_unet_tumour.settings import Progress
+from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.layers.image_source import images
@@ -131,6 +132,10 @@ class LesionReport(Panel):
         panel.scan.choices = self._named_images
         panel.run.changed.connect(lambda: self.cancel() if self.running else self.measure())
         panel.mask.changed.connect(self._on_mask)
+        panel.start_view.connect(
+            partial(panels.open_scan, self._viewer, self.native, panel.say),
+            partial(panels.open_panel, self._viewer, panels.SEGMENT),
+        )
         panel.copy.changed.connect(self.copy_table)
         panel.csv.changed.connect(partial(self._save_as, ".csv"))
         panel.json.changed.connect(partial(self._save_as, ".json"))
@@ -149,6 +154,7 @@ class LesionReport(Panel):
     def _on_layers(self, event: Any = None) -> None:
         for picker in (self._panel.mask, self._panel.scan, self._panel.earlier):
             picker.reset_choices()
+        self._panel.start_view.show(not self._panel.mask.choices)
 
     def _follow(self, event: Any = None) -> None:
         """Choose the selected mask; at first the topmost."""
@@ -188,6 +194,7 @@ class LesionReport(Panel):
             self._found = news
             self.table.fill(news.report)
             self._panel.tell_found(news)
+            self._panel.offer_report(True)
             self._stop()
         else:
             self._stop(str(news), wrong=True)

@@ -11,6 +11,7 @@ from napari_unet_tumour.settings import SegmentSettings, device_choices
 from napari_unet_tumour.widgets.common.question import Question
 from napari_unet_tumour.widgets.common.run_on import HERE, THERE, RunOn
 from napari_unet_tumour.widgets.common.settings_form import form_of
+from napari_unet_tumour.widgets.common.start import start_with_scan
 from napari_unet_tumour.widgets.common.style import (
     RED,
     TEXT_WIDTH,
@@ -48,6 +49,7 @@ class SegmentView:
     """
 
     def __init__(self, shortcut: str) -> None:
+        self.start_view = start_with_scan()
         self.image = picker("Image", "The layer to segment; follows the selected layer.")
         self.model = picker("Model", TELL_MODEL)
         self.file = PushButton(text="File…", tooltip="Use a model file that is not in the list.")
@@ -56,6 +58,7 @@ class SegmentView:
         self.channels.margins = (0, 0, 0, 0)
         self.scope = picker("Slices", TELL_SCOPE, SCOPES, "all")
         self.run = PushButton(text="Run", tooltip=f"Segment ({shortcut}). While it runs: cancel.")
+        self.correct = PushButton(text="Correct…", tooltip="Open the Correct panel with this image, mask and model.")
         self.bar = ProgressBar(min=0, max=1, value=0, tooltip="How far the run is.")
         self.status = note()
         self.question = Question()
@@ -78,12 +81,12 @@ class SegmentView:
 
     def actions(self) -> list[Widget]:
         """Return the rows that are always in sight."""
-        return [self.run, self.bar, self.status, *self.question.rows(), about()]
+        return [flat([self.run, self.correct]), self.bar, self.status, *self.question.rows(), about()]
 
     def rows(self) -> list[Widget]:
         """Return the rows that scroll, from top to bottom."""
         form = self.form
-        above: list[Widget] = [row(self.image), row(self.model, self.file), self.about_model]
+        above: list[Widget] = [*self.start_view.rows(), row(self.image), row(self.model, self.file), self.about_model]
         above += [self.channels, row(self.scope)]
         shaping = [row(form["threshold"]), row(form["min_object_size"])]
         shaping += [flat([form[name]]) for name in ("keep_largest", "flip_tta", "remove_isolated")]
@@ -93,6 +96,8 @@ class SegmentView:
     def _polish(self) -> None:
         self.file.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         strong(self.run)
+        self.correct.native.setMinimumHeight(34)
+        self.correct.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         thin(self.bar)
         two_lines(self.status)
         readout = self.form["threshold"].native.findChild(QDoubleSpinBox)

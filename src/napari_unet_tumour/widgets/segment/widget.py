@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_unet_tumour import jobs
 from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import (
     MainThreadQueue,
@@ -68,6 +69,7 @@ class SegmentWidget(Panel):
         self._listen()
         self._prepare_model()
         self._on_place()
+        self._panel.start_view.show(self._choice.image is None)
 
     @property
     def running(self) -> bool:
@@ -139,6 +141,16 @@ class SegmentWidget(Panel):
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
 
+    def open_correct(self) -> None:
+        """Open the Correct panel with the chosen image, its mask and the chosen model."""
+        image, entry = self._choice.image, self._choice.entry
+        mask = None if image is None else labels.own_mask(self._viewer, image)
+        if image is not None:
+            self._viewer.layers.selection.active = image if mask is None else mask
+        correct = panels.open_panel(self._viewer, panels.CORRECT)
+        if mask is None and entry is not None:  # else the model that made the mask is chosen
+            correct.choose_model(entry)
+
     def copy_command(self) -> None:
         """Put the command line that does the same on the clipboard."""
         try:
@@ -158,6 +170,10 @@ class SegmentWidget(Panel):
     def _listen(self) -> None:
         panel, layers = self._panel, self._viewer.layers
         panel.run.changed.connect(lambda: self.cancel() if self.running else self.segment())
+        panel.correct.changed.connect(self.open_correct)
+        panel.start_view.connect(
+            partial(panels.open_scan, self._viewer, self.native, panel.say), partial(panels.open_sample, self._viewer)
+        )
         panel.copy.changed.connect(self.copy_command)
         panel.file.changed.connect(self._ask_for_model)
         panel.model.changed.connect(self._on_model)
@@ -181,6 +197,7 @@ class SegmentWidget(Panel):
 
     def _on_layers(self, event: Any = None) -> None:
         self._choice.list_images()
+        self._panel.start_view.show(self._choice.image is None)
         going = self._going
         if going is not None and any(layer not in self._viewer.layers for layer in going.layers()):
             self.cancel("Stopped, since the layer was removed")
