@@ -10,6 +10,7 @@ import numpy as np
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess import edit_tools
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.layers import drawn_pixels
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def apply(name: str, viewer: ViewerModel, session: CorrectState, number: int) ->
     mask = session.masks([number])[number]
     new = edit_tools.snap_to_edges(mask, session.case.image(number)[0]) if name == "snap" else SIMPLE[name](mask)
     if not session.case.write(viewer, {number: new}):
-        return f"Slice {number}: nothing to change."
-    return f"{DONE[name]} on slice {number}; undo takes it back."
+        return f"{slice_label(number).capitalize()}: nothing to change."
+    return f"{DONE[name]} on {slice_label(number)}; undo takes it back."
 
 
 def _fill_between(viewer: ViewerModel, session: CorrectState, number: int) -> str:
@@ -45,8 +46,9 @@ def _fill_between(viewer: ViewerModel, session: CorrectState, number: int) -> st
     if not changes:
         raise ScanError(_nothing_between(first, last))
     session.case.write(viewer, changes)
-    kept = "" if len(known) == 2 else f" Kept as they were: {', '.join(map(str, known[1:-1]))}."
-    return f"Slices {min(changes)} to {max(changes)} drawn between {first} and {last}; one undo takes them back.{kept}"
+    kept = "" if len(known) == 2 else f" Kept as they were: {', '.join(str(n + 1) for n in known[1:-1])}."
+    drawn = f"Slices {min(changes) + 1} to {max(changes) + 1} drawn between {first + 1} and {last + 1}"
+    return f"{drawn}; one undo takes them back.{kept}"
 
 
 def _is_drawn(session: CorrectState, number: int) -> bool:
@@ -56,7 +58,7 @@ def _is_drawn(session: CorrectState, number: int) -> bool:
 
 
 def _nothing_between(first: int, last: int) -> str:
-    return f"There is no slice to fill between {first} and {last}: go to a slice that lies between"
+    return f"There is no slice to fill between {first + 1} and {last + 1}: go to a slice that lies between"
 
 
 def _over(session: CorrectState, number: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

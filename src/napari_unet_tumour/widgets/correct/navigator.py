@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct import messages
 from napari_unet_tumour.widgets.correct.keys import TICK_KEY
 
@@ -74,4 +75,4 @@ class SliceNavigator:
         self.go(number)
         if self._quiet():
             why = messages.why(session, number)
-            self._panel.say(f"Slice {number}: {why} Correct it, then press {TICK_KEY}.")
+            self._panel.say(f"{slice_label(number).capitalize()}: {why} Correct it, then press {TICK_KEY}.")

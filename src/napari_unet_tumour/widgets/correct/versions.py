@@ -55,7 +55,7 @@ class Versions:
         then : callable
             Called on the GUI thread with the version, once it is on the shelf and the chosen one.
         """
-        self._panel.say("Putting the new version on the shelf…")
+        self._panel.say("Saving the new version…")
         threading.Thread(target=self._write, args=(parent, data, then), daemon=True).start()
 
     def _on_choice(self, entry: ModelEntry | None) -> None:
