@@ -33,8 +33,8 @@ BOOT = """
 import json, sys
 given = json.loads(sys.stdin.readline())
 sys.path[:] = given.pop("path")
-from napari_unet_tumour.jobs import _worker
-_worker.boot(given)
+from napari_unet_tumour.jobs import worker
+worker.boot(given)
 """
 GIB = str(1 << 30)
 

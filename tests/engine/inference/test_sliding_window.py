@@ -83,13 +83,13 @@ def test_blending_is_monais_own(small_model: Model) -> None:
 
 @pytest.mark.parametrize("downsample", [1, 2])
 def test_the_answer_does_not_depend_on_the_blocks(
-    small_model: Model, blobs: np.ndarray, monkeypatch: pytest.MonkeyPatch, shrink: int
+    small_model: Model, blobs: np.ndarray, monkeypatch: pytest.MonkeyPatch, downsample: int
 ) -> None:
-    ask = replace(TILED, downsample=shrink)
+    ask = replace(TILED, downsample=downsample)
     layout = layout_of(blobs.shape)
     at_once = segment(small_model, blobs, layout, ask).probability
     monkeypatch.setattr(
-        "napari_unet_tumour.tiling.streaming.tile_grid_of", lambda shape, spec, s: TileGrid(shape, 64, shrink, 192)
+        "napari_unet_tumour.tiling.streaming.tile_grid_of", lambda shape, spec, s: TileGrid(shape, 64, downsample, 192)
     )
     in_parts = segment(small_model, blobs, layout, ask).probability
     assert np.abs(at_once.astype(int) - in_parts).max() <= 2
