@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, FloatSpinBox, PushButton
+from magicgui.widgets import CheckBox, ComboBox, Container, FloatSpinBox, PushButton
 from qtpy.QtCore import Qt
 
 from napari_unet_tumour.settings import FinetuneSettings, options_of
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 NEXT_KEY, TICK_KEY = "N", "R"
 WIDTH = 330
+TELL_CARRY = (
+    "When you tick a slice as reviewed, the slices beside it follow: by grey values and distance, without learning. "
+    "Slices that you drew or reviewed stay. One undo step a slice."
+)
 TOOLS = (
     ("smooth", "Smooth", "Round the outline on this slice. One undo step."),
     ("specks", "Remove specks", "Remove pieces much smaller than the largest on this slice. One undo step."),
@@ -52,6 +56,7 @@ class CorrectView:
         self.place = note()
         self.next = _button(f"Next slice ({NEXT_KEY})", "Go to the slice most worth correcting.")
         self.tick = _button(f"Reviewed ({TICK_KEY})", "This slice is right as it is; an empty one has no tumour.")
+        self.carry = CheckBox(text="Carry to neighbouring slices", value=True, tooltip=TELL_CARRY)
         self.paint = picker("Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour.")
         self.tools = {name: _button(text, tip) for name, text, tip in TOOLS}
         self.seconds, self.device = _budget(), form_of(FinetuneSettings)["device"]
@@ -80,7 +85,7 @@ class CorrectView:
         tools = list(self.tools.values())
         return [
             row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
-            self.offer, self.restoring, self.place, flat([self.next, self.tick]),
+            self.offer, self.restoring, self.place, flat([self.next, self.tick]), self.carry,
             row(self.paint), flat(tools[:3]), flat(tools[3:]),
             row(self.seconds, self.device, self.run), self.status,
             *self.question.rows(), self.new_class.question, self.new_class.answers,
