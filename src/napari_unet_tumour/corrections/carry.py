@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_unet_tumour.corrections import grey_values
 from napari_unet_tumour.base.labels import UNSURE
+from napari_unet_tumour.corrections import grey_values
 from napari_unet_tumour.corrections.signed_distance import Outline, distance_between
 
 if TYPE_CHECKING:

@@ -122,7 +122,7 @@ class CarryStack:
         return len(self.planes)
 
     def __getitem__(self, number: int) -> NDArray[Any]:
-        """Return the grey values (C, H, W) of a slice, counted within the stack; of a lazy layer only these are read."""
+        """Return the grey values (C, H, W) of a slice, counted within the stack; only these are read."""
         taken: NDArray[Any] = self.part.layout.read_planes(self.part.array, [self.planes[number]])[0]
         return taken
 
@@ -209,7 +209,7 @@ def keep_own(part: CasePart, plane: PlanePrediction | None) -> None:
 
 
 def is_free(session: CorrectState, part: CasePart, number: int) -> bool:
-    """Tell whether a plane is nobody's: not reviewed, drawn or emptied by a person, and no carried answer was undone."""
+    """Tell whether a plane is not a person's: reviewed, drawn, emptied, or with a carried answer that was undone."""
     mask, layout = part.mask, part.layout
     if mask is None or not part.whole:
         return False

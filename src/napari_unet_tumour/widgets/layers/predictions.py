@@ -83,7 +83,7 @@ class PredictionCache:
         return any(plane.flip_tta for plane in self.planes.values())
 
     def keep(self, plane: PlanePrediction) -> None:
-        """Remember a plane, in place of an earlier one of the same number; the network's own stays beside a carried one."""
+        """Remember a plane, in place of an earlier one; the network's own stays beside a carried one."""
         known = self.planes.get(plane.number)
         if not plane.carried:
             self._replaced.pop(plane.number, None)
