@@ -86,7 +86,11 @@ class CarryController:
     def ticked(self, session: CorrectState, number: int) -> None:
         """Answer the neighbours of a slice anew, which was ticked or whose tick was taken back."""
         part, plane = session.case.where(number)
-        self._ask(session, [(part, stack_of(part, plane))], "this correction")
+        others = []
+        if self._timer.isActive() and not self._busy():  # what waits is done at once
+            self._timer.stop()
+            others = _stacks(session)
+        self._ask(session, [(part, stack_of(part, plane)), *others], "this correction")
 
     def look(self, session: CorrectState) -> None:
         """Carry again where the network has answered anew since, once it rests."""
@@ -94,7 +98,7 @@ class CarryController:
         if session is not self._session:
             self.drop()
             self._session = session
-        elif self._heard != known:
+        elif self._heard != known and session.reviewed():
             self._timer.start()
 
     def drop(self) -> None:
@@ -188,6 +192,11 @@ class CarryController:
         """Add to what was said when it was asked, unless something else has been said since."""
         if word and self._quiet() and str(self._panel.status.value) == self._word:
             self._panel.say(f"{self._word} {word}".strip(), wrong)
+
+
+def _stacks(session: CorrectState) -> list[tuple[CasePart, range]]:
+    """Return the stacks in which anything is reviewed."""
+    return [(part, stack_of(part, plane)) for part, plane in map(session.case.where, session.reviewed())]
 
 
 def _heard(session: CorrectState) -> list[tuple[int, int]]:
