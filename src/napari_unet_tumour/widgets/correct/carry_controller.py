@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING
 
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.common.settings_form import fill, remember, remembered
-from napari_unet_tumour.widgets.correct.carry_stack import (
-    CarryAnswers,
-    CarryStack,
-    cache_of,
-    decided,
-    is_free,
-    keep_own,
-    stack_of,
-)
+from napari_unet_tumour.widgets.correct import carry_stack
+from napari_unet_tumour.widgets.correct.carry_stack import CarryStack, cache_of, stack_of
 from napari_unet_tumour.widgets.layers.mask_writer import Shown
 from napari_unet_tumour.widgets.segment.progress import slices
 
@@ -35,7 +28,7 @@ PART = "carry"
 # The network counts as finished when it has brought nothing new for so long.
 REST_MS = 900
 
-Answers = list[tuple[CarryStack, CarryAnswers]]
+Answers = list[tuple[CarryStack, carry_stack.CarryAnswers]]
 
 
 @dataclass
@@ -121,13 +114,8 @@ class CarryController:
             self._all()
 
     def _all(self) -> None:
-        session = self._session
-        if session is None:
-            return
-        stacks = [
-            (part, stack_of(part, part_plane)) for part, part_plane in map(session.case.where, session.reviewed())
-        ]
-        self._ask(session, list(dict.fromkeys(stacks)), "your corrections")
+        if self._session is not None:
+            self._ask(self._session, _stacks(self._session), "your corrections")
 
     def _ask(self, session: CorrectState, stacks: Sequence[tuple[CasePart, range]], of: str) -> None:
         stacks = [stack for stack in stacks if stack[1]]
@@ -182,10 +170,10 @@ class CarryController:
         cache, was = cache_of(part), stack.shown.get(number)
         now = None if cache is None else cache.planes.get(number)
         same = now is was or (now is not None and was is not None and now.probability is was.probability)
-        if part.mask is None or not same or not is_free(session, part, number):
+        if part.mask is None or not same or not carry_stack.is_free(session, part, number):
             return False
-        keep_own(part, stack.own.get(number))
-        new = plane if settings == stack.settings else decided(plane, settings)
+        carry_stack.keep_own(part, stack.own.get(number))
+        new = plane if settings == stack.settings else carry_stack.decided(plane, settings)
         return self._masks.show(part.mask, part.layout, new) is Shown.WRITTEN
 
     def _say(self, word: str, wrong: bool = False) -> None:
