@@ -15,6 +15,7 @@ from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, Undoc
 from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct import edit_tools, messages
 from napari_unet_tumour.widgets.correct.add_class import AddClassController
+from napari_unet_tumour.widgets.correct.carry_controller import CarryController
 from napari_unet_tumour.widgets.correct.case_controller import CaseController
 from napari_unet_tumour.widgets.correct.finetune_controller import FineTuneController, UnknownLabels, check
 from napari_unet_tumour.widgets.correct.finetune_job import FineTuneRequest
@@ -67,6 +68,7 @@ class CorrectWidget(Panel):
         self._again = SegmentController(viewer, inbox, self._masks, panel.question, panel.say, self._desk.adopt)
         self._tour = SliceNavigator(viewer, panel, self._choice, self._desk, self._again, self._is_quiet, self._on_dims)
         self._restoring = Restore(viewer, panel, inbox, self._desk, self._versions, self._on_seen)
+        self._carry = CarryController(panel, self._choice, inbox, self._masks, lambda: self.running, self._is_quiet)
         self._trouble = self._stopped = ""
         self._bound: list[str] = []
         self._listen()
@@ -112,6 +114,7 @@ class CorrectWidget(Panel):
         if self._is_quiet():
             word = messages.ticked(session, number)
             self._panel.say(word if reviewed else f"{slice_label(number).capitalize()}: no longer reviewed.")
+        self._carry.ticked(session, number)
 
     def use_tool(self, name: str) -> None:
         """Use one of the tools on the slice on screen."""
@@ -249,6 +252,7 @@ class CorrectWidget(Panel):
     def _on_model(self, entry: ModelEntry) -> None:
         if self.session is not None:
             self.session.use_model(entry.hash)
+            self._carry.drop()
         self._choice.offer_labels(labels_to_paint(list(entry.spec.labels), UNSURE))
         self._desk.reopen()
 
@@ -286,6 +290,7 @@ class CorrectWidget(Panel):
         if session is None:
             return
         self._panel.strip.fill(session.states())
+        self._carry.look(session)
         self._on_dims()
         if session.journal.trouble != self._trouble:
             self._trouble = session.journal.trouble
@@ -334,6 +339,7 @@ class CorrectWidget(Panel):
         self.cancel("Stopped, since the layers have changed")
         self._panel.question.drop()
         self._learning.forget()
+        self._carry.drop()
         self._new_class.forget()
         self._panel.ask_to_restore("")
         self._panel.strip.fill([])
