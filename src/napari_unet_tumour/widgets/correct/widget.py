@@ -334,6 +334,7 @@ class CorrectWidget(Panel):
         self._panel.say(f"The value {UNSURE} is now label {label_values.as_label(mask)} in '{mask.name}'.")
 
     def _on_closed(self, why: str, wrong: bool) -> None:
+        self._restoring.finish()
         stopped = "Stopped, since the layers have changed." if self.running else ""
         self._stopped = "" if wrong else stopped or self._again.take_stop()
         self.cancel("Stopped, since the layers have changed")
