@@ -8,9 +8,12 @@ within the budget, score only the slices that were not corrected; and again, on 
     none     no fine-tuning                      random   ours, slices drawn among those with predicted foreground
     ours     the queue's slices                  middle   ours, the middle slice of the prediction first
     copy     the nearest corrected mask          oracle   ours, the slice with the worst Dice (an upper bound)
+    carry    corrected slices carried to their neighbours, no fine-tuning
+    both     ours, and corrected slices carried on top of its answer
     plain    the queue's slices, the same budget of "train all layers with Adam 1e-4"
 
-A quick part: --methods none,ours,copy --extras none.
+A quick part: --methods none,carry --extras none. `--reader second` takes persons of the Cheng set instead of volumes:
+single slices, corrected and scored by a second reader's masks. They have no neighbours: `carry` changes nothing there.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 from napari_unet_tumour.api.segment import default_settings, layout_for, load_model
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.corrections import ReviewedContext, ReviewedSlice, ranking
+from napari_unet_tumour.corrections.carry import CarryWeights, carry
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.finetuning.cases import context_of, fine_tune_slices
 from napari_unet_tumour.engine.finetuning.data import FineTuneData
@@ -50,7 +54,7 @@ from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.settings import FinetuneSettings
 
 DATA = Path(__file__).parents[2] / "shared/data"
-METHODS = ("none", "ours", "copy", "plain", "random", "middle", "oracle")
+METHODS = ("none", "carry", "ours", "both", "copy", "plain", "random", "middle", "oracle")
 EXTRAS = ("forgetting", "sequence", "long", "attainable")
 FAR, IGNORED, FOREGROUND_S, BACKGROUND_S, BETWEEN_S = 3, 2, 1.4, 0.75, 1.5
 PLAIN = HyperParameters(part="all", rate=1e-4, crops=0, whole=4, context=0, ema=0.0, blend=1.0)
@@ -73,7 +77,7 @@ def main() -> None:
     given = arguments()
     torch.set_num_threads(given.threads)
     base = load_model(given.model)
-    volumes = [volume_of(pair, base) for pair in pairs_of(given)]
+    volumes = persons(base, given) if given.reader == "second" else [volume_of(pair, base) for pair in pairs_of(given)]
     print(
         f"{' '.join(sys.argv)}\n{machine()}\nmodel {base.spec.name} ({base.hash}), {len(volumes)} volumes", flush=True
     )
@@ -98,6 +102,10 @@ def arguments() -> argparse.Namespace:
     ask.add_argument("--seconds", type=float, default=10)
     ask.add_argument("--methods", type=_words, default=list(METHODS))
     ask.add_argument("--brush", choices=("truth", "noisy"), default="truth")
+    ask.add_argument("--noise", action="store_const", dest="brush", const="noisy", help="the same as --brush noisy")
+    ask.add_argument("--reader", choices=("first", "second"), default="first")
+    ask.add_argument("--split", choices=("val", "train"), default="val", help="persons of --reader second")
+    ask.add_argument("--persons", type=int, help="so many persons of --reader second, all by default")
     ask.add_argument("--long", type=int, default=2, help="volumes for the comparison with 600 s")
     ask.add_argument("--forget", type=int, default=60, help="Cheng val slices that are looked at for forgetting")
     ask.add_argument("--extras", type=_words, default=list(EXTRAS), help=f"some of {','.join(EXTRAS)} (600 s), or none")
@@ -126,6 +134,23 @@ def pairs_of(given: argparse.Namespace) -> list[Pair]:
         return read_pairs(given.pairs)
     dates = [(at, date) for at in sorted((DATA / "btp").iterdir()) for date in ("Pre", "Post")]
     return [Pair(at / f"{date}_Scan_T1.nii.gz", at / f"{date}_Mask.nii.gz", at.name) for at, date in dates]
+
+
+def persons(base: models.Model, given: argparse.Namespace) -> list[Volume]:
+    """Return the persons with more twice-read slices than are corrected, as stacks without neighbours."""
+    folder, slices = DATA / "second_reader", dict[str, list[str]]()
+    with (folder / "second_reader.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["split"] == given.split:
+                slices.setdefault(row["person"], []).append(row["file"])
+    enough = [person for person in sorted(slices) if len(slices[person]) > given.corrections + 1][: given.persons]
+    return [person_of(person, sorted(slices[person]), folder / given.split / "masks", base) for person in enough]
+
+
+def person_of(person: str, files: list[str], masks: Path, base: models.Model) -> Volume:
+    planes = np.stack([np.asarray(Image.open(DATA / "cheng256/images" / name)) for name in files])[:, None]
+    truth = np.stack([np.asarray(Image.open(masks / name)) >= 128 for name in files]).astype(np.uint8)
+    return Volume(person, planes, truth, answer(base, planes), 0.0)
 
 
 def volume_of(pair: Pair, base: models.Model) -> Volume:
@@ -167,6 +192,17 @@ def masks_of(model: models.Model, probability: np.ndarray, volume: Volume | None
     return masks
 
 
+def carried(
+    volume: Volume, fixed: dict[int, np.ndarray], weights: CarryWeights, start: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the probability (N, L, H, W) with the corrected slices carried to their neighbours."""
+    start = volume.before if start is None else start
+    found = carry(
+        volume.planes, fixed, dict(enumerate(start)), start.shape[1], (1.0, 1.0, volume.depth), weights
+    ).probability
+    return np.stack([found.get(n, one) for n, one in enumerate(start)])
+
+
 def after(model: models.Model, base: models.Model, volume: Volume, fixed: dict[int, np.ndarray]) -> np.ndarray:
     """Return a model's masks of a volume of which some slices are corrected."""
     return masks_of(base, answer(model, volume.planes, fixed), volume, fixed)
@@ -187,6 +223,10 @@ def iter_rounds(volume: Volume, method: str, base: models.Model, given: argparse
         model = tuned(model, base, volume, fixed, method, given)
         seconds = time.perf_counter() - begin
         probability = answer(model, volume.planes, fixed) if model is not base else volume.before
+        if method in ("carry", "both"):
+            begin = time.perf_counter()
+            probability = carried(volume, fixed, CarryWeights.from_dict(base.spec.carry), probability)
+            seconds = time.perf_counter() - begin if method == "carry" else seconds
         masks = masks_of(base, probability, volume, fixed)
         if method == "copy":
             masks = np.stack([fixed[min(done, key=lambda d: abs(d - n))] for n in range(len(volume.planes))])
@@ -220,7 +260,7 @@ def corrected(volume: Volume, number: int, mask: np.ndarray, brush: str) -> tupl
 
 
 def tuned(model, base, volume, fixed, method, given, **more) -> models.Model:
-    if method in ("none", "copy"):
+    if method in ("none", "copy", "carry"):
         return base
     corrections = [ReviewedSlice(volume.name, n, volume.planes[n], mask) for n, mask in fixed.items()]
     rest = np.delete(volume.planes, list(fixed), axis=0)
@@ -264,6 +304,13 @@ def summary(volumes: list[Volume], base: models.Model, given: argparse.Namespace
             found[f"{name}_volume_dice_by_k"] = by_k(volumes, method, "volume")
             found[f"{name}_false_mask_rate_by_k"] = by_k(volumes, method, "false")
             found[f"{name}_worst_volume_delta"] = worst(volumes, base, method)
+    if "carry" in given.methods:
+        seconds = [s["seconds"] for v in volumes for s in v.steps["carry"][1:]]
+        found |= {
+            "carry_untuned_by_k": by_k(volumes, "carry", "rest", untuned=(base,)),
+            "carry_untuned_false_mask_rate_by_k": by_k(volumes, "carry", "false", untuned=(base,)),
+            "seconds_per_carry": mean(seconds), "seconds_per_carry_p95": float(np.percentile(seconds, 95)),
+        }  # fmt: skip
     if "ours" in given.methods:
         found |= {
             "dice_far_by_k": by_k(volumes, "ours", "far"), "volume_dice_by_k": by_k(volumes, "ours", "volume"),

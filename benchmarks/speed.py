@@ -2,8 +2,12 @@
 
     python benchmarks/speed.py [--quick] [--only PARTS] [--model NAME|FILE] [--keras-python PYTHON] [--json OUT]
 
-segment     slices/s from array to mask on the CPU: this package, and MONAI's sliding_window_inference in eager
-            float32 with the same weights and the same preparation; agreement of the masks; end to end over model only
+segment     slices/s from array to mask on the CPU, in rounds, quiet and with two busy loops beside: this package, its
+            torch path, MONAI's sliding_window_inference in eager float32 with the same weights and preparation; the
+            network alone in OpenVINO where that is installed, and in int8; agreement of the masks
+default_scan  a scan of 155 slices of 240 x 240 as the model advises (mirrored copy too)
+cold        seconds from the start of a process to the first mask: of a worker as the widget starts it, and of
+            `segment` of one PNG from the shell
 roof        the machine's own limit: a large matrix product and a 3 x 3 convolution in the precision that the network
             runs in, and the share of the convolution's roof that the network reaches
 train_step  one step of the tutorial's U-Net and of the model's network; the tutorial's Keras model with --keras-python
@@ -16,11 +20,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 import warnings
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +33,7 @@ import numpy as np
 from _machine import command, machine, show
 
 BTP = Path(__file__).parents[2] / "shared/data/btp"
-PARTS = ("segment", "roof", "train_step", "growth", "gpu")
+PARTS = ("segment", "default_scan", "cold", "roof", "train_step", "growth", "gpu")
 SLICES, SIDES = (1, 10, 100, 1000), (256, 1024, 4096, 16384)
 
 
@@ -95,86 +100,222 @@ def scan(count: int, side: int) -> np.ndarray:
 
 
 def part_segment(given: argparse.Namespace, report: dict) -> dict:
+    from napari_unet_tumour import load_model
+    from napari_unet_tumour.engine.inference.loading import describe_device
+
+    model = load_model(given.model)
+    size, count = model.spec.size, 4 if given.quick else 32
+    volume = scan(count, size)
+    rows = rows_of(model, volume)
+    rounds = 1 if given.quick else 5
+    quiet, loaded = timed_rounds(rows, rounds), {}
+    with busy_loops(2):
+        loaded = timed_rounds({name: rows[name] for name in ("ours", "monai")}, rounds)
+    a, b = rows["ours"]() > 0, rows["monai"]() > 0
+    found = {"device": describe_device("cpu"), "slices": count, "side": size, "rounds": rounds}
+    found |= {f"{name}_slices_per_s": count / min(taken) for name, taken in quiet.items()}
+    found |= {"ratio": ratio_of(quiet), "loaded_ratio": ratio_of(loaded)}
+    found |= {f"loaded_{name}_slices_per_s": count / min(taken) for name, taken in loaded.items()}
+    found["mask_agreement_dice"] = float(2 * (a & b).sum() / max(1, a.sum() + b.sum())) if (a | b).any() else 1.0
+    if "int8" in rows:
+        found["int8_agreement_dice"] = agreement_of_int8(model, volume, rows)
+    return found
+
+
+def ratio_of(rounds: dict[str, list[float]]) -> float:
+    """Return how many times as fast as MONAI this package is: the median over rounds, each with a load of its own."""
+    return float(np.median(np.divide(rounds["monai"], rounds["ours"])))
+
+
+def timed_rounds(rows: dict, rounds: int) -> dict[str, list[float]]:
+    """Time each row shortly, one after another, again and again: a slow minute then hits all of them."""
+    taken: dict[str, list[float]] = {name: [] for name in rows}
+    for work in rows.values():
+        work()
+    for _ in range(rounds):
+        for name, work in rows.items():
+            start = time.perf_counter()
+            work()
+            taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+@contextmanager
+def busy_loops(count: int):
+    """Keep so many processes busy beside."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for one in loops:
+            one.kill()
+            one.wait()
+
+
+def rows_of(model, volume: np.ndarray) -> dict:
+    """Return what is timed, by name: each gives the masks of a volume, the other runtime only their logits."""
     import torch
     from monai.inferers.utils import sliding_window_inference
 
-    from napari_unet_tumour import load_model
-    from napari_unet_tumour.base.slicing import layout_of
-    from napari_unet_tumour.engine.inference.accelerate import accelerated
-    from napari_unet_tumour.engine.inference.preprocess import to_working_planes
-    from napari_unet_tumour.engine.inference.segment import describe_device, segment
-    from napari_unet_tumour.settings import SegmentSettings
-
-    model = load_model(given.model)
-    ask = SegmentSettings(threshold=model.spec.threshold, min_object_size=model.spec.min_object_size, device="cpu")
-    size, count = model.spec.size, 8 if given.quick else 64
-    volume = scan(count, size)
-    layout = layout_of(volume.shape)
-
-    def ours(settings: SegmentSettings = ask) -> np.ndarray:
-        return segment(model, volume, layout, settings).mask
-
-    def windows(images: torch.Tensor, side: int) -> torch.Tensor:
-        logits = sliding_window_inference(images, (side, side), 8, model.net)
-        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 1:]
-
-    @torch.inference_mode()
-    def theirs(copy: bool = False) -> np.ndarray:
-        """MONAI as its users write it: all slices prepared, then windows of the network's size in eager float32."""
-        planes = to_working_planes(volume[:, None], model.spec)
-        sure = planes.frame.back(windows(planes.working, size))
-        if copy:
-            large = replace(model.spec, size=model.spec.flip_size or size)
-            mirrored = to_working_planes(volume[:, None, :, ::-1], large)
-            sure = (sure + mirrored.frame.back(windows(mirrored.working, large.size)).flip(3)) / 2
-        return (sure.sum(1) >= model.spec.threshold).numpy().astype(np.uint8)
-
-    working = to_working_planes(volume[:, None], model.spec).working
-    run = accelerated(model, torch.device("cpu"))
-
-    def model_only() -> None:
-        for first in range(0, count, 8):
-            run.probability(working[first : first + 8], False)
-
-    times = 1 if given.quick else 3
-    seconds = {"ours": best(ours, times), "monai": best(theirs, times), "model": best(model_only, times)}
-    a, b = ours() > 0, theirs() > 0
-    found = {
-        "device": describe_device("cpu"), "slices": count, "side": size,
-        "ours_slices_per_s": count / seconds["ours"], "monai_slices_per_s": count / seconds["monai"],
-        "ratio": seconds["monai"] / seconds["ours"],
-        "mask_agreement_dice": float(2 * (a & b).sum() / max(1, a.sum() + b.sum())) if (a | b).any() else 1.0,
-        "model_only_slices_per_s": count / seconds["model"],
-    }  # fmt: skip
-    if model.spec.flip_tta:
-        advised = replace(ask, flip_tta=True)
-        seconds |= {"ours": best(lambda: ours(advised), times), "monai": best(lambda: theirs(True), times)}
-        found |= {
-            "with_the_mirrored_copy_slices_per_s": count / seconds["ours"],
-            "monai_with_it_slices_per_s": count / seconds["monai"],
-            "ratio_with_it": seconds["monai"] / seconds["ours"],
-        }
-    return {**found, "scan_155": scan_of_155(given, model, ask, run)}
-
-
-def scan_of_155(given: argparse.Namespace, model, ask, run) -> dict:
-    """Time a scan of 155 slices of 240 x 240: end to end over the network alone."""
     from napari_unet_tumour.base.slicing import layout_of
     from napari_unet_tumour.engine.inference.preprocess import to_working_planes
     from napari_unet_tumour.engine.inference.segment import segment
+    from napari_unet_tumour.settings import SegmentSettings
 
-    count = 16 if given.quick else 155
+    spec = model.spec
+    ask = SegmentSettings(threshold=spec.threshold, device="cpu")
+    layout = layout_of(volume.shape)
+
+    def ours(runtime: str = "") -> np.ndarray:
+        with environment("NAPARI_UNET_TUMOUR_RUNTIME", runtime):
+            return segment(model, volume, layout, ask).mask
+
+    @torch.inference_mode()
+    def monai() -> np.ndarray:
+        """MONAI as its users write it: all slices prepared, then windows of the network's size in eager float32."""
+        planes = to_working_planes(volume[:, None], spec)
+        logits = sliding_window_inference(planes.working, (spec.size, spec.size), 8, model.net)
+        probability = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 1:]
+        return (planes.frame.back(probability).sum(1) >= spec.threshold).numpy().astype(np.uint8)
+
+    working = to_working_planes(volume[:, None], spec).working.numpy()
+    rows = {"ours": ours, "torch": lambda: ours("torch"), "monai": monai}
+    return rows | other_runtimes(model, working)
+
+
+@contextmanager
+def environment(name: str, value: str):
+    """Set an environment variable for a while; an empty value leaves it as it is."""
+    before = os.environ.get(name)
+    if value:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+def other_runtimes(model, working: np.ndarray) -> dict:
+    """Return the network alone in OpenVINO, where it is installed, and in int8 by ONNX Runtime."""
+    import tempfile
+
+    from napari_unet_tumour.engine.inference.accelerate import probe_of
+    from napari_unet_tumour.engine.inference.onnx_export import _exported
+
+    folder = Path(tempfile.mkdtemp())
+    (folder / "float32.onnx").write_bytes(_exported(model.net, probe_of(model.spec.in_channels)))
+    rows = {"int8": int8_of(model, folder, working)}
+    try:
+        import openvino
+    except ImportError:
+        return rows
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+    compiled = openvino.Core().compile_model(folder / "float32.onnx", "CPU", settings)
+    queue = openvino.AsyncInferQueue(compiled)
+
+    def openvino_row() -> None:
+        for one in working:
+            queue.start_async({0: one[None]})
+        queue.wait_all()
+
+    return {"openvino": openvino_row, **rows}
+
+
+def int8_of(model, folder: Path, working: np.ndarray):
+    """Quantise the network on the phantom's slices; return what runs it over `working`, one slice a core."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import onnxruntime
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from napari_unet_tumour.phantom import phantom
+    from napari_unet_tumour.runtime.preprocess import as_planes
+    from napari_unet_tumour.runtime.processor import threads
+
+    made = np.asarray(phantom()[0].array)[:, None]
+    made = np.repeat(made, model.spec.in_channels, axis=1)
+    slices = iter(as_planes(made, model.spec).working[::4])
+
+    class Slices(CalibrationDataReader):
+        def get_next(self):
+            one = next(slices, None)
+            return None if one is None else {"image": one[None]}
+
+    # Folds the normalisation first: it would be quantised on its own.
+    quant_pre_process(folder / "float32.onnx", folder / "folded.onnx", skip_symbolic_shape=True)
+    target, kind = folder / "int8.onnx", QuantFormat.QDQ
+    quantize_static(folder / "folded.onnx", target, Slices(), quant_format=kind, per_channel=True, reduce_range=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(target, options, providers=["CPUExecutionProvider"])
+    pool = ThreadPoolExecutor(threads())
+    return lambda: np.concatenate(list(pool.map(lambda one: session.run(None, {"image": one[None]})[0], working)))
+
+
+def agreement_of_int8(model, volume: np.ndarray, rows: dict) -> float:
+    """Return the Dice of int8's masks with those of MONAI in float32."""
+    import torch
+
+    from napari_unet_tumour.engine.inference.accelerate import to_probability
+    from napari_unet_tumour.engine.inference.preprocess import to_working_planes
+
+    planes = to_working_planes(volume[:, None], model.spec)
+    found = planes.frame.back(to_probability(torch.from_numpy(rows["int8"]()))).sum(1) >= model.spec.threshold
+    a, b = found.numpy(), rows["monai"]() > 0
+    return float(2 * (a & b).sum() / max(1, a.sum() + b.sum())) if (a | b).any() else 1.0
+
+
+def part_default_scan(given: argparse.Namespace, report: dict) -> dict:
+    from napari_unet_tumour import segment
+
+    count = 8 if given.quick else 155
     volume = scan(count, 240)
-    working = to_working_planes(volume[:, None], model.spec).working
+    seconds = best(lambda: segment(volume, given.model), 1 if given.quick else 3)
+    few = best(lambda: segment(volume[:24], given.model), 1 if given.quick else 3)
+    per_second = count / seconds
+    return {"slices_per_s": per_second, "seconds_155": 155 / per_second, "seconds_24": few, "slices": count}
 
-    def model_only() -> None:
-        for first in range(0, count, 8):
-            run.probability(working[first : first + 8], False)
 
-    times = 1 if given.quick else 3
-    whole = best(lambda: segment(model, volume, layout_of(volume.shape), ask), times)
-    alone = best(model_only, times)
-    return {"slices": count, "end_to_end_s": whole, "model_only_s": alone, "end_to_end_over_model": whole / alone}
+FIRST_MASK = """
+import time; start = time.perf_counter()
+import numpy as np
+from napari_unet_tumour import jobs, shelf
+from napari_unet_tumour.settings import SegmentSettings
+entry = shelf.find({model!r})
+jobs.warm(str(entry.path))
+planes = np.random.default_rng(0).random((1, entry.spec.in_channels, 256, 256), np.float32)
+words = "segment_planes", str(entry.path), planes, SegmentSettings(**entry.spec.defaults)
+jobs.run(*words); cold = time.perf_counter() - start
+start = time.perf_counter(); jobs.run(*words); print(cold, time.perf_counter() - start)
+"""
+
+
+def part_cold(given: argparse.Namespace, report: dict) -> dict:
+    """Time processes from their start; the quickest of a few, since the first one reads the disk."""
+    import tempfile
+
+    from PIL import Image
+
+    folder = Path(tempfile.mkdtemp())
+    Image.fromarray((scan(12, 256)[11] // 16).clip(0, 255).astype(np.uint8)).save(folder / "one.png")
+    code = FIRST_MASK.format(model=given.model)
+    shell = [sys.executable, "-m", "napari_unet_tumour", "segment", str(folder / "one.png"), "--out", str(folder)]
+    first, single, warm = [], [], []
+    for _ in range(1 if given.quick else 3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        ended = time.perf_counter() - start
+        cold, again = map(float, done.stdout.split())
+        # The interpreter's own start counts, the end of the process does not.
+        first.append(min(ended, cold + 0.05))
+        warm.append(again)
+        start = time.perf_counter()
+        subprocess.run([*shell, "--model", given.model], capture_output=True, check=True)
+        single.append(time.perf_counter() - start)
+    return {"first_mask_s": min(first), "warm_mask_s": min(warm), "cli_one_slice_s": min(single)}
 
 
 # ---- the roof ---------------------------------------------------------------------------------------------------

@@ -39,6 +39,31 @@ def test_no_module_outside_the_engine_loads_torch() -> None:
     )
 
 
+@pytest.mark.parametrize("copy", ["False", "True"])
+def test_segmenting_on_a_cpu_loads_no_torch(copy: str) -> None:
+    """The worker's tasks, in a process like the worker's."""
+    assert (
+        in_fresh_process(
+            "import os, sys; os.environ['NAPARI_UNET_TUMOUR_RUNTIME'] = 'onnx'\n"
+            "import numpy as np\n"
+            "from napari_unet_tumour import shelf\n"
+            "from napari_unet_tumour.engine import remote\n"
+            "from napari_unet_tumour.settings import SegmentSettings\n"
+            "def end(steps):\n"
+            "    while True:\n"
+            "        try: next(steps)\n"
+            "        except StopIteration as stop: return stop.value\n"
+            "path = str(shelf.find('default').path)\n"
+            f"ask = SegmentSettings(device='cpu', flips={copy})\n"
+            "assert end(remote.iter_warm(path, 'cpu')).startswith('CPU, ')\n"
+            "planes = np.random.default_rng(0).random((2, 1, 90, 90))\n"
+            "assert end(remote.iter_segment_planes(path, planes, ask)).shape == (2, 1, 90, 90)\n"
+            "print(*({'torch', 'monai', 'onnx', 'scipy', 'skimage', 'dask'} & set(sys.modules)))"
+        )
+        == ""
+    )
+
+
 def test_the_engine_works_without_napari_and_qt() -> None:
     names = [m for m in MODULES if m.startswith(ENGINE)]
     blocked = "for name in ('napari', 'qtpy', 'magicgui', 'PyQt6', 'PySide6'): sys.modules[name] = None\n"

@@ -260,6 +260,11 @@ class Progress:
     values: dict[str, Any] = field(default_factory=dict)
 
 
+def device_choices(kind: type[Any]) -> tuple[str, ...]:
+    """Return the devices that a settings dataclass allows, e.g. "auto", "cpu", "cuda"."""
+    return next(option.choices for name, _, _, option in options_of(kind) if name == "device")
+
+
 def options_of(settings: type[Any]) -> Iterator[tuple[str, type[Any], Any, Option]]:
     """Yield (name, type, default, Ask) for every field of a settings dataclass, in order."""
     hints = get_type_hints(settings, include_extras=True)

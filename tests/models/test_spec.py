@@ -40,8 +40,13 @@ def test_a_spec_comes_back_as_it_was():
 def test_files_from_before_a_field_was_there_are_read_and_unknown_fields_are_passed_over():
     old = json.loads(replace(SPEC, channels=("T1", "T2"), channel_fallbacks={"T2": "zeros"}).to_json())
     assert spec_from_json(json.dumps(old | {"colour": "blue"}), "here").fill == {"T2": "zeros"}
-    del old["channel_fallbacks"]
+    del old["channel_fallbacks"], old["carry"]
     assert spec_from_json(json.dumps(old), "here").fill == {}
+    assert spec_from_json(json.dumps(old), "here").carry == {}
+    assert spec_from_json(json.dumps(old | {"carry": {"reach": 7.0}}), "here").carry == {"reach": 7.0}
+    for wrong in ({"reach": "far"}, {"reach": None}, [7.0], {"reach": float("nan")}):
+        with pytest.raises(ModelError, match="get the file again"):
+            spec_from_json(json.dumps(old | {"carry": wrong}), "here")
     for wrong in ({"T7": "zeros"}, {"T2": "nothing"}, [1]):
         with pytest.raises(ModelError, match="get the file again"):
             spec_from_json(json.dumps(old | {"fill": wrong}), "here")

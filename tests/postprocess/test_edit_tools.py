@@ -60,6 +60,29 @@ def test_between_leaves_out_what_only_one_has():
     assert not edit_tools.interpolate_slices(first * 0, last, 2)[1].any()
 
 
+@pytest.mark.parametrize("count", [1, 3, 9])
+def test_between_follows_the_image(count):
+    # A ring that leaves the straight way by its own width.
+    centres = [(32 + 5 * np.sin(np.pi * n / (count + 1)), 32) for n in range(count + 2)]
+    rings = [disc(14, centre) - disc(9, centre) for centre in centres]
+    images = [100 + 80 * ring + np.random.default_rng(n).normal(0, 8, ring.shape) for n, ring in enumerate(rings)]
+    new, plain = (edit_tools.interpolate_slices(rings[0], rings[-1], count, given) for given in (images, ()))
+    assert len(new) == count
+    assert min(dice(mask, ring) for mask, ring in zip(new, rings[1:-1], strict=True)) > 0.85
+    middle = count // 2
+    assert dice(new[middle], rings[middle + 1]) > dice(plain[middle], rings[middle + 1]) + 0.15
+
+
+def test_between_with_blank_images_is_as_without():
+    first, last = disc(6, (20, 20)), disc(12, (40, 40))
+    first[2:4, 2:4] = 2
+    plain, new = (
+        edit_tools.interpolate_slices(first, last, 3),
+        edit_tools.interpolate_slices(first, last, 3, [np.zeros(first.shape)] * 5),
+    )
+    assert all(np.array_equal(one, other) for one, other in zip(new, plain, strict=True))
+
+
 @pytest.mark.parametrize("noise", [0, 20])
 def test_snap_finds_the_edge_nearby(noise):
     truth = disc(14)

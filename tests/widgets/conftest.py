@@ -19,7 +19,7 @@ from napari_unet_tumour.models.spec import KEY, ModelSpec
 from napari_unet_tumour.settings import Progress
 
 SIDE = 64
-WAIT_MS = 60_000
+WAIT_MS = 150_000
 
 
 def save_known(path: Path, channels: tuple[str, ...] = ("grey",), **changes: Any) -> Path:

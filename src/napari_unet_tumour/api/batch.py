@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.base.slicing import SliceLayout
-    from napari_unet_tumour.engine.inference.segment import Segmentation
-    from napari_unet_tumour.engine.model import Model
+    from napari_unet_tumour.engine.inference.segment import AnyModel, Segmentation
     from napari_unet_tumour.errors import UNetTumourError
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.models.spec import ModelSpec
@@ -131,8 +130,9 @@ def _hear_nothing(progress: Progress) -> None:
     pass
 
 
-def local_predictor(model: Model, settings: SegmentSettings) -> ScanPredictor:
+def local_predictor(model: AnyModel, settings: SegmentSettings) -> ScanPredictor:
     """Return what runs a model in this process."""
+    from napari_unet_tumour.engine.inference import loading
     from napari_unet_tumour.engine.inference import segment as engine
 
     steps: dict[str, Callable[..., Generator[Progress, None, NDArray[np.uint8]]]]
@@ -147,7 +147,7 @@ def local_predictor(model: Model, settings: SegmentSettings) -> ScanPredictor:
                 answer: NDArray[np.uint8] = end.value
                 return answer
 
-    return ScanPredictor(run, where=engine.describe_device(settings.device, settings.precision))
+    return ScanPredictor(run, where=loading.describe_device(settings.device, settings.precision))
 
 
 def worker_pool_predictor(entry: ModelEntry, settings: SegmentSettings, workers: int) -> ScanPredictor:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour import measure
 from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.version import __version__
@@ -104,8 +103,10 @@ def made_with(entry: ModelEntry, settings: SegmentSettings, **more: Any) -> dict
 
 def row_of(scan: Path, mask_path: Path, mask: NDArray[Any], of: Scan, labels: Sequence[str]) -> Row:
     """Return the summary's row of a finished scan; `mask` is in memory, of the scan's grid."""
+    from napari_unet_tumour.measure import measure  # takes a second, and one scan alone has no summary
+
     axes = of.axes.replace("c", "")
-    report = measure.measure(mask, affine=of.world, units=of.units, axes=axes, labels=labels)
+    report = measure(mask, affine=of.world, units=of.units, axes=axes, labels=labels)
     row: Row = {"scan": os.path.abspath(scan), "status": "done", "reason": "", "mask": str(mask_path)}
     row |= {"lesions": len(report.lesions), "volume": round(sum(t.volume for t in report.totals), 4)}
     row |= {"volume_unit": report.volume_units}

@@ -19,7 +19,7 @@ from napari_unet_tumour.api.batch import (
     read_ahead,
 )
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
-from napari_unet_tumour.api.segment import default_settings, layout_for, load_model
+from napari_unet_tumour.api.segment import default_settings, layout_for, load_for
 from napari_unet_tumour.models import registry
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ def evaluate(
     entry = registry.find(model)
     settings = settings or default_settings(entry.spec)
     chosen = read_pairs(pairs) if isinstance(pairs, (str, Path)) else pairs
-    return score(chosen, local_predictor(load_model(entry.path), settings), entry, settings, axis=axis, on_tick=on_tick)
+    return score(
+        chosen, local_predictor(load_for(entry, settings), settings), entry, settings, axis=axis, on_tick=on_tick
+    )
 
 
 def score(

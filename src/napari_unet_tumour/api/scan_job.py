@@ -164,10 +164,9 @@ def iter_segment_file(
     ScanError, ModelError, OutputError, DeviceError
         What stood in the way.
     """
-    from napari_unet_tumour.engine.inference import segment
-    from napari_unet_tumour.engine.model import load as load_model
+    from napari_unet_tumour.engine.inference import loading, segment
 
-    chosen = load_model(model)
+    chosen = loading.load_for(model, settings)
     if chosen.hash != content:
         raise ModelError(f"{model} was replaced in the meantime: run it again")
     seen = plan_job(order)

@@ -19,7 +19,7 @@ from napari_unet_tumour.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from napari_unet_tumour.api.batch import OnTick
-    from napari_unet_tumour.engine.inference.segment import Segmentation
+    from napari_unet_tumour.engine.inference.segment import AnyModel, Segmentation
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.models.spec import ModelSpec
 
@@ -50,6 +50,13 @@ def load_model(name: str | Path = "default") -> Model:
     from napari_unet_tumour.engine import model
 
     return model.load(registry.find(name).path)
+
+
+def load_for(entry: registry.ModelEntry, settings: SegmentSettings) -> AnyModel:
+    """Return a model ready for segmenting with these settings, without torch where that can be."""
+    from napari_unet_tumour.engine.inference import loading
+
+    return loading.load_for(entry.path, settings)
 
 
 def segment(
@@ -101,8 +108,12 @@ def segment(
     >>> found.mask.shape, found.mask.dtype.name, found.labels
     ((3, 128, 128), 'uint8', ('background', 'tumour'))
     """
-    chosen = load_model(model) if isinstance(model, (str, Path)) else model
-    settings = settings or default_settings(chosen.spec)
+    if isinstance(model, (str, Path)):
+        entry = registry.find(model)
+        settings = settings or default_settings(entry.spec)
+        chosen = load_for(entry, settings)
+    else:
+        chosen, settings = model, settings or default_settings(model.spec)
     if isinstance(image, Mapping):
         given = {name: _scan_of(one, axes, name) for name, one in channels.named(image, chosen.spec).items()}
         work = LoadedScan(None, *channels.stacked(given, chosen.spec, lambda scan: layout_for(scan, axis)))

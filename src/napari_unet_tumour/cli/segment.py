@@ -146,13 +146,13 @@ def _stamps(parts: dict[Path, dict[str, Path]]) -> list[list[str | int]]:
 def choose_network(entry: registry.ModelEntry, settings: SegmentSettings, args: argparse.Namespace) -> ScanPredictor:
     """Return the network that runs here, on local workers, or on the cluster that the flags name."""
     from napari_unet_tumour.api.batch import cluster_predictor, local_predictor, worker_pool_predictor
-    from napari_unet_tumour.api.segment import load_model
+    from napari_unet_tumour.api.segment import load_for
 
     if args.scheduler:
         return cluster_predictor(entry, settings, args.scheduler, insecure=args.insecure)
     if getattr(args, "workers", 1) > 1:
         return worker_pool_predictor(entry, settings, args.workers)
-    return local_predictor(load_model(entry.path), settings)
+    return local_predictor(load_for(entry, settings), settings)
 
 
 def _segment_all(cohort: Cohort, network: ScanPredictor, settings: SegmentSettings, shown: ProgressMeter) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,7 +16,7 @@ from napari_unet_tumour.base.atomic_write import write_bytes_atomic
 from napari_unet_tumour.engine import networks
 from napari_unet_tumour.engine.normalisation import NORMALISATIONS
 from napari_unet_tumour.errors import ModelError
-from napari_unet_tumour.models.spec import KEY, ModelSpec, hash_of, read_spec, spec_from_json
+from napari_unet_tumour.models.spec import KEY, ModelSpec, hash_of, read_spec, spec_of
 from napari_unet_tumour.version import __version__
 
 State = Mapping[str, torch.Tensor]
@@ -111,7 +110,7 @@ def _load_file(path: Path, changed: int, size: int) -> Model:
 def _load(data: bytes, where: str) -> Model:
     digest = hash_of(data)
     if digest not in _built:
-        spec = _spec_of(data, where)
+        spec = spec_of(data, where)
         try:
             state = safetensors.torch.load(data)
         except safetensors.SafetensorError as error:
@@ -124,15 +123,6 @@ def _load(data: bytes, where: str) -> Model:
 
 KEPT = 4
 _built: dict[str, Model] = {}
-
-
-def _spec_of(data: bytes, where: str) -> ModelSpec:
-    try:
-        length = int.from_bytes(data[:8], "little")
-        text = json.loads(data[8 : 8 + length])["__metadata__"][KEY]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{where} is not a model file (.safetensors): choose another file") from error
-    return spec_from_json(text, where)
 
 
 def _filled(spec: ModelSpec, state: State, where: str) -> nn.Module:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.engine.inference import accelerate, segment
-from napari_unet_tumour.engine.model import load
+from napari_unet_tumour.engine.inference import loading, segment
 from napari_unet_tumour.settings import Progress, SegmentSettings
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ def iter_warm(model: str | bytes | None = None, device: str = "auto") -> Generat
     """Load a model and run it once, so that the first real plane is quick; returns the device in words."""
     if model is not None:
         yield Progress(0, 2, "loading the model")
-        loaded = load(model)
+        settings = SegmentSettings(device=device)
+        loaded = loading.load_for(model, settings)
         yield Progress(1, 2, "warming up")
         noise = np.random.default_rng(0).random((8, loaded.spec.in_channels, 256, 256), np.float32)
-        for planes in (noise[:1], noise):
-            yield from segment.iter_segment_planes(loaded, planes, SegmentSettings(device=device))
+        for planes in (noise[:1], noise) if loading.needs_torch(loaded) else (noise[:1],):
+            yield from segment.iter_segment_planes(loaded, planes, settings)
     return describe(device)
 
 
@@ -36,14 +38,21 @@ def iter_segment_planes(
     model: str | bytes, planes: NDArray[Any], settings: SegmentSettings, corrected: ReviewedContext | None = None
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
     """Find the probability in raw planes, see `segment.iter_segment_planes`; ModelError for a bad model."""
-    return (yield from segment.iter_segment_planes(load(model), planes, settings, corrected))
+    loaded = loading.load_for(model, settings, export=False)
+    return (yield from segment.iter_segment_planes(loaded, planes, settings, corrected))
 
 
 def iter_segment_block(
     model: str | bytes, raw: NDArray[Any], sample: NDArray[Any], block: Tile, settings: SegmentSettings
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
     """Find the probability in a block of a large plane, see `segment.iter_segment_block`."""
-    return (yield from segment.iter_segment_block(load(model), raw, sample, block, settings))
+    loaded = loading.load_for(model, settings, export=False)
+    return (yield from segment.iter_segment_block(loaded, raw, sample, block, settings))
+
+
+def warm_torch() -> None:
+    """Begin to import torch, so that a fine-tuning starts at once; jobs go on beside that."""
+    threading.Thread(target=importlib.import_module, args=("torch",), daemon=True).start()
 
 
 def iter_finetune(
@@ -56,6 +65,7 @@ def iter_finetune(
 ) -> Generator[Progress, None, FineTuneOutcome]:
     """Fine-tune a model, see `finetune.iter_finetune`; ModelError for a bad model."""
     from napari_unet_tumour.engine.finetuning import finetune
+    from napari_unet_tumour.engine.model import load
 
     return (yield from finetune.iter_finetune(load(model), corrections, settings, context, replay, watch))
 
@@ -63,10 +73,11 @@ def iter_finetune(
 def add_classes(model: str | bytes, names: Sequence[str]) -> bytes:
     """Return the file of a model that knows more classes, see `tuning.classes.add_classes`."""
     from napari_unet_tumour.engine.finetuning import add_classes as classes
+    from napari_unet_tumour.engine.model import load
 
     return classes.add_classes(load(model), names)
 
 
 def describe(device: str = "auto") -> str:
     """Return what a device is in words; DeviceError when it is not there."""
-    return accelerate.describe_device(device)
+    return loading.describe_device(device)

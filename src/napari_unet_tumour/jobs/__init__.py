@@ -37,6 +37,7 @@ __all__ = [
 
 TASKS = {
     "warm": "napari_unet_tumour.engine.tasks:iter_warm",
+    "warm_torch": "napari_unet_tumour.engine.tasks:warm_torch",
     "describe": "napari_unet_tumour.engine.tasks:describe",
     "segment_planes": "napari_unet_tumour.engine.tasks:iter_segment_planes",
     "segment_block": "napari_unet_tumour.engine.tasks:iter_segment_block",

@@ -27,6 +27,7 @@ from napari_unet_tumour.jobs.job import COUNT
 from napari_unet_tumour.jobs.local_process import LocalProcess
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
 
     from napari_unet_tumour.jobs.job import Job
@@ -231,8 +232,8 @@ class _QuietScheduler(worker_process.NoHttp, Scheduler):
     pass
 
 
-async def start_local(workers: int = 1) -> DaskConnection:
-    """Start a scheduler in this process, on the loopback with TLS of its own, and worker processes."""
+async def start_local(begun: Sequence[subprocess.Popen[bytes]]) -> DaskConnection:
+    """Start a scheduler in this process, on the loopback with TLS of its own, for worker processes on their way."""
     security = Security.temporary()  # type: ignore[no-untyped-call]
     with dask.config.set(QUIET):
         scheduler = await _QuietScheduler(
@@ -245,8 +246,10 @@ async def start_local(workers: int = 1) -> DaskConnection:
             set_as_default=False,
             direct_to_workers=True,
         )
-    folders = [Path(tempfile.mkdtemp(prefix="napari-unet-tumour-")) for _ in range(workers)]
-    processes = [LocalProcess(scheduler, security, folder, workers) for folder in folders]
+    processes = [
+        LocalProcess(scheduler, security, Path(tempfile.mkdtemp(prefix="napari-unet-tumour-")), len(begun), one)
+        for one in begun
+    ]
     return DaskConnection(client, "the local worker", scheduler, processes)
 
 

@@ -97,14 +97,24 @@ class EventLoopThread:
         return await asyncio.shield(known)
 
     async def _connect(self, scheduler: str | None, insecure: bool) -> DaskConnection:
-        from napari_unet_tumour.jobs import dask_client
+        from napari_unet_tumour.jobs import local_process
 
-        self._before_exit()
-        if self._leaving:
-            raise asyncio.CancelledError
-        if scheduler is not None and not scheduler.startswith(CREW):
-            return await dask_client.connect(scheduler, insecure)
-        return await dask_client.start_local(int((scheduler or "1").removeprefix(CREW)))
+        local = scheduler is None or scheduler.startswith(CREW)
+        workers = int((scheduler or "1").removeprefix(CREW)) if local else 0
+        # The workers import what they need while this process does.
+        begun = [local_process.begin(workers) for _ in range(workers)]
+        try:
+            from napari_unet_tumour.jobs import dask_client
+
+            self._before_exit()
+            if self._leaving:
+                raise asyncio.CancelledError
+            link = await (dask_client.start_local(begun) if local else dask_client.connect(str(scheduler), insecure))
+        except BaseException:
+            for one in begun:
+                local_process.drop(one)
+            raise
+        return link
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

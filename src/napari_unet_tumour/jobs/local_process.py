@@ -8,6 +8,7 @@ its settings into the viewer's own environment.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -21,7 +22,6 @@ from dask.system import CPU_COUNT
 
 from napari_unet_tumour.errors import WorkerError
 from napari_unet_tumour.jobs import log
-from napari_unet_tumour.jobs.worker import NICE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 START_S = 90.0
 TRIES = 3
 CHECK_S = 0.02
+NICE = 15
 BOOT = """
 import json, sys
-given = json.loads(sys.stdin.readline())
-sys.path[:] = given.pop("path")
-from napari_unet_tumour.jobs import _worker
-_worker.boot(given)
+sys.path[:] = json.loads(sys.stdin.readline())
+from napari_unet_tumour.jobs import worker
+import napari_unet_tumour.engine.tasks
+worker.boot(sys.stdin.readline())
 """
 GIB = str(1 << 30)
 
@@ -52,13 +53,16 @@ class LocalProcess:
         For the worker's temporary files; removed by `end`.
     of : int
         How many workers share the cores.
+    begun : subprocess.Popen, optional
+        What `begin` gave: the first worker, on its way already.
     """
 
-    def __init__(self, scheduler: Any, security: Any, folder: Path, of: int = 1) -> None:
+    def __init__(
+        self, scheduler: Any, security: Any, folder: Path, of: int = 1, begun: subprocess.Popen[bytes] | None = None
+    ) -> None:
         self._scheduler, self._security, self._folder, self._of = scheduler, security, folder, of
         self._ending = False
-        self._log = log.open_log()
-        self._popen = self._start()
+        self._popen = self._start(begun)
         self._watch = asyncio.ensure_future(self._keep())
 
     @property
@@ -89,7 +93,6 @@ class LocalProcess:
         self._watch.cancel()
         self._popen.kill()
         self._let_go()
-        self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _keep(self) -> None:
@@ -103,26 +106,14 @@ class LocalProcess:
             fruitless = 0 if served else fruitless + 1
             self._popen = self._start()
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        popen = subprocess.Popen(
-            [sys.executable, "-P", "-c", BOOT],
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-            env=_environment(self._of),
-            # Ctrl-C in the terminal is for the parent alone.
-            start_new_session=os.name == "posix",
-            creationflags=0 if os.name == "posix" else _WINDOWS_FLAGS,
-        )
-        assert popen.stdin is not None
-        popen.stdin.write(json.dumps(self._given()).encode() + b"\n")
-        popen.stdin.flush()
+    def _start(self, begun: subprocess.Popen[bytes] | None = None) -> subprocess.Popen[bytes]:
+        popen = begin(self._of) if begun is None else begun
+        _write(popen, self._given())
         return popen
 
     def _given(self) -> dict[str, Any]:
         names = ("tls_ca_file", "tls_worker_cert", "tls_worker_key")
         return {
-            "path": sys.path,
             "address": self._scheduler.address,
             "folder": str(self._folder),
             "security": {name: getattr(self._security, name) for name in names},
@@ -133,6 +124,41 @@ class LocalProcess:
         self._popen.wait(5)
         if self._popen.stdin is not None:
             self._popen.stdin.close()
+
+
+def begin(of: int = 1) -> subprocess.Popen[bytes]:
+    """Start a worker process that imports what it needs, and then waits for a `LocalProcess` to tell it the rest.
+
+    That takes as long as the scheduler's start in this process, beside which it can go on.
+    """
+    with log.open_log() as out:
+        popen = subprocess.Popen(
+            [sys.executable, "-P", "-c", BOOT],
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=out,
+            env=_environment(of),
+            # Ctrl-C in the terminal is for the parent alone.
+            start_new_session=os.name == "posix",
+            creationflags=0 if os.name == "posix" else _WINDOWS_FLAGS,
+        )
+    _write(popen, sys.path)
+    return popen
+
+
+def drop(begun: subprocess.Popen[bytes]) -> None:
+    """End a worker that was begun and is not needed."""
+    begun.kill()
+    begun.wait(5)
+    if begun.stdin is not None:
+        begun.stdin.close()
+
+
+def _write(popen: subprocess.Popen[bytes], line: Any) -> None:
+    assert popen.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it has ended: the watch starts another
+        popen.stdin.write(json.dumps(line).encode() + b"\n")
+        popen.stdin.flush()
 
 
 _WINDOWS_FLAGS = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import importlib
+import json
 import os
 import pickle
 import shutil
@@ -22,8 +23,6 @@ from distributed.security import Security
 
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.jobs.log import in_a_line
-
-NICE = 15
 
 _cancelled: set[str] = set()
 
@@ -189,7 +188,8 @@ def _exhaust(job: str, steps: Any, tick: Any) -> tuple[str, Any]:
     return "cancelled", None
 
 
-def boot(given: dict[str, Any]) -> None:
-    """Start `serve` from what the parent wrote to stdin."""
+def boot(line: str) -> None:
+    """Start `serve` from what the parent writes to stdin, nothing where it has gone."""
     sys.stdout = sys.stderr
-    serve(**given)
+    if line:
+        serve(**json.loads(line))

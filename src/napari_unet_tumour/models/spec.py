@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,9 @@ class ModelSpec:
     fill : dict
         What stands in for a channel that a scan lacks, by channel: another channel's name, or "zeros" (nothing, 0
         after normalisation). A channel that is not named here cannot be left out.
+    carry : dict
+        Weights with which corrected slices are carried to their neighbours (`corrections.carry.CarryWeights`), by
+        name; those of the package where it has none.
     added : int
         How many of the labels, the last ones, were added to a network that was trained without them.
     version : str
@@ -86,6 +90,7 @@ class ModelSpec:
     scores: dict[str, float] = field(default_factory=dict)
     parent: str = ""
     channel_fallbacks: dict[str, str] = field(default_factory=dict)
+    carry: dict[str, float] = field(default_factory=dict)
     n_added_labels: int = 0
     version: str = ""
     format: int = FORMAT
@@ -162,6 +167,8 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
         spec = ModelSpec(**given | {"channels": tuple(given["channels"]), "labels": tuple(given["labels"])})
         if {*spec.channel_fallbacks, *spec.channel_fallbacks.values()} - {*spec.channels, ZEROS}:
             raise ModelError(f"{where} fills in channels that it does not have: get the file again")
+        if not all(math.isfinite(value) for value in spec.carry.values()):
+            raise ModelError(f"{where} has impossible weights for carrying corrections: get the file again")
         return spec
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(f"{where} has a damaged model header: get the file again") from error
@@ -191,6 +198,16 @@ def read_spec(path: Path) -> ModelSpec:
     if text is None:
         raise ModelError(f"{path.name} holds weights but no model description: import it as a model first")
     return spec_from_json(text, path.name)
+
+
+def spec_of(data: bytes, where: str) -> ModelSpec:
+    """Read the description in a model file's content; `where` names the file in errors (ModelError)."""
+    try:
+        length = int.from_bytes(data[:8], "little")
+        text = json.loads(data[8 : 8 + length])["__metadata__"][KEY]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{where} is not a model file (.safetensors): choose another file") from error
+    return spec_from_json(text, where)
 
 
 def _check_length(path: Path, header: dict[str, Any], start: int) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from napari_unet_tumour.base.labels import UNSURE
+from napari_unet_tumour.corrections.carry import CarryWeights, carry
+from napari_unet_tumour.corrections.signed_distance import Outline, distance_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,34 +53,41 @@ def fill_holes(mask: Mask) -> Mask:
     return new
 
 
-def interpolate_slices(first: Mask, last: Mask, count: int) -> list[Mask]:
+def interpolate_slices(first: Mask, last: Mask, count: int, images: Sequence[NDArray[Any]] = ()) -> list[Mask]:
     """Return the `count` masks between two slices: signed distances, moved along from centre to centre.
 
     A label that only one of the two has is left out.
+
+    Parameters
+    ----------
+    first, last : numpy.ndarray
+        (H, W) uint8 masks of the two slices.
+    images : sequence of numpy.ndarray, optional
+        (H, W) or (C, H, W) grey values of the slices from the first to the last, count + 2 of them. With them the
+        outlines follow what is as bright as the drawn lesions (`corrections.carry`); blank slices do not.
     """
     labels = sorted(set(_labels(first)) & set(_labels(last)))
-    fields = {label: (_Shape(first == label), _Shape(last == label)) for label in labels}
-    return [_blend(first.shape, fields, step / (count + 1)) for step in range(1, count + 1)]
+    if len(images) and labels:
+        plain = interpolate_slices(first, last, count)
+        return [found if found.any() else plain[n] for n, found in enumerate(_carried(first, last, labels, images))]
+    outlines = {label: (Outline(first == label), Outline(last == label)) for label in labels}
+    return [_blend(first.shape, outlines, step / (count + 1)) for step in range(1, count + 1)]
 
 
-class _Shape:
-    """A region as signed distance (inside > 0) and centre."""
-
-    def __init__(self, region: NDArray[np.bool_]) -> None:
-        inside, outside = (ndimage.distance_transform_edt(part) for part in (region, ~region))
-        self.distance = inside - outside
-        self.centre = np.array(ndimage.center_of_mass(region))
-
-    def moved(self, centre: NDArray[Any]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = ndimage.shift(self.distance, centre - self.centre, order=1, mode="nearest")
-        return found
+def _carried(first: Mask, last: Mask, labels: Sequence[int], images: Sequence[NDArray[Any]]) -> list[Mask]:
+    ends = {0: first, len(images) - 1: last}
+    drawn = {n: np.where(np.isin(mask, [*labels, UNSURE]), mask, 0).astype(np.uint8) for n, mask in ends.items()}
+    everywhere = CarryWeights(reach=float("inf"))
+    answers = carry(images, drawn, {}, labels=max(labels), weights=everywhere).probability
+    empty = np.zeros((max(labels), *first.shape), np.uint8)
+    found = [answers.get(n, empty) for n in range(1, len(images) - 1)]
+    return [np.where(one.sum(0) >= 128, 1 + one.argmax(0), 0).astype(np.uint8) for one in found]
 
 
-def _blend(shape: Sequence[int], fields: dict[int, tuple[_Shape, _Shape]], part: float) -> Mask:
+def _blend(shape: Sequence[int], outlines: dict[int, tuple[Outline, Outline]], part: float) -> Mask:
     new, deepest = np.zeros(shape, np.uint8), np.zeros(shape)
-    for label, (first, last) in fields.items():
-        centre = (1 - part) * first.centre + part * last.centre
-        distance = (1 - part) * first.moved(centre) + part * last.moved(centre)
+    for label, (first, last) in outlines.items():
+        distance = distance_between(first, last, part)
         new[distance > deepest] = label
         deepest = np.maximum(deepest, distance)
     return new

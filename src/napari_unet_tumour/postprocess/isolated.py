@@ -11,7 +11,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -79,6 +78,8 @@ def _iter_planes(
 
 
 def _is_isolated(here: NDArray[np.bool_], beside: Sequence[NDArray[np.bool_]], depth: float) -> Iterator[Piece]:
+    from scipy import ndimage  # takes half a second
+
     pieces, _ = ndimage.label(here, np.ones((3, 3)))
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         piece = pieces[box] == number

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,5 +112,7 @@ def _labels(mask: NDArray[Any]) -> NDArray[Any]:
 
 
 def _pieces(where: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    from scipy import ndimage  # takes half a second
+
     pieces, _ = ndimage.label(where, structure=np.ones((3,) * where.ndim))
     return pieces, np.bincount(pieces.ravel())

@@ -119,7 +119,7 @@ def test_every_decision_is_the_same_on_the_fast_path(learnt, two, threshold):
 
 def test_a_class_that_lies_far_below_excuses_no_rounding(lite, wide):
     """The quick copy is judged by what decides, so that it is refused for the same errors as the parent's."""
-    probe = accelerate._probe(1)
+    probe = accelerate.probe_of(1)
     for model in (lite, wide):
         truth = accelerate.Runner(model.net, CPU, torch.float32).logits(probe)
         lead = truth if truth.shape[1] == 1 else truth[:, 1:2] - truth[:, :1]

@@ -13,12 +13,13 @@ from torch import nn
 from napari_unet_tumour import load_model, scans
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.engine import networks
-from napari_unet_tumour.engine.inference import accelerate
+from napari_unet_tumour.engine.inference import accelerate, torch_predictor
 from napari_unet_tumour.engine.inference import segment as segmenting
 from napari_unet_tumour.engine.model import Model
 from napari_unet_tumour.errors import DeviceError
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.models.spec import ModelSpec
+from napari_unet_tumour.runtime import model as runtimes
 from napari_unet_tumour.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -139,17 +140,20 @@ def test_the_environment_decides_the_threads(value: str, threads: int | None) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", ["onnx", "torch"])
 def test_the_quick_path_draws_the_masks_of_eager_float32_on_real_scans(
-    real_scans: Path, monkeypatch: pytest.MonkeyPatch
+    path: str, real_scans: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not registry.entries():
         pytest.skip("no model ships yet")
     model = load_model()
     ask = SegmentSettings(threshold=model.spec.threshold, device="cpu")
     arrays = [np.asarray(scans.read(f).array) for f in sorted((real_scans / "btp").glob("0[12]/*_Scan_T1.nii.gz"))]
+    monkeypatch.setenv(runtimes.CHOICE, path)
     quick = [segmenting.segment(model, a, layout_of(a.shape), ask).mask for a in arrays]
     plain = accelerate.Runner(model.net, CPU, torch.float32)
-    monkeypatch.setattr(segmenting, "accelerated", lambda *given: plain)
+    monkeypatch.setenv(runtimes.CHOICE, "torch")
+    monkeypatch.setattr(torch_predictor, "accelerated", lambda *given: plain)
     eager = [segmenting.segment(model, a, layout_of(a.shape), ask).mask for a in arrays]
     both = sum(int(((a > 0) & (b > 0)).sum()) for a, b in zip(quick, eager, strict=True))
     assert 2 * both / sum(int((a > 0).sum()) for a in (*quick, *eager)) >= 0.998
@@ -191,6 +195,6 @@ def test_both_answers_of_a_twofold_network_are_compared(shift, agrees):
         def forward(self, x):
             return torch.cat([x, x], 1) + shift
 
-    probe = accelerate._probe(1)
+    probe = accelerate.probe_of(1)
     candidate = accelerate.Runner(Shifted(), torch.device("cpu"), torch.float32, twofold=True)
     assert accelerate._agrees(candidate, probe, torch.cat([probe, probe], 1)) == agrees

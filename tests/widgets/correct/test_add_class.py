@@ -7,6 +7,7 @@ from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import FineTuneOutcome
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.correct.before_after_view import figures
+from napari_unet_tumour.widgets.layers import drawn_pixels
 from napari_unet_tumour.widgets.layers.image_source import KEY
 
 CORE = 8
@@ -136,6 +137,9 @@ def test_several_labels_are_asked_for_one_by_one_and_get_the_next_numbers(correc
     mask = one.viewer.layers[-1]
     paint_core(one, 1)
     mask.data[5, :4, :4] = 7
+    mask.data[4, :4, :4] = 7
+    layout = one.widget.session.case.parts[0].layout
+    drawn_pixels.note_written(mask, layout, 4, None, mask.data[4].copy())  # as by a model that knew more labels
     one.viewer.dims.set_point(0, 5)
     one.click(one.panel.tick)
     offered(one)
@@ -146,7 +150,8 @@ def test_several_labels_are_asked_for_one_by_one_and_get_the_next_numbers(correc
     one.widget.cancel()
     assert registry.find().spec.labels == ("background", "tumour", "core", "corner")
     assert [entry.name for entry in registry.entries()] == ["known-v2", "known"]
-    assert (mask.data[5, :4, :4] == 3).all()
+    assert (mask.data[4:6, :4, :4] == 3).all()
+    assert not drawn_pixels.is_drawn(mask, layout, 4), "another number is no stroke of the person"
     mask.undo()
     assert (mask.data[5, :4, :4] == 7).all()
 

@@ -132,6 +132,24 @@ def test_what_was_undone_or_emptied_as_a_whole_is_segmented_again(opened):
     assert not mask.data[2].any(), "a slice that a person emptied is theirs"
 
 
+@pytest.mark.parametrize("where", ["Segment", CORRECT])
+def test_a_slice_that_is_emptied_while_a_run_is_under_way_stays_empty(opened, instant, where):
+    data = volume()
+    one = opened(lambda viewer: viewer.add_image(data, name="scan"), widget=where)
+    one.wait(lambda: where == "Segment" or one.widget.session is not None)
+    button = one.panel.run if where == "Segment" else one.panel.segment
+    one.click(button)
+    one.wait(lambda: not one.widget.running and not one.widget._masks.deciding)
+    mask = one.viewer.layers[-1]
+    instant.gate.clear()
+    one.click(button)
+    set_items(mask, np.where(np.arange(6)[:, None, None] == 2, 0, mask.data))
+    instant.gate.set()
+    one.wait(lambda: not one.widget.running and not one.widget._masks.deciding)
+    assert not mask.data[2].any()
+    assert np.array_equal(np.delete(mask.data, 2, 0), np.delete(data > 127, 2, 0))
+
+
 def test_segment_in_correct_keeps_a_mask_that_was_there_before(correcting):
     data = volume()
 
@@ -162,6 +180,56 @@ def test_accept_keeps_it_too(correcting, instant):
     one.wait(lambda: not one.widget.running)
     assert np.array_equal(mask.data[2], expert(data)[2])
     assert not np.delete(mask.data, 2, 0).any()
+
+
+def square(one, mask, number, at):
+    """Draw a square of 6 x 6 pixels on a slice."""
+    rows, columns = np.mgrid[at : at + 6, at : at + 6]
+    mask.data_setitem((np.full(36, number), rows.ravel(), columns.ravel()), 1)
+    one.widget._desk.watch.flush()
+
+
+def test_fill_between_keeps_the_slices_that_were_in_the_file(correcting):
+    data = volume(7)
+    drawn = np.zeros(data.shape, np.uint8)
+    drawn[3, 12:18, 12:18] = 1
+
+    def add(viewer):
+        viewer.add_image(data, name="scan")
+        viewer.add_labels(drawn.copy(), name="expert")
+
+    one = correcting(add)
+    mask = one.viewer.layers["expert"]
+    square(one, mask, 1, 2)
+    square(one, mask, 5, 2)
+    one.viewer.dims.set_point(0, 2)
+    steps = len(mask._undo_history)
+    one.click(one.panel.tools["between"])
+    assert one.status == "Slices 2 to 4 drawn between 1 and 5; one undo takes them back. Kept as they were: 3."
+    assert np.array_equal(mask.data[3], drawn[3])
+    for n in (2, 4):  # half way between a square at 2 and one at 12
+        rows, columns = np.nonzero(mask.data[n])
+        assert abs(rows.mean() - 9.5) < 1
+        assert abs(columns.mean() - 9.5) < 1
+    assert len(mask._undo_history) == steps + 1
+    one.click(one.panel.tools["between"])
+    assert one.status.startswith("There is no slice to fill between")
+
+
+def test_fill_between_replaces_what_the_network_drew(correcting):
+    data = volume(6)
+    one = correcting(lambda viewer: viewer.add_image(data, name="scan"))
+    segment(one)
+    mask = one.viewer.layers[-1]
+    for n in (1, 4):
+        mask.data_setitem(np.nonzero(mask.data * (np.arange(6) == n)[:, None, None]), 0)
+        square(one, mask, n, 14)
+    one.viewer.dims.set_point(0, 2)
+    one.click(one.panel.tools["between"])
+    assert one.status == "Slices 2 to 3 drawn between 1 and 4; one undo takes them back."
+    for n in (2, 3):
+        assert mask.data[n, 15:19, 15:19].all()
+        assert not mask.data[n, :12].any()
 
 
 def test_selecting_a_mask_does_not_make_it_the_one_that_is_written(correcting):
@@ -301,6 +369,7 @@ def test_an_image_that_is_exchanged_under_a_run_stops_it(opened, instant, change
     instant.gate.set()
     one.wait(lambda: where == "Segment" or one.widget.session is not None)
     one.qtbot.wait(200)
+    one.wait(lambda: not one.status.startswith("Looking"))
     assert one.status.startswith("Stopped, since the pixels of layer 'scan' were replaced: 0 of 6 slices done")
     assert len(one.viewer.layers) == 1
 

@@ -199,7 +199,7 @@ def test_a_scheduler_that_does_not_answer(opened, scan):
     one.panel.place.value = THERE
     assert not one.panel.address_row.native.isHidden()
     one.click(one.panel.run)
-    assert "no scheduler address" in one.status
+    assert "no address of the cluster" in one.status
     one.panel.address.value = "tls://127.0.0.1:9"
     one.panel.say("")
     one.run()

@@ -171,7 +171,7 @@ def accelerated(model: Model, device: torch.device, precision: str = "auto") -> 
 @lru_cache(maxsize=4)
 def _runner(model: Model, device: torch.device, precision: str) -> Runner:
     _use_threads()
-    probe, twofold = _probe(model.spec.in_channels), has_gated_branch(model.net)
+    probe, twofold = probe_of(model.spec.in_channels), has_gated_branch(model.net)
     whole = WithAndWithoutBranch(model.net) if twofold else model.net
     truth = Runner(whole, torch.device("cpu"), torch.float32).logits(probe)
     wanted = _types(device, precision)
@@ -284,7 +284,8 @@ def _padding_itself(pad: nn.ConstantPad2d, layer: nn.Conv2d) -> nn.Conv2d | None
     return wider
 
 
-def _probe(channels: int) -> torch.Tensor:
+def probe_of(channels: int) -> torch.Tensor:
+    """Return an image (1, channels, 64, 64) by which answers of a network are compared."""
     rng = torch.Generator().manual_seed(0)
     coarse = torch.randn(1, channels, 8, 8, generator=rng)
     smooth = F.interpolate(coarse, size=(64, 64), mode="bicubic", align_corners=False)

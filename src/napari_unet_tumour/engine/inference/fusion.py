@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from napari_unet_tumour.base.compressed import CompressedArray
 from napari_unet_tumour.corrections import UNSURE
@@ -71,6 +70,8 @@ class AnswerFusion:
 
     def _box(self) -> tuple[slice, slice]:
         """Return the rows and columns where there is any foreground."""
+        from scipy import ndimage  # takes half a second
+
         seen = np.logical_or.reduce(self._seen)
         return ndimage.find_objects(seen.astype(np.uint8))[0] if seen.any() else (slice(0, 0), slice(0, 0))
 
@@ -126,6 +127,8 @@ def fuse(
 
 
 def _wider(where: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    from scipy import ndimage
+
     return np.asarray(ndimage.distance_transform_edt(~where) <= reach) if where.any() else where
 
 
@@ -137,6 +140,8 @@ def _depth(numbers: Sequence[int]) -> list[int]:
 
 def _pieces(where: NDArray[np.bool_], depth: Sequence[int]) -> NDArray[np.int32]:
     """Give every piece a number, 0 elsewhere; pieces go on through neighbouring planes."""
+    from scipy import ndimage
+
     spread = np.zeros((max(depth) + 1, *where.shape[1:]), bool)
     spread[list(depth)] = where
     found, _ = ndimage.label(spread, ALL_AROUND)

@@ -2,50 +2,71 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from napari_unet_tumour.base.old_names import accept_old_names
 from napari_unet_tumour.corrections import ReviewedContext
-from napari_unet_tumour.engine.inference.accelerate import accelerated, describe_device, pick_device
 from napari_unet_tumour.engine.inference.fusion import AnswerFusion, fuse_single_plane
-from napari_unet_tumour.engine.inference.memory import WORKING, BatchLimits, OomRetry
-from napari_unet_tumour.engine.inference.preprocess import check_channels, to_working_planes, working_frame
-from napari_unet_tumour.engine.inference.sliding_window import blend, block_probability
-from napari_unet_tumour.engine.networks.gated_branch import has_gated_branch
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess.threshold import keep_largest_component
+from napari_unet_tumour.runtime import model as runtimes
+from napari_unet_tumour.runtime.model import RuntimeModel
+from napari_unet_tumour.runtime.preprocess import check_channels
 from napari_unet_tumour.settings import Progress, SegmentSettings
 from napari_unet_tumour.tiling import streaming
-from napari_unet_tumour.tiling.grid import RAW, needs_tiling
+from napari_unet_tumour.tiling.grid import needs_tiling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.base.slicing import Region, SliceLayout
-    from napari_unet_tumour.engine.inference.preprocess import Answer
     from napari_unet_tumour.engine.model import Model
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.tiling.grid import Tile
 
-__all__ = [
-    "Segmentation",
-    "describe_device",
-    "iter_segment",
-    "iter_segment_block",
-    "iter_segment_into",
-    "iter_segment_planes",
-    "pick_device",
-    "segment",
-]
+    AnyModel = Model | RuntimeModel
+    Answer = Callable[[], NDArray[np.uint8]]
 
 Read = Callable[[Sequence[int], "Region | None"], "NDArray[Any]"]
+
+
+class Predictor(Protocol):
+    """Runs a model, in torch or in ONNX Runtime; answers are uint8, 0..255 for 0..1.
+
+    Parameters
+    ----------
+    twofold : bool
+        Whether answers have 2 L instead of L layers: without the network's second, then with it.
+    """
+
+    twofold: bool
+
+    @property
+    def notice(self) -> str:
+        """What a person should know about how it runs, or ""."""
+
+    @property
+    def ahead(self) -> int:
+        """Batches that may be under way when another begins."""
+
+    def begin(
+        self, read: Callable[[list[int]], NDArray[Any]], left: Sequence[int], shape: Sequence[int]
+    ) -> tuple[list[int], Answer]:
+        """Begin some of the planes (C, H, W) that are left; calling the answer waits for it: (n, L, H, W)."""
+
+    def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return (n, L, H, W) for whole planes (n, C, H, W)."""
+
+    def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
+        """Return (L, h, w) for the region of a block, see `engine.inference.sliding_window.block_probability`."""
+
+    def close(self) -> None:
+        """Drop what has been begun and is no longer wanted."""
 
 
 @accept_old_names({"lone": "isolated_removed"})
@@ -71,7 +92,7 @@ class Segmentation:
     isolated_removed: int = 0
 
 
-def segment(model: Model, array: Any, layout: SliceLayout, settings: SegmentSettings | None = None) -> Segmentation:
+def segment(model: AnyModel, array: Any, layout: SliceLayout, settings: SegmentSettings | None = None) -> Segmentation:
     """Segment a whole scan; see `iter_segment`."""
     steps = iter_segment(model, array, layout, settings or SegmentSettings())
     while True:
@@ -82,7 +103,7 @@ def segment(model: Model, array: Any, layout: SliceLayout, settings: SegmentSett
 
 
 def iter_segment(
-    model: Model, array: Any, layout: SliceLayout, settings: SegmentSettings, order: Sequence[int] | None = None
+    model: AnyModel, array: Any, layout: SliceLayout, settings: SegmentSettings, order: Sequence[int] | None = None
 ) -> Generator[Progress, None, Segmentation]:
     """Segment a scan plane by plane; the answer is held in memory (`iter_segment_into` holds it anywhere).
 
@@ -112,7 +133,7 @@ def iter_segment(
 
 def iter_segment_into(
     mask: Any,
-    model: Model,
+    model: AnyModel,
     array: Any,
     layout: SliceLayout,
     settings: SegmentSettings,
@@ -150,7 +171,7 @@ def iter_segment_into(
 
 
 def iter_segment_planes(
-    model: Model, planes: NDArray[Any], settings: SegmentSettings, corrected: ReviewedContext | None = None
+    model: AnyModel, planes: NDArray[Any], settings: SegmentSettings, corrected: ReviewedContext | None = None
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
     """Find the probability (N, L, H, W) uint8 in raw planes (N, C, H, W); ticks as `iter_segment` gives them.
 
@@ -169,22 +190,47 @@ def iter_segment_planes(
 
 
 def iter_segment_block(
-    model: Model, raw: NDArray[Any], sample: NDArray[Any], block: Tile, settings: SegmentSettings
+    model: AnyModel, raw: NDArray[Any], sample: NDArray[Any], block: Tile, settings: SegmentSettings
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
     """Predict one tile of a large plane, see `sliding_window.block_probability`; ticks carry notices."""
     check_channels(len(raw), model.spec)
-    find = _Here(model, settings)
-    found = find.block(raw, sample, block)
-    yield Progress(1, 1, find.steady.notice)
+    find = predictor(model, settings)
+    try:
+        found = _Here(find, settings).block(raw, sample, block)
+    finally:
+        find.close()
+    yield Progress(1, 1, find.notice)
     return found
 
 
-def _zeros(model: Model, planes: int, shape: Sequence[int]) -> NDArray[np.uint8]:
+def predictor(model: AnyModel, settings: SegmentSettings) -> Predictor:
+    """Return what runs a model: ONNX Runtime on a CPU where it can, else torch.
+
+    A network that is built in torch (`Model`) goes to ONNX Runtime too, where its graph is there.
+    """
+    if not isinstance(model, RuntimeModel):
+        net = model.net
+        found = (
+            runtimes.opened(model.spec, model.hash, lambda: {name: t.numpy() for name, t in net.state_dict().items()})
+            if runtimes.applies(settings)
+            else None
+        )
+        if not isinstance(found, RuntimeModel):
+            from napari_unet_tumour.engine.inference.torch_predictor import TorchPredictor
+
+            return TorchPredictor(model, settings, "" if found is None else found.text)
+        model = found
+    from napari_unet_tumour.runtime.predictor import RuntimePredictor
+
+    return RuntimePredictor(model, settings)
+
+
+def _zeros(model: AnyModel, planes: int, shape: Sequence[int]) -> NDArray[np.uint8]:
     return np.zeros((planes, len(model.spec.labels) - 1, *shape), np.uint8)
 
 
 def _iter_parts(
-    model: Model,
+    model: AnyModel,
     read: Read,
     order: Sequence[int],
     shape: Sequence[int],
@@ -192,12 +238,16 @@ def _iter_parts(
     point: tuple[int, int] | None = None,
     corrected: ReviewedContext | None = None,
 ) -> Generator[Progress, None, None]:
-    if needs_tiling(shape, model.spec, settings):
-        yield from _iter_blocks(model, read, order, shape, settings, point)
-    elif has_gated_branch(model.net):
-        yield from _iter_fused(_iter_batches(model, read, order, shape, settings), settings, corrected)
-    else:
-        yield from _iter_batches(model, read, order, shape, settings)
+    find = predictor(model, settings)
+    try:
+        if needs_tiling(shape, model.spec, settings):
+            yield from _iter_blocks(find, model.spec, read, order, shape, settings, point)
+        elif find.twofold:
+            yield from _iter_fused(_iter_batches(find, read, order, shape), settings, corrected)
+        else:
+            yield from _iter_batches(find, read, order, shape)
+    finally:
+        find.close()
 
 
 def _iter_fused(
@@ -222,100 +272,48 @@ def _iter_fused(
 
 
 def _iter_batches(
-    model: Model, read: Read, order: Sequence[int], shape: Sequence[int], settings: SegmentSettings
+    find: Predictor, read: Read, order: Sequence[int], shape: Sequence[int]
 ) -> Generator[Progress, None, None]:
-    device = pick_device(settings.device)
-    steady = OomRetry(BatchLimits(device, _planes_at_once(model, shape, device, settings)), note_on(model, settings))
     waiting: deque[tuple[list[int], Answer]] = deque()
     sent = done = 0
     while sent < len(order) or waiting:
         if sent < len(order):
-            chosen, answer = steady.run(partial(_send, model, read, order[sent:], settings), model.spec.size)
-            waiting.append((chosen, answer))
-            sent += len(chosen)
-        # A card works on one batch while the one before comes back.
-        if len(waiting) > (steady.room.device.type == "cuda") or sent == len(order):
+            waiting.append(find.begin(lambda chosen: read(chosen, None), order[sent:], shape))
+            sent += len(waiting[-1][0])
+        if len(waiting) > find.ahead or sent == len(order):
             chosen, answer = waiting.popleft()
             done += len(chosen)
             values = {"planes": chosen, "region": None, "probability": answer()}
-            yield Progress(done, len(order), steady.notice, values)
-
-
-def _send(
-    model: Model, read: Read, left: Sequence[int], settings: SegmentSettings, room: BatchLimits
-) -> tuple[list[int], Answer]:
-    """Begin as many of the planes that are left as there is room for."""
-    chosen = list(left[: room.batch])
-    return chosen, _probability(model, read(chosen, None), room, settings)
+            yield Progress(done, len(order), find.notice, values)
 
 
 def _iter_blocks(
-    model: Model,
+    find: Predictor,
+    spec: ModelSpec,
     read: Read,
     order: Sequence[int],
     shape: Sequence[int],
     settings: SegmentSettings,
     point: tuple[int, int] | None,
 ) -> Generator[Progress, None, None]:
-    check_channels(shape[0], model.spec)
-    find = _Here(model, settings)
-    for part in streaming.iter_predict_tiles(find, read, order, shape, model.spec, settings, point):
+    check_channels(shape[0], spec)
+    for part in streaming.iter_predict_tiles(_Here(find, settings), read, order, shape, spec, settings, point):
         values = {"planes": part.planes, "region": part.region, "probability": part.probability}
-        yield Progress(part.done, part.total, find.steady.notice, values)
+        yield Progress(part.done, part.total, find.notice, values)
 
 
 class _Here:
-    """Finds parts of large planes in this process."""
+    """Finds parts of large planes in this process; of a network with a second there is one answer."""
 
-    def __init__(self, model: Model, settings: SegmentSettings) -> None:
-        self._model, self._settings = model, settings
-        room = BatchLimits(pick_device(settings.device), _windows_at_once(model, settings))
-        self.steady = OomRetry(room, note_on(model, settings))
+    def __init__(self, find: Predictor, settings: SegmentSettings) -> None:
+        self._find, self._settings = find, settings
 
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for whole planes."""
-        model, settings = self._model, self._settings
-        found = self.steady.run(lambda room: _probability(model, raw, room, settings), model.spec.size)()
-        return np.stack([fuse_single_plane(one, settings) for one in found]) if has_gated_branch(model.net) else found
+        found = self._find.planes(raw)
+        return np.stack([fuse_single_plane(one, self._settings) for one in found]) if self._find.twofold else found
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
         """Return (L, h, w) for the region of a block."""
-        model, settings = self._model, self._settings
-        return self.steady.run(lambda room: _block(model, raw, sample, block, room, settings), model.spec.size)
-
-
-def _block(
-    model: Model, raw: NDArray[Any], sample: NDArray[Any], block: Tile, room: BatchLimits, settings: SegmentSettings
-) -> NDArray[np.uint8]:
-    run = accelerated(model, room.device, settings.precision)
-    return block_probability(run, model.spec, raw, sample, block, room, settings)
-
-
-def note_on(model: Model, settings: SegmentSettings) -> str:
-    """Return what a person should know about how a network runs, or ""."""
-    return accelerated(model, pick_device(settings.device), settings.precision).note
-
-
-def _windows_at_once(model: Model, settings: SegmentSettings) -> int:
-    return max(1, WORKING[pick_device(settings.device).type] // model.spec.size**2)
-
-
-def _planes_at_once(model: Model, shape: Sequence[int], device: torch.device, settings: SegmentSettings) -> int:
-    channels, height, width = shape
-    largest = max(model.spec.size, model.spec.flip_size if settings.flip_tta else 0)
-    padded = working_frame(height, width, largest).padded
-    raw = RAW * settings.memory // (channels * height * width)
-    return max(1, min(WORKING[device.type] // math.prod(padded), raw))
-
-
-@torch.inference_mode()
-def _probability(model: Model, raw: NDArray[Any], room: BatchLimits, settings: SegmentSettings) -> Answer:
-    """Begin to find (N, L, H, W) uint8 for raw planes (N, C, H, W), 0 for blank planes; calling it waits for that."""
-    planes = to_working_planes(raw, model.spec, room.device)
-    run = accelerated(model, room.device, settings.precision)
-    if room.window and room.window < max(planes.frame.padded):
-        sure = partial(run.probability, flip_tta=settings.flip_tta)
-        working = torch.stack([blend(sure, one, room.window, room.batch) for one in planes.working])
-    else:
-        working = run.probability(planes.working, settings.flip_tta, model.spec.flip_scale)
-    return planes.back(working)
+        found = self._find.block(raw, sample, block)
+        return fuse_single_plane(found, replace(self._settings, flip_tta=False)) if self._find.twofold else found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from napari_unet_tumour.engine.inference.fusion import fuse_single_plane
 from napari_unet_tumour.engine.inference.preprocess import STEP, bounded, coloured
 from napari_unet_tumour.engine.normalisation import as_in
 from napari_unet_tumour.tiling.grid import window_starts
@@ -109,12 +107,12 @@ def block_probability(
     Returns
     -------
     numpy.ndarray
-        (L, H, W) uint8 of the block's `region`, 0..255 for 0..1.
+        (L, H, W) uint8 of the block's `region`, 0..255 for 0..1; (2 L, H, W) of a twofold network.
     """
     shape, shrink = tuple(part.stop - part.start for part in block.region), max(1, settings.downsample)
     here, whole = (coloured(bounded(one[None], sample[None]), spec) for one in (raw, sample))
     if not bool(here.amax() > here.amin()) and bool(here.amax() <= whole.amin()):
-        return np.zeros((len(spec.labels) - 1, *shape), np.uint8)
+        return np.zeros(((len(spec.labels) - 1) * (1 + run.twofold), *shape), np.uint8)
     normal = as_in(spec.normalisation, whole if bool(whole.amax() > whole.amin()) else here)
     working = normal(_shrunk(here.to(run.device), shrink))[0]
     # Nothing but the plane's darkest value is background: most of a slide, and the air around a head.
@@ -123,8 +121,7 @@ def block_probability(
     found = blend(partial(run.probability, flip_tta=settings.flip_tta), working, window, room.batch, empty)
     found = found if len(found) > 1 else found.expand((len(spec.labels) - 1) * (1 + run.twofold), -1, -1)
     native = _grown(found[:, block.inner[0], block.inner[1]], block.before, shrink)[:, : shape[0], : shape[1]]
-    bytes_ = native.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
-    return fuse_single_plane(bytes_, replace(settings, flip_tta=False)) if run.twofold else bytes_
+    return native.mul_(255).round_().clamp_(0, 255).byte().cpu().numpy()
 
 
 def _shrunk(values: torch.Tensor, shrink: int) -> torch.Tensor:

@@ -93,7 +93,7 @@ class ExpertHead(nn.Module):
 
     def opened(self, style: torch.Tensor) -> torch.Tensor:
         """Return how far each expert's gate is open (N, experts), 0..1."""
-        return (style @ self.get_buffer("gate_weight").mT + self.get_buffer("gate_bias")).sigmoid()
+        return (style @ self.get_buffer("gate_weight").transpose(0, 1) + self.get_buffer("gate_bias")).sigmoid()
 
 
 def _enlarged(part: torch.Tensor, scale: int) -> torch.Tensor:

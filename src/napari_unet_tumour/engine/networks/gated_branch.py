@@ -41,7 +41,7 @@ class GatedBranch(nn.Module):
         precision : torch.Tensor
             (S, S) inverse of the training slices' covariance, by which distances are measured.
         """
-        logits = style @ self.get_buffer("gate_weight").mT + self.get_buffer("gate_bias")
+        logits = style @ self.get_buffer("gate_weight").transpose(0, 1) + self.get_buffer("gate_bias")
         away = style[:, None] - self.get_buffer("centre")
         distance = ((away @ precision) * away).mean(2)
         return (logits.sigmoid() * (STEEP * (NEAR - distance)).sigmoid() * self.get_buffer("share")).amax(1)

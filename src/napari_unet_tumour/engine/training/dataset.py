@@ -11,10 +11,10 @@ import torch
 from napari_unet_tumour import scans
 from napari_unet_tumour.base.parallel import in_parallel
 from napari_unet_tumour.base.slicing import SliceLayout, layout_of
-from napari_unet_tumour.engine.inference.preprocess import LUMINANCE
 from napari_unet_tumour.engine.training import resize
 from napari_unet_tumour.engine.training.dataset_index import DatasetItem, dataset_items, files_of
 from napari_unet_tumour.errors import ScanError, TrainingError
+from napari_unet_tumour.runtime.preprocess import LUMINANCE
 from napari_unet_tumour.scans.placement import MisfitError, put_on_scan
 from napari_unet_tumour.settings import Progress, TrainSettings
 

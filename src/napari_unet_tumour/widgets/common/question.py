@@ -30,7 +30,6 @@ class Question:
         self.answers: Container[Widget] = flat(list(self.buttons))
         self._calls: list[Callable[[], None]] = []
         for n, button in enumerate(self.buttons):
-            button.native.setMinimumWidth(30)
             button.native.clicked.connect(partial(self._on_answer, n))
         self.drop()
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.application import use_app
 from magicgui.widgets import ComboBox, Container, Label
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QSizePolicy
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QStyle, QStyleOptionComboBox, QStylePainter, QToolTip
 
 from napari_unet_tumour.version import __version__
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from magicgui.widgets import Widget
 
 ABOUT = f"Research use only: not a medical device. napari-unet-tumour {__version__}"
+TEXT_WIDTH = 270
+SHORT_ABOUT = "Research use only: not a medical device."
 RED = "#ff6b61"
 
 
@@ -55,6 +57,45 @@ def shrink(native: QComboBox) -> None:
     native.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     native.setMinimumContentsLength(4)
     native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    Elided(native)
+
+
+class Elided(QObject):
+    """Ends a choice that is too long for its picker in "…", and shows all of it in the tooltip."""
+
+    def __init__(self, box: QComboBox) -> None:
+        super().__init__(box)
+        self._box = box
+        box.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Paint in place of the picker where its text is too long; put the text before its tooltip."""
+        box = self._box
+        if event is None or watched is not box:
+            return False
+        if event.type() == QEvent.Type.ToolTip and box.currentText():
+            QToolTip.showText(event.globalPos(), f"{box.currentText()}\n{box.toolTip()}".strip(), box)  # type: ignore[attr-defined]
+            return True
+        return event.type() == QEvent.Type.Paint and self._paint()
+
+    def _paint(self) -> bool:
+        box, option = self._box, QStyleOptionComboBox()
+        option.initFrom(box)
+        option.subControls = QStyle.SubControl.SC_All
+        option.currentText, style = box.currentText(), box.style()
+        if style is None:
+            return False
+        edit = QStyle.SubControl.SC_ComboBoxEditField
+        room = style.subControlRect(QStyle.ComplexControl.CC_ComboBox, option, edit, box).width() - 4
+        short = box.fontMetrics().elidedText(box.currentText(), Qt.TextElideMode.ElideRight, max(room, 1))
+        if short == box.currentText():
+            return False
+        option.currentText = short
+        painter = QStylePainter(box)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
+        return True
 
 
 def row(first: Any, *more: Any) -> Container[Widget]:
@@ -70,6 +111,14 @@ def flat(widgets: list[Any]) -> Container[Widget]:
     beside: Container[Widget] = Container(widgets=widgets, layout="horizontal", labels=False)
     beside.margins = (0, 0, 0, 0)
     return beside
+
+
+def about() -> Label:
+    """Return the line that stands below every panel."""
+    line = Label(value=SHORT_ABOUT, tooltip=ABOUT)
+    line.native.setEnabled(False)  # greyed in either theme
+    line.native.setMinimumWidth(60)
+    return line
 
 
 def note(text: str = "") -> Label:

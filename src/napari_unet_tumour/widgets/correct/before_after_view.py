@@ -14,13 +14,16 @@ from scipy import ndimage
 from napari_unet_tumour.corrections import UNSURE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
-    from qtpy.QtGui import QMouseEvent, QPaintEvent
+    from qtpy.QtGui import QKeyEvent, QMouseEvent, QPaintEvent
 
     from napari_unet_tumour.corrections import FineTuneOutcome
 
 BEFORE, AFTER, TRUTH = (255, 59, 48), (52, 199, 89), (255, 255, 255)
 HIGH, CAPTION, MARGIN_PX, ASPECT = 158, 16, 24, 1.3
+FAR, WHEN = "hd95", ("before", "after")
 MEASURES = (("dice", "Dice", "{:.3f}"), ("iou", "IoU", "{:.3f}"), ("hd95", "HD95", "{:.1f}"))
 
 
@@ -31,7 +34,7 @@ class ComparisonPicture:
     Parameters
     ----------
     title : str
-        E.g. "held-out slice 12".
+        E.g. "Slice 12, kept for scoring".
     image : numpy.ndarray
         (H, W) grey values, any real type.
     before, after : numpy.ndarray
@@ -57,7 +60,11 @@ class BeforeAfterView(QWidget):
         self._pair: tuple[QImage, QImage] | None = None
         self.setMinimumHeight(HIGH)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setToolTip("Red: before. Green: after. White: yours, where the slice is reviewed. Click: next slice.")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAccessibleName("Before and after")
+        self.setToolTip(
+            "Red: before. Green: after. White: yours, where the slice is reviewed. Click or arrow keys: next."
+        )
 
     def sizeHint(self) -> QSize:
         """Return the size that shows every part."""
@@ -70,8 +77,20 @@ class BeforeAfterView(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         """Show the next slice."""
+        self._turn(1)
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Show the next slice or the one before."""
+        steps = {Qt.Key.Key_Right: 1, Qt.Key.Key_Space: 1, Qt.Key.Key_Left: -1}
+        step = 0 if event is None else steps.get(Qt.Key(event.key()), 0)
+        if step:
+            self._turn(step)
+        elif event is not None:
+            event.ignore()
+
+    def _turn(self, step: int) -> None:
         if self.pictures:
-            self.at = (self.at + 1) % len(self.pictures)
+            self.at = (self.at + step) % len(self.pictures)
             self._show()
 
     def _show(self) -> None:
@@ -163,26 +182,43 @@ def _outline(mask: NDArray[np.uint8], scale: int, wide: int) -> NDArray[np.bool_
     return np.broadcast_to(line, big.shape)
 
 
-def figures(tuned: FineTuneOutcome) -> list[tuple[str, list[str]]]:
-    """Return the rows of the table: what they are of, and before -> after of every measure."""
+def figures(tuned: FineTuneOutcome, pixel_mm: Mapping[str, float]) -> list[tuple[str, list[str]]]:
+    """Return the rows of the table: what they are of, and before -> after of every measure.
+
+    Parameters
+    ----------
+    pixel_mm : mapping of str to float
+        By scan: side of its square pixels in mm; of others distances are in pixels.
+    """
     rows = []
-    for name, found in (("Held out", tuned.held_out), ("Reference", tuned.reference)):
+    for name, found in (("Kept for scoring", tuned.held_out), ("Reference", tuned.reference)):
         if found:
-            told = [_told(found, key, how) for key, _, how in MEASURES]
-            rows.append((f"{name} ({len(found)})", told))
-            rows += _by_label(found)
+            rows.append((f"{name} ({len(found)})", _cells(found, pixel_mm)))
+            rows += _by_label(found, pixel_mm)
     return rows
 
 
-def _by_label(found: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+def _by_label(found: list[dict[str, Any]], pixel_mm: Mapping[str, float]) -> list[tuple[str, list[str]]]:
     """Return a row for every label of the truth, where the model has several."""
     names = {name: None for row in found for name in row["before"].get("by_label", ())}
     rows = []
     for name in names:
-        own = [{when: row[when]["by_label"][name] for when in ("before", "after")} for row in found
-               if name in row["before"]["by_label"]]  # fmt: skip
-        rows.append((f"{name} ({len(own)})", [_told(own, key, how) for key, _, how in MEASURES]))
+        own = [{"scan": row["scan"], **{when: row[when]["by_label"][name] for when in ("before", "after")}}
+               for row in found if name in row["before"]["by_label"]]  # fmt: skip
+        rows.append((f"{name} ({len(own)})", _cells(own, pixel_mm)))
     return rows
+
+
+def _cells(rows: list[dict[str, Any]], pixel_mm: Mapping[str, float]) -> list[str]:
+    in_mm = all(row["scan"] in pixel_mm for row in rows)
+    placed = [{when: {**row[when], FAR: _scaled(row[when].get(FAR), pixel_mm[row["scan"]])} for when in WHEN}
+              for row in rows] if in_mm else rows  # fmt: skip
+    unit = " mm" if in_mm else " px"
+    return [_told(placed, key, how) + (unit if key == FAR else "") for key, _, how in MEASURES]
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
 
 
 def mean(rows: list[dict[str, Any]], when: str, key: str) -> float | None:

@@ -76,11 +76,26 @@ class CasePart:
 
     def place(self) -> list[float]:
         """Return where its planes lie, see `corrections.holdout.place_of`."""
+        affine, axes, units = self._geometry()
+        return place_of(affine, axes, units, self.layout)
+
+    def pixel_mm(self) -> float | None:
+        """Return the side of a plane's pixels in mm; None where it is not known, or they are not square."""
+        affine, axes, units = self._geometry()
+        space = [letter for letter in axes if letter in "zyx"]
+        shown = [axes[n] for n, at in enumerate(self.layout.index(0)) if isinstance(at, slice)]
+        if units != "mm" or not set(shown) <= set(space):
+            return None
+        sides = [float(np.linalg.norm(affine[:-1, space.index(letter)])) for letter in shown]
+        return sides[0] if np.allclose(sides, sides[0], rtol=1e-3) else None
+
+    def _geometry(self) -> tuple[NDArray[np.float64], str, str]:
+        """Return the affine of the spatial axes, a letter per axis of the mask, and the unit."""
         axes = axes_of(self.image)
         affine, units = affine_of(self.image, axes)
         if self.image.ndim > len(self.layout.mask_shape):
             axes = axes[: self.layout.channel] + axes[int(self.layout.channel or 0) + 1 :]
-        return place_of(affine, axes, units, self.layout)
+        return affine, axes, units
 
     def pixels(self, plane: int) -> NDArray[Any]:
         """Return a view (H, W) of a plane of the mask; zeros where there is no mask."""

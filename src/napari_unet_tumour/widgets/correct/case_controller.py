@@ -100,8 +100,18 @@ class CaseController:
             self._case()
         except UNetTumourError as error:
             return str(error)
-        name = "" if self._choice.image is None else self._choice.image.name
-        return image_source.not_on_screen(name)
+        if self.session is None:  # what was in the way is no longer
+            self.reopen()
+            return "Looking at the scan: try again in a moment"
+        image = self._choice.image
+        if image is None:
+            return image_source.not_on_screen("")
+        layout = self.session.case.parts[0].layout
+        if set(image_source.shown_axes(self._viewer, image)) != {layout.rows, layout.columns}:
+            return (
+                f"no slice of layer '{image.name}' is on screen, the axes are rolled: click one in the strip of slices"
+            )
+        return image_source.not_on_screen(image.name)
 
     def settle_values(self) -> None:
         """Make masks of 0 and 255 ones of label 1, before anything is written into them or read as the truth."""
@@ -142,6 +152,8 @@ class CaseController:
         return session.masks([number])[number] if held is None else held
 
     def _case(self) -> CorrectionCase:
+        if self._choice.entry is None:
+            self._choice.list_models()  # one may have been imported meanwhile
         image, entry = self._choice.image, self._choice.entry
         if image is None:
             raise ScanError("There is no image layer: open a scan, or drag one into the window")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess import edit_tools
+from napari_unet_tumour.widgets.common.words import slice_label
+from napari_unet_tumour.widgets.layers import drawn_pixels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -27,17 +30,35 @@ def apply(name: str, viewer: ViewerModel, session: CorrectState, number: int) ->
     mask = session.masks([number])[number]
     new = edit_tools.snap_to_edges(mask, session.case.image(number)[0]) if name == "snap" else SIMPLE[name](mask)
     if not session.case.write(viewer, {number: new}):
-        return f"Slice {number}: nothing to change."
-    return f"{DONE[name]} on slice {number}; undo takes it back."
+        return f"{slice_label(number).capitalize()}: nothing to change."
+    return f"{DONE[name]} on {slice_label(number)}; undo takes it back."
 
 
 def _fill_between(viewer: ViewerModel, session: CorrectState, number: int) -> str:
     first, last = _ends(session, number)
-    ends = session.masks([first, last])
-    new = edit_tools.interpolate_slices(ends[first], ends[last], last - first - 1)
-    changes = {n: _over(session, n, mask) for n, mask in zip(range(first + 1, last), new, strict=True)}
+    known = [first, *(n for n in range(first + 1, last) if _is_drawn(session, n)), last]
+    changes: dict[int, NDArray[np.uint8]] = {}
+    for lower, upper in pairwise(known):
+        ends = session.masks([lower, upper])
+        images = [session.case.image(n) for n in range(lower, upper + 1)]
+        new = edit_tools.interpolate_slices(ends[lower], ends[upper], upper - lower - 1, images)
+        changes |= {n: _over(session, n, mask) for n, mask in zip(range(lower + 1, upper), new, strict=True)}
+    if not changes:
+        raise ScanError(_nothing_between(first, last))
     session.case.write(viewer, changes)
-    return f"Slices {first + 1} to {last - 1} drawn between {first} and {last}; one undo takes them back."
+    kept = "" if len(known) == 2 else f" Kept as they were: {', '.join(str(n + 1) for n in known[1:-1])}."
+    drawn = f"Slices {min(changes) + 1} to {max(changes) + 1} drawn between {first + 1} and {last + 1}"
+    return f"{drawn}; one undo takes them back.{kept}"
+
+
+def _is_drawn(session: CorrectState, number: int) -> bool:
+    """Tell whether a slice shows what the network did not write, e.g. what was in the mask's file."""
+    part, plane = session.case.where(number)
+    return part.mask is not None and drawn_pixels.is_drawn(part.mask, part.layout, plane)
+
+
+def _nothing_between(first: int, last: int) -> str:
+    return f"There is no slice to fill between {first + 1} and {last + 1}: go to a slice that lies between"
 
 
 def _over(session: CorrectState, number: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -57,5 +78,5 @@ def _ends(session: CorrectState, number: int) -> tuple[int, int]:
         raise ScanError("There are no two corrected slices around this one: correct one on either side first")
     first, last = before[-1], after[0]
     if last - first < 2 or any(session.is_reviewed(n) for n in range(first + 1, last)):
-        raise ScanError(f"There is no slice to fill between {first} and {last}: go to a slice that lies between")
+        raise ScanError(_nothing_between(first, last))
     return first, last

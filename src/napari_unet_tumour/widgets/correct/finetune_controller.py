@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
 UNTOUCHED = "model and mask are as they were"
-NONE_HELD = "Nothing is held out yet to score on: that begins with the third reviewed slice with tumour."
+NONE_HELD = "No slice is kept for scoring yet: the third reviewed slice with tumour is the first."
 
 
 class UnknownLabels(TrainingError):
@@ -127,7 +127,7 @@ class FineTuneController:
     def _show(self, judged: FineTuneResult | None) -> None:
         self.judged = judged
         self._panel.pictures.fill([] if judged is None else judged.pictures)
-        self._panel.compare(None if judged is None else judged.tuned)
+        self._panel.compare(None if judged is None else judged.tuned, {} if judged is None else judged.pixel_mm)
 
     # ---- what the worker tells ---------------------------------------------------------------------
 
@@ -175,7 +175,9 @@ class FineTuneController:
         note = "" if self._order is None else self._order.note
         took = f"{tuned.steps} step{'s' * (tuned.steps != 1)} in {tuned.seconds:.1f} s"
         if tuned.steps == 0:
-            panel.say(f"The time was too short to learn anything ({took}): raise the budget; {UNTOUCHED}.", True)
+            panel.say(
+                f"The time was too short to learn anything ({took}): give it a longer learning time; {UNTOUCHED}.", True
+            )
             return
         if not tuned.data:
             why = tuned.note.rstrip(".") or "nothing better was found"
@@ -207,7 +209,7 @@ def check(masks: dict[int, NDArray[np.uint8]], trained: Sequence[int], entry: Mo
     if not masks:
         raise TrainingError("No slice is reviewed yet: correct a slice and press R")
     if not trained:
-        raise TrainingError("All reviewed slices are held out for scoring: review one more slice")
+        raise TrainingError("All reviewed slices are kept for scoring: review one more slice")
     found = {int(value) for mask in masks.values() for value in np.unique(mask)} - {unsure}
     unknown = sorted(found - set(range(len(entry.spec.labels))))
     if unknown:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour import jobs
+from napari_unet_tumour.base.compressed import CompressedArray
 from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedContext, scan_id
 from napari_unet_tumour.corrections.matching import exclude_leaks
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
-from napari_unet_tumour.postprocess.threshold import mask_from_probability
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture
+from napari_unet_tumour.widgets.layers.predictions import PlanePrediction, decide
 from napari_unet_tumour.widgets.segment.run import check_model, model_for
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class FineTuneResult:
 
     tuned: FineTuneOutcome
     pictures: list[ComparisonPicture] = field(default_factory=list)
+    pixel_mm: dict[str, float] = field(default_factory=dict)
 
 
 class FineTuneJob:
@@ -127,7 +130,8 @@ class FineTuneJob:
         corrections = exclude_leaks((session.correction(n, mask) for n, mask in order.masks.items()), known)
         if all(one.held_out for one in corrections):
             raise TrainingError(
-                "every reviewed slice lies where a slice is held out in another scan of this person: review one more"
+                "every reviewed slice lies where a slice of another scan of this person is kept for scoring: "
+                "review one more"
             )
         _check_alike(corrections)
         replay = [one for one in self._store.replay([*session.records]) if _same_kind(one, corrections)]
@@ -183,7 +187,9 @@ class FineTuneJob:
                 pictures = self._pictures(tuned)
             except (UNetTumourError, KeyboardInterrupt):
                 pictures = []  # the figures are there; only the pictures are not
-        self._tell(self, FineTuneResult(tuned, pictures))
+        sides = {part.scan: part.pixel_mm() for part in self.order.session.case.parts}
+        known = {scan: side for scan, side in sides.items() if side is not None}
+        self._tell(self, FineTuneResult(tuned, pictures, known))
 
     def _pictures(self, tuned: FineTuneOutcome) -> list[ComparisonPicture]:
         order, session = self.order, self.order.session
@@ -191,18 +197,21 @@ class FineTuneJob:
         free = session.order()
         other = order.shown if order.shown in free else (free[0] if free else None)
         numbers = held + ([] if other is None else [other])
-        # A parent without a second network sees every slice by itself.
-        around = AROUND if self.order.entry.spec.arguments.get("gates") else 0
+        # A parent without a second network sees every slice by itself; what stands alone shows beside its neighbours.
+        alone = 1 if order.segmenting.remove_isolated else 0
+        around = AROUND if self.order.entry.spec.arguments.get("gates") else alone
         before, after = self._masks(self._parent(), numbers, around), self._masks(tuned.data, numbers, AROUND)
         return [self._picture(n, before[n], after[n]) for n in numbers]
 
     def _picture(self, number: int, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> ComparisonPicture:
         order = self.order
         image, truth = order.session.case.image(number), order.masks.get(number)
-        name = "slice on screen" if truth is None and number == order.shown else "slice"
-        return ComparisonPicture(
-            f"{'held-out ' if truth is not None else ''}{name} {number}", image[0], before, after, truth
-        )
+        name = slice_label(number)
+        if truth is not None:
+            name += ", kept for scoring"
+        elif number == order.shown:
+            name += ", on screen"
+        return ComparisonPicture(name.capitalize(), image[0], before, after, truth)
 
     def _masks(self, model: str | bytes, numbers: list[int], around: int) -> dict[int, NDArray[np.uint8]]:
         """Return a model's masks of slices; it sees those around them too, and what else is corrected there."""
@@ -210,10 +219,20 @@ class FineTuneJob:
         for part in self.order.session.case.parts:
             inside = [n - part.first for n in numbers if part.first <= n < part.first + part.layout.planes]
             seen = sorted({m for n in inside for m in range(n - around, n + around + 1) if 0 <= m < part.layout.planes})
-            for n, probability in zip(seen, self._probability(model, part, seen, inside), strict=True):
-                if n in inside:
-                    found[part.first + n] = mask_from_probability(probability, self.order.segmenting)
+            if not seen:
+                continue
+            every = self._probability(model, part, seen, inside)
+            planes = [self._plane(n, probability) for n, probability in zip(seen, every, strict=True)]
+            # What the person reviewed counts as a neighbour, but not on the slices that are compared.
+            drawn = {m: self.order.masks[part.first + m] for m in seen if part.first + m in self.order.masks}
+            others = {m: mask for m, mask in drawn.items() if m not in inside}
+            masks, _ = decide(planes, part.layout, self.order.segmenting, others)
+            found |= {part.first + n: mask for n, mask in zip(seen, masks, strict=True) if n in inside}
         return found
+
+    def _plane(self, number: int, probability: NDArray[np.uint8]) -> PlanePrediction:
+        nothing = CompressedArray(np.zeros(probability.shape[1:], np.uint8))
+        return PlanePrediction(number, None, CompressedArray(probability), nothing, self.order.segmenting.flip_tta)
 
     def _probability(self, model: str | bytes, part: CasePart, seen: list[int], asked: list[int]) -> NDArray[np.uint8]:
         order, first = self.order, part.first
@@ -231,7 +250,7 @@ def _check_images(session: CorrectState) -> None:
         if scan_id(part.array, part.layout) != part.content:
             raise ScanError(
                 f"the image '{part.image.name}' has changed since it was corrected: "
-                "bring back the image that the corrections were made on, or choose the layer again to begin anew"
+                "bring back the image that the corrections were made on, or close and reopen this panel to begin anew"
             )
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
+from napari_unet_tumour.widgets.common.run_on import THERE
 from napari_unet_tumour.widgets.common.settings_form import fill, remember, remembered
 from napari_unet_tumour.widgets.correct.case import masks_for
 from napari_unet_tumour.widgets.layers import image_source, labels, placement
 from napari_unet_tumour.widgets.layers.channel_picker import ChannelPicker
-from napari_unet_tumour.widgets.segment.view import THERE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PART = "correct"
 # The settings that decide what a mask shows.
-MASKING = ("threshold", "smallest", "flip_tta", "keep_largest", "remove_isolated")
+MASKING = ("threshold", "min_object_size", "smallest", "flip_tta", "keep_largest", "remove_isolated")
 
 
 class CorrectInputs:
@@ -40,8 +40,7 @@ class CorrectInputs:
         # As functions, since magicgui asks again whenever the widget is docked or a layer comes or goes.
         panel.image.choices, panel.mask.choices, panel.model.choices = self._images, self._masks, self._models
         panel.paint.choices = lambda picker: self._labels
-        kept = remembered(PART)
-        fill({"seconds": panel.seconds, "device": panel.device}, kept)
+        self._recall()
         self.list_models()
 
     @property
@@ -65,13 +64,12 @@ class CorrectInputs:
     @property
     def settings(self) -> FinetuneSettings:
         """What the form says."""
-        return FinetuneSettings(seconds=float(self._panel.seconds.value), device=str(self._panel.device.value))
+        return FinetuneSettings(seconds=float(self._panel.seconds.value), device=self._panel.run_on.device)
 
     @property
     def scheduler(self) -> str:
-        """Address of the scheduler that the Segment widget uses; "" for this computer."""
-        kept = remembered("segment")
-        return str(kept.get("address", "")).strip() if kept.get("place") == THERE else ""
+        """Address of the chosen cluster; "" for this computer."""
+        return self._panel.run_on.scheduler
 
     def segmenting(self) -> SegmentSettings:
         """Return threshold and so on as the mask was made with, else as the model recommends."""
@@ -80,14 +78,25 @@ class CorrectInputs:
             note = self.mask.metadata.get(image_source.KEY, {}).get("settings", {})
         given: dict[str, Any] = {} if spec is None else spec.defaults
         known = {name: note[name] for name in MASKING if name in note}
-        return SegmentSettings(**{**given, **known, "device": str(self._panel.device.value)})
+        return SegmentSettings(**{**given, **known, "device": self._panel.run_on.device})
 
     def remember(self) -> None:
         """Keep the choices for the next session."""
-        remember(PART, {"seconds": self._panel.seconds.value, "device": self._panel.device.value})
+        place = self._panel.run_on
+        facts = {"device": place.device, "place": place.value, "address": str(place.address.value)}
+        remember(PART, {"seconds": self._panel.seconds.value, **facts})
+
+    def _recall(self) -> None:
+        """Take what the last session left; the place is that of Segment until another one is chosen here."""
+        panel, kept = self._panel, remembered(PART)
+        fill({"seconds": panel.seconds, "device": panel.device}, kept)
+        place = kept if "place" in kept else remembered("segment")
+        fill({"address": panel.run_on.address}, {"address": str(place.get("address", ""))})
+        if place.get("place") == THERE:
+            panel.run_on.value = THERE
 
     def list_models(self, chosen: ModelEntry | None = None) -> None:
-        """Offer the models on the shelf; the default is chosen where nothing else is."""
+        """Offer the installed models; the default is chosen where nothing else is."""
         before = chosen or self.entry
         self._entries = registry.entries()
         self._panel.model.reset_choices()
@@ -96,7 +105,7 @@ class CorrectInputs:
             self._panel.model.value = self._entries[hashes.index(before.hash)]
 
     def choose_model(self, mark: str) -> None:
-        """Choose the model with this hash, if it is still on the shelf."""
+        """Choose the model with this hash, if it is still installed."""
         found = next((one for one in self._entries if one.hash == mark), None)
         if found is not None:
             self._panel.model.value = found

@@ -82,7 +82,7 @@ class LossCurve(QWidget):
         painter.setFont(font)
         base = self.height() - 4
         loss = f"loss {self.loss[-1][1]:.3f}" if self.loss else "loss"
-        score = f"held-out Dice {self.score[-1][1]:.3f}" if self.score else "held-out Dice"
+        score = f"Dice of slices kept for scoring {self.score[-1][1]:.3f}" if self.score else "Dice"
         painter.setPen(QColor(LOSS))
         painter.drawText(QPointF(2, base), loss)
         painter.setPen(QColor(SCORE))

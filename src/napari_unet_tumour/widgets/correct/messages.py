@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct.keys import NEXT_KEY, TICK_KEY
+from napari_unet_tumour.widgets.correct.slice_strip_view import shown_name
+from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.layers.label_values import Values, values_of
 
 if TYPE_CHECKING:
@@ -17,22 +20,41 @@ def place(session: CorrectState, number: int) -> str:
     """Return where the person is in the scan."""
     reviewed = session.reviewed()
     held = sum(session.is_held_out(n) for n in reviewed)
-    state = session.state(number).name or "nothing yet"
-    counts = f"{len(reviewed)} reviewed" + (f", {held} of them held out" if held else "")
-    return f"Slice {number} of {len(session.case)}: {state}. {counts}."
+    state = shown_name(session.state(number).name)
+    counts = f"{len(reviewed)} reviewed" + (f", {held} of them kept for scoring" if held else "")
+    return f"Slice {number + 1} of {len(session.case)}: {state}. {counts}."
 
 
 def ticked(session: CorrectState, number: int) -> str:
     """Return what a tick means for a slice."""
+    name = slice_label(number).capitalize()
     if session.is_held_out(number):
-        return f"Slice {number} reviewed and held out: it scores the network, which never learns from it."
-    return f"Slice {number} reviewed: the network may learn from it."
+        return f"{name}: reviewed, and kept for scoring: the network never learns from it."
+    return f"{name}: reviewed. The network may learn from it."
 
 
 def why(session: CorrectState, number: int) -> str:
-    """Return why a slice is worth correcting."""
-    unsure = session.state(number).unsure
-    return f"about {unsure:.0f} pixels may be wrong." if unsure >= 1 else "not reviewed yet."
+    """Return why a slice is the one most worth correcting: what `ranking.rank_by_score` goes by, in words."""
+    area, unsure = session.unsure.area(number), session.unsure[number]
+    reasons = []
+    if area >= 1:
+        reasons.append(f"{area:.0f} pixels of tumour predicted")
+    if unsure >= 1:
+        reasons.append(f"about {unsure:.0f} pixels may be wrong")
+    gaps = [abs(number - n) for n in session.reviewed()]
+    if gaps and min(gaps) > 1:
+        reasons.append(f"{min(gaps)} slices from the nearest reviewed one")
+    return (", ".join(reasons) or "not reviewed yet") + "."
+
+
+def out_of_reach(session: CorrectState, number: int) -> str:
+    """Return what to do where napari has no position of the sliders that shows a slice."""
+    metadata = session.case.where(number)[0].image.metadata
+    first = "" if "grid" in metadata.get(KEY, {}) else "open its file with napari-unet-tumour, then "
+    return (
+        f"{slice_label(number).capitalize()} cannot be brought on screen, since the scan lies oblique in the window: "
+        f"{first}use Layers > Transform > Straighten"
+    )
 
 
 def welcome(session: CorrectState) -> str:
@@ -43,8 +65,8 @@ def welcome(session: CorrectState) -> str:
         return "There is no mask yet: press Segment."
     masks = [part.mask for part in session.case.parts if part.mask is not None]
     if any(values_of(mask) is Values.ONE_LABEL for mask in masks):
-        return f"The mask has 0 and 255 alone: 255 counts as label 1. Correct a slice, then press {TICK_KEY}."
-    return f"Correct a slice with the brush, then press {TICK_KEY}. {NEXT_KEY} finds the slice most worth it."
+        return f"The mask has only 0 and 255: 255 counts as label 1. Correct a slice, then press {TICK_KEY}."
+    return f"Correct a slice with the brush, then press {TICK_KEY}. {NEXT_KEY} goes to the slice most worth it."
 
 
 def lineage(entry: ModelEntry) -> str:

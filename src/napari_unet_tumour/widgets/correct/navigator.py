@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct import messages
 from napari_unet_tumour.widgets.correct.keys import TICK_KEY
 
@@ -61,11 +62,7 @@ class SliceNavigator:
             session.case.go(self._viewer, number)
             self._moved()
             if session.case.on_screen(self._viewer) != number:
-                self._panel.say(
-                    f"Slice {number} cannot be brought on screen, since the scan lies oblique in the window: "
-                    "use Layers > Transform > Straighten",
-                    wrong=True,
-                )
+                self._panel.say(messages.out_of_reach(session, number), wrong=True)
 
     def _go_next(self) -> None:
         session, found = self._desk.session, self._desk.on_screen()
@@ -78,4 +75,4 @@ class SliceNavigator:
         self.go(number)
         if self._quiet():
             why = messages.why(session, number)
-            self._panel.say(f"Slice {number}: {why} Correct it, then press {TICK_KEY}.")
+            self._panel.say(f"{slice_label(number).capitalize()}: {why} Correct it, then press {TICK_KEY}.")

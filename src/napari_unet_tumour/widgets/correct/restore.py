@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Restore:
-    """What follows the buttons Restore and Start afresh.
+    """What follows the buttons Restore and Start over.
 
     Parameters
     ----------
@@ -39,31 +40,49 @@ class Restore:
     ) -> None:  # fmt: skip
         self._viewer, self._panel, self._inbox, self._desk, self._versions = viewer, panel, inbox, desk, versions
         self._seen = seen
+        self._reading: CorrectState | None = None
 
     def restore(self) -> None:
-        """Bring back masks, ticks, hold-out and model."""
+        """Bring back masks, reviewed slices and model; the masks are read on a thread, so that the window lives."""
         session = self._desk.session
-        if session is None:
+        if session is None or session is self._reading:
             return
-        masks = session.to_restore()
+        self._reading = session
+        self._panel.say("Restoring: reading the saved masks…")
+        threading.Thread(target=self._read, args=(session,), daemon=True).start()
+
+    def _read(self, session: CorrectState) -> None:
+        try:
+            masks: dict[int, NDArray[np.uint8]] | str = session.to_restore()
+        except UNetTumourError as error:
+            masks = str(error)
+        self._inbox.put(partial(self._on_read, session, masks))
+
+    def _on_read(self, session: CorrectState, masks: dict[int, NDArray[np.uint8]] | str) -> None:
+        self._reading = None
+        if session is not self._desk.session:
+            return
+        if isinstance(masks, str):
+            self._panel.say(masks, wrong=True)
+            return
+        masks = {n: mask for n, mask in masks.items() if not session.is_edited(n)}  # drawn on while they were read
         session.journal.pause()
         replaced = 0
-        for number, mask in masks.items():
+        for done, (number, mask) in enumerate(masks.items()):
             layer, (part, plane) = self._desk.mask_of(session, number), session.case.where(number)
             now = part.pixels(plane)
             replaced += bool(drawn_pixels.is_drawn(layer, part.layout, plane) and not np.array_equal(now, mask))
             session.journal.restored(number, mask)
             if not session.was_a_persons(number):
                 drawn_pixels.note_written(layer, part.layout, plane, None, mask)
-            self._inbox.put(partial(self._write, session, number, mask))
+            self._inbox.put(partial(self._write, session, number, mask, f"{done + 1} of {slices(len(masks))}"))
         model = next((one.model for one in session.kept.values() if one.model), "")
         session.take_up()
         self._versions.use(model)
         self._panel.ask_to_restore("")
         said = f"Restored: {len(session.reviewed())} reviewed, masks of {slices(len(masks))}."
         more = f" They take the place of {slices(replaced)} drawn otherwise: undo brings these back."
-        self._panel.say(said + (more if replaced else ""))
-        self._inbox.put(partial(self._on_restored, session))
+        self._inbox.put(partial(self._on_restored, session, said + (more if replaced else "")))
 
     def start_afresh(self) -> None:
         """Begin anew; a copy of the earlier corrections is kept."""
@@ -76,13 +95,15 @@ class Restore:
             self._panel.say(str(error), wrong=True)
             return
         self._panel.ask_to_restore("")
-        self._panel.say("Begun anew. A copy of the earlier corrections is kept on disk.")
+        self._panel.say("Started over. A copy of the earlier corrections is kept on disk.")
         self._desk.watch.poke()
 
-    def _write(self, session: CorrectState, number: int, mask: NDArray[np.uint8]) -> None:
+    def _write(self, session: CorrectState, number: int, mask: NDArray[np.uint8], done: str) -> None:
         session.case.write(self._viewer, {number: mask})
+        self._panel.say(f"Restoring: {done}.")
 
-    def _on_restored(self, session: CorrectState) -> None:
+    def _on_restored(self, session: CorrectState, said: str) -> None:
         session.journal.pause(False)
+        self._panel.say(said)
         self._seen()
         self._desk.watch.poke()

@@ -51,7 +51,7 @@ class SavedCorrections:
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
             return
-        self._panel.say("Deleted for good: they will not be replayed any more.")
+        self._panel.say("Deleted for good: the network no longer learns from them.")
         if self._session is not None:
             self.list(self._session)
 

@@ -8,6 +8,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-
 from qtpy.QtGui import QColor, QPainter, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct.state import (
     EDITED_STATE,
     HELD_OUT_STATE,
@@ -19,7 +20,7 @@ from napari_unet_tumour.widgets.correct.state import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qtpy.QtGui import QMouseEvent, QPaintEvent
+    from qtpy.QtGui import QFocusEvent, QKeyEvent, QMouseEvent, QPaintEvent
 
 COLOURS = {
     "": "#3c434e",
@@ -28,8 +29,20 @@ COLOURS = {
     REVIEWED_STATE: "#34c759",
     HELD_OUT_STATE: "#5e8bff",
 }
+NAMES = {"": "nothing yet", HELD_OUT_STATE: "kept for scoring"}
 UNSURE = "#ff8a65"
+# Short for "kept for scoring": the tooltip says it in full.
+LEGEND_ENTRIES = (
+    *((name, COLOURS[name]) for name in (PREDICTED_STATE, EDITED_STATE, REVIEWED_STATE)),
+    ("for scoring", COLOURS[HELD_OUT_STATE]),
+    ("unsure", UNSURE),
+)
 BARS, BOXES, TOTAL, LEGEND = 26, 12, 58, 14
+
+
+def shown_name(state: str) -> str:
+    """Return how a slice's state is called in the window."""
+    return NAMES.get(state, state)
 
 
 class SliceStrip(QWidget):
@@ -45,6 +58,9 @@ class SliceStrip(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMouseTracking(True)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAccessibleName("Slices")
+        self.setToolTip("Orange: how unsure the network is. Below: what was done. Click, or the arrow keys: go there.")
 
     def sizeHint(self) -> QSize:
         """Return the size that shows every part."""
@@ -80,6 +96,28 @@ class SliceStrip(QWidget):
         if event is not None and number is not None:
             QToolTip.showText(event.globalPosition().toPoint(), self.told(number), self)
 
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Ask for the slice beside the one on screen, or for the first or the last one."""
+        if event is None or not self.states:
+            return
+        last, now = len(self.states) - 1, self.shown or 0
+        wanted = {
+            Qt.Key.Key_Left: max(now - 1, 0), Qt.Key.Key_Right: min(now + 1, last),
+            Qt.Key.Key_Home: 0, Qt.Key.Key_End: last,
+        }.get(Qt.Key(event.key()))  # fmt: skip
+        if wanted is None:
+            event.ignore()
+        else:
+            self.clicked.emit(wanted)
+
+    def focusInEvent(self, event: QFocusEvent | None) -> None:
+        """Show that it has the keyboard."""
+        self.update()
+
+    def focusOutEvent(self, event: QFocusEvent | None) -> None:
+        """Show that it has the keyboard no more."""
+        self.update()
+
     def _ask(self, event: QMouseEvent | None) -> None:
         number = None if event is None else self.slice_at(event.position().x())
         if number is not None:
@@ -89,7 +127,7 @@ class SliceStrip(QWidget):
         """Return what is known of a slice in words."""
         state = self.states[number]
         unsure = f", about {state.unsure:.0f} pixels may be wrong" if state.unsure else ""
-        return f"Slice {number}: {state.name or 'nothing yet'}{unsure}"
+        return f"{slice_label(number).capitalize()}: {shown_name(state.name)}{unsure}"
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw the strip."""
@@ -98,6 +136,10 @@ class SliceStrip(QWidget):
         if self.states:
             self._draw_slices(painter)
         self._draw_legend(painter)
+        if self.hasFocus():
+            painter.setPen(self.palette().highlight().color())
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawRect(self.rect().adjusted(0, 0, -1, -1))
         painter.end()
 
     def _draw_slices(self, painter: QPainter) -> None:
@@ -113,7 +155,7 @@ class SliceStrip(QWidget):
             self._draw_pointer(painter, (self.shown + 0.5) * step)
 
     def _draw_pointer(self, painter: QPainter, x: float) -> None:
-        painter.setBrush(QColor("white"))
+        painter.setBrush(self.palette().windowText())
         top = BARS + BOXES + 6
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.drawPolygon(QPolygonF([QPointF(x, top), QPointF(x - 5, top + 8), QPointF(x + 5, top + 8)]))
@@ -123,14 +165,14 @@ class SliceStrip(QWidget):
         font = painter.font()
         font.setPointSizeF(max(6.5, font.pointSizeF() * 0.8))
         painter.setFont(font)
-        x, top, metrics = 0.0, TOTAL, painter.fontMetrics()
-        entries = [
-            (name, COLOURS[name]) for name in (PREDICTED_STATE, EDITED_STATE, REVIEWED_STATE, HELD_OUT_STATE)
-        ] + [("unsure", UNSURE)]
-        room = self.width() - sum(metrics.horizontalAdvance(name) + 11 for name, _ in entries)
-        for name, colour in entries:
+        top, metrics = TOTAL, painter.fontMetrics()
+        ink = self.palette().windowText().color()
+        room = self.width() - sum(metrics.horizontalAdvance(name) + 11 for name, _ in LEGEND_ENTRIES)
+        gap = max(2.0, room / (len(LEGEND_ENTRIES) - 1))
+        x = 0.0
+        for name, colour in LEGEND_ENTRIES:
             painter.fillRect(QRectF(x, top + 3, 8, 8), QColor(colour))
-            painter.setPen(self.palette().windowText().color())
+            painter.setPen(ink)
             painter.drawText(QPointF(x + 11, top + 11), name)
             painter.setPen(Qt.PenStyle.NoPen)
-            x += 11 + metrics.horizontalAdvance(name) + max(2.0, room / (len(entries) - 1))
+            x += 11 + metrics.horizontalAdvance(name) + gap

@@ -55,7 +55,7 @@ class Versions:
         then : callable
             Called on the GUI thread with the version, once it is on the shelf and the chosen one.
         """
-        self._panel.say("Putting the new version on the shelf…")
+        self._panel.say("Saving the new version…")
         threading.Thread(target=self._write, args=(parent, data, then), daemon=True).start()
 
     def _on_choice(self, entry: ModelEntry | None) -> None:
@@ -69,7 +69,9 @@ class Versions:
 
     def _prepare(self, entry: ModelEntry) -> None:
         self._panel.model.tooltip = lineage(entry)
-        jobs.warm(str(entry.path), scheduler=self._choice.scheduler or None)
+        where = self._choice.scheduler or None
+        jobs.warm(str(entry.path), scheduler=where)
+        jobs.submit("warm_torch", on_event=lambda event: None, scheduler=where)
         self._use(entry)
 
     def _make_default(self, entry: ModelEntry) -> bool:

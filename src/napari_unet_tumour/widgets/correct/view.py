@@ -5,13 +5,14 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, FloatSpinBox, PushButton
+from magicgui.widgets import Container, FloatSpinBox, PushButton
 from qtpy.QtCore import Qt
 
-from napari_unet_tumour.settings import FinetuneSettings, options_of
+from napari_unet_tumour.settings import FinetuneSettings, device_choices, options_of
 from napari_unet_tumour.widgets.common.question import Question
-from napari_unet_tumour.widgets.common.settings_form import form_of
-from napari_unet_tumour.widgets.common.style import ABOUT, RED, flat, note, picker, row, shrink, strong, two_lines
+from napari_unet_tumour.widgets.common.run_on import RunOn
+from napari_unet_tumour.widgets.common.start import start_with_scan
+from napari_unet_tumour.widgets.common.style import RED, TEXT_WIDTH, about, flat, note, picker, row, strong, two_lines
 from napari_unet_tumour.widgets.correct.add_class_view import AddClassView
 from napari_unet_tumour.widgets.correct.before_after_view import MEASURES, BeforeAfterView, figures
 from napari_unet_tumour.widgets.correct.keys import NEXT_KEY, TICK_KEY
@@ -19,12 +20,12 @@ from napari_unet_tumour.widgets.correct.loss_curve_view import LossCurve
 from napari_unet_tumour.widgets.correct.slice_strip_view import SliceStrip
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from magicgui.widgets import Widget
-    from qtpy.QtWidgets import QWidget
 
     from napari_unet_tumour.corrections import FineTuneOutcome
 
-WIDTH = 330
 TOOLS = (
     ("smooth", "Smooth", "Round the outline on this slice. One undo step."),
     ("specks", "Remove specks", "Remove pieces much smaller than the largest on this slice. One undo step."),
@@ -38,24 +39,28 @@ class CorrectView:
     """The parts of the widget, made and arranged."""
 
     def __init__(self) -> None:
+        self.start_view = start_with_scan()
         self.image = picker("Image", "The scan to correct; follows the selected layer.")
         tip = "The Labels layer that you correct: made by Segment, drawn, or loaded from a file."
-        self.mask = ComboBox(label="Mask", tooltip=tip, nullable=True)
+        self.mask = picker("Mask", tip, nullable=True)
         self.model = picker("Model", "The network that learns. Choose an earlier version to roll back to it.")
         self.channels: Container[Widget] = Container(labels=False)
         self.channels.margins = (0, 0, 0, 0)
         self.segment = _button("Segment", "Segment every slice that is not reviewed. Your strokes stay.")
         self.offer = note()
-        self.restore = _button("Restore", "Bring back masks, ticks, hold-out and model.")
-        self.afresh = _button("Start afresh", "Begin anew; a copy of the earlier corrections is kept.")
+        self.restore = _button("Restore", "Bring back masks, reviewed slices and model.")
+        self.afresh = _button("Start over", "Begin anew; a copy of the earlier corrections is kept.")
         self.strip = SliceStrip()
         self.place = note()
         self.next = _button(f"Next slice ({NEXT_KEY})", "Go to the slice most worth correcting.")
         self.tick = _button(f"Reviewed ({TICK_KEY})", "This slice is right as it is; an empty one has no tumour.")
         self.paint = picker("Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour.")
         self.tools = {name: _button(text, tip) for name, text, tip in TOOLS}
-        self.seconds, self.device = _budget(), form_of(FinetuneSettings)["device"]
+        self.seconds = _learning_time()
+        self.run_on = RunOn(device_choices(FinetuneSettings), "Where the network learns and segments.")
+        self.device = self.run_on.picker
         self.run = _button("Fine-tune", "Let a copy of the network learn from the reviewed slices.")
+        self.measure = _button("Measure…", "Open the Lesion report with this mask: volumes, diameters, saving.")
         self.curve = LossCurve()
         self.status = note()
         self.question = Question()
@@ -67,37 +72,41 @@ class CorrectView:
         self.table = note()
         self.accept = _button("Accept", "Keep this version, make it the default, and segment the slices not reviewed.")
         self.reject = _button("Reject", "Throw it away; model and mask stay as they were.")
-        self.kept = picker("Kept", "Corrections of earlier scans: they are replayed, so that they are not forgotten.")
+        self.kept = picker(
+            "Earlier corrections",
+            "Corrections of earlier scans: the network learns from them too, so that it does not forget.",
+        )
         self.delete = _button("Delete", "Delete the chosen corrections for good.")
         self.restoring = flat([self.restore, self.afresh])
         self.asking = flat([self.best, self.discard, self.on])
+        self.leading = flat([about(), self.measure])
         self.deciding = flat([self.accept, self.reject])
         self.keeping = row(self.kept, self.delete)
         self._polish()
 
     def rows(self) -> list[Widget]:
-        """Return the rows from top to bottom; `put` adds the painted parts."""
+        """Return the rows that scroll, from top to bottom; `put` adds the painted parts."""
         tools = list(self.tools.values())
         return [
-            row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
-            self.offer, self.restoring, self.place, flat([self.next, self.tick]),
-            row(self.paint), flat(tools[:3]), flat(tools[3:]),
-            row(self.seconds, self.device, self.run), self.status,
-            *self.question.rows(), self.new_class.question, self.new_class.answers,
-            self.asking, self.table, self.deciding,
-            self.keeping, note(ABOUT),
+            *self.start_view.rows(), row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
+            self.offer, self.restoring, row(self.paint), flat(tools[:3]), flat(tools[3:]),
+            row(self.seconds), row(self.device), self.run_on.address_row, self.keeping, self.table,
         ]  # fmt: skip
 
-    def put(self, container: Container[Any]) -> None:
-        """Place the parts that magicgui does not know: strip, curve and pictures."""
-        layout = container.native.layout()
-        places: list[tuple[QWidget, Any]] = [
-            (self.strip, self.place), (self.curve, self.status), (self.pictures, self.table),
+    def actions(self) -> list[Widget]:
+        """Return the rows that are always in sight."""
+        return [
+            self.place, flat([self.next, self.tick, self.run]), self.status,
+            *self.question.rows(), self.new_class.question, self.new_class.answers,
+            self.asking, self.deciding, self.leading,
         ]  # fmt: skip
-        for painted, before in places:
-            layout.insertWidget(layout.indexOf(before.native), painted)
-        layout.setSpacing(5)
-        layout.addStretch(1)
+
+    def put(self, content: Container[Any], actions: Container[Any]) -> None:
+        """Place the parts that magicgui does not know: strip, curve and pictures."""
+        layout = content.native.layout()
+        layout.insertWidget(layout.indexOf(self.table.native), self.pictures)
+        layout.insertWidget(layout.indexOf(self.pictures), self.curve)
+        actions.native.layout().insertWidget(0, self.strip)
         self.hide_all()
 
     def hide_all(self) -> None:
@@ -113,22 +122,11 @@ class CorrectView:
         self.accept.native.setStyleSheet("font-weight: bold;")
         self.tick.native.setCheckable(True)
         two_lines(self.status)
-        for box in (self.device, self.mask):
-            shrink(box.native)
-        self.device.native.setMaximumWidth(72)
         self.table.native.setTextFormat(Qt.TextFormat.RichText)
         self.table.native.setWordWrap(False)
-        self.table.tooltip = "Means before → after. Held out: never learnt from. Reference: does it forget?"
-        for text in (
-            self.status,
-            self.offer,
-            self.place,
-            self.new_class.question,
-            self.question.text,
-        ):  # else Qt makes room for a text one word wide
-            text.native.setMinimumWidth(WIDTH - 30)
-        for button in (self.segment, self.delete):
-            button.native.setMaximumWidth(84)
+        self.table.tooltip = "Means before → after. Kept for scoring: never learnt from. Reference: does it forget?"
+        for text in (self.status, self.offer, self.place, self.new_class.question, self.question.text):
+            text.native.setMinimumWidth(TEXT_WIDTH)  # else Qt makes room for a text one word wide
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
@@ -153,9 +151,9 @@ class CorrectView:
         self.asking.visible = asking
         self.best.enabled = best
 
-    def compare(self, tuned: FineTuneOutcome | None) -> None:
+    def compare(self, tuned: FineTuneOutcome | None, pixel_mm: Mapping[str, float] | None = None) -> None:
         """Show the figures before and after, with Accept and Reject; None takes them away."""
-        self.table.value = "" if tuned is None else _table(tuned)
+        self.table.value = "" if tuned is None else _table(tuned, pixel_mm or {})
         shown = tuned is not None
         self.deciding.visible = shown
         self.table.visible = bool(self.table.value)
@@ -163,22 +161,22 @@ class CorrectView:
 
 
 def _button(text: str, tooltip: str) -> PushButton:
-    button = PushButton(text=text, tooltip=tooltip)
-    button.native.setMinimumWidth(30)
-    return button
+    return PushButton(text=text, tooltip=tooltip)
 
 
-def _budget() -> FloatSpinBox:
+def _learning_time() -> FloatSpinBox:
     ask = next(ask for name, _, _, ask in options_of(FinetuneSettings) if name == "seconds")
     low, high = float(ask.low or 0), float(ask.high or 0)
-    box = FloatSpinBox(label="Budget (s)", value=FinetuneSettings.seconds, min=low, max=high, step=1, tooltip=ask.text)
+    box = FloatSpinBox(
+        label="Learning time", value=FinetuneSettings.seconds, min=low, max=high, step=1, tooltip=ask.text
+    )
     box.native.setDecimals(0)
-    box.native.setMinimumWidth(64)
+    box.native.setSuffix(" s")
     return box
 
 
-def _table(tuned: FineTuneOutcome) -> str:
-    rows = figures(tuned)
+def _table(tuned: FineTuneOutcome, pixel_mm: Mapping[str, float]) -> str:
+    rows = figures(tuned, pixel_mm)
     if not rows:
         return ""
     head = "".join(f"<td align=center><b>{name}</b></td>" for _, name, _ in MEASURES)

@@ -6,12 +6,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, Widget
-
 from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.common import panels
+from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct import edit_tools, messages
 from napari_unet_tumour.widgets.correct.add_class import AddClassController
 from napari_unet_tumour.widgets.correct.case_controller import CaseController
@@ -24,7 +25,7 @@ from napari_unet_tumour.widgets.correct.restore import Restore
 from napari_unet_tumour.widgets.correct.saved_corrections import SavedCorrections
 from napari_unet_tumour.widgets.correct.segment_controller import SegmentController
 from napari_unet_tumour.widgets.correct.versions import Versions
-from napari_unet_tumour.widgets.correct.view import WIDTH, CorrectView, labels_to_paint
+from napari_unet_tumour.widgets.correct.view import CorrectView, labels_to_paint
 from napari_unet_tumour.widgets.layers import image_source, label_values, labels
 from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.correct.state import CorrectState
 
 
-class CorrectWidget(Container[Widget]):
+class CorrectWidget(Panel):
     """Dock widget in which a person corrects masks and the network learns from them.
 
     Parameters
@@ -47,9 +48,9 @@ class CorrectWidget(Container[Widget]):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         panel = self._panel = CorrectView()
-        super().__init__(widgets=panel.rows(), labels=False)
-        panel.put(self)
-        self.native.setMinimumWidth(WIDTH)
+        super().__init__(panel.rows(), panel.actions(), "Correct")
+        panel.put(self.content, self.actions)
+        self.order_tabs()
         self._viewer = viewer
         inbox = self._inbox = MainThreadQueue(self.native)
         store = Store(registry.data_dir() / "corrections")
@@ -72,6 +73,7 @@ class CorrectWidget(Container[Widget]):
         self._choice.list_images()
         self._choice.list_masks(anew=True)
         self._choice.follow()
+        panel.start_view.show(self._choice.image is None)
         self._desk.open()
 
     @property
@@ -109,7 +111,7 @@ class CorrectWidget(Container[Widget]):
         self._desk.watch.poke()
         if self._is_quiet():
             word = messages.ticked(session, number)
-            self._panel.say(word if reviewed else f"Slice {number}: no longer reviewed.")
+            self._panel.say(word if reviewed else f"{slice_label(number).capitalize()}: no longer reviewed.")
 
     def use_tool(self, name: str) -> None:
         """Use one of the tools on the slice on screen."""
@@ -176,6 +178,17 @@ class CorrectWidget(Container[Widget]):
         """Begin anew; a copy of the earlier corrections is kept."""
         self._restoring.start_afresh()
 
+    def open_report(self) -> None:
+        """Open the Lesion report with the chosen mask."""
+        mask = self._choice.mask
+        if mask is not None:
+            self._viewer.layers.selection.active = mask
+        panels.open_panel(self._viewer, panels.REPORT)
+
+    def choose_model(self, entry: ModelEntry) -> None:
+        """Choose an installed model."""
+        self._choice.choose_model(entry.hash)
+
     # ---- what happens in the window --------------------------------------------------------------
 
     def _listen(self) -> None:
@@ -183,14 +196,19 @@ class CorrectWidget(Container[Widget]):
         for button, call in (
             (panel.next, self.next_slice), (panel.tick, self.tick), (panel.run, self._on_run),
             (panel.segment, self.segment), (panel.restore, self.restore), (panel.afresh, self.start_afresh),
+            (panel.measure, self.open_report),
             *((button, partial(self.use_tool, name)) for name, button in panel.tools.items()),
         ):  # fmt: skip
             button.native.clicked.connect(partial(_called, call))
         panel.strip.clicked.connect(self.go)
+        panel.start_view.connect(
+            partial(panels.open_scan, self._viewer, self.native, panel.say), partial(panels.open_sample, self._viewer)
+        )
         panel.image.changed.connect(self._on_image)
         panel.mask.changed.connect(self._desk.reopen)
         panel.channels.changed.connect(self._desk.reopen)
         panel.paint.changed.connect(self._on_paint)
+        panel.paint.native.activated.connect(partial(_called, self._on_paint_again))  # also what was chosen before
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._on_selection)
@@ -216,6 +234,7 @@ class CorrectWidget(Container[Widget]):
 
     def _on_layers(self, event: Any = None) -> None:
         self._choice.list_images()
+        self._panel.start_view.show(self._choice.image is None)
         self._desk.reopen()
 
     def _on_selection(self, event: Any = None) -> None:
@@ -233,10 +252,18 @@ class CorrectWidget(Container[Widget]):
         self._choice.offer_labels(labels_to_paint(list(entry.spec.labels), UNSURE))
         self._desk.reopen()
 
+    def _on_paint_again(self) -> None:
+        self._on_paint(self._panel.paint.value)
+
     def _on_paint(self, value: Any) -> None:
-        mask = self._choice.mask
-        if mask is not None and value is not None and self.session is not None:
+        """Take up the brush with the chosen label; an empty mask is made where there is none."""
+        found, mask = self._desk.on_screen(), self._choice.mask
+        if self.session is None or (mask is None and found is None):
+            self._complain()
+        elif value is not None:
             self._desk.settle_values()
+            if mask is None and found is not None:
+                mask = self._desk.mask_of(*found)
             self._viewer.layers.selection.active = mask
             mask.mode = "paint" if value else "erase"
             if value:

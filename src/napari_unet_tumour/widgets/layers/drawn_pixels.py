@@ -97,8 +97,14 @@ def _is_undone(mask: Labels, layout: SliceLayout, number: int) -> bool:
 
 
 def erased_planes(mask: Labels | None, layout: SliceLayout, region: Region | None = None) -> frozenset[int]:
-    """Return the planes that a person has emptied; none of a mask that is empty as a whole, which is begun anew."""
-    if mask is None or not fits(mask, layout) or not mask.data.any():
+    """Return the planes that a person has emptied, when a run begins.
+
+    A mask that is empty as a whole is begun anew: there are none, and what was written into it is forgotten.
+    """
+    if mask is None or not fits(mask, layout):
+        return frozenset()
+    if not mask.data.any():
+        _WRITTEN.pop(mask, None)
         return frozenset()
     return frozenset(n for n in range(layout.planes) if is_erased(mask, layout, n, region))
 

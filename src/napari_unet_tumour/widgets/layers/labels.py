@@ -222,7 +222,12 @@ def write(viewer: ViewerModel, mask: Labels, at: tuple[NDArray[np.intp], ...], v
     """
     if not at[0].size:
         return False
-    mask.data_setitem(at, values, refresh=_on_screen(viewer, mask, at))
+    # A stroke of the person that is under way is an undo step of its own.
+    stroke, mask._block_history = mask._block_history, False
+    try:
+        mask.data_setitem(at, values, refresh=_on_screen(viewer, mask, at))
+    finally:
+        mask._block_history = stroke
     return True
 
 

@@ -9,10 +9,10 @@ hundred times the slices, and the person's strokes stay within reach of undo.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from napari_unet_tumour.widgets.layers.predictions import (
     PredictionCache,
     update_mask,
 )
+from napari_unet_tumour.widgets.layers.preview import DrawingHand, Preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -60,25 +61,6 @@ class Shown(Enum):
     FAILED = "failed"  # the layer is gone, or has another shape
 
 
-@dataclass
-class Preview:
-    """A plane that shows a preview: what it was, which of its pixels are the person's, and what it shows."""
-
-    mask: Labels
-    array: Any
-    layout: SliceLayout
-    plane: PlanePrediction
-    base: NDArray[np.uint8]
-    strokes: NDArray[np.bool_]
-    shown: NDArray[np.uint8]
-
-    def notice(self, now: NDArray[np.uint8]) -> None:
-        """Take up what the person has drawn since the preview was shown."""
-        drawn = now != self.shown
-        self.base = np.where(drawn, now, self.base)
-        self.strokes = self.strokes | drawn
-
-
 class MaskWriter:
     """What one widget has drawn in one viewer.
 
@@ -95,6 +77,7 @@ class MaskWriter:
         self._viewer = viewer
         self._inbox = inbox
         self._drag: Preview | None = None
+        self._hand = DrawingHand(viewer, self._on_press)
         self._wanted: tuple[Labels, PredictionCache, SegmentSettings] | None = None
         self._moves = 0
         self._timer = single_shot_timer(inbox, SETTLE_MS, self._settle)
@@ -121,6 +104,7 @@ class MaskWriter:
             prediction = PREDICTIONS[mask] = PredictionCache(layout)
         now, new = labels.pixels(mask, layout, number, region), plane.mask.array()
         drawn = number in erased or drawn_pixels.is_drawn(mask, layout, number, region)
+        drawn = drawn or drawn_pixels.is_erased(mask, layout, number, region)  # since the run began
         if not now.any():
             prediction.see(number, now)
         if number in drawn_pixels.reviewed_planes(mask, layout):
@@ -166,9 +150,13 @@ class MaskWriter:
         """Show another mask (H, W) of a plane outside the undo history, until `take_off`; strokes stay on top."""
         if not self._fits(mask, layout) or drawn_pixels.reviewed_pixels(mask, layout, number) is not None:
             return
+        if self._hand.draws_on(mask):
+            self._lift_preview()
+            return
         drag = self._drag
         if drag is None or drag.mask is not mask or drag.plane.number != number:
             self._drop_preview()
+            self._hand.listen(True)
             base = labels.pixels(mask, layout, number).copy()
             plane = PlanePrediction(number, None, CompressedArray(new[None]), CompressedArray(new))
             drag = self._drag = Preview(mask, mask.data, layout, plane, base, np.zeros(base.shape, bool), base)
@@ -215,8 +203,11 @@ class MaskWriter:
         locked = self._locked(mask, prediction)
         if plane is None or number in locked or np.prod(plane.mask.shape) > PREVIEW_PIXELS:
             return
+        if self._hand.draws_on(mask):
+            return
         if self._drag is None or self._drag.plane is not plane:
             self._drop_preview()
+            self._hand.listen(True)
             base = labels.pixels(mask, layout, plane.number, plane.region).copy()
             strokes = self._strokes(mask, prediction, plane, base)
             self._drag = Preview(mask, mask.data, layout, plane, base, strokes, base)
@@ -235,15 +226,32 @@ class MaskWriter:
         strokes = prediction.strokes(plane.number, now)
         return strokes if reviewed is None else strokes | reviewed
 
-    def _drop_preview(self) -> None:
+    def _on_press(self, mask: Labels) -> None:
+        """Have the person draw on what the mask holds: a preview goes, a new threshold that is shown is taken up."""
+        drag, wanted = self._drag, self._wanted
+        if drag is None or drag.mask is not mask:
+            return
+        self._lift_preview()
+        if wanted is not None and wanted[0] is mask and wanted[1].planes.get(drag.plane.number) is drag.plane:
+            self._drop_preview()
+            new = drag.plane.decided(wanted[2])
+            self._follow(mask, wanted[1], [(replace(drag.plane, mask=CompressedArray(new)), new)])
+
+    def _lift_preview(self) -> None:
         """Put back what the previewed plane held, but for pixels that the person has drawn since."""
         drag = self._drag
         # Where the layer has got another array the preview went with the old one.
         if drag is not None and drag.mask.data is drag.array and self._fits(drag.mask, drag.layout):
             at = (drag.mask, drag.layout, drag.plane.number, drag.plane.region)
             drag.notice(labels.pixels(*at))
+            drag.shown = drag.base
             labels.preview(*at, drag.base)
+
+    def _drop_preview(self) -> None:
+        """Take the preview off for good."""
+        self._lift_preview()
         self._drag = None
+        self._hand.listen(False)
 
     def _settle(self) -> None:
         if self._wanted is None:
@@ -273,17 +281,21 @@ class MaskWriter:
         if not self._fits(mask, prediction.layout):
             return
         self._drop_preview()
+        self._follow(mask, prediction, decided.changes)
+        labels.amend(mask, settings=plain(settings))
+        if self._settled is not None:
+            self._settled(mask, decided)
+
+    def _follow(self, mask: Labels, prediction: PredictionCache, changes: Changes) -> None:
+        """Write new masks of planes as one undo step, but for what is a person's."""
         aims = []
         locked = self._locked(mask, prediction)
-        for plane, new in (change for change in decided.changes if change[0].number not in locked):
+        for plane, new in (change for change in changes if change[0].number not in locked):
             now = labels.pixels(mask, prediction.layout, plane.number, plane.region)
             if prediction.planes[plane.number].probability is plane.probability:
                 aims.append((plane, np.where(self._strokes(mask, prediction, plane, now), now, new)))
                 prediction.keep(plane)
         self._write(mask, prediction.layout, aims)
-        labels.amend(mask, settings=plain(settings))
-        if self._settled is not None:
-            self._settled(mask, decided)
 
     def _fits(self, mask: Labels, layout: SliceLayout) -> bool:
         """Tell whether the layer is still there, with the array that we know; the person may have changed both."""

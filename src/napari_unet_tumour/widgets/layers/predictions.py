@@ -143,13 +143,8 @@ def update_mask(
         Planes that the person has reviewed: what they show tells which pieces beside them stand alone.
     """
     layout, planes = prediction.layout, list(prediction.planes.values())
-    new = [plane.decided(settings) for plane in planes]
-    isolated = 0
-    if len(planes) == 1:
-        new = [keep_largest_component(new[0])] if settings.keep_largest else new
-    elif settings.keep_largest or (settings.remove_isolated and layout.slice_distance):
-        drawn = {n: layout.to_array_order(shown[layout.index(n)]) for n in reviewed if n < layout.planes}
-        new, isolated = _together(planes, new, layout, settings, drawn)
+    drawn = {n: layout.to_array_order(shown[layout.index(n)]) for n in reviewed if n < layout.planes}
+    new, isolated = decide(planes, layout, settings, drawn)
     changes = [
         (replace(plane, mask=CompressedArray(mask)), mask)
         for plane, mask in zip(planes, new, strict=True)
@@ -159,6 +154,27 @@ def update_mask(
     return MaskUpdate(changes, found, isolated)
 
 
+def decide(
+    planes: Sequence[PlanePrediction],
+    layout: SliceLayout,
+    settings: SegmentSettings,
+    drawn: dict[int, NDArray[np.uint8]],
+) -> tuple[list[NDArray[np.uint8]], int]:
+    """Return the masks (H, W) that settings make of planes of a volume, and how many isolated pieces were left out.
+
+    Parameters
+    ----------
+    drawn : dict of int to numpy.ndarray
+        (H, W) of the planes that the person has reviewed.
+    """
+    new = [plane.decided(settings) for plane in planes]
+    if len(planes) == 1:
+        return ([keep_largest_component(new[0])] if settings.keep_largest else new), 0
+    if settings.keep_largest or (settings.remove_isolated and layout.slice_distance):
+        return _together(planes, new, layout, settings, drawn)
+    return new, 0
+
+
 def _together(
     planes: Sequence[PlanePrediction],
     found: list[NDArray[np.uint8]],
@@ -166,7 +182,7 @@ def _together(
     settings: SegmentSettings,
     drawn: dict[int, NDArray[np.uint8]],
 ) -> tuple[list[NDArray[np.uint8]], int]:
-    """Apply what all planes together decide; return their masks and how many lone pieces were left out."""
+    """Apply what all planes together decide; return their masks and how many isolated pieces were left out."""
     whole = np.zeros(layout.mask_shape, np.uint8)
     for plane, mask in zip(planes, found, strict=True):
         _part(whole, layout, plane)[...] = mask

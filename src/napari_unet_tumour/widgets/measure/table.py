@@ -45,7 +45,8 @@ class LesionTable(QTableWidget):
         self._heads.setSectionsClickable(True)
         self.setHorizontalHeader(self._heads)
         self.setVerticalHeader(_hidden(self))
-        self.setMinimumSize(330, 150)
+        self.setMinimumSize(120, 130)
+        self.setToolTip("One row per lesion. Click a row, or use the arrow keys: see its diameters.")
         self._heads.setMinimumSectionSize(20)
         self.setStyleSheet("QHeaderView::section { padding: 2px 4px; } QTableView::item { padding: 1px 3px; }")
         self.cellClicked.connect(self._clicked)
@@ -117,16 +118,20 @@ def columns_of(report: Report) -> list[tuple[str, str, Callable[[MeasuredLesion]
         ("   #", "Number in the report", lambda o: o.number),
         (f"Volume\n{volume}", "Volume of the lesion", lambda o: o.volume),
         (f"Longest\n{length}", "Longest diameter within one slice (RECIST)", lambda o: o.longest),
-        (f"Across\n{length}", "Longest diameter at a right angle to it, in the same slice", lambda o: o.perpendicular),
-        (f"Product\n{area}", "Longest times across (RANO)", lambda o: o.product),
+        (
+            f"Perpendicular\n{length}",
+            "Longest diameter at a right angle to it, in the same slice",
+            lambda o: o.perpendicular,
+        ),
+        (f"Product\n{area}", "Longest times perpendicular (RANO)", lambda o: o.product),
     ]
     if report.units == "mm":
         tip = "Longest diameter of 10 mm or more (RECIST)"
-        columns.append(("From\n10 mm", tip, lambda o: "yes" if o.measurable else "no"))
+        columns.append(("Measurable\n(>= 10 mm)", tip, lambda o: "yes" if o.measurable else "no"))
     columns += [
         (f"Area\n{area}", "Largest area in one slice", lambda o: o.area),
         ("Slices", "Number of slices on which it is seen", lambda o: o.slices),
-        ("Slice", "The slice of the two diameters", lambda o: o.diameter_slice),
+        ("Slice", "The slice of the two diameters; the first one is 1", lambda o: _from_one(o.diameter_slice)),
     ]
     if any(one.brightness.mean is not None for one in report.lesions):
         columns += [
@@ -138,8 +143,19 @@ def columns_of(report: Report) -> list[tuple[str, str, Callable[[MeasuredLesion]
     if len(report.totals) > 1:
         columns.insert(1, ("Label", "Name of the label", lambda o: o.name))
     if any(one.frame for one in report.lesions):
-        columns.insert(1, ("Time", "Index along the time axis", lambda o: " ".join(map(str, o.frame))))
+        columns.insert(
+            1,
+            (
+                "Time",
+                "Place along the time axis; the first one is 1",
+                lambda o: " ".join(str(at + 1) for at in o.frame),
+            ),
+        )
     return columns
+
+
+def _from_one(index: int | None) -> int | None:
+    return None if index is None else index + 1
 
 
 def shown(value: float | str | None) -> str:

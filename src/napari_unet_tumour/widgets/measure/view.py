@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ProgressBar, PushButton, TextEdit
 from qtpy.QtWidgets import QApplication, QFileDialog
 
-from napari_unet_tumour.widgets.common.about import about_row
-from napari_unet_tumour.widgets.common.style import RED, flat, note, picker, row, strong, thin
+from napari_unet_tumour.widgets.common.start import start_with_mask
+from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, strong, thin
 from napari_unet_tumour.widgets.measure.table import shown
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class MeasureView:
 
     def __init__(self) -> None:
         self._offered: list[tuple[str, int | None]] = [AUTO]
+        self.start_view = start_with_mask()
         self.mask = picker("Mask", "The Labels layer to measure; follows the selected layer.")
         self.scan = picker("Scan", "The image whose brightness is measured under the mask.", nullable=True)
         self.earlier = picker("Earlier mask", "Compare with this mask of an earlier date.", nullable=True)
@@ -37,7 +38,7 @@ class MeasureView:
         )
         self.sizes = picker("Sizes", "Choose pixels where the spacing of the scan is not true.", choices=SIZES)
         self.run = PushButton(text="Measure", tooltip="Measure every lesion. While it measures: cancel.")
-        self.bar = ProgressBar(min=0, max=1, value=0)
+        self.bar = ProgressBar(min=0, max=1, value=0, tooltip="How far it is.")
         self.status = note()
         self.totals = TextEdit(tooltip="Totals of every label, what changed, and what to know about the figures.")
         self.copy = PushButton(text="Copy table", tooltip="Put the table on the clipboard, for a spreadsheet.")
@@ -46,16 +47,20 @@ class MeasureView:
         self._polish()
 
     def rows(self) -> list[Widget]:
-        """Return the rows from top to bottom; the table goes after the status."""
-        pickers = [row(one) for one in (self.mask, self.scan, self.earlier, self.axis, self.sizes)]
+        """Return the rows that scroll, from top to bottom; the table goes before the totals."""
         return [
-            *pickers, self.run, self.bar, self.status, self.totals,
-            flat([self.copy, self.csv, self.json]), about_row(),
-        ]  # fmt: skip
+            *self.start_view.rows(),
+            *(row(one) for one in (self.mask, self.scan, self.earlier, self.axis, self.sizes)),
+            self.totals,
+        ]
 
-    def put_table(self, container: Container[Any], table: LesionTable) -> None:
-        """Place the table below the status; it takes the height that is left."""
-        layout = container.native.layout()
+    def actions(self) -> list[Widget]:
+        """Return the rows that are always in sight."""
+        return [self.run, self.bar, self.status, flat([self.copy, self.csv, self.json]), about()]
+
+    def put_table(self, content: Container[Any], table: LesionTable) -> None:
+        """Place the table below the pickers; it takes the height that is left."""
+        layout = content.native.layout()
         layout.insertWidget(layout.indexOf(self.totals.native), table, 1)
 
     @property
@@ -71,11 +76,17 @@ class MeasureView:
 
     def _polish(self) -> None:
         strong(self.run)
+        self.offer_report(False)
         thin(self.bar)
         # A scrolled text: a label as long as these notes would make the whole window taller.
         self.totals.native.setReadOnly(True)
         self.totals.native.setMinimumHeight(60)
         self.totals.native.setMaximumHeight(150)
+
+    def offer_report(self, there: bool) -> None:
+        """Let a report be copied and saved, where there is one."""
+        for button in (self.copy, self.csv, self.json):
+            button.enabled = there
 
     def offer_axes(self, names: list[str], axes: str) -> None:
         """Offer the spatial axes of a mask, by the layer's own names where it has any."""

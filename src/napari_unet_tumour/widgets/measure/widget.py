@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container
-
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.measure import write_csv, write_json
 from napari_unet_tumour.settings import Progress
+from napari_unet_tumour.widgets.common import panels
+from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.layers.image_source import images
 from napari_unet_tumour.widgets.layers.world import axes_of
@@ -29,7 +29,7 @@ BAR_MS = 1000
 CHANGED = "The mask has changed since: measure again."
 
 
-class LesionReport(Container[Any]):
+class LesionReport(Panel):
     """Dock widget that measures the lesions of a Labels layer.
 
     Parameters
@@ -40,16 +40,17 @@ class LesionReport(Container[Any]):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._panel = MeasureView()
-        super().__init__(widgets=self._panel.rows(), labels=False)
+        super().__init__(self._panel.rows(), self._panel.actions(), "Report", fills=True)
         self._viewer = viewer
         self.table = LesionTable(self.show_lesion)
-        self._panel.put_table(self, self.table)
+        self._panel.put_table(self.content, self.table)
         self._inbox = MainThreadQueue(self.native)
         self._run: MeasureRun | None = None
         self._found: MeasureResult | None = None
         self._mask: Labels | None = None
         self._counted: Any = None  # the layer whose pixels the figures count
         self._slow = single_shot_timer(self._inbox, BAR_MS, self._panel.show_bar)
+        self.order_tabs()
         self._listen()
         self._follow()
 
@@ -132,6 +133,10 @@ class LesionReport(Container[Any]):
         panel.scan.choices = self._named_images
         panel.run.changed.connect(lambda: self.cancel() if self.running else self.measure())
         panel.mask.changed.connect(self._on_mask)
+        panel.start_view.connect(
+            partial(panels.open_scan, self._viewer, self.native, panel.say),
+            partial(panels.open_panel, self._viewer, panels.SEGMENT),
+        )
         panel.copy.changed.connect(self.copy_table)
         panel.csv.changed.connect(partial(self._save_as, ".csv"))
         panel.json.changed.connect(partial(self._save_as, ".json"))
@@ -150,6 +155,7 @@ class LesionReport(Container[Any]):
     def _on_layers(self, event: Any = None) -> None:
         for picker in (self._panel.mask, self._panel.scan, self._panel.earlier):
             picker.reset_choices()
+        self._panel.start_view.show(not self._panel.mask.choices)
 
     def _follow(self, event: Any = None) -> None:
         """Choose the selected mask; at first the topmost."""
@@ -189,6 +195,7 @@ class LesionReport(Container[Any]):
             self._found = news
             self.table.fill(news.report)
             self._panel.tell_found(news)
+            self._panel.offer_report(True)
             self._stop()
         else:
             self._stop(str(news), wrong=True)

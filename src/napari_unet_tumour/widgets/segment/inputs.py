@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
@@ -43,7 +44,9 @@ class SegmentInputs:
     @property
     def settings(self) -> SegmentSettings:
         """What the form says."""
-        return settings_in(self._panel.form, SegmentSettings)
+        form = {**self._panel.form}
+        del form["device"]
+        return replace(settings_in(form, SegmentSettings), device=self._panel.place.device)
 
     @property
     def image(self) -> Image | None:
@@ -59,8 +62,8 @@ class SegmentInputs:
 
     @property
     def scheduler(self) -> str:
-        """Address of the chosen scheduler; "" for this computer."""
-        return str(self._panel.address.value).strip() if self._panel.place.value == THERE else ""
+        """Address of the chosen cluster; "" for this computer."""
+        return self._panel.place.scheduler
 
     def made(self) -> tuple[Image, ModelEntry, ImageSource]:
         """Return layer, model and what a run reads; raises UNetTumourError with what is missing."""
@@ -68,8 +71,10 @@ class SegmentInputs:
             raise ScanError("There is no image layer: open a scan, or drag one into the window")
         if self.entry is None:
             raise ModelError("There is no model: choose a model file with 'File…'")
-        if self._panel.place.value == THERE and not self.scheduler:
-            raise UNetTumourError("There is no scheduler address: type one, or run on this computer")
+        if self._panel.place.on_cluster and not self.scheduler:
+            raise UNetTumourError(
+                "There is no address of the cluster: type it below 'Run on', or choose a device of this computer"
+            )
         in_view = self._panel.scope.value == "view"
         source = self.channels.source(self.image, self.entry.spec, in_view)
         if self._panel.scope.value == "this" and not source.on_screen:
@@ -95,7 +100,7 @@ class SegmentInputs:
             self._panel.image.value = image
 
     def list_models(self) -> None:
-        """Offer the models on the shelf."""
+        """Offer the installed models."""
         self._entries = registry.entries()
         self._offer(self._entries[0] if self._entries else None)
 
@@ -111,7 +116,7 @@ class SegmentInputs:
         self._offer(found)
 
     def take_defaults(self) -> None:
-        """Set threshold, smallest object and the mirrored copy as the chosen model recommends."""
+        """Set threshold, smallest object and so on as the chosen model recommends."""
         if self.entry is not None:
             fill(self._panel.form, self.entry.spec.defaults)
 
@@ -133,8 +138,10 @@ class SegmentInputs:
         self.take_defaults()
         if kept.get("model") in known and isinstance(kept.get("settings"), dict):
             fill(self._panel.form, kept["settings"])
-        pickers = {"scope": self._panel.scope, "place": self._panel.place, "address": self._panel.address}
+        pickers = {"scope": self._panel.scope, "address": self._panel.address}
         fill(pickers, {name: kept[name] for name in pickers if isinstance(kept.get(name), str)})
+        if kept.get("place") == THERE:
+            self._panel.place.value = THERE
 
     def _offer_channels(self) -> None:
         self.channels.offer(self.entry, self.image)

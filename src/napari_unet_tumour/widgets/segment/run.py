@@ -45,7 +45,9 @@ def check_model(entry: ModelEntry) -> None:
     """Raise ModelError when the file is gone, damaged, or not the one that the person chose."""
     read_spec(entry.path)
     if file_hash(entry.path) != entry.hash:
-        raise ModelError(f"{entry.path.name} has changed since it was chosen: choose it again")
+        raise ModelError(
+            f"{entry.path.name} has changed since it was chosen: close and reopen this panel, then choose it"
+        )
 
 
 class SegmentRun:

@@ -4,23 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import CheckBox, Container, LineEdit, ProgressBar, PushButton
+from magicgui.widgets import CheckBox, Container, ProgressBar, PushButton
 from qtpy.QtWidgets import QDoubleSpinBox, QSizePolicy
 
-from napari_unet_tumour.settings import SegmentSettings
+from napari_unet_tumour.settings import SegmentSettings, device_choices
+from napari_unet_tumour.widgets.common.about import information_button
 from napari_unet_tumour.widgets.common.question import Question
+from napari_unet_tumour.widgets.common.run_on import HERE, THERE, RunOn
 from napari_unet_tumour.widgets.common.settings_form import form_of
-from napari_unet_tumour.widgets.common.style import ABOUT, RED, flat, note, picker, row, shrink, strong, thin, two_lines
+from napari_unet_tumour.widgets.common.start import start_with_scan
+from napari_unet_tumour.widgets.common.style import (
+    RED,
+    TEXT_WIDTH,
+    about,
+    flat,
+    note,
+    picker,
+    row,
+    strong,
+    thin,
+    two_lines,
+)
 
 if TYPE_CHECKING:
     from magicgui.widgets import Widget
 
     from napari_unet_tumour.models.spec import ModelSpec
 
+__all__ = ["HERE", "SCOPES", "THERE", "SegmentView"]
+
 SCOPES = [("this slice", "this"), ("all slices", "all"), ("visible region", "view")]
-HERE, THERE = "this computer", "a scheduler"
 TELL_SCOPE = "What to segment. The slice on screen comes first, then its neighbours, outward."
-TELL_PLACE = "This computer, or a dask cluster."
+TELL_PLACE = "Where the network runs: a device of this computer, or a dask cluster."
 TELL_COPY = "Put the same run as a command line on the clipboard."
 TELL_MODEL = "Which network outlines the tumour."
 
@@ -35,26 +50,27 @@ class SegmentView:
     """
 
     def __init__(self, shortcut: str) -> None:
+        self.start_view = start_with_scan()
         self.image = picker("Image", "The layer to segment; follows the selected layer.")
         self.model = picker("Model", TELL_MODEL)
-        self.file = PushButton(text="File…", tooltip="Use a model file that is not on the shelf.")
+        self.file = PushButton(text="File…", tooltip="Use a model file that is not in the list.")
         self.about_model = note()
         self.channels: Container[Widget] = Container(labels=False)
         self.channels.margins = (0, 0, 0, 0)
         self.scope = picker("Slices", TELL_SCOPE, SCOPES, "all")
         self.run = PushButton(text="Run", tooltip=f"Segment ({shortcut}). While it runs: cancel.")
-        self.bar = ProgressBar(min=0, max=1, value=0)
+        self.correct = PushButton(text="Correct…", tooltip="Open the Correct panel with this image, mask and model.")
+        self.bar = ProgressBar(min=0, max=1, value=0, tooltip="How far the run is.")
         self.status = note()
         self.question = Question()
         self.form = form_of(SegmentSettings)
         self.found = note()
-        self.place = picker("Where it runs", TELL_PLACE, [(HERE, HERE), (THERE, THERE)], HERE)
-        self.address = LineEdit(label="Address", value="", tooltip="For example tls://gpu-box:8786")
+        self.place = RunOn(device_choices(SegmentSettings), TELL_PLACE)
+        self.form["device"], self.address = self.place.picker, self.place.address
+        self.address_row = self.place.address_row
         self.more = CheckBox(text="More settings", value=False, tooltip="Windows for large images, memory, precision.")
         self.copy = PushButton(text="Copy as command", tooltip=TELL_COPY)
         self._polish()
-        self.address_row = row(self.address)
-        self.address_row.visible = False
         form = self.form
         self.advanced = [row(form[name]) for name in ("tiling", "downsample", "memory", "precision")]
         self._show_more(False)
@@ -64,28 +80,33 @@ class SegmentView:
         for one in self.advanced:
             one.visible = shown
 
+    def actions(self) -> list[Widget]:
+        """Return the rows that are always in sight."""
+        return [flat([self.run, self.correct]), self.bar, self.status, *self.question.rows(), about()]
+
     def rows(self) -> list[Widget]:
-        """Return the rows from top to bottom."""
+        """Return the rows that scroll, from top to bottom."""
         form = self.form
-        above: list[Widget] = [row(self.image), row(self.model, self.file), self.about_model]
+        above: list[Widget] = [*self.start_view.rows(), row(self.image), row(self.model, self.file), self.about_model]
         above += [self.channels, row(self.scope)]
-        doing: list[Widget] = [self.run, self.bar, self.status, *self.question.rows()]
-        shaping = [row(form["threshold"]), row(form["min_object_size"]), flat([form["keep_largest"], form["flip_tta"]])]
-        shaping.append(flat([form["remove_isolated"]]))
-        placing = [row(form["device"], self.found), row(self.place), self.address_row]
-        return [*above, *doing, *shaping, *placing, self.more, *self.advanced, self.copy, note(ABOUT)]
+        shaping = [row(form["threshold"]), row(form["min_object_size"])]
+        shaping += [flat([form[name]]) for name in ("keep_largest", "flip_tta", "remove_isolated")]
+        placing = [row(form["device"]), self.address_row, self.found]
+        return [*above, *shaping, *placing, self.more, *self.advanced, flat([self.copy, information_button()])]
 
     def _polish(self) -> None:
         self.file.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         strong(self.run)
+        self.correct.native.setMinimumHeight(34)
+        self.correct.native.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         thin(self.bar)
         two_lines(self.status)
-        shrink(self.form["device"].native)
-        self.form["device"].native.setMaximumWidth(84)
         readout = self.form["threshold"].native.findChild(QDoubleSpinBox)
         if readout is not None:  # napari's style keeps room for buttons that it does not have
             readout.setStyleSheet("background: transparent; border: 0; padding: 0; min-width: 36px; max-width: 36px;")
-        self.address.native.setPlaceholderText("tls://host:8786")
+        self.found.tooltip = "The processor or graphics card that the network would run on."
+        for text in (self.about_model, self.status, self.question.text):
+            text.native.setMinimumWidth(TEXT_WIDTH)  # else Qt makes room for a text one word wide
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
@@ -101,7 +122,8 @@ class SegmentView:
     def tell_model(self, spec: ModelSpec | None) -> None:
         """Show what a model is for, what it was trained on, and how good it is."""
         self.about_model.value = "" if spec is None else "\n".join(_facts(spec))
-        self.model.tooltip = TELL_MODEL if spec is None else "\n".join(_details(spec))
+        told = TELL_MODEL if spec is None else "\n".join(filter(None, _details(spec)))
+        self.model.tooltip = self.about_model.tooltip = told
 
     def start(self, slices: int) -> None:
         """Show that a run has begun."""
@@ -126,10 +148,11 @@ class SegmentView:
 
 def _facts(spec: ModelSpec) -> list[str]:
     scores = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in list(spec.scores.items())[:2])
-    facts = (spec.description, spec.data and f"Trained on {spec.data}", scores and f"Held-out {scores}")
+    facts = (spec.description, scores and f"Scores: {scores}")
     return [fact for fact in facts if fact]
 
 
 def _details(spec: ModelSpec) -> list[str]:
     every = ", ".join(f"{name} {value:.3g}" for name, value in spec.scores.items())
-    return [f"{spec.network}, {', '.join(spec.channels)}, {spec.size} px", every, spec.licence]
+    trained = f"Trained on {spec.data}" if spec.data else ""
+    return [trained, f"{spec.network}, {', '.join(spec.channels)}, {spec.size} px", every, spec.licence]

@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, Widget
 from qtpy.QtWidgets import QApplication
 
 from napari_unet_tumour import jobs
 from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets.common import panels
+from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import (
     MainThreadQueue,
     UndockFilter,
@@ -27,7 +28,7 @@ from napari_unet_tumour.widgets.segment.inputs import SegmentInputs
 from napari_unet_tumour.widgets.segment.progress import RunProgress, slices
 from napari_unet_tumour.widgets.segment.run import RunEnded, SegmentRun, model_for
 from napari_unet_tumour.widgets.segment.tiled_run import RefreshThrottle, TiledRun, TileWritten, is_large, new_mask
-from napari_unet_tumour.widgets.segment.view import THERE, SegmentView
+from napari_unet_tumour.widgets.segment.view import SegmentView
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -39,10 +40,9 @@ if TYPE_CHECKING:
 
 SHORTCUT = "Shift-S"
 REMEMBER_MS = 500
-WIDTH = 312
 
 
-class SegmentWidget(Container[Widget]):
+class SegmentWidget(Panel):
     """Dock widget that outlines the tumour in an image layer.
 
     Parameters
@@ -53,8 +53,7 @@ class SegmentWidget(Container[Widget]):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._panel = SegmentView(SHORTCUT)
-        super().__init__(widgets=self._panel.rows(), labels=False)
-        self.native.setMinimumWidth(WIDTH)
+        super().__init__(self._panel.rows(), self._panel.actions(), "Segment")
         self._viewer = viewer
         self._inbox = MainThreadQueue(self.native)
         self._masks = MaskWriter(viewer, self._inbox, self._on_settled)
@@ -66,9 +65,11 @@ class SegmentWidget(Container[Widget]):
         self._bound = False
         self._saver = single_shot_timer(self._inbox, REMEMBER_MS, self._choice.remember)
         threading.Thread(target=labels.prepare, daemon=True).start()
+        self.order_tabs()
         self._listen()
         self._prepare_model()
         self._on_place()
+        self._panel.start_view.show(self._choice.image is None)
 
     @property
     def running(self) -> bool:
@@ -140,6 +141,16 @@ class SegmentWidget(Container[Widget]):
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
 
+    def open_correct(self) -> None:
+        """Open the Correct panel with the chosen image, its mask and the chosen model."""
+        image, entry = self._choice.image, self._choice.entry
+        mask = None if image is None else labels.own_mask(self._viewer, image)
+        if image is not None:
+            self._viewer.layers.selection.active = image if mask is None else mask
+        correct = panels.open_panel(self._viewer, panels.CORRECT)
+        if mask is None and entry is not None:  # else the model that made the mask is chosen
+            correct.choose_model(entry)
+
     def copy_command(self) -> None:
         """Put the command line that does the same on the clipboard."""
         try:
@@ -159,10 +170,14 @@ class SegmentWidget(Container[Widget]):
     def _listen(self) -> None:
         panel, layers = self._panel, self._viewer.layers
         panel.run.changed.connect(lambda: self.cancel() if self.running else self.segment())
+        panel.correct.changed.connect(self.open_correct)
+        panel.start_view.connect(
+            partial(panels.open_scan, self._viewer, self.native, panel.say), partial(panels.open_sample, self._viewer)
+        )
         panel.copy.changed.connect(self.copy_command)
         panel.file.changed.connect(self._ask_for_model)
         panel.model.changed.connect(self._on_model)
-        for widget in (panel.form["device"], panel.place, panel.address):
+        for widget in (panel.form["device"], panel.address):
             widget.changed.connect(self._on_place)
         for widget in (panel.scope, *panel.form.values()):
             widget.changed.connect(self._on_setting)
@@ -182,6 +197,7 @@ class SegmentWidget(Container[Widget]):
 
     def _on_layers(self, event: Any = None) -> None:
         self._choice.list_images()
+        self._panel.start_view.show(self._choice.image is None)
         going = self._going
         if going is not None and any(layer not in self._viewer.layers for layer in going.layers()):
             self.cancel("Stopped, since the layer was removed")
@@ -220,7 +236,7 @@ class SegmentWidget(Container[Widget]):
         self._saver.start()
         settings = self._choice.settings
         if self._going is not None:
-            # Whoever ticks the mirrored copy now means the next run: the slices of one are asked alike.
+            # A change of `flip_tta` during a run applies to the next one: all slices of a run use the same setting.
             self._going.run.settings = replace(settings, flip_tta=self._going.settings.flip_tta)
         if self._choice.image is not None:
             self._masks.move(self._choice.image, settings)
@@ -228,14 +244,13 @@ class SegmentWidget(Container[Widget]):
     def _on_place(self) -> None:
         """Ask the worker what it would run on."""
         panel = self._panel
-        panel.address_row.visible = panel.place.value == THERE
         panel.found.value = "…"
         self._saver.start()
         if self._asked is not None:
             self._asked.cancel()
         hear = partial(self._hear_device, self._inbox)
         where = self._choice.scheduler or None
-        self._asked = jobs.submit("describe", panel.form["device"].value, on_event=hear, scheduler=where)
+        self._asked = jobs.submit("describe", panel.place.device, on_event=hear, scheduler=where)
 
     def _hear_device(self, inbox: MainThreadQueue, event: Any) -> None:
         if isinstance(event, jobs.Done):

@@ -1,0 +1,21 @@
+"""Make the graphs of the shipped models for ONNX Runtime, so that they run without torch from the first time on.
+
+    python scripts/ship_graph.py
+
+To be run whenever a file in src/napari_unet_tumour/models/weights changes; a test says so.
+"""
+
+from __future__ import annotations
+
+from napari_unet_tumour.engine.inference.onnx_export import export
+from napari_unet_tumour.engine.model import load
+from napari_unet_tumour.runtime.graph import SHIPPED, file_name
+
+for old in SHIPPED.glob("*.graph"):
+    old.unlink()
+for path in sorted(SHIPPED.glob("*.safetensors")):
+    graph = export(load(path))
+    if graph is None:
+        raise SystemExit(f"the network of {path.name} cannot be exported")
+    (SHIPPED / file_name(graph.model)).write_bytes(graph.to_bytes())
+    print(path.name, "->", file_name(graph.model))

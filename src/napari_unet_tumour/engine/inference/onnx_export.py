@@ -1,0 +1,93 @@
+"""A network's graph for ONNX Runtime, made and checked where torch is; see `runtime.graph`."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_unet_tumour.engine.inference.accelerate import Runner, probe_of
+from napari_unet_tumour.engine.networks.gated_branch import WithAndWithoutBranch, has_gated_branch
+from napari_unet_tumour.runtime import graph as graphs
+from napari_unet_tumour.runtime.graph import Graph
+from napari_unet_tumour.runtime.session import INPUT
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from napari_unet_tumour.engine.model import Model
+
+OPSET = 17
+NESTED = "net."
+
+
+def ensure(model: Model) -> bool:
+    """Make and keep the graph of a model that has none yet; tell whether there is one now."""
+    if graphs.find(model.hash) is None:
+        graph = export(model)
+        if graph is None:
+            return False
+        graphs.keep(graph)
+    return True
+
+
+def export(model: Model) -> Graph | None:
+    """Return a model's graph, None for a network that cannot be exported."""
+    twofold = has_gated_branch(model.net)
+    whole = WithAndWithoutBranch(model.net) if twofold else model.net
+    probe = probe_of(model.spec.in_channels)
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            onnx, names = _without_weights(_exported(whole, probe), model.net, NESTED if twofold else "")
+    except Exception:  # noqa: BLE001 - an export fails in as many ways as there are networks; torch runs them all
+        return None
+    answer = Runner(whole, torch.device("cpu"), torch.float32, twofold=twofold).logits(probe)
+    return Graph(model.hash, onnx, names, probe.numpy(), answer.numpy())
+
+
+def _exported(net: nn.Module, probe: torch.Tensor) -> bytes:
+    # It would print the whole graph of a network that it cannot export.
+    getattr(torch._C, "_jit_set_onnx_log_enabled", bool)(False)
+    file: Any = io.BytesIO()  # torch takes one, whatever its annotation says
+    torch.onnx.export(
+        net, (probe,), file, dynamo=False, opset_version=OPSET, input_names=[INPUT], output_names=["logits"],
+        dynamic_axes={INPUT: {2: "height", 3: "width"}, "logits": {2: "height", 3: "width"}},
+        # The weights stay as they are in the model file; ONNX Runtime folds them itself.
+        training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
+    )  # fmt: skip
+    data: bytes = file.getvalue()
+    return data
+
+
+def _without_weights(data: bytes, net: nn.Module, prefix: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return an ONNX model whose weights are external, and their names."""
+    import onnx
+
+    model: Any = onnx.load_from_string(data)
+    known, names = net.state_dict(), []
+    for tensor in model.graph.initializer:
+        name = tensor.name.removeprefix(prefix)
+        if name not in known or tuple(known[name].shape) != tuple(tensor.dims):
+            continue
+        names.append(name)
+        _make_external(tensor)
+    renamed = {prefix + name: name for name in names}
+    for tensor in model.graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    return model.SerializeToString(), tuple(names)
+
+
+def _make_external(tensor: Any) -> None:
+    """Take the values out of an ONNX tensor; they are given when the graph is loaded."""
+    from onnx import TensorProto
+
+    for field in ("raw_data", "float_data", "int64_data"):
+        tensor.ClearField(field)
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "weights"

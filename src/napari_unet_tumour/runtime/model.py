@@ -1,0 +1,157 @@
+"""A model without torch: its description, and its network in ONNX Runtime."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour.models.spec import hash_of, read_spec, spec_of
+from napari_unet_tumour.runtime import graph as graphs
+from napari_unet_tumour.runtime import processor
+from napari_unet_tumour.runtime.normalisation import NORMALISATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.models.spec import ModelSpec
+    from napari_unet_tumour.runtime.graph import Graph
+    from napari_unet_tumour.runtime.session import Session
+    from napari_unet_tumour.settings import SegmentSettings
+
+CHOICE = "NAPARI_UNET_TUMOUR_RUNTIME"
+KEPT = 4
+
+
+@dataclass(frozen=True, eq=False)
+class RuntimeModel:
+    """A model that ONNX Runtime runs.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        What it expects and answers.
+    session : Session
+        Its network.
+    hash : str
+        First 12 hex digits of the SHA-256 of its file.
+    twofold : bool
+        Whether the logits are those without the network's second, then those with it.
+    """
+
+    spec: ModelSpec
+    session: Session
+    hash: str
+    twofold: bool
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why torch runs a model although ONNX Runtime should; `text` is for a person."""
+
+    text: str
+
+
+def applies(settings: SegmentSettings) -> bool:
+    """Tell whether these settings on this computer ask for a CPU in float32, without a word about trouble.
+
+    The environment variable NAPARI_UNET_TUMOUR_RUNTIME can say "onnx" or "torch".
+    """
+    chosen = os.environ.get(CHOICE, "")
+    if chosen == "torch" or settings.precision not in ("auto", "float32"):
+        return False
+    if settings.device != "cpu" and (settings.device != "auto" or processor.has_gpu()):
+        return False
+    return chosen == "onnx" or settings.precision == "float32" or not processor.has_bfloat16()
+
+
+def trouble() -> Trouble | None:
+    """Return what keeps ONNX Runtime from running anything here, or None."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return Trouble("ONNX Runtime is not installed: working with torch, at half the speed")
+    if processor.is_wanting():
+        return Trouble("this processor has no AVX2: working with torch")
+    return _import_trouble()
+
+
+@lru_cache(maxsize=1)
+def _import_trouble() -> Trouble | None:
+    try:
+        from napari_unet_tumour.runtime import session  # noqa: F401
+    except Exception:  # noqa: BLE001 - a broken installation fails in any way
+        return Trouble("ONNX Runtime cannot be loaded: working with torch, at half the speed")
+    return None
+
+
+def open_file(source: str | Path | bytes) -> RuntimeModel | Trouble | None:
+    """Return a model that can run without torch.
+
+    Parameters
+    ----------
+    source : path or bytes
+        A model file or its content.
+
+    Returns
+    -------
+    RuntimeModel, Trouble or None
+        None where its graph is not there yet: torch must make it.
+
+    Raises
+    ------
+    ModelError
+        Not a model file, or a damaged one.
+    """
+    path = None if isinstance(source, bytes) else Path(source)
+    if path is not None:
+        read_spec(path)
+    data = path.read_bytes() if path is not None else source
+    assert isinstance(data, bytes)
+    mark, where = hash_of(data), path.name if path is not None else "the model"
+    return opened(spec_of(data, where), mark, lambda: _weights(data))
+
+
+def opened(
+    spec: ModelSpec, mark: str, weights: Callable[[], Mapping[str, NDArray[Any]]]
+) -> RuntimeModel | Trouble | None:
+    """Return the model with that description, hash and weights, as `open_file` does; the last few are kept."""
+    if (why := trouble()) is not None:
+        return why
+    if mark not in _opened:
+        graph = graphs.find(mark)
+        if graph is None:
+            return None
+        while len(_opened) >= KEPT:
+            _opened.pop(next(iter(_opened)))
+        _opened[mark] = _built(spec, mark, graph, weights)
+    return _opened[mark]
+
+
+_opened: dict[str, RuntimeModel | Trouble] = {}
+
+
+def _built(
+    spec: ModelSpec, mark: str, graph: Graph, weights: Callable[[], Mapping[str, NDArray[Any]]]
+) -> RuntimeModel | Trouble:
+    from napari_unet_tumour.runtime.session import Session
+
+    unlike = Trouble(f"ONNX Runtime answers {spec.name} in another way than torch: working with torch")
+    if spec.normalisation not in NORMALISATIONS:
+        return unlike
+    try:
+        session = Session(graph, weights())
+        agrees = session.agrees(graph)
+    except Exception:  # noqa: BLE001 - ONNX Runtime fails in many types; torch is there
+        return unlike
+    twofold = graph.answer.shape[1] == 2 * spec.out_channels
+    return RuntimeModel(spec, session, mark, twofold) if agrees else unlike
+
+
+def _weights(data: bytes) -> Mapping[str, NDArray[Any]]:
+    from safetensors.numpy import load
+
+    return load(data)

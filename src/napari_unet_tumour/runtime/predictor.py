@@ -1,0 +1,147 @@
+"""Runs a model in ONNX Runtime over planes and blocks of planes; the counterpart of `engine.torch_predictor`."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour.runtime.normalisation import as_in
+from napari_unet_tumour.runtime.preprocess import STEP, as_bytes, as_planes, bounded, coloured, resize
+from napari_unet_tumour.runtime.session import PIXELS
+from napari_unet_tumour.runtime.sliding_window import blend, grown, shrunk
+from napari_unet_tumour.tiling.grid import RAW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.runtime.model import RuntimeModel
+    from napari_unet_tumour.settings import SegmentSettings
+    from napari_unet_tumour.tiling.grid import Tile
+
+    Array = NDArray[np.float32]
+    Answer = Callable[[], NDArray[np.uint8]]
+
+
+class RuntimePredictor:
+    """Finds probabilities on this computer's cores.
+
+    Parameters
+    ----------
+    model : RuntimeModel
+        What runs.
+    settings : SegmentSettings
+        Whether the mirrored copy is asked for, windows, memory.
+    """
+
+    # While one batch is computed the next one is read.
+    ahead = 1
+    notice = ""
+
+    def __init__(self, model: RuntimeModel, settings: SegmentSettings) -> None:
+        self._model, self._settings = model, settings
+        self.twofold = model.twofold
+        self._pending: deque[Future[Array]] = deque()
+
+    def begin(
+        self, read: Callable[[list[int]], NDArray[Any]], left: Sequence[int], shape: Sequence[int]
+    ) -> tuple[list[int], Answer]:
+        """Begin some of the planes that are left; calling the answer waits for it: (n, L, H, W) uint8."""
+        channels, height, width = shape
+        spec = self._model.spec
+        raw = RAW * self._settings.memory // (channels * height * width)
+        chosen = list(left[: max(1, min(PIXELS // spec.size**2, raw))])
+        return chosen, self._begin(read(chosen))
+
+    def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return (n, L, H, W) for whole planes (n, C, H, W)."""
+        return self._begin(raw)()
+
+    def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
+        """Return (L, H, W) uint8 for the region of a block; see `engine.inference.sliding_window.block_probability`."""
+        spec, shrink = self._model.spec, max(1, self._settings.downsample)
+        shape = tuple(part.stop - part.start for part in block.region)
+        labels = (len(spec.labels) - 1) * (1 + self.twofold)
+        here, whole = (coloured(bounded(one[None], sample[None]), spec) for one in (raw, sample))
+        if not here.max() > here.min() and here.max() <= whole.min():
+            return np.zeros((labels, *shape), np.uint8)
+        normal = as_in(spec.normalisation, whole if whole.max() > whole.min() else here)
+        working = normal(shrunk(here, shrink))[0]
+        # Nothing but the plane's darkest value is background: most of a slide, and the air around a head.
+        lowest = np.full((1, spec.in_channels, 1, 1), whole.min(), np.float32)
+        found = blend(self._windows, working, spec.size, float(normal(lowest).max()))
+        if found is None:
+            return np.zeros((labels, *shape), np.uint8)
+        native = grown(found[:, block.inner[0], block.inner[1]], block.before, shrink)
+        return as_bytes(native[:, : shape[0], : shape[1]])
+
+    def close(self) -> None:
+        """Drop what has been begun and is no longer wanted."""
+        while self._pending:
+            self._pending.pop().cancel()
+
+    def _begin(self, raw: NDArray[Any]) -> Answer:
+        planes = as_planes(raw, self._model.spec)
+        scale = self._model.spec.flip_scale
+        going = {n: self._probability(planes.working[n], scale) for n, varied in enumerate(planes.varied) if varied}
+        labels = (len(self._model.spec.labels) - 1) * (1 + self.twofold)
+
+        def wait() -> NDArray[np.uint8]:
+            found = np.zeros((len(raw), labels, *planes.frame.native), np.uint8)
+            for n, answer in going.items():
+                found[n] = planes.back(answer())
+            return found
+
+        return wait
+
+    def _probability(self, working: Array, scale: float) -> Callable[[], Array]:
+        """Begin to find the probability (L, h, w) in an image (C, h, w); the mirrored copy is shown `scale` times."""
+        plain = self._submit(self._sure, working)
+        if not self._settings.flip_tta:
+            return plain.result
+        mirrored = self._submit(self._mirrored, working, scale)
+        return lambda: (plain.result() + mirrored.result()) * np.float32(0.5)
+
+    def _mirrored(self, working: Array, scale: float) -> Array:
+        """Return the probability in the left-right mirrored copy, shown `scale` times as large; see `engine.fast`."""
+        copy = working[..., ::-1]
+        if scale == 1.0:
+            return np.asarray(self._sure(copy)[..., ::-1])
+        shape = (working.shape[1], working.shape[2])
+        height, width = (max(1, round(side * scale)) for side in shape)
+        grown_by = ((0, 0), (0, -height % STEP), (0, -width % STEP))
+        shown = np.pad(resize(copy[None], (height, width))[0], grown_by, mode="edge")
+        found = resize(self._sure(shown)[None, :, :height, :width], shape)[0]
+        return np.asarray(found[..., ::-1])
+
+    def _sure(self, image: Array) -> Array:
+        logits = self._model.session.logits(image)
+        return np.concatenate([sure(one) for one in np.split(logits, 1 + self.twofold)])
+
+    def _windows(self, windows: Iterable[Array]) -> Iterator[Array]:
+        """Give the answers to windows, a few at a time at work."""
+        going: deque[Callable[[], Array]] = deque()
+        for window in windows:
+            going.append(self._probability(window, 1.0))
+            if len(going) > self._model.session.at_once:
+                yield going.popleft()()
+        yield from (one() for one in going)
+
+    def _submit(self, work: Callable[..., Array], *given: Any) -> Future[Array]:
+        future = self._model.session.pool.submit(work, *given)
+        self._pending.append(future)
+        while self._pending and self._pending[0].done():
+            self._pending.popleft()
+        return future
+
+
+def sure(logits: Array) -> Array:
+    """Return the labels' probability (L, h, w) of logits (O, h, w)."""
+    if len(logits) == 1:
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    powers = np.exp(logits - logits.max(0))
+    return np.asarray(powers[1:] / powers.sum(0), np.float32)

@@ -1,0 +1,47 @@
+"""From one panel to the next: open one beside the others, all at once, or a scan to begin with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import napari
+from qtpy.QtWidgets import QFileDialog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtWidgets import QWidget
+
+PLUGIN = "napari-unet-tumour"
+SEGMENT, CORRECT, REPORT = "Segment", "Correct and fine-tune", "Lesion report"
+
+
+def open_panel(viewer: napari.Viewer, name: str) -> Any:
+    """Open a panel, or bring the open one to the front; returns its widget."""
+    dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+    dock.show()
+    dock.raise_()
+    return widget
+
+
+def open_all() -> None:
+    """Open the three panels as tabs, Segment in front."""
+    viewer = napari.current_viewer()
+    for name in (SEGMENT, CORRECT, REPORT, SEGMENT) if viewer is not None else ():
+        open_panel(viewer, name)
+
+
+def open_sample(viewer: napari.Viewer) -> None:
+    """Add the sample head to the viewer."""
+    viewer.open_sample(PLUGIN, "head")
+
+
+def open_scan(viewer: napari.Viewer, parent: QWidget, say: Callable[[str, bool], None]) -> None:
+    """Let the person choose a file and add it to the viewer; what is wrong with it is said in one line."""
+    path, _ = QFileDialog.getOpenFileName(parent, "Open a scan, or one file of a DICOM series")
+    if not path:
+        return
+    try:
+        viewer.open(path, plugin=PLUGIN)
+    except Exception as error:  # noqa: BLE001 - a reader may raise anything
+        say(str(error).partition("\n")[0] or type(error).__name__, True)
