@@ -106,7 +106,7 @@ def _system() -> str:
 
 
 def _memory_gb() -> float:
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     return float(psutil.virtual_memory().total) / 1e9
 

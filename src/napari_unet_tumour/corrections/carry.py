@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
+from napari_unet_tumour.base.labels import UNSURE
 from napari_unet_tumour.corrections import grey_values
-from napari_unet_tumour.corrections.reviewed import UNSURE
 from napari_unet_tumour.corrections.signed_distance import Outline, distance_between
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class CarryWeights:
     """
 
     distance: float = 0.28
-    grey_values: float = 1.53
+    grey: float = 1.53
     bias: float = 0.67
     shrink: float = 0.4
     decay: float = 20.0
@@ -400,7 +400,7 @@ class _Lesion:
         outline, steps = self.outlines[nearest], abs(nearest - n)
         if below is not None and above is not None and {below, above} <= self.outlines.keys():
             return distance_between(self.outlines[below], self.outlines[above], (n - below) / (above - below))
-        shrunk = self.weights.downsample * steps * self.stack.spacing.step
+        shrunk = self.weights.shrink * steps * self.stack.spacing.step
         empty = above if nearest == below else below
         if empty is not None:  # the lesion ends on the way to it
             shrunk = max(shrunk, outline.distance.max() * steps / abs(empty - nearest))

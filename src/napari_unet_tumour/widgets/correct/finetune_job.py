@@ -215,7 +215,7 @@ class FineTuneJob:
 
     def _masks(self, model: str | bytes, numbers: list[int], around: int) -> dict[int, NDArray[np.uint8]]:
         """Return a model's masks of slices; it sees those around them too, and what else is corrected there."""
-        found = {}
+        found: dict[int, NDArray[np.uint8]] = {}
         for part in self.order.session.case.parts:
             inside = [n - part.first for n in numbers if part.first <= n < part.first + part.layout.planes]
             seen = sorted({m for n in inside for m in range(n - around, n + around + 1) if 0 <= m < part.layout.planes})

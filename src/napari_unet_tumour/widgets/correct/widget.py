@@ -264,6 +264,8 @@ class CorrectWidget(Panel):
             self._desk.settle_values()
             if mask is None and found is not None:
                 mask = self._desk.mask_of(*found)
+            if mask is None:
+                return
             self._viewer.layers.selection.active = mask
             mask.mode = "paint" if value else "erase"
             if value:
