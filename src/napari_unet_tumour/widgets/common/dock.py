@@ -18,6 +18,7 @@ MINE = "napari_unet_tumour_panel"
 # The least that a panel needs; the widest row of each fits, a scroll bar included.
 WIDTH, LEAST_HEIGHT = 318, 90
 SPACING = 5
+RESIZED = (QEvent.Type.LayoutRequest, QEvent.Type.Resize)
 
 
 class ContentArea(QScrollArea):
@@ -55,9 +56,10 @@ class ContentArea(QScrollArea):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Follow the height of the rows."""
-        if event is not None and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
-            self._fit()
-        return super().eventFilter(watched, event)
+        if event is not None and event.type() in RESIZED:
+            with suppress(RuntimeError):  # the window is being closed: Qt has deleted the rows
+                self._fit()
+        return False
 
     def _fit(self) -> None:
         most = max(self._needed(), LEAST_HEIGHT)
@@ -142,12 +144,17 @@ class _KeepHeight(QObject):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Ask for the height that the rows need at the width that they have."""
-        layout = self._widget.layout()
-        if event is not None and layout is not None and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
-            high = layout.totalHeightForWidth(self._widget.width()) if layout.hasHeightForWidth() else 0
-            if high != self._widget.minimumHeight():
-                self._widget.setMinimumHeight(max(high, 0))
+        if event is not None and event.type() in RESIZED:
+            with suppress(RuntimeError):  # the window is being closed: Qt has deleted the rows
+                self._fit()
         return False
+
+    def _fit(self) -> None:
+        layout = self._widget.layout()
+        if layout is not None and layout.hasHeightForWidth():
+            high = max(layout.totalHeightForWidth(self._widget.width()), 0)
+            if high != self._widget.minimumHeight():
+                self._widget.setMinimumHeight(high)
 
 
 class _JoinTabs(QObject):
