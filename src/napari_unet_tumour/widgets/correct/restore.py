@@ -42,6 +42,12 @@ class Restore:
         self._seen = seen
         self._reading: CorrectState | None = None
 
+    def go_on(self) -> None:
+        """Go on where the masks on screen are what the earlier session left: at once, since nothing changes."""
+        session = self._desk.session
+        if session is not None:
+            self._on_read(session, session.to_restore())
+
     def restore(self) -> None:
         """Bring back masks, reviewed slices and model; the masks are read on a thread, so that the window lives."""
         session = self._desk.session
