@@ -41,7 +41,7 @@ def test_the_picker_follows_the_selected_layer(opened, scan):
 def test_model_and_device_are_described(opened):
     one = opened()
     one.wait(lambda: "core" in str(one.panel.found.value))
-    assert one.panel.about_model.value == "Bright is tumour.\nTrained on nothing\nHeld-out dice mean 0.90"
+    assert one.panel.about_model.value == "Bright is tumour.\nTrained on nothing\nScores: dice mean 0.90"
     assert "not a medical device" in [str(widget.value) for widget in one.widget if hasattr(widget, "value")][-1]
 
 

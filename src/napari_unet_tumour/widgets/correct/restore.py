@@ -44,6 +44,12 @@ class Restore:
         self._under_way: CorrectState | None = None
         self._left: dict[int, NDArray[np.uint8]] = {}
 
+    def go_on(self) -> None:
+        """Go on where the masks on screen are what the earlier session left: at once, since nothing changes."""
+        session = self._desk.session
+        if session is not None:
+            self._on_read(session, session.to_restore())
+
     def restore(self) -> None:
         """Bring back masks, reviewed slices and model; the masks are read on a thread, so that the window lives."""
         session = self._desk.session

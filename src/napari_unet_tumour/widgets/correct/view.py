@@ -84,7 +84,7 @@ class CorrectView:
         self.delete = _button("Delete", "Delete the chosen corrections for good.")
         self.restoring = flat([self.restore, self.afresh])
         self.asking = flat([self.best, self.discard, self.on])
-        self.leading = flat([about(), self.measure])
+        self.leading = flat([about("Research use only."), self.measure])
         self.deciding = flat([self.accept, self.reject])
         self.keeping = row(self.kept, self.delete)
         self._polish()

@@ -314,7 +314,7 @@ class CorrectWidget(Panel):
         made_with = "" if mask is None else mask.metadata.get(image_source.KEY, {}).get("hash", "")
         self._versions.use(str(made_with))
         if session.as_left:  # e.g. the person has looked at another scan and come back
-            self.restore()
+            self._restoring.go_on()
             return
         self._panel.ask_to_restore(session.offer())
         self._panel.say(f"{self._stopped} {messages.welcome(session)}".strip(), wrong=bool(self._stopped))
