@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.engine.clicks.predict import answer_plane, iter_outline_volume
 from napari_unet_tumour.engine.inference import accelerate, segment
 from napari_unet_tumour.engine.model import load
 from napari_unet_tumour.settings import Progress, SegmentSettings
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_unet_tumour.clicks.answer import Click, Known
     from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedContext, ReviewedSlice
     from napari_unet_tumour.settings import FinetuneSettings
     from napari_unet_tumour.tiling.grid import Tile
@@ -44,6 +46,25 @@ def iter_segment_block(
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
     """Find the probability in a block of a large plane, see `segment.iter_segment_block`."""
     return (yield from segment.iter_segment_block(load(model), raw, sample, block, settings))
+
+
+def click(
+    model: str | bytes, plane: NDArray[Any], clicks: Sequence[Click], known: Known | None = None
+) -> NDArray[np.uint8]:
+    """Outline what was clicked on a plane (C, H, W), see `clicks.answer_plane`; (H, W) uint8, inside from 128 on."""
+    return answer_plane(load(model), plane, clicks, known)
+
+
+def iter_outline(
+    model: str | bytes,
+    planes: NDArray[Any],
+    start: int,
+    clicks: Sequence[Click],
+    base: NDArray[np.uint8] | None = None,
+    known: Known | None = None,
+) -> Generator[Progress, None, dict[int, NDArray[np.uint8]]]:
+    """Outline a lesion in a volume (N, C, H, W) from clicks on one slice, see `clicks.iter_outline_volume`."""
+    return (yield from iter_outline_volume(load(model), planes, start, clicks, base, known))
 
 
 def iter_finetune(

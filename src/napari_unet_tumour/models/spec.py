@@ -61,6 +61,8 @@ class ModelSpec:
         after normalisation). A channel that is not named here cannot be left out.
     added : int
         How many of the labels, the last ones, were added to a network that was trained without them.
+    clicks : dict
+        Of a model that answers clicks: keyword arguments of `engine.clicks.network.ClickNet`. Empty for one that takes none.
     version : str
         Package version that wrote the file.
     format : int
@@ -85,6 +87,7 @@ class ModelSpec:
     parent: str = ""
     channel_fallbacks: dict[str, str] = field(default_factory=dict)
     n_added_labels: int = 0
+    clicks: dict[str, Any] = field(default_factory=dict)
     version: str = ""
     format: int = FORMAT
 

@@ -47,7 +47,7 @@ class DicomHeader:
     thickness : float
         Distance to the next slice where only one is there, in mm; 0 when not said.
     person : str
-        Whose it is: an id made of the patient's number, see `patient_id.person_id`.
+        Whose it is: an id made of the patient's number, see `person.person_id`.
     """
 
     path: Path
