@@ -19,6 +19,7 @@ from napari_unet_tumour import load_model
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.inference.preprocess import to_working_planes
 from napari_unet_tumour.engine.training.feature_statistics import iter_feature_statistics
+from napari_unet_tumour.models.training_match import statistics_of
 
 
 def main() -> None:
@@ -45,13 +46,9 @@ def main() -> None:
     with given.cases.open() as file:
         files = [row["file"] for row in csv.DictReader(file) if row["split"] == "train"]
     spec = replace(
-        first.spec,
-        arguments={},
-        min_object_size=given.min_object_size,
-        flip_tta=given.flip_tta,
-        flip_size=given.flip_size,
-        scores={},
-    )
+        first.spec, arguments={}, min_object_size=given.min_object_size, flip_tta=given.flip_tta, flip_size=given.flip_size, scores={},
+        components={}, typical=statistics_of(imread(given.images / name)[None] for name in files),
+    )  # fmt: skip
 
     def images(start: int, stop: int):
         return to_working_planes(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari_unet_tumour.scans.scan import Scan
 
 SHOWN = 3
+# In the column mask: the scan shows no tumour.
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Pair:
         The two files.
     group : str
         The patient; the scan's own path when it is not known.
+    second : pathlib.Path, optional
+        A second reader's mask.
     slices : tuple of int
         Which slices a person has reviewed, for fine-tuning; empty when not given.
     """
@@ -41,10 +45,18 @@ class Pair:
     mask: Path
     group: str
     slices: tuple[int, ...] = ()
+    second: Path | None = None
+
+    @property
+    def is_tumour_free(self) -> bool:
+        """Whether the table says that the scan shows no tumour, and so has no mask."""
+        return self.mask.name == NONE
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
-    """Read a PAIRS.csv with the columns scan, mask and, optionally, group and slices.
+    """Read a PAIRS.csv with the columns scan, mask and, optionally, group, second (reader's mask) and slices.
+
+    The word "none" as mask says that a scan shows no tumour.
 
     Parameters
     ----------
@@ -74,13 +86,20 @@ def read_pairs(path: str | Path) -> list[Pair]:
     if not pairs:
         raise ScanError(f"{path.name} has no rows: add a line with a scan and its mask")
     _check_files(
-        [(one.scan, f"{path.name}: the scan") for one in pairs] + [(p.mask, f"{path.name}: the mask") for p in pairs]
+        [(one.scan, f"{path.name}: the scan") for one in pairs]
+        + [(one.mask, f"{path.name}: the mask") for one in pairs if not one.is_tumour_free]
+        + [(one.second, f"{path.name}: the second reader's mask") for one in pairs if one.second is not None]
     )
     return pairs
 
 
-def pair_folders(images: str | Path, masks: str | Path) -> list[Pair]:
+def pair_folders(images: str | Path, masks: str | Path, second: str | Path | None = None) -> list[Pair]:
     """Pair the files of two folders by their names without suffix; "NAME_mask" fits "NAME" too.
+
+    Parameters
+    ----------
+    second : str or pathlib.Path, optional
+        Folder of a second reader's masks, of some of the scans or all.
 
     Raises
     ------
@@ -98,7 +117,12 @@ def pair_folders(images: str | Path, masks: str | Path) -> list[Pair]:
         raise ScanError(
             f"{images} and {masks} do not fit: {'; '.join(problems)}: give every image a mask of the same name"
         )
-    return [Pair(path, mask, str(path)) for path, mask in pairs if mask is not None]
+    other = {stem(path): path for path in scans_in(Path(second))} if second is not None else {}
+    return [
+        Pair(path, mask, str(path), second=other.get(stem(path)) or other.get(f"{stem(path)}_mask"))
+        for path, mask in pairs
+        if mask is not None
+    ]
 
 
 def scans_in(folder: Path) -> list[Path]:
@@ -119,7 +143,7 @@ def stem(path: Path) -> str:
 
 
 def read_truth(
-    pair: Pair, scan: Scan, shape: tuple[int, ...], labels: Sequence[str], unsure: bool = False
+    pair: Pair, scan: Scan, shape: tuple[int, ...], labels: Sequence[str], unsure: bool = False, grey: bool = False
 ) -> NDArray[np.uint8]:
     """Read the true mask of a scan.
 
@@ -136,6 +160,8 @@ def read_truth(
     unsure : bool
         The mask is a correction: the value 255 = not sure stays, a mask of 0 and 255 alone is one of a single label,
         and several other values are several labels, which a model with a single one does not know.
+    grey : bool
+        The values are returned as the file has them, as uint8.
 
     Returns
     -------
@@ -147,10 +173,14 @@ def read_truth(
     ScanError
         The mask cannot be read, lies on another grid, or has values that the model does not know.
     """
+    if pair.is_tumour_free:
+        return np.zeros(shape, np.uint8)
     mask = scans.read_mask(pair.mask)
     values: NDArray[Any] = np.asarray(mask.array)
     values = values[..., 0] if mask.axes.endswith("c") else values
     _check_grid(pair, scan, mask, values.shape, shape)
+    if grey:
+        return np.asarray(values, np.uint8)
     there = set(np.unique(values).tolist())
     open_ = (values == UNSURE) & unsure if there - {0, UNSURE} else np.zeros(values.shape, bool)
     several = unsure and len(there - {0, UNSURE}) > 1
@@ -183,7 +213,9 @@ def _pair(path: Path, line: int, row: dict[str, str | None]) -> Pair:
         slices = tuple(int(number) for number in (row.get("slices") or "").split(";") if number.strip())
     except ValueError as error:
         raise ScanError(f"{path.name} line {line}: slices must look like 3;4;9, not '{row['slices']}'") from error
-    return Pair(scan, mask, (row.get("group") or "").strip() or str(scan), slices)
+    second = (row.get("second") or "").strip()
+    other = path.parent / Path(second).expanduser() if second else None
+    return Pair(scan, mask, (row.get("group") or "").strip() or str(scan), slices, other)
 
 
 def _check_files(files: list[tuple[Path, str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from napari_unet_tumour.api.batch import LoadedScan, local_predictor, to_segment
 from napari_unet_tumour.base.slicing import SliceLayout, layout_of, with_slice_distance
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.models.training_match import match_scan
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.settings import SegmentSettings
 
@@ -85,7 +87,7 @@ def segment(
     -------
     Segmentation
         `mask` (the array's shape without channels) uint8, `probability` (planes, labels, H, W) uint8
-        (0..255 for 0..1), `labels` (names by value).
+        (0..255 for 0..1), `labels` (names by value), `match` (is it like the training slices).
 
     Raises
     ------
@@ -110,7 +112,8 @@ def segment(
         scan = channels.as_channels(_scan_of(image, axes), chosen.spec)
         work = LoadedScan(None, scan, layout_for(scan, axis))
     answer = local_predictor(chosen, settings)(work.planes(), on_tick or (lambda progress: None))
-    return to_segmentation(answer, work.layout, settings, chosen.spec.labels)
+    found = to_segmentation(answer, work.layout, settings, chosen.spec.labels)
+    return replace(found, match=match_scan(work.scan, work.layout, chosen.spec))
 
 
 def default_settings(spec: ModelSpec) -> SegmentSettings:

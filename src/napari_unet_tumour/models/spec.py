@@ -61,6 +61,10 @@ class ModelSpec:
         after normalisation). A channel that is not named here cannot be left out.
     added : int
         How many of the labels, the last ones, were added to a network that was trained without them.
+    typical : dict
+        What the training slices look like (`models.training_match.statistics_of`), or {}.
+    components : dict
+        A classifier that says which pieces of a mask are tumours (`component_classifier.likelihoods`), or {}.
     version : str
         Package version that wrote the file.
     format : int
@@ -85,6 +89,8 @@ class ModelSpec:
     parent: str = ""
     channel_fallbacks: dict[str, str] = field(default_factory=dict)
     n_added_labels: int = 0
+    typical: dict[str, Any] = field(default_factory=dict)
+    components: dict[str, Any] = field(default_factory=dict)
     version: str = ""
     format: int = FORMAT
 

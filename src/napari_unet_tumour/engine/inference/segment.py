@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from napari_unet_tumour.corrections import ReviewedContext
+from napari_unet_tumour.engine.checked import checked, has_classifier
 from napari_unet_tumour.engine.inference.accelerate import accelerated, describe_device, pick_device
 from napari_unet_tumour.engine.inference.fusion import AnswerFusion, fuse_single_plane
 from napari_unet_tumour.engine.inference.memory import WORKING, BatchLimits, OomRetry
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.base.slicing import Region, SliceLayout
     from napari_unet_tumour.engine.inference.preprocess import Answer
     from napari_unet_tumour.engine.model import Model
+    from napari_unet_tumour.models.training_match import ScanMatch
     from napari_unet_tumour.tiling.grid import Tile
 
 __all__ = [
@@ -61,12 +63,15 @@ class Segmentation:
         Names by pixel value, background first.
     lone : int
         Pieces that were removed because one slice alone shows them (see `postprocess.isolated.remove_isolated_components`).
+    match : ScanMatch, optional
+        Whether the scan looks like what the model was trained on; None where that was not looked at.
     """
 
     mask: NDArray[np.uint8]
     probability: NDArray[np.uint8]
     labels: tuple[str, ...]
     isolated_removed: int = 0
+    match: ScanMatch | None = None
 
 
 def segment(model: Model, array: Any, layout: SliceLayout, settings: SegmentSettings | None = None) -> Segmentation:
@@ -315,5 +320,8 @@ def _probability(model: Model, raw: NDArray[Any], room: BatchLimits, settings: S
         sure = partial(run.probability, flip_tta=settings.flip_tta)
         working = torch.stack([blend(sure, one, room.window, room.batch) for one in planes.working])
     else:
-        working = run.probability(planes.working, settings.flip_tta, model.spec.flip_scale)
+        own, mirrored = run.answers(planes.working, settings.flip_tta, model.spec.flip_scale)
+        working = own if mirrored is None else (own + mirrored) / 2
+        if settings.check_components and has_classifier(model):
+            return checked(planes, own, mirrored, model.spec)
     return planes.back(working)

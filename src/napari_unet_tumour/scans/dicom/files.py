@@ -26,7 +26,7 @@ _TAGS = (
     "PhotometricInterpretation", "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "GridFrameOffsetVector", "DoseGridScaling", "EncryptedAttributesSequence",
-    "DirectoryRecordSequence",
+    "DirectoryRecordSequence", "ContrastBolusAgent",
 )  # fmt: skip
 
 # What must be equal, byte for byte, for a slice to be read like the one before.

@@ -66,6 +66,7 @@ class DicomHeader:
     window: tuple[float, float] | None
     thickness: float
     person: str
+    contrast: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ def header_of(path: Path, found: Any, at: int, start: bytes) -> DicomHeader:
         window=_window(found),
         thickness=_thickness(found),
         person=person_id(str(found.get("PatientID") or "")),
+        contrast=str(found.get("ContrastBolusAgent") or "").strip(),
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PART = "correct"
 # The settings that decide what a mask shows.
-MASKING = ("threshold", "smallest", "flip_tta", "keep_largest", "remove_isolated")
+MASKING = ("threshold", "smallest", "flip_tta", "keep_largest", "remove_isolated", "check_components")
 
 
 class CorrectInputs:

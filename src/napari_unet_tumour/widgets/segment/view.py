@@ -55,6 +55,7 @@ class SegmentView:
         self.address_row.visible = False
         form = self.form
         self.advanced = [row(form[name]) for name in ("tiling", "downsample", "memory", "precision")]
+        self.advanced.append(flat([form["check_components"]]))
         self._show_more(False)
         self.more.changed.connect(self._show_more)
 
