@@ -19,6 +19,7 @@ from napari_unet_tumour import load_model
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.inference.preprocess import to_working_planes
 from napari_unet_tumour.engine.training.feature_statistics import iter_feature_statistics
+from napari_unet_tumour.scans.training_match import statistics_of
 
 
 def main() -> None:
@@ -51,6 +52,8 @@ def main() -> None:
         flip_tta=given.flip_tta,
         flip_size=given.flip_size,
         scores={},
+        components={},
+        typical=statistics_of(imread(given.images / name)[None] for name in files),
     )
 
     def images(start: int, stop: int):

@@ -80,6 +80,14 @@ class SegmentSettings:
             choices=("auto", "float32", "bfloat16", "float16"),
         ),
     ] = "auto"
+    check_components: Annotated[
+        bool,
+        Option(
+            "Leave out pieces that look unlike a tumour to the model, where its file has a classifier for them. "
+            "From the next run on; a low threshold shows them, too.",
+            label="leave out unlikely pieces",
+        ),
+    ] = True
     remove_isolated: Annotated[
         bool,
         Option(
@@ -195,6 +203,10 @@ class TrainSettings:
     augment: Annotated[bool, Option("Data augmentation: rotation, elastic deformation, brightness, blur.")] = True
     weak_augment_prob: Annotated[
         float, Option("Fraction of images with weak augmentation only (mirroring, small shifts).", low=0.0, high=1.0)
+    ] = 0.0
+    random_contrast: Annotated[
+        float,
+        Option("Share of the images with another contrast, field of view or resolution at random.", low=0.0, high=1.0),
     ] = 0.0
     lesion_removed_fraction: Annotated[
         float, Option("Fraction of a batch: training images whose lesion was removed.", low=0.0, high=0.9)

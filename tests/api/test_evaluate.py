@@ -74,3 +74,24 @@ def test_a_pair_that_fails_is_named_and_the_rest_is_scored(bright, pairs, tmp_pa
 def test_an_unknown_model_is_said(bright, pairs):
     with pytest.raises(ModelError, match="known: bright"):
         evaluate(pairs, "dark")
+
+
+def test_a_second_reader_and_a_scan_without_a_tumour(bright, pairs, blob, tmp_path):
+    half = np.where(np.arange(64) < 40, (blob > 127) * 255, 0).astype(np.uint8)
+    scans.write_mask(tmp_path / "s.png", half, Scan(half, "yx"))
+    table = tmp_path / "two.csv"
+    table.write_text("scan,mask,group,second\ni0.tif,m0.png,ann,s.png\ni2.tif,none,bob,\n")
+    found = evaluate(table, bright)
+    summary = found["summary"]
+    assert summary["agreement_mean"] == summary["dice_second_mean"] == pytest.approx(2 / 3)
+    assert summary["dice_mean"] == 1
+    assert (summary["empty_scans"], summary["empty_scans_with_mask"], summary["false_mask_rate"]) == (1, 1, 1)
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_second_reader_of_another_size_is_named(bright, pairs, tmp_path):
+    small = np.ones((8, 8), np.uint8)
+    scans.write_mask(tmp_path / "small.png", small, Scan(small, "yx"))
+    (tmp_path / "two.csv").write_text("scan,mask,second\ni0.tif,m0.png,small.png\n")
+    failed = evaluate(tmp_path / "two.csv", bright)["failed"]
+    assert "small.png has 8 x 8 pixels" in failed[0]["error"]

@@ -17,6 +17,7 @@ from napari_unet_tumour.engine.inference.torch_predictor import TorchPredictor
 from napari_unet_tumour.errors import ModelError
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.models.spec import ModelSpec
+from napari_unet_tumour.phantom import phantom
 from napari_unet_tumour.runtime import graph as graphs
 from napari_unet_tumour.runtime import model as runtimes
 from napari_unet_tumour.runtime import processor
@@ -213,3 +214,48 @@ def test_a_run_that_is_left_drops_what_waits(tmp_path):
     next(steps)
     steps.close()
     assert model.session.pool.submit(int).result(10) == 0
+
+
+AREA = 0
+
+
+def classifier(area: float) -> dict[str, Any]:
+    """Return a classifier that takes components of less than `area` working pixels for no tumour."""
+    hidden = np.zeros((37, 2))
+    hidden[AREA] = 1, -1
+    # Standardised features are clipped to +-6, hence the mean.
+    net = {"hidden": hidden.tolist(), "hidden_bias": [0, 0], "out": [1, -1], "out_bias": 5 - np.log(area)}
+    return {"mean": [5.0] * 37, "scale": [1.0] * 37, "networks": [net], "cut": 0.0}
+
+
+@pytest.mark.parametrize("flip_tta", [False, True])
+@pytest.mark.parametrize(
+    ("area", "checks", "left"),
+    [
+        (1, True, (True, True, True)),
+        (700, True, (False, False, True)),
+        (1e5, True, (False,) * 3),
+        (1e5, False, (True,) * 3),
+    ],
+)
+def test_torch_and_the_runtime_leave_out_the_same_components(area, checks, left, flip_tta, monkeypatch):
+    path = registry.find("default").path
+    spec = replace(models.load(path).spec, components=classifier(area))
+    in_runtime = replace(runtimes.open_file(path), spec=spec)
+    in_torch = replace(models.load(path), spec=spec)
+    monkeypatch.setenv(runtimes.CHOICE, "torch")
+    settings = replace(
+        CPU,
+        flip_tta=flip_tta,
+        threshold=spec.threshold,
+        min_object_size=30,
+        remove_isolated=False,
+        check_components=checks,
+    )
+    assert isinstance(segment.predictor(in_runtime, settings), RuntimePredictor)
+    assert isinstance(segment.predictor(in_torch, settings), TorchPredictor)
+    array = np.asarray(phantom(seed=1, shape=(8, 200, 220))[0].array)[2:5, None]
+    layout = layout_of(array.shape, "zcyx")
+    found, truth = (segment.segment(one, array, layout, settings).mask for one in (in_runtime, in_torch))
+    assert tuple(one.any() for one in found) == left
+    assert (found != truth).sum() <= 4

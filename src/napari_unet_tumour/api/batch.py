@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.scans.scan import Scan
+    from napari_unet_tumour.scans.training_match import ScanMatch
     from napari_unet_tumour.settings import Progress, SegmentSettings
     from napari_unet_tumour.tiling.grid import Tile
 
@@ -42,12 +43,17 @@ AHEAD_BYTES = 32 << 20
 
 @dataclass(frozen=True, eq=False)
 class LoadedScan(Generic[Item]):
-    """A scan that is read and waits for the network; `truth` is its true mask where one is known."""
+    """A scan that is read and waits for the network.
+
+    `truth` and a `second` reader's mask, and how it matches the model's training slices, where they are known.
+    """
 
     item: Item
     scan: Scan
     layout: SliceLayout
     truth: NDArray[np.uint8] | None = None
+    second: NDArray[np.uint8] | None = None
+    match: ScanMatch | None = None
 
     def planes(self) -> NDArray[Any]:
         """Return all planes, (n, C, H, W)."""

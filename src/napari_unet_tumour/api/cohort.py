@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.scans.scan import Scan
+    from napari_unet_tumour.scans.training_match import ScanMatch
     from napari_unet_tumour.settings import SegmentSettings
 
     Row = dict[str, Any]
@@ -114,6 +115,11 @@ def row_of(scan: Path, mask_path: Path, mask: NDArray[Any], of: Scan, labels: Se
     for label, name in enumerate(labels[1:], start=1):
         row[f"volume_{name}"] = round(sum(t.volume for t in report.totals if t.label == label), 4)
     return row
+
+
+def match_row(match: ScanMatch) -> Row:
+    """Return the row's columns about how a scan matches what the model was trained on."""
+    return {"unlike": round(match.unlike, 3) if match.slices else "", "note": match.message}
 
 
 def large_row(scan: Path, mask_path: Path, pixels: int, of: Scan) -> Row:

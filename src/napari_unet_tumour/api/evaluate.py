@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,13 @@ from napari_unet_tumour.models import registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from napari_unet_tumour.api.batch import OnTick, ScanPredictor
+    from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import SegmentSettings
 
+HALF = 127
 PER_GROUP = ("slices", "tumour_slices", "dice_mean", "volume_dice_mean", "false_mask_rate")
 
 
@@ -44,7 +49,8 @@ def evaluate(
     Parameters
     ----------
     pairs : path or sequence of Pair
-        A PAIRS.csv (columns scan, mask and, optionally, group), or what `read_pairs` and `pair_folders` return.
+        A PAIRS.csv (columns scan, mask and, optionally, group and second), or what `read_pairs` and `pair_folders`
+        return.
     model : str or pathlib.Path
         "default", a name on the shelf, or a model file.
     settings : SegmentSettings, optional
@@ -104,7 +110,7 @@ def score(
         work, pair = one.work, one.work.item
         cases += score_scan(
             one.found.mask, np.asarray(work.truth), work.layout, str(pair.scan), pair.group, work.scan.array,
-            _in_plane(work), entry.spec.labels,
+            _in_plane(work), entry.spec.labels, work.second,
         )  # fmt: skip
         on_pair(work.layout.planes)
     found = report(entry.name, entry.hash, cases, round(time.perf_counter() - begin, 3))
@@ -114,7 +120,16 @@ def score(
 def _load(pair: Pair, axis: int | None, labels: Sequence[str], notes: list[str]) -> LoadedScan[Pair]:
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
-    return LoadedScan(pair, scan, layout, read_truth(pair, scan, layout.mask_shape, labels, notes=notes))
+    truth = read_truth(pair, scan, layout.mask_shape, labels, notes=notes)
+    return LoadedScan(pair, scan, layout, truth, _second(pair, scan, layout.mask_shape, notes))
+
+
+def _second(pair: Pair, scan: Scan, shape: tuple[int, ...], notes: list[str]) -> NDArray[np.uint8] | None:
+    """Return the second reader's mask; of grey values, as a mean of readings has them, the half decides."""
+    if pair.second is None:
+        return None
+    values = read_truth(replace(pair, mask=pair.second), scan, shape, ("", ""), grey=True, notes=notes)
+    return (values > HALF).astype(np.uint8) if values.max(initial=0) > 1 else values
 
 
 def _in_plane(work: LoadedScan[Pair]) -> tuple[float, float] | None:

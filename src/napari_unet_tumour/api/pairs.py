@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from napari_unet_tumour.scans.scan import Scan
 
 SHOWN = 3
+# In the column mask: the scan shows no tumour.
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Pair:
         The two files.
     group : str
         The patient; the scan's own path when it is not known.
+    second : pathlib.Path, optional
+        A second reader's mask.
     slices : tuple of int
         Which slices a person has reviewed, for fine-tuning; empty when not given.
     """
@@ -44,10 +48,18 @@ class Pair:
     mask: Path
     group: str
     slices: tuple[int, ...] = ()
+    second: Path | None = None
+
+    @property
+    def is_tumour_free(self) -> bool:
+        """Whether the table says that the scan shows no tumour, and so has no mask."""
+        return self.mask.name.casefold() == NONE
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
-    """Read a PAIRS.csv with the columns scan, mask and, optionally, group and slices, or usual names for these.
+    """Read a PAIRS.csv with the columns scan, mask and, optionally, group, second and slices, or usual names for these.
+
+    The column second names a second reader's mask. The word "none" as mask says that a scan shows no tumour.
 
     Parameters
     ----------
@@ -71,6 +83,7 @@ def read_pairs_table(path: Path) -> tuple[list[Pair], str]:
     """Read a PAIRS.csv as `read_pairs` does; also return a line that names the columns that are not used, or ""."""
     scan = ("scan", *(name for name in tables.FILE if name != "scan"))
     columns = {"scan": scan, "mask": tables.MASK, "person": tables.PERSON, "slices": tables.SLICES}
+    columns["second"] = tables.SECOND
     try:
         table = tables.read_table(path, columns, ("scan", "mask"), "scan,mask or scan,mask,group")
         groups = tables.persons_of(table) if "person" in table.columns else []
@@ -81,13 +94,20 @@ def read_pairs_table(path: Path) -> tuple[list[Pair], str]:
     if not pairs:
         raise ScanError(f"{path.name} has no rows: add a line with a scan and its mask")
     _check_files(
-        [(one.scan, f"{path.name}: the scan") for one in pairs] + [(p.mask, f"{path.name}: the mask") for p in pairs]
+        [(one.scan, f"{path.name}: the scan") for one in pairs]
+        + [(one.mask, f"{path.name}: the mask") for one in pairs if not one.is_tumour_free]
+        + [(one.second, f"{path.name}: the second reader's mask") for one in pairs if one.second is not None]
     )
     return pairs, table.note
 
 
-def pair_folders(images: str | Path, masks: str | Path) -> list[Pair]:
+def pair_folders(images: str | Path, masks: str | Path, second: str | Path | None = None) -> list[Pair]:
     """Pair the files of two folders by their names without suffix; "NAME_mask" fits "NAME" too.
+
+    Parameters
+    ----------
+    second : str or pathlib.Path, optional
+        Folder of a second reader's masks, of some of the scans or all.
 
     Raises
     ------
@@ -106,7 +126,12 @@ def pair_folders(images: str | Path, masks: str | Path) -> list[Pair]:
         raise ScanError(
             f"{images} and {masks} do not fit: {'; '.join(problems)}: give every image a mask of the same name"
         )
-    return [Pair(path, mask, str(path)) for path, mask in pairs if mask is not None]
+    other = {composed(stem(path)): path for path in scans_in(Path(second))} if second is not None else {}
+    return [
+        Pair(path, mask, str(path), second=other.get(names[path]) or other.get(f"{names[path]}_mask"))
+        for path, mask in pairs
+        if mask is not None
+    ]
 
 
 def scans_in(folder: Path) -> list[Path]:
@@ -132,6 +157,7 @@ def read_truth(
     shape: tuple[int, ...],
     labels: Sequence[str],
     unsure: bool = False,
+    grey: bool = False,
     notes: list[str] | None = None,
 ) -> NDArray[np.uint8]:
     """Read the true mask of a scan, and put it onto the scan's grid by place.
@@ -149,6 +175,8 @@ def read_truth(
     unsure : bool
         The mask is a correction: the value 255 = not sure stays, a mask of 0 and 255 alone is one of a single label,
         and several other values are several labels, which a model with a single one does not know.
+    grey : bool
+        The values are returned as the file has them, as uint8.
     notes : list of str, optional
         Takes a line that says how the mask was moved, where the grids differ.
 
@@ -162,10 +190,14 @@ def read_truth(
     ScanError
         The mask cannot be read, does not overlap the scan, or has values that the model does not know.
     """
+    if pair.is_tumour_free:
+        return np.zeros(shape, np.uint8)
     mask = scans.read_mask(pair.mask, contours_on=scan)
     values = _on_grid(pair, scan, mask, notes)
     if values.shape != shape:
         raise ScanError(f"{pair.mask.name} has {_by(values.shape)} pixels and {pair.scan.name} has {_by(shape)}")
+    if grey:
+        return np.asarray(values, np.uint8)
     there = set(np.unique(values).tolist())
     open_ = (values == UNSURE) & unsure if there - {0, UNSURE} else np.zeros(values.shape, bool)
     several = unsure and len(there - {0, UNSURE}) > 1
@@ -189,7 +221,9 @@ def _pair(path: Path, line: int, row: Mapping[str, str]) -> Pair:
         slices = tuple(int(number) for number in re.split(r"[;,\s]+", row.get("slices", "")) if number)
     except ValueError as error:
         raise ScanError(f"{path.name} line {line}: slices must look like 3;4;9, not '{row['slices']}'") from error
-    return Pair(scan, mask, str(scan), slices)
+    second = row.get("second", "")
+    other = tables.existing(path.parent / Path(second).expanduser()) if second else None
+    return Pair(scan, mask, str(scan), slices, other)
 
 
 def _check_files(files: list[tuple[Path, str]]) -> None:

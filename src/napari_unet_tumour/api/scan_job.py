@@ -13,6 +13,7 @@ from napari_unet_tumour.api import channels, cohort, layout_for
 from napari_unet_tumour.api.batch import LoadedScan, Segmented, to_segmentation
 from napari_unet_tumour.base.atomic_write import shortened
 from napari_unet_tumour.errors import ModelError, ScanError
+from napari_unet_tumour.scans.training_match import match_scan
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -117,7 +118,7 @@ def load(order: ScanJob, spec: ModelSpec) -> LoadedScan[Path]:
             f"{order.path.name} has {layout.planes} slice{'s' * (layout.planes > 1)}, a PNG holds one: "
             "choose --format nifti or tiff"
         )
-    return LoadedScan(order.path, scan, layout)
+    return LoadedScan(order.path, scan, layout, match=match_scan(scan, layout, spec))
 
 
 def plan_job(order: ScanJob) -> tuple[list[int], str]:
@@ -134,6 +135,7 @@ def finish(one: Segmented[Path], order: ScanJob, seen: tuple[list[int], str]) ->
     work, outputs = one.work, order.outputs
     line = write(one, outputs)
     row = cohort.row_of(order.path, outputs.mask, one.found.mask, work.scan, outputs.labels) if order.row else {}
+    row |= cohort.match_row(work.match) if order.row and work.match is not None else {}
     return Finished(order.path, line, notes_of(work), work.layout.planes, row, seen)
 
 
@@ -201,7 +203,8 @@ def summary_line(work: LoadedScan[Path], outputs: Outputs, on: int | None, pixel
     with_tumour = "" if on is None else f", {on} with tumour"
     left_out = f", {isolated} piece{'s' * (isolated > 1)} of one slice alone left out" if isolated else ""
     slices = f"{work.layout.planes} slices{with_tumour}, " if work.layout.planes > 1 else ""
-    return f"{work.item} -> {outputs.mask}: {slices}{pixels} tumour pixels{left_out}"
+    doubt = f"; {work.match.message}" if work.match is not None and work.match.is_doubtful else ""
+    return f"{work.item} -> {outputs.mask}: {slices}{pixels} tumour pixels{left_out}{doubt}"
 
 
 def _volume(one: Segmented[Path], number: int) -> NDArray[np.uint8]:

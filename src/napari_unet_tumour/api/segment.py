@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from napari_unet_tumour.base.slicing import SliceLayout, layout_of, with_slice_d
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.scans.training_match import match_scan
 from napari_unet_tumour.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ def segment(
     -------
     Segmentation
         `mask` (the array's shape without channels) uint8, `probability` (planes, labels, H, W) uint8
-        (0..255 for 0..1), `labels` (names by value).
+        (0..255 for 0..1), `labels` (names by value), `match` (is it like the training slices).
 
     Raises
     ------
@@ -138,7 +140,9 @@ def segment(
     planes = work.planes()
     answer = local_predictor(chosen, settings)(planes, on_tick or (lambda progress: None))
     found = to_segmentation(answer, work.layout, settings, chosen.spec.labels)
-    return clicking.with_clicks(found, marks, planes, work.layout, chosen, settings, outline) if marks else found
+    if marks:
+        found = clicking.with_clicks(found, marks, planes, work.layout, chosen, settings, outline)
+    return replace(found, match=match_scan(work.scan, work.layout, chosen.spec))
 
 
 def default_settings(spec: ModelSpec) -> SegmentSettings:

@@ -25,6 +25,10 @@ MASK = (
     "mask", "masks", "maskfile", "maskname", "maskpath", "label", "labels", "labelfile", "labelmap", "labelpath", "seg",
     "segfile", "segpath", "segmentation", "segmentationfile", "truth", "groundtruth", "gt", "annotation", "reference",
 )  # fmt: skip
+SECOND = (
+    "second", "secondmask", "secondmasks", "secondreader", "secondreadermask", "secondrater", "mask2", "reader2",
+    "rater2",
+)  # fmt: skip
 PERSON = (
     "person", "persons", "personid", "patient", "patients", "patientid", "patientnumber", "patientname", "subject",
     "subjects", "subjectid", "participant", "participantid", "group", "groups", "groupid", "individual", "pid", "mrn",

@@ -26,11 +26,13 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "evaluate",
         help="score a model on scans with true masks",
-        description="Give --pairs PAIRS.csv (columns scan, mask and, optionally, group = patient; paths relative to "
-        "that file), or two folders with the same file names.",
+        description="Give --pairs PAIRS.csv (columns scan, mask and, optionally, group = patient and second = a second "
+        "reader's mask; paths relative to that file; mask 'none' for a scan without a tumour), or two folders with the "
+        "same file names.",
     )
     command.add_argument("folders", nargs="*", metavar="IMAGES_DIR MASKS_DIR", help="folders of scans and of masks")
     command.add_argument("--pairs", metavar="PAIRS.csv", help="table of scans and masks")
+    command.add_argument("--second-masks", metavar="DIR", help="a second reader's masks, for two folders")
     command.add_argument("--axis", type=int, metavar="N", help="array axis to slice along (default: as in 'segment')")
     command.add_argument("--json", metavar="OUT", help="write summary and every slice as JSON")
     command.add_argument("--csv", metavar="OUT", help="write every slice as CSV")
@@ -68,11 +70,12 @@ def _run(args: argparse.Namespace) -> int:
 def _pairs(args: argparse.Namespace) -> list[Pair]:
     from napari_unet_tumour.api.pairs import pair_folders
 
-    if args.pairs and not args.folders:
+    if args.pairs and not args.folders and not args.second_masks:
         return pairs_of(args.pairs)
     if not args.pairs and len(args.folders) == 2:
-        return pair_folders(*args.folders)
-    args.misuse("give --pairs PAIRS.csv, or IMAGES_DIR and MASKS_DIR")
+        images, masks = args.folders
+        return pair_folders(images, masks, args.second_masks)
+    args.misuse("give --pairs PAIRS.csv, or IMAGES_DIR and MASKS_DIR (then --second-masks DIR, too)")
     raise AssertionError  # misuse has ended the program
 
 

@@ -43,6 +43,9 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
     command.add_argument("--negatives", metavar="DIR", help="folder of images without any tumour")
+    command.add_argument(
+        "--second-masks", metavar="DIR", help="a second reader's masks of the same names; the mean of both is learnt"
+    )
     known = ", ".join(presets.names())
     command.add_argument("--settings", default="", metavar="FILE.toml", help=f"settings file, or one of {known}")
     command.add_argument("--summary", action="store_true", help="print the network's layers and stop")
@@ -80,7 +83,9 @@ def _train(args: argparse.Namespace, settings: TrainSettings) -> int:
     unused = unused_columns(Path(args.cases), settings.classes or "tumour") if args.cases else ""
     if unused and distributed.rank() == 0:
         warn(f"note: {unused}")
-    steps = iter_train(settings, args.images, args.masks, args.out, args.cases, args.negatives, resume=args.resume)
+    steps = iter_train(
+        settings, args.images, args.masks, args.out, args.cases, args.negatives, args.resume, args.second_masks
+    )
     best = "nothing kept yet; what is saved goes on with --resume"
     with _shown(distributed.rank() == 0) as show:
         try:

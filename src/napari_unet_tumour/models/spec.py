@@ -69,6 +69,10 @@ class ModelSpec:
         How many of the labels, the last ones, were added to a network that was trained without them.
     clicks : dict
         Keyword arguments of `engine.clicks.network.ClickNet`; empty for a model that takes no clicks.
+    typical : dict
+        What the training slices look like (`scans.training_match.statistics_of`), or {}.
+    components : dict
+        Classifier of a mask's components (`postprocess.component_classifier.likelihoods`), or {}.
     version : str
         Package version that wrote the file.
     format : int
@@ -95,6 +99,8 @@ class ModelSpec:
     carry: dict[str, float] = field(default_factory=dict)
     n_added_labels: int = 0
     clicks: dict[str, Any] = field(default_factory=dict)
+    typical: dict[str, Any] = field(default_factory=dict)
+    components: dict[str, Any] = field(default_factory=dict)
     version: str = ""
     format: int = FORMAT
 

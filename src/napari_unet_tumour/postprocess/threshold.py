@@ -52,8 +52,23 @@ def effective_threshold(together: NDArray[Any], settings: SegmentSettings) -> in
     together : numpy.ndarray
         (H, W) of any unsigned type, the labels' sum, 0..255 for 0..1.
     """
-    surest = float(together.max(initial=0)) / 255 if settings.flip_tta else 1.0
-    return max(1, round(settings.threshold * min(max(surest, MIN_THRESHOLD_SCALE), 1.0) * 255))
+    level = level_at(float(together.max(initial=0)) / 255, settings.threshold, raised=settings.flip_tta)
+    return max(1, round(level * 255))
+
+
+def level_at(surest: float, threshold: float, raised: bool) -> float:
+    """Return the probability from which a pixel is foreground, see `effective_threshold`.
+
+    Parameters
+    ----------
+    surest : float
+        The highest probability in the plane, 0..1.
+    threshold : float
+        The one that was asked for.
+    raised : bool
+        Whether the probability is the mean of two copies.
+    """
+    return threshold * min(max(surest, MIN_THRESHOLD_SCALE), 1.0) if raised else threshold
 
 
 def keep_largest_component(mask: NDArray[Any]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.postprocess.component_check import has_classifier, lower_unlikely
 from napari_unet_tumour.runtime.normalisation import as_in
 from napari_unet_tumour.runtime.preprocess import STEP, as_bytes, as_planes, bounded, coloured, resize
 from napari_unet_tumour.runtime.session import PIXELS
@@ -85,26 +86,35 @@ class RuntimePredictor:
             self._pending.pop().cancel()
 
     def _begin(self, raw: NDArray[Any]) -> Answer:
-        planes = as_planes(raw, self._model.spec)
-        scale = self._model.spec.flip_scale
-        going = {n: self._probability(planes.working[n], scale) for n, varied in enumerate(planes.varied) if varied}
-        labels = (len(self._model.spec.labels) - 1) * (1 + self.twofold)
+        spec = self._model.spec
+        planes = as_planes(raw, spec)
+        going = {n: self._answers(planes.working[n], spec.flip_scale) for n, one in enumerate(planes.varied) if one}
+        labels = (len(spec.labels) - 1) * (1 + self.twofold)
+        checks = self._settings.check_components and has_classifier(spec)
 
         def wait() -> NDArray[np.uint8]:
             found = np.zeros((len(raw), labels, *planes.frame.native), np.uint8)
             for n, answer in going.items():
-                found[n] = planes.back(answer())
+                own, mirrored = answer()
+                found[n] = planes.back(_mean(own, mirrored))
+                if checks:
+                    lower_unlikely(found[n], planes.working[n], own, mirrored, planes.frame, spec)
             return found
 
         return wait
 
     def _probability(self, working: Array, scale: float) -> Callable[[], Array]:
         """Begin to find the probability (L, h, w) in an image (C, h, w); the mirrored copy is shown `scale` times."""
+        answers = self._answers(working, scale)
+        return lambda: _mean(*answers())
+
+    def _answers(self, working: Array, scale: float) -> Callable[[], tuple[Array, Array | None]]:
+        """Begin to find what the mean of `_probability` is made of: the image's own, the mirrored copy's if asked."""
         plain = self._submit(self._sure, working)
         if not self._settings.flip_tta:
-            return plain.result
+            return lambda: (plain.result(), None)
         mirrored = self._submit(self._mirrored, working, scale)
-        return lambda: (plain.result() + mirrored.result()) * np.float32(0.5)
+        return lambda: (plain.result(), mirrored.result())
 
     def _mirrored(self, working: Array, scale: float) -> Array:
         """Return the probability in the left-right mirrored copy, shown `scale` times as large; see `engine.fast`."""
@@ -139,9 +149,14 @@ class RuntimePredictor:
         return future
 
 
+def _mean(own: Array, mirrored: Array | None) -> Array:
+    return own if mirrored is None else (own + mirrored) * np.float32(0.5)
+
+
 def sure(logits: Array) -> Array:
     """Return the labels' probability (L, h, w) of logits (O, h, w)."""
     if len(logits) == 1:
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+        with np.errstate(over="ignore"):  # a very low logit: 1 / infinity is 0
+            return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
     powers = np.exp(logits - logits.max(0))
     return np.asarray(powers[1:] / powers.sum(0), np.float32)

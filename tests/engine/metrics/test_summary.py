@@ -114,3 +114,34 @@ def test_report_is_plain_json() -> None:
     assert json.loads(json.dumps(written, allow_nan=False)) == written
     assert set(written) == {"model", "summary", "cases"}
     assert set(written["cases"][0]) >= {"scan", "group", "slice", "dice"}
+
+
+def test_false_masks_are_counted_by_slice_and_by_scan() -> None:
+    rng, rows = np.random.default_rng(0), []
+    for head, painted in enumerate((0, 1, 2, 3)):
+        array = rng.random((6, 8, 8))
+        array[5] = 0
+        mask = np.zeros(array.shape, np.uint8)
+        mask[:painted, 2, 2] = 1
+        rows += score_scan(mask, np.zeros_like(mask), layout_of(array.shape), f"head {head}", array=array)
+    summary = summarise(rows)
+    assert summary["empty_slices"] == 20, "the blank ones do not count"
+    assert summary["false_mask_rate"] == pytest.approx(6 / 20)
+    assert summary["false_mask_low"] < 0.3 < summary["false_mask_high"]
+    assert summary["empty_scans"] == 4
+    assert summary["empty_scans_with_mask"] == 3
+    assert summary["empty_scans_with_more_than_two"] == 1
+
+
+def test_a_second_reader_is_scored_beside_the_first() -> None:
+    array, _, truth = _scan()
+    second = truth.copy()
+    second[:3, :, 8:] = 0  # half of what the first one drew
+    layout = layout_of(array.shape)
+    summary = summarise(score_scan(truth, truth, layout, "scan", array=array, second=second))
+    assert summary["agreement_mean"] == summary["dice_second_mean"] == pytest.approx(2 / 3)
+    # 8 of 8 pixels of which 4 count whole and 4 half: 2 * 6 / (8 + 6).
+    assert summary["dice_readers_mean"] == pytest.approx(12 / 14 * 1)
+    assert "agreement_mean" not in summarise(score_scan(truth, truth, layout, "scan", array=array))
+    with pytest.raises(ScanError, match="second reader's mask has shape"):
+        score_scan(truth, truth, layout, "scan", array=array, second=second[:2])

@@ -9,7 +9,8 @@ import tifffile
 import torch
 from PIL import Image
 
-from napari_unet_tumour.engine.training.dataset import iter_dataset, iter_negatives
+from napari_unet_tumour.engine.training.dataset import iter_dataset
+from napari_unet_tumour.engine.training.negatives import iter_negatives
 from napari_unet_tumour.engine.training.plan import parts_of
 from napari_unet_tumour.engine.training.test_scores import native_of
 from napari_unet_tumour.errors import TrainingError, UNetTumourError

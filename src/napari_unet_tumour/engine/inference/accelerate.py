@@ -82,12 +82,18 @@ class Runner:
 
         A twofold one is (N, 2 L, h, w).
         """
-        found = self._sure(self.logits(working))
+        own, mirrored = self.answers(working, flip_tta, scale)
+        return own if mirrored is None else (own + mirrored) / 2
+
+    def answers(
+        self, working: torch.Tensor, flip_tta: bool, scale: float = 1.0
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return what the mean of `probability` is made of: the slices' own, and the mirrored copies' if asked."""
+        own = self._sure(self.logits(working))
         if not flip_tta:
-            return found
+            return own, None
         # Left and right only: heads are alike that way. Upside down as well is worse than no copy (docs/model.md).
-        mirrored = self._at(working.flip(3), scale).flip(3)
-        return (found + mirrored) / 2
+        return own, self._at(working.flip(3), scale).flip(3)
 
     def _at(self, working: torch.Tensor, scale: float) -> torch.Tensor:
         """Return the probability of planes that are shown at another size, on their own grid."""

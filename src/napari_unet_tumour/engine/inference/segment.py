@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.base.slicing import Region, SliceLayout
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.models.spec import ModelSpec
+    from napari_unet_tumour.scans.training_match import ScanMatch
     from napari_unet_tumour.tiling.grid import Tile
 
     AnyModel = Model | RuntimeModel
@@ -84,12 +85,15 @@ class Segmentation:
         Names by pixel value, background first.
     isolated_removed : int
         Components that were removed because only one slice shows them; see `postprocess.isolated`.
+    match : ScanMatch, optional
+        Whether the scan looks like what the model was trained on; None where that was not looked at.
     """
 
     mask: NDArray[np.uint8]
     probability: NDArray[np.uint8]
     labels: tuple[str, ...]
     isolated_removed: int = 0
+    match: ScanMatch | None = None
 
 
 def segment(model: AnyModel, array: Any, layout: SliceLayout, settings: SegmentSettings | None = None) -> Segmentation:

@@ -13,6 +13,7 @@ from napari_unet_tumour.engine.inference.memory import WORKING, BatchLimits, Oom
 from napari_unet_tumour.engine.inference.preprocess import to_working_planes, working_frame
 from napari_unet_tumour.engine.inference.sliding_window import blend, block_probability
 from napari_unet_tumour.engine.networks.gated_branch import has_gated_branch
+from napari_unet_tumour.postprocess.component_check import has_classifier, lower_unlikely
 from napari_unet_tumour.tiling.grid import RAW
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.engine.inference.preprocess import Answer
+    from napari_unet_tumour.engine.inference.preprocess import Answer, WorkingPlanes
     from napari_unet_tumour.engine.model import Model
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.tiling.grid import Tile
 
@@ -105,5 +107,32 @@ class TorchPredictor:
             sure = partial(run.probability, flip_tta=flip_tta)
             working = torch.stack([blend(sure, one, room.window, room.batch) for one in planes.working])
         else:
-            working = run.probability(planes.working, flip_tta, model.spec.flip_scale)
+            own, mirrored = run.answers(planes.working, flip_tta, model.spec.flip_scale)
+            if self._settings.check_components and has_classifier(model.spec):
+                return _checked(planes, own, mirrored, model.spec)
+            working = _mean(own, mirrored)
         return planes.back(working)
+
+
+def _mean(own: torch.Tensor, mirrored: torch.Tensor | None) -> torch.Tensor:
+    return own if mirrored is None else (own + mirrored) / 2
+
+
+def _checked(planes: WorkingPlanes, own: torch.Tensor, mirrored: torch.Tensor | None, spec: ModelSpec) -> Answer:
+    """Begin to bring an answer back to the scan's grid, with components that are no tumour lowered."""
+    answer = planes.back(_mean(own, mirrored))
+
+    def wait() -> NDArray[np.uint8]:
+        found = answer()
+        for n, one in enumerate(found):
+            if one[0].any():
+                other = None if mirrored is None else _array(mirrored[n])
+                lower_unlikely(one, _array(planes.working[n]), _array(own[n]), other, planes.frame, spec)
+        return found
+
+    return wait
+
+
+def _array(values: torch.Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = values.float().cpu().numpy()
+    return array

@@ -26,6 +26,13 @@ def dice(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
     return 2 * both / (found + real) if found + real else 1.0
 
 
+def soft_dice(mask: Mask, truth: Mask) -> float:
+    """Return the Dice against shares 0..1, as the mean of several readers' masks has them; 1 where both are empty."""
+    found, share = mask != 0, np.asarray(truth, np.float64)
+    whole = float(np.count_nonzero(found)) + float(share.sum())
+    return float(2 * share[found].sum() / whole) if whole else 1.0
+
+
 def iou(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
     """Return |both| / |either|, 0..1; 1 where both are empty."""
     both, found, real = counts(mask, truth)

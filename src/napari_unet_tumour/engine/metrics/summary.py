@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.engine.metrics.overlap import METRICS, counts, dice
+from napari_unet_tumour.engine.metrics.intervals import share_interval
+from napari_unet_tumour.engine.metrics.overlap import METRICS, counts, dice, soft_dice
 from napari_unet_tumour.errors import ScanError
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from napari_unet_tumour.base.slicing import SliceLayout
 
 SCORES = ("dice", "iou", "precision", "recall", "accuracy", "hd95")
+READERS = ("dice_second", "dice_readers", "agreement")
+# A scan without a tumour may have a mask on so many slices before it counts as spoilt.
+FEW = 2
 Row = dict[str, Any]
 
 
@@ -31,6 +35,7 @@ def score_scan(
     array: Any = None,
     spacing: Sequence[float] | None = None,
     labels: Sequence[str] = (),
+    second: NDArray[Any] | None = None,
 ) -> list[Row]:
     """Score every slice of a scan.
 
@@ -48,20 +53,23 @@ def score_scan(
         mm per row and column; HD95 is in pixels without it.
     labels : sequence of str
         Names by pixel value, background first; with several, each is scored too.
+    second : numpy.ndarray, optional
+        A second reader's mask of the same shape.
 
     Returns
     -------
     list of dict
         Keys scan, group, slice, blank, unit, pixels (mask), truth_pixels, both_pixels, `SCORES` and
-        maybe dice_by_label. A score that is undefined is None.
+        maybe dice_by_label. With a second reader also `READERS`: Dice against the second reader and against the mean of
+        both, and of the readers with each other. A score that is undefined is None.
 
     Raises
     ------
     ScanError
         Mask or truth have another shape than the scan.
     """
-    for name, given in (("mask", mask), ("truth", truth)):
-        if given.shape != layout.mask_shape:
+    for name, given in (("mask", mask), ("truth", truth), ("second reader's mask", second)):
+        if given is not None and given.shape != layout.mask_shape:
             raise ScanError(
                 f"{scan}: the {name} has shape {given.shape}, the scan {layout.mask_shape}: give a fitting one"
             )
@@ -75,6 +83,8 @@ def score_scan(
             "blank": array is not None and _blank(layout, array, n),
         }
         rows.append(row | score(found, real, spacing) | _by_label(found, real, labels))
+        if second is not None:
+            rows[-1] |= _by_reader(found, real, layout.to_array_order(np.asarray(second[layout.index(n)])))
     return rows
 
 
@@ -87,6 +97,14 @@ def score(mask: NDArray[Any], truth: NDArray[Any], spacing: Sequence[float] | No
     )
 
 
+def _by_reader(found: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> Row:
+    if not (first.any() or second.any()):
+        return dict.fromkeys(READERS)
+    mean = ((first != 0).astype(np.float64) + (second != 0)) / 2
+    scores = (dice(found, second), soft_dice(found, mean), dice(first, second))
+    return dict(zip(READERS, scores, strict=True))
+
+
 def summarise(rows: Sequence[Row], seconds: float | None = None) -> Row:
     """Sum up the rows of many scans.
 
@@ -95,7 +113,11 @@ def summarise(rows: Sequence[Row], seconds: float | None = None) -> Row:
     mean (HD95 and precision of an empty mask). group_dice_mean is the mean over groups of their
     slices' mean, volume_dice_mean the mean over scans with tumour of the Dice over all pixels, and
     false_mask_rate the share of truth-empty slices that are not blank on which any pixel is
-    predicted. None where there is nothing to average.
+    predicted; its 95 % interval comes from drawing groups with replacement (Wilson's where there are fewer than
+    `intervals.FEWEST`). empty_scans are scans without a tumour that are not blank; with a mask on any slice, and on
+    more than two. With a second reader, over slices that both have looked at: dice_second_mean, dice_readers_mean
+    (soft Dice against the mean of both masks) and agreement_mean (of the readers with each other). None where there
+    is nothing to average.
     """
     tumour = [row for row in rows if row["truth_pixels"]]
     empty = [row for row in rows if not row["truth_pixels"] and not row["blank"]]
@@ -111,12 +133,36 @@ def summarise(rows: Sequence[Row], seconds: float | None = None) -> Row:
         "dice_p5": _percentile(tumour, 5),
         "group_dice_mean": _mean(_mean(r["dice"] for r in part) for part in _parts(tumour, "group")),
         "volume_dice_mean": _mean(_volume_dice(part) for part in _parts(rows, "scan")),
-        "false_mask_rate": _mean(float(row["pixels"] > 0) for row in empty),
+        **_false_masks(rows, empty),
+        **{
+            f"{name}_mean": _mean(row.get(name) for row in rows) for name in READERS if any(name in row for row in rows)
+        },
         "hd95_unit": units.pop() if len(units) == 1 else "mixed" if units else None,
         "undefined": {name: sum(row[name] is None for row in tumour) for name in SCORES if name != "accuracy"},
         **_labels_summary(tumour),
         "seconds": seconds,
     }
+
+
+def _false_masks(rows: Sequence[Row], empty: Sequence[Row]) -> Row:
+    """Return how often something is painted where there is nothing: by slice, with an interval, and by scan."""
+    painted = [row["pixels"] > 0 for row in empty]
+    low, high = share_interval(painted, [str(row["group"]) for row in empty])
+    scans = [part for part in _parts(rows, "scan") if not any(row["truth_pixels"] for row in part)]
+    counts = [sum(row["pixels"] > 0 and not row["blank"] for row in part) for part in scans if not _all_blank(part)]
+    return {
+        "empty_slices": len(empty),
+        "false_mask_rate": _mean(map(float, painted)),
+        "false_mask_low": low,
+        "false_mask_high": high,
+        "empty_scans": len(counts),
+        "empty_scans_with_mask": sum(count > 0 for count in counts),
+        "empty_scans_with_more_than_two": sum(count > FEW for count in counts),
+    }
+
+
+def _all_blank(rows: Sequence[Row]) -> bool:
+    return all(row["blank"] for row in rows)
 
 
 def report(name: str, model_hash: str, rows: Sequence[Row], seconds: float | None = None) -> Row:

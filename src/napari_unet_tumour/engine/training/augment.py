@@ -7,12 +7,20 @@ import math
 import torch
 from torch.nn import functional as F
 
+from napari_unet_tumour.engine.training.random_contrast import random_contrast
+
 # How far a calm image is moved, of what the others are.
 CALM = 0.3
 
 
 def augment(
-    image: torch.Tensor, mask: torch.Tensor, size: int, rng: torch.Generator, calm: float = 0.0
+    image: torch.Tensor,
+    mask: torch.Tensor,
+    size: int,
+    rng: torch.Generator,
+    calm: float = 0.0,
+    contrast: float = 0.0,
+    soft: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Show images and masks as another scanner and another pose might.
 
@@ -21,18 +29,22 @@ def augment(
     image : torch.Tensor
         (N, C, H, W) float32, any grey values; the answer keeps each image's range and unit.
     mask : torch.Tensor
-        (N, L, H, W) float32 in {0, 1}, a layer per label.
+        (N, L, H, W) float32 in {0, 1}, or in 0..1 where `soft`; a layer per label.
     size : int
         Side of the answer in pixels.
     rng : torch.Generator
         On the tensors' device; the same state gives the same answer.
     calm : float
         Chance of an image to be shown nearly as it is: mirrored, turned and zoomed a little, its grey values kept.
+    contrast : float
+        Chance of an image to have its contrast redrawn, see `random_contrast`.
+    soft : bool
+        The masks' values between 0 and 1 stay, as several readers' mean has them.
 
     Returns
     -------
     tuple of torch.Tensor
-        (N, C, size, size) float32 and (N, L, size, size) float32 in {0, 1}.
+        (N, C, size, size) float32 and (N, L, size, size) float32 in {0, 1}, or in 0..1 where `soft`.
     """
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
     span = (high - low).clamp(min=1e-6)
@@ -41,7 +53,10 @@ def augment(
     seen = F.grid_sample((image - low) / span, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     truth = F.grid_sample(mask, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     seen = torch.where(quiet[:, None, None, None], seen, _greys(seen, rng))
-    return seen * span + low, (truth > 0.5).float()
+    if contrast:
+        redrawn = _chance(len(image), contrast, rng)[:, None, None, None]
+        seen = torch.where(redrawn, random_contrast(seen.clamp(0, 1), truth, rng), seen)
+    return seen * span + low, truth if soft else (truth > 0.5).float()
 
 
 def _rand(n: int, low: float, high: float, rng: torch.Generator) -> torch.Tensor:

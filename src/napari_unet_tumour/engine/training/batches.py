@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.engine.training.lesion_transplant import TransplantHosts
+    from napari_unet_tumour.engine.training.readers import Readers
     from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.settings import TrainSettings
 
@@ -37,6 +38,8 @@ class SamplePools:
         (k, C, S, S) images without any tumour; k may be 0.
     hosts : Hosts, optional
         Where grafts put their tumours.
+    readers : Readers, optional
+        What two readers have drawn, where there is a second one.
     """
 
     images: torch.Tensor
@@ -44,6 +47,7 @@ class SamplePools:
     twins: torch.Tensor
     negatives: torch.Tensor
     hosts: TransplantHosts | None = None
+    readers: Readers | None = None
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,21 @@ def epoch_plans(settings: TrainSettings, count: int, has_twins: bool, has_negati
     return laps
 
 
-def order_of(lap: EpochPlan, count: int, seed: int) -> list[NDArray[np.int64]]:
-    """Return the numbers of the images of every step of a pass, shuffled, in steps of nearly equal size."""
-    shuffled = np.random.default_rng((seed, lap.number)).permutation(count)
+def order_of(
+    lap: EpochPlan, count: int, seed: int, shown: NDArray[np.float32] | None = None
+) -> list[NDArray[np.int64]]:
+    """Return the numbers of the images of every step of a pass, shuffled, in steps of nearly equal size.
+
+    Parameters
+    ----------
+    shown : numpy.ndarray, optional
+        (count,) chance of every image to be seen in a pass, 0..1; all are seen by default.
+    """
+    rng = np.random.default_rng((seed, lap.number))
+    shuffled = rng.permutation(count)
+    if shown is not None:
+        drawn = shuffled[rng.random(count) < shown[shuffled]]
+        shuffled = drawn if len(drawn) >= lap.steps else shuffled
     return np.array_split(shuffled, lap.steps)
 
 
@@ -101,7 +117,10 @@ def batch_of(
     chance: int,
     device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make a step's images (N, C, side, side) float32, normalised, and truth (N, L, side, side) in {0, 1}."""
+    """Make a step's images (N, C, side, side) float32, normalised, and truth (N, L, side, side).
+
+    The truth is 0 or 1, or lies between them where two readers have drawn.
+    """
     rng = torch.Generator(device).manual_seed((settings.seed * STRIDE + chance) % 2**63)
     images = torch.from_numpy(chosen)
     shown = _grafted(pools, images, settings.carvemix_fraction, rng)
@@ -109,8 +128,15 @@ def batch_of(
     channels = max(part.shape[1] for part in parts)
     x = torch.cat([part.expand(-1, channels, -1, -1).to(device).float() for part in parts if len(part)])
     y = torch.zeros(len(x), len(spec.labels) - 1, *x.shape[2:], device=device)
-    y[: len(images)] = layers(pools.masks[images].to(device), len(spec.labels) - 1)
-    x, y = augment(x, y, lap.side, rng, settings.weak_augment_prob) if settings.augment else _resized(x, y, lap.side)
+    soft = pools.readers is not None
+    if pools.readers is not None:
+        y[: len(images)] = pools.readers.mean[images][:, None].to(device).float() / 255
+    else:
+        y[: len(images)] = layers(pools.masks[images].to(device), len(spec.labels) - 1)
+    if settings.augment:
+        x, y = augment(x, y, lap.side, rng, settings.weak_augment_prob, settings.random_contrast, soft)
+    else:
+        x, y = _resized(x, y, lap.side, soft)
     return to_batch(x, spec), y
 
 
@@ -151,8 +177,8 @@ def _grafted(pools: SamplePools, images: torch.Tensor, share: float, rng: torch.
     return shown
 
 
-def _resized(x: torch.Tensor, y: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _resized(x: torch.Tensor, y: torch.Tensor, side: int, soft: bool) -> tuple[torch.Tensor, torch.Tensor]:
     if x.shape[-1] == side:
         return x, y
     x, y = (F.interpolate(t, (side, side), mode="bilinear", align_corners=False, antialias=True) for t in (x, y))
-    return x, (y > 0.5).float()
+    return x, y if soft else (y > 0.5).float()

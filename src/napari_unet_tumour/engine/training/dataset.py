@@ -12,7 +12,7 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.base.parallel import in_parallel
 from napari_unet_tumour.base.slicing import SliceLayout, layout_of
 from napari_unet_tumour.engine.training import resize
-from napari_unet_tumour.engine.training.dataset_index import DatasetItem, dataset_items, files_of
+from napari_unet_tumour.engine.training.dataset_index import DatasetItem, dataset_items
 from napari_unet_tumour.errors import ScanError, TrainingError
 from napari_unet_tumour.runtime.preprocess import LUMINANCE
 from napari_unet_tumour.scans.placement import MisfitError, put_on_scan
@@ -63,7 +63,9 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class _Read:
+class Read:
+    """The slices of one file at the working size, and the values that its mask has beside 0."""
+
     sources: list[DatasetItem]
     images: list[NDArray[Any]]
     masks: list[NDArray[Any]]
@@ -92,7 +94,7 @@ def iter_dataset(
         No pairs, other names on one side, masks that are not masks or not of their image, an empty class.
     """
     sources = dataset_items(images, masks, cases, settings.classes or "tumour")
-    read: list[_Read] = []
+    read: list[Read] = []
     for one in in_parallel(lambda source: read_pair(source, settings), sources):
         read.append(one)
         yield Progress(len(read), len(sources), "reading images")
@@ -102,26 +104,14 @@ def iter_dataset(
     return _joined(read, settings)
 
 
-def iter_negatives(folder: Path, settings: TrainSettings) -> Generator[Progress, None, torch.Tensor]:
-    """Read a folder of images without any tumour: (k, C, S, S); raises TrainingError where it holds none."""
-    sources = [DatasetItem(path, None, 0, path.name) for path in files_of(folder).values()]
-    if not sources:
-        raise TrainingError(f"{folder} holds no images ({', '.join(scans.READERS)}): choose another folder")
-    read: list[_Read] = []
-    for one in in_parallel(lambda source: read_pair(source, settings), sources):
-        read.append(one)
-        yield Progress(len(read), len(sources), "reading tumour-free images")
-    return _stacked(read)
-
-
-def read_pair(source: DatasetItem, settings: TrainSettings) -> _Read:
+def read_pair(source: DatasetItem, settings: TrainSettings) -> Read:
     """Read the slices of one file and of its mask, brought to the working size; blank slices are left out."""
     scan = scans.read(source.image)
     planes = _planes_of(scan, source.image, settings.channels)
     masks, note = _mask_planes(source, scan, planes.shape)
     values = _values(source, masks)
     kept = [n for n in range(len(planes)) if len(planes) == 1 or np.ptp(planes[n]) > 0]
-    return _Read(
+    return Read(
         [DatasetItem(**{**vars(source), "plane": n}) for n in kept],
         [resize.image(planes[n], settings.size) for n in kept],
         [resize.mask(masks[n], settings.size) for n in kept],
@@ -130,7 +120,7 @@ def read_pair(source: DatasetItem, settings: TrainSettings) -> _Read:
     )
 
 
-def _moved_sentence(moved: Sequence[_Read]) -> str:
+def _moved_sentence(moved: Sequence[Read]) -> str:
     """Say what was done to masks that lay on another grid than their images: the first one, and how many more."""
     mask = moved[0].sources[0].mask if moved[0].sources else None
     more = f" ({len(moved)} masks in all were put onto their images' grids)" if len(moved) > 1 else ""
@@ -181,12 +171,28 @@ def read_mask_plane(source: DatasetItem, examples: Dataset) -> NDArray[np.uint8]
     return label_plane(_tidy(source, layout.read_planes(mask, [source.plane])[0, 0]), examples, source.kind)
 
 
-def _mask_planes(source: DatasetItem, scan: Scan, shape: tuple[int, ...]) -> tuple[NDArray[Any], str]:
+def read_mask_values(source: DatasetItem) -> NDArray[Any]:
+    """Return a mask's values (H, W) on the image's grid, as the file has them.
+
+    Raises
+    ------
+    TrainingError
+        The mask does not fit its image.
+    """
+    scan = scans.read(source.image)
+    shape = _planes_of(scan, source.image, 1).shape
+    return np.asarray(_mask_planes(source, scan, shape, tidy=False)[0][source.plane])
+
+
+def _mask_planes(
+    source: DatasetItem, scan: Scan, shape: tuple[int, ...], tidy: bool = True
+) -> tuple[NDArray[Any], str]:
     """Return the planes (n, H, W) of an image's mask on the image's grid, and what was done to bring it there."""
     if source.mask is None:
         return np.zeros((shape[0], *shape[2:]), np.uint8), ""
     layout, mask, note = _mask_layout(source, scan)
-    return _tidy(source, layout.read_planes(mask, range(layout.planes))[:, 0]), note
+    planes = layout.read_planes(mask, range(layout.planes))[:, 0]
+    return _tidy(source, planes) if tidy else planes, note
 
 
 def _mask_layout(source: DatasetItem, image: Scan | None = None) -> tuple[SliceLayout, NDArray[Any], str]:
@@ -242,7 +248,7 @@ def _values(source: DatasetItem, masks: NDArray[Any]) -> tuple[int, ...]:
     return tuple(int(v) for v in values)
 
 
-def _joined(read: list[_Read], settings: TrainSettings) -> Dataset:
+def _joined(read: list[Read], settings: TrainSettings) -> Dataset:
     values = _label_values(read)
     sources = tuple(source for one in read for source in one.sources)
     classes = _classes(sources, values) if settings.classes else ()
@@ -250,10 +256,11 @@ def _joined(read: list[_Read], settings: TrainSettings) -> Dataset:
     plain = Dataset(sources, torch.empty(0), torch.empty(0), labels, values, classes)
     raw = (mask for one in read for mask in one.masks)
     masks = np.stack([label_plane(mask, plain, source.kind) for mask, source in zip(raw, sources, strict=True)])
-    return Dataset(sources, _stacked(read), torch.from_numpy(masks), labels, values, classes)
+    return Dataset(sources, stacked(read), torch.from_numpy(masks), labels, values, classes)
 
 
-def _stacked(read: list[_Read]) -> torch.Tensor:
+def stacked(read: list[Read]) -> torch.Tensor:
+    """Put all slices into one tensor (n, C, S, S), uint8 where all are."""
     images = [image for one in read for image in one.images]
     channels = max(image.shape[0] for image in images)
     kind = np.uint8 if all(image.dtype == np.uint8 for image in images) else np.float32
@@ -263,7 +270,7 @@ def _stacked(read: list[_Read]) -> torch.Tensor:
     return torch.from_numpy(out)
 
 
-def _label_values(read: list[_Read]) -> tuple[int, ...]:
+def _label_values(read: list[Read]) -> tuple[int, ...]:
     """Return the mask values of label 1, 2, ...: one value of any size, or 1, 2, ... without a gap."""
     found = sorted({value for one in read for value in one.values})
     if not found:

@@ -11,6 +11,7 @@ from napari_unet_tumour.engine.training import report, test_scores
 from napari_unet_tumour.engine.training.batches import to_batch
 from napari_unet_tumour.engine.training.feature_statistics import iter_feature_statistics
 from napari_unet_tumour.engine.training.plan import names_of
+from napari_unet_tumour.scans.training_match import statistics_of
 from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def iter_finalise(
     test = yield from test_scores.iter_test_scores(best, examples, parts.test, settings.device)
     seen = yield from test_scores.iter_test_scores(best, examples, parts.seen, settings.device)
     scores = test_scores.summary(test, seen)
-    best = replace(best, spec=replace(best.spec, scores=scores))
+    looks = statistics_of(image.numpy() for image in examples.images[parts.train])
+    best = replace(best, spec=replace(best.spec, scores=scores, typical=looks))
     model.save(run.out, best.spec, best.net.state_dict(), clicks=best.click_state)
     names = names_of(examples, parts)
     card = {"settings": asdict(settings), "scores": scores, "split": names, "version": __version__}

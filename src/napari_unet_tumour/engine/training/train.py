@@ -16,12 +16,14 @@ from napari_unet_tumour.engine.lesion_removal import grey_of, iter_lesion_remove
 from napari_unet_tumour.engine.training import checkpoint, distributed, split
 from napari_unet_tumour.engine.training.batches import EpochPlan, SamplePools, batch_of, epoch_plans, order_of
 from napari_unet_tumour.engine.training.checkpoint import RunFiles
-from napari_unet_tumour.engine.training.dataset import Dataset, iter_dataset, iter_negatives
+from napari_unet_tumour.engine.training.dataset import Dataset, iter_dataset
 from napari_unet_tumour.engine.training.finalise import Trained, iter_finalise
 from napari_unet_tumour.engine.training.learner import Learner
 from napari_unet_tumour.engine.training.lesion_transplant import TransplantHosts
+from napari_unet_tumour.engine.training.negatives import iter_negatives
 from napari_unet_tumour.engine.training.network_summary import summary_of
 from napari_unet_tumour.engine.training.plan import names_of, parts_of, spec_of
+from napari_unet_tumour.engine.training.readers import iter_readers
 from napari_unet_tumour.engine.training.tensorboard import TensorBoardLog
 from napari_unet_tumour.engine.training.validation import validate
 from napari_unet_tumour.errors import TrainingError
@@ -56,6 +58,7 @@ def iter_train(
     cases: str | Path | None = None,
     negatives: str | Path | None = None,
     resume: bool = False,
+    second: str | Path | None = None,
 ) -> Generator[Progress, None, Trained]:
     """Train a network.
 
@@ -74,6 +77,9 @@ def iter_train(
         Folder of images without any tumour.
     resume : bool
         Go on from the last checkpoint, if there is one; the result is that of an uninterrupted run.
+    second : path, optional
+        Folder with a second reader's masks of the same names, for some of the images or all; the network learns the
+        mean of the two, and sees slices on which they hardly agree in every fifth pass only. For one label.
 
     Yields
     ------
@@ -99,7 +105,9 @@ def iter_train(
     examples = yield from iter_dataset(Path(images), Path(masks), settings, Path(cases) if cases else None)
     parts = parts_of(examples, settings)
     spec = spec_of(settings, examples, parts)
+    readers = yield from iter_readers(Path(second), examples, parts.train, settings) if second else _none()
     pools = yield from _iter_pools(examples, parts, settings, Path(negatives) if negatives else None)
+    pools = replace(pools, readers=readers)
     laps = epoch_plans(settings, len(parts.train), len(pools.twins) > 0, len(pools.negatives) > 0)
     learner = Learner(settings, spec, laps[-1].first + laps[-1].steps)
     mine = checkpoint.identity(
@@ -116,6 +124,11 @@ def iter_train(
     return (yield from iter_finalise(run, settings, examples, parts, state.rows, state.best_lap + 1))
 
 
+def _none() -> Generator[Progress, None, None]:
+    """Read nothing."""
+    yield from ()
+
+
 def _iter_pools(
     examples: Dataset, parts: split.DataSplit, settings: TrainSettings, negatives: Path | None
 ) -> Generator[Progress, None, SamplePools]:
@@ -126,7 +139,7 @@ def _iter_pools(
         twins = yield from iter_lesion_removed(images, masks, [examples.sources[i].person for i in parts.train])
     free = none
     if negatives is not None and settings.negative_share > 0:
-        free = yield from iter_negatives(negatives, settings)
+        free = yield from iter_negatives(negatives, settings, examples)
     hosts = None
     if settings.carvemix_fraction > 0:
         tumourless = [torch.from_numpy(grey_of(pool))[:, None] for pool in (twins, free) if len(pool)]
@@ -177,7 +190,8 @@ def _iter_steps(
     clock: tuple[float, int],
 ) -> Generator[Progress, None, None]:
     total, saved = laps[-1].first + laps[-1].steps, time.monotonic()
-    order = order_of(lap, len(pools.images), learner.settings.seed)
+    shown = None if pools.readers is None else pools.readers.shown
+    order = order_of(lap, len(pools.images), learner.settings.seed, shown)
     while state.step < lap.steps:
         number = lap.first + state.step
         chosen = distributed.shard_of(order[state.step])

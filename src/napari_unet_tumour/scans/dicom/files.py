@@ -29,7 +29,7 @@ _TAGS = (
     "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "GridFrameOffsetVector", "DoseGridScaling", "EncryptedAttributesSequence",
     "DirectoryRecordSequence", "ModalityLUTSequence", "ImageType", "FrameIncrementPointer",
-    "DetectorInformationSequence",
+    "DetectorInformationSequence", "ContrastBolusAgent",
 )  # fmt: skip
 
 # What must be equal, byte for byte, for a slice to be read like the one before.

@@ -78,6 +78,7 @@ class DicomHeader:
     shift: int = 0
     lut: int = 0
     slices: bool = False
+    contrast: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def header_of(path: Path, found: Any, at: int, start: bytes) -> DicomHeader:
         shift=min(max(integer(found, "HighBit", bits - 1) + 1 - bits, 0), allocated - bits),
         lut=lut_bits(found),
         slices=_has_slices(found),
+        contrast=text(found, "ContrastBolusAgent"),
     )
 
 

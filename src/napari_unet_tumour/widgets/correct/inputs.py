@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 PART = "correct"
 # The settings that decide what a mask shows.
-MASKING = ("threshold", "min_object_size", "smallest", "flip_tta", "keep_largest", "remove_isolated")
+MASKING = (
+    "threshold", "min_object_size", "smallest", "flip_tta", "keep_largest", "remove_isolated", "check_components",
+)  # fmt: skip
 
 
 class CorrectInputs:

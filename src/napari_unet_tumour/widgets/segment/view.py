@@ -74,6 +74,7 @@ class SegmentView:
         self._polish()
         form = self.form
         self.advanced = [row(form[name]) for name in ("tiling", "downsample", "memory", "precision")]
+        self.advanced.append(flat([form["check_components"]]))
         self._show_more(False)
         self.more.changed.connect(self._show_more)
 

@@ -1,0 +1,79 @@
+"""Components that a model's classifier takes for no tumour, lowered in the prediction on the scan's own grid.
+
+numpy only: the prediction in torch and that in ONNX Runtime both pass through here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from napari_unet_tumour.postprocess.component_classifier import Slice, factors
+from napari_unet_tumour.scans.training_match import is_unlike
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.models.spec import ModelSpec
+
+
+class Frame(Protocol):
+    """Where a plane lies within the network's working image, see `runtime.preprocess.Frame`."""
+
+    @property
+    def native(self) -> tuple[int, int]:
+        """(H, W) of the scan's plane."""
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """(h, w) of the resized plane."""
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The resized plane's rows and columns in the working image."""
+
+
+def has_classifier(spec: ModelSpec) -> bool:
+    """Tell whether a model's components are checked: it has one label, and no expert has learnt others."""
+    return bool(spec.components) and len(spec.labels) == 2 and not spec.arguments.get("experts")
+
+
+def lower_unlikely(
+    found: NDArray[np.uint8],
+    working: NDArray[np.float32],
+    own: NDArray[np.float32],
+    mirrored: NDArray[np.float32] | None,
+    frame: Frame,
+    spec: ModelSpec,
+) -> None:
+    """Lower, in place, the probability of components that are no tumour.
+
+    Of a model with a gated branch only the first answer is lowered: what a person's corrections have taught stays.
+
+    Parameters
+    ----------
+    found : numpy.ndarray
+        (L, H, W) uint8, the probability on the scan's grid, 0..255 for 0..1; changed.
+    working : numpy.ndarray
+        (C, h, w) float32, the normalised image as the network saw it.
+    own, mirrored : numpy.ndarray
+        (L, h, w) float32, the probability of the slice and of its mirror image, which is None where none was asked.
+    frame : Frame
+        Where the slice lies in the working image.
+    spec : ModelSpec
+        Of a model with a classifier, see `has_classifier`.
+    """
+    if not found[0].any():
+        return
+    scale = frame.inner[0] * frame.inner[1] / (frame.native[0] * frame.native[1])
+    shown = Slice(working.mean(0), own[0], own[0] if mirrored is None else mirrored[0], mirrored is not None)
+    unlike = bool(spec.typical) and is_unlike(working[(slice(None), *frame.window)], spec.typical)
+    made = factors(shown, spec.components, spec.threshold, spec.min_object_size * scale, unlike=unlike)
+    if made is not None:
+        found[0] = np.rint(found[0] * _native(made[frame.window], frame.native))
+
+
+def _native(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    rows, columns = ((np.arange(n) * 2 + 1) * m // (2 * n) for n, m in zip(shape, values.shape, strict=True))
+    return values[np.ix_(rows, columns)]
