@@ -23,12 +23,13 @@ def lesion(radius=12.0, half=5.0):
     return np.hypot(rows - 32, columns - 32) < widths[:, None, None]
 
 
-def head():
+def head(texture=0):
     """Return a head (N, H, W) with a lesion of which a network that goes by brightness sees only the core."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     inside = np.hypot(rows - 31.5, columns - 31.5) < 29
-    planes = np.where(inside, 60, 5) + np.where(lesion(), 45, 0) + np.where(lesion(6), 80, 0)
+    planes = np.where(inside, 60 + texture * np.sin(rows / 2) * np.sin(columns / 2), 5)
+    planes = planes + np.where(lesion(), 45, 0) + np.where(lesion(6), 80, 0)
     return np.clip(planes + rng.normal(0, 3, planes.shape), 0, 255).astype(np.uint8)
 
 
@@ -197,7 +198,7 @@ def test_flat_images_have_no_neighbours(correcting):
 def test_a_hand_drawn_mask_with_two_labels_on_another_axis(correcting, models, order):
     """No network has seen the scan."""
     truth = (lesion() + lesion(6).astype(np.uint8)).transpose(np.argsort(order))
-    grey = np.ascontiguousarray(head().transpose(np.argsort(order)))
+    grey = np.ascontiguousarray(head(texture=15).transpose(np.argsort(order)))
 
     def add(viewer):
         viewer.add_image(grey, name="head", scale=[(6, 1, 1)[axis] for axis in np.argsort(order)], units=["mm"] * 3)
