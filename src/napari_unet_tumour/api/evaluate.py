@@ -46,7 +46,7 @@ def evaluate(
     pairs : path or sequence of Pair
         A PAIRS.csv (columns scan, mask and, optionally, group), or what `read_pairs` and `pair_folders` return.
     model : str or pathlib.Path
-        "default", a name on the shelf, or a model file.
+        "default", the name of an installed model, or a model file.
     settings : SegmentSettings, optional
         Threshold and the like; the model's own defaults when None.
     axis : int, optional
@@ -86,7 +86,7 @@ def score(
     on_tick: OnTick | None = None,
     on_pair: Callable[[int], None] = lambda planes: None,
 ) -> dict[str, Any]:
-    """Score a network that is ready; as `evaluate`. `on_pair` is told the slices of every pair that is done."""
+    """Score a network that is ready; as `evaluate`. `on_pair` is called with the slices of every pair that is done."""
     from napari_unet_tumour.engine.metrics.summary import report, score_scan
 
     begin = time.perf_counter()

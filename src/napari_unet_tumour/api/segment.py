@@ -36,7 +36,7 @@ def load_model(name: str | Path = "default") -> Model:
     Parameters
     ----------
     name : str or pathlib.Path
-        "default", a name or hash on the shelf ("napari-unet-tumour models list"), or a model file.
+        "default", a name or hash of an installed model ("napari-unet-tumour models list"), or a model file.
 
     Returns
     -------

@@ -35,7 +35,7 @@ class RuntimePredictor:
     model : RuntimeModel
         What runs.
     settings : SegmentSettings
-        Whether the mirrored copy is asked for, windows, memory.
+        Whether the mirror image is predicted too, windows, memory.
     """
 
     # While one batch is computed the next one is read.
@@ -99,7 +99,7 @@ class RuntimePredictor:
         return wait
 
     def _probability(self, working: Array, scale: float) -> Callable[[], Array]:
-        """Begin to find the probability (L, h, w) in an image (C, h, w); the mirrored copy is shown `scale` times."""
+        """Begin to find the probability (L, h, w) in an image (C, h, w); the mirror image is shown `scale` times."""
         plain = self._submit(self._sure, working)
         if not self._settings.flip_tta:
             return plain.result
@@ -107,7 +107,7 @@ class RuntimePredictor:
         return lambda: (plain.result() + mirrored.result()) * np.float32(0.5)
 
     def _mirrored(self, working: Array, scale: float) -> Array:
-        """Return the probability in the left-right mirrored copy, shown `scale` times as large; see `engine.fast`."""
+        """Return the probability in the left-right mirror image, shown `scale` times as large; see `engine.fast`."""
         copy = working[..., ::-1]
         if scale == 1.0:
             return np.asarray(self._sure(copy)[..., ::-1])

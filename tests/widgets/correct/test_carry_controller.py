@@ -84,7 +84,7 @@ def test_neighbours_follow_as_predictions(correcting):
         assert dice(mask.data[n] > 0, truth[n]) > dice(first[n] > 0, truth[n]) + 0.15
     assert one.status.endswith("4 slices follow this correction.")
     assert one.status.startswith(f"Slice {MIDDLE} reviewed")
-    assert len(mask._undo_history) == steps + 4, "one undo step a slice"
+    assert len(mask._undo_history) == steps + 4, "one undo step per slice"
     one.widget._desk.watch.flush()
     names = [state.name for state in one.widget.session.states()]
     assert [names[n] for n in followers] == ["predicted"] * 4

@@ -216,7 +216,7 @@ def _cells(rows: list[dict[str, Any]], pixel_mm: Mapping[str, float]) -> list[st
               for row in rows] if in_mm else rows  # fmt: skip
     unit = " mm" if in_mm else " px"
     far = any(mean(placed, when, FAR) is not None for when in WHEN)
-    return [_told(placed, key, how) + (unit if key == FAR and far else "") for key, _, how in MEASURES]
+    return [_summary_of(placed, key, how) + (unit if key == FAR and far else "") for key, _, how in MEASURES]
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
@@ -229,7 +229,7 @@ def mean(rows: list[dict[str, Any]], when: str, key: str) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _told(rows: list[dict[str, Any]], key: str, how: str) -> str:
+def _summary_of(rows: list[dict[str, Any]], key: str, how: str) -> str:
     before, after = (mean(rows, when, key) for when in ("before", "after"))
     words = ["–" if value is None else how.format(value) for value in (before, after)]
     return " → ".join(words)
