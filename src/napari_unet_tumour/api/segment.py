@@ -138,7 +138,10 @@ def segment(
     planes = work.planes()
     answer = local_predictor(chosen, settings)(planes, on_tick or (lambda progress: None))
     found = to_segmentation(answer, work.layout, settings, chosen.spec.labels)
-    return clicking.with_clicks(found, marks, planes, work.layout, chosen, settings, outline) if marks else found
+    if not marks:
+        return found
+    clicked = load_model(model) if isinstance(model, (str, Path)) else model  # the click network runs in torch
+    return clicking.with_clicks(found, marks, planes, work.layout, clicked, settings, outline)
 
 
 def default_settings(spec: ModelSpec) -> SegmentSettings:
