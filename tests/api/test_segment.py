@@ -1,13 +1,16 @@
 import doctest
+import importlib
 
 import numpy as np
 import pytest
 
 from napari_unet_tumour import api, errors, load_model, scans, segment
-from napari_unet_tumour.api import segment as segmenting
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.settings import SegmentSettings
+
+# The package's `segment` is the function of that name.
+segmenting = importlib.import_module("napari_unet_tumour.api.segment")
 
 
 def test_segments_an_array_a_scan_and_a_file_alike(bright, blob, tmp_path):

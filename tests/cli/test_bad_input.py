@@ -135,4 +135,4 @@ def test_a_series_is_chosen_by_its_number(tmp_path, capsys):
 def test_palettes_open(capsys):
     palette = OWN / "examples_palette.dcm"
     assert main(["measure", str(palette), str(palette)]) == 1
-    assert "has 3 axes where 'yx' are meant" in capsys.readouterr().err
+    assert "has colours or channels, so it is no mask: save one channel of label values" in capsys.readouterr().err

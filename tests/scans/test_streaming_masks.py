@@ -80,7 +80,7 @@ def test_a_plain_zarr_array(tmp_path, stack):
 def test_what_is_no_image_is_named(tmp_path):
     zarr.create_group(tmp_path / "empty.zarr")
     (tmp_path / "none.zarr").mkdir()
-    with pytest.raises(ScanError, match=r"empty.zarr is a zarr group without an OME-Zarr image"):
+    with pytest.raises(ScanError, match=r"empty.zarr is a zarr group without an image: choose a folder in it"):
         scans.read(tmp_path / "empty.zarr")
     with pytest.raises(ScanError, match=r"none.zarr is no zarr array"):
         scans.read(tmp_path / "none.zarr")

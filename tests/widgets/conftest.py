@@ -74,9 +74,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own for each test, with the model "known" alone on the shelf."""
+    """A home of its own for each test, with the model "known" alone on the shelf; ticks are not carried on."""
     home = tmp_path / "home"
     (home / "models").mkdir(parents=True)
+    (home / "settings.json").write_text(json.dumps({"carry": {"on": False}}))
     shutil.copy(models / "known.safetensors", home / "models")
     monkeypatch.setenv("NAPARI_UNET_TUMOUR_HOME", str(home))
     monkeypatch.setattr("napari_unet_tumour.models.registry.SHIPPED", tmp_path / "nothing ships")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_unet_tumour import scans
 from napari_unet_tumour.api import channels
+from napari_unet_tumour.api import clicks as clicking
 from napari_unet_tumour.api.batch import LoadedScan, local_predictor, to_segmentation
 from napari_unet_tumour.base.slicing import SliceLayout, layout_of, with_slice_distance
 from napari_unet_tumour.errors import ScanError
@@ -66,6 +67,9 @@ def segment(
     *,
     axes: str | None = None,
     axis: int | None = None,
+    clicks: Iterable[Sequence[Any]] = (),
+    boxes: Iterable[Sequence[Any]] = (),
+    outline: bool = False,
     on_tick: OnTick | None = None,
 ) -> Segmentation:
     """Outline the tumour in one scan.
@@ -85,6 +89,14 @@ def segment(
         "yx", "zyx" or "tzyx" by the number of axes; a last axis of 3 or 4 after two of at least 30 is "c" (colours).
     axis : int, optional
         The array axis to slice along; by default what `slice_axis` says.
+    clicks : iterable of (z, y, x, sign) or (z, y, x, sign, label), optional
+        Places in the scan, an index for every axis of the mask (two for a flat image), in the order in which they were
+        clicked; the sign is +1 where the lesion is and -1 where it is not, the label a name or number (1 by default).
+        The clicked slices are outlined anew around the clicks; all else stays as the network alone has it.
+    boxes : iterable of (z, y, x, z, y, x) or with a label after them, optional
+        Two opposite corners, in one slice, of boxes around lesions.
+    outline : bool
+        Follow each clicked lesion to the neighbouring slices, as far as it reaches.
     on_tick : callable, optional
         Called with a `Progress` after every batch; an exception from it stops the work.
 
@@ -97,7 +109,8 @@ def segment(
     Raises
     ------
     ScanError, ModelError, DeviceError
-        The scan cannot be read or used, the model does not fit it, the device is not there.
+        The scan cannot be read or used, the model does not fit it, the device is not there; a click lies outside the
+        scan or has a label that the model does not know.
 
     Examples
     --------
@@ -120,8 +133,12 @@ def segment(
     else:
         scan = channels.as_channels(_scan_of(image, axes), chosen.spec)
         work = LoadedScan(None, scan, layout_for(scan, axis))
-    answer = local_predictor(chosen, settings)(work.planes(), on_tick or (lambda progress: None))
-    return to_segmentation(answer, work.layout, settings, chosen.spec.labels)
+    marks = clicking.marks_of(clicks, boxes, len(work.layout.mask_shape))
+    clicking.sorted_marks(marks, work.layout, chosen.spec)
+    planes = work.planes()
+    answer = local_predictor(chosen, settings)(planes, on_tick or (lambda progress: None))
+    found = to_segmentation(answer, work.layout, settings, chosen.spec.labels)
+    return clicking.with_clicks(found, marks, planes, work.layout, chosen, settings, outline) if marks else found
 
 
 def default_settings(spec: ModelSpec) -> SegmentSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -59,6 +60,12 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--probability", action="store_true", help="write SCAN_probability too, one file per label")
     command.add_argument(
+        "--clicks", metavar="CLICKS.csv",
+        help="places in one scan where a tumour is or is not: columns z, y, x (indices of its array), "
+        "sign (+1, -1) and perhaps label; with y2 and x2 a line is a box"
+    )  # fmt: skip
+    command.add_argument("--outline", action="store_true", help="follow each clicked tumour to the neighbouring slices")
+    command.add_argument(
         "--workers", type=int, default=1, metavar="N", help="local processes that share the scans (default: 1)"
     )
     add_model(command)
@@ -85,6 +92,10 @@ def _run(args: argparse.Namespace) -> int:
     parts = _parts(args.channels, entry.spec)
     paths = [*_paths.expand(args.scans), *parts]
     settings = settings_of(args, entry.spec)
+    if args.clicks and len(paths) > 1:
+        args.refuse("--clicks is for one scan: give one SCAN")
+    if args.outline and not args.clicks:
+        args.refuse("--outline follows what was clicked: give --clicks CLICKS.csv too")
     suffix = _paths.suffix_for(args.format)
     out = _paths.ready_folder(args.out)
     written = Written(out)
@@ -104,7 +115,7 @@ def _run(args: argparse.Namespace) -> int:
             network = choose_network(entry, settings, args)
             shown.where = network.where
             shown.start()
-            _segment_all(cohort, network, settings, shown)
+            _segment_all(cohort, network, settings, shown, _clicking(args, entry, settings))
     if cohort.failed == len(paths) == 1:
         return 1
     warn(_told(cohort, shown))
@@ -150,12 +161,46 @@ def choose_network(entry: registry.ModelEntry, settings: SegmentSettings, args: 
 
     if args.scheduler:
         return cluster_predictor(entry, settings, args.scheduler, insecure=args.insecure)
-    if getattr(args, "workers", 1) > 1:
+    if getattr(args, "workers", 1) > 1 and not getattr(args, "clicks", None):
         return worker_pool_predictor(entry, settings, args.workers)
     return local_predictor(load_for(entry, settings), settings)
 
 
-def _segment_all(cohort: Cohort, network: ScanPredictor, settings: SegmentSettings, shown: ProgressMeter) -> None:
+def _clicking(
+    args: argparse.Namespace, entry: registry.ModelEntry, settings: SegmentSettings
+) -> Callable[[Result], Result]:
+    """Return what gives the clicks of a file their say in a scan's result."""
+    from napari_unet_tumour.api.batch import Segmented, TooLarge
+    from napari_unet_tumour.api.clicks import read_clicks, sorted_marks, with_clicks
+    from napari_unet_tumour.api.segment import load_model
+
+    def clicked(one: Result) -> Result:
+        if not args.clicks:
+            return one
+        if isinstance(one, TooLarge):
+            raise ScanError(f"{one.work.item.name} is too large for clicks: cut out the part around the tumour first")
+        if not isinstance(one, Segmented):
+            return one
+        work = one.work
+        marks = read_clicks(args.clicks, len(work.layout.mask_shape))
+        sorted_marks(marks, work.layout, entry.spec)
+        model = load_model(entry.path)
+        if model.clicks is None:
+            warn(f"note: the model {entry.spec.name} takes no clicks: grey values and distances answer them")
+        return replace(
+            one, found=with_clicks(one.found, marks, work.planes(), work.layout, model, settings, args.outline)
+        )
+
+    return clicked
+
+
+def _segment_all(
+    cohort: Cohort,
+    network: ScanPredictor,
+    settings: SegmentSettings,
+    shown: ProgressMeter,
+    clicked: Callable[[Result], Result],
+) -> None:
     """Segment and write what is left; a scan that fails is named on stderr."""
     from napari_unet_tumour.api.batch import iter_parallel, iter_segment_many, read_ahead
 
@@ -171,7 +216,7 @@ def _segment_all(cohort: Cohort, network: ScanPredictor, settings: SegmentSettin
             ones = iter_segment_many(works, network, settings, spec.labels, shown.tick, spec)
         for one in ones:
             try:
-                line, slices = cohort.finish(one, network, shown)
+                line, slices = cohort.finish(clicked(one), network, shown)
                 print_line(line)
                 shown.finish(slices)
             except (ScanError, ModelError, OutputError, JobError) as error:

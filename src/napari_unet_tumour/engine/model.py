@@ -14,12 +14,15 @@ from torch import nn
 
 from napari_unet_tumour.base.atomic_write import write_bytes_atomic
 from napari_unet_tumour.engine import networks
+from napari_unet_tumour.engine.clicks.network import ClickNet
 from napari_unet_tumour.engine.normalisation import NORMALISATIONS
 from napari_unet_tumour.errors import ModelError
 from napari_unet_tumour.models.spec import KEY, ModelSpec, hash_of, read_spec, spec_of
 from napari_unet_tumour.version import __version__
 
 State = Mapping[str, torch.Tensor]
+# Before the names of the click network's tensors.
+CLICKS = "clicks."
 EXTRA_HEADS = ("deep_supervision_heads.", "super_head.")
 
 
@@ -36,11 +39,20 @@ class Model:
         between users: copy it before changing it.
     hash : str
         First 12 hex digits of the SHA-256 of its file.
+    clicks : torch.nn.Module or None
+        The network that answers clicks, in eval mode: pictures (N, 8, S, S) -> logits (N, 1, S, S), see
+        `clicks.picture`. None where the model takes no clicks.
     """
 
     spec: ModelSpec
     net: nn.Module
     hash: str
+    clicks: nn.Module | None = None
+
+    @property
+    def click_state(self) -> State:
+        """The click network's state_dict; empty where there is none."""
+        return {} if self.clicks is None else self.clicks.state_dict()
 
 
 def load(source: str | Path | bytes) -> Model:
@@ -61,7 +73,9 @@ def load(source: str | Path | bytes) -> Model:
     return _load_file(path, stat.st_mtime_ns, stat.st_size)
 
 
-def save(path: str | Path, spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16) -> None:
+def save(
+    path: str | Path, spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16, clicks: State | None = None
+) -> None:
     """Write a model file whole or not at all.
 
     Parameters
@@ -72,6 +86,8 @@ def save(path: str | Path, spec: ModelSpec, state: State, dtype: torch.dtype = t
         The network's state_dict; heads for deep supervision are left out.
     dtype : torch.dtype
         Type of the stored weights; vectors (biases, normalisation statistics) stay float32.
+    clicks : mapping of str to torch.Tensor, optional
+        The state_dict of the click network that `spec.clicks` describes; without it the model takes no clicks.
 
     Raises
     ------
@@ -81,13 +97,16 @@ def save(path: str | Path, spec: ModelSpec, state: State, dtype: torch.dtype = t
         The file cannot be written.
     """
     path = Path(path)
-    write_bytes_atomic(path, to_bytes(spec, state, dtype), "use another folder or free space")
+    write_bytes_atomic(path, to_bytes(spec, state, dtype, clicks), "use another folder or free space")
 
 
-def to_bytes(spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16) -> bytes:
+def to_bytes(spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16, clicks: State | None = None) -> bytes:
     """Return the content of a model file; see `save`."""
-    spec = replace(spec, version=spec.version or __version__)
+    spec = replace(spec, version=spec.version or __version__, clicks=spec.clicks if clicks else {})
     chosen = _own_tensors(_empty_net(spec, spec.name), state, spec.name)
+    if clicks:
+        own = _own_tensors(_empty_clicks(spec, spec.name), clicks, spec.name)
+        chosen |= {CLICKS + name: tensor for name, tensor in own.items()}
     return safetensors.torch.save({name: _stored(t, dtype) for name, t in chosen.items()}, {KEY: spec.to_json()})
 
 
@@ -117,7 +136,9 @@ def _load(data: bytes, where: str) -> Model:
             raise ModelError(f"{where} is cut or damaged: get the file again") from error
         while len(_built) >= KEPT:
             _built.pop(next(iter(_built)))
-        _built[digest] = Model(spec, _filled(spec, state, where), digest)
+        clicks = {name.removeprefix(CLICKS): state.pop(name) for name in list(state) if name.startswith(CLICKS)}
+        answering = _with_weights(_empty_clicks(spec, where), clicks, where) if spec.clicks else None
+        _built[digest] = Model(spec, _filled(spec, state, where), digest, answering)
     return _built[digest]
 
 
@@ -126,7 +147,10 @@ _built: dict[str, Model] = {}
 
 
 def _filled(spec: ModelSpec, state: State, where: str) -> nn.Module:
-    net = _empty_net(spec, where)
+    return _with_weights(_empty_net(spec, where), state, where)
+
+
+def _with_weights(net: nn.Module, state: State, where: str) -> nn.Module:
     tensors = {
         name: tensor.detach().clone().float() if tensor.is_floating_point() else tensor.detach().clone()
         for name, tensor in _own_tensors(net, state, where).items()
@@ -143,6 +167,16 @@ def _empty_net(spec: ModelSpec, where: str) -> nn.Module:
             return networks.build(spec.network, spec.in_channels, spec.out_channels, **spec.arguments)
     except Exception as error:
         raise ModelError(f"{where} asks for an impossible network ({_line(error)}): get the file again") from error
+
+
+def _empty_clicks(spec: ModelSpec, where: str) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return ClickNet(**spec.clicks)
+    except Exception as error:
+        raise ModelError(
+            f"{where} asks for an impossible click network ({_line(error)}): update, or get it again"
+        ) from error
 
 
 def _check_spec(spec: ModelSpec, where: str) -> None:

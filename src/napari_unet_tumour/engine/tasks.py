@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_unet_tumour.clicks.answer import Click, Known
     from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedContext, ReviewedSlice
     from napari_unet_tumour.settings import FinetuneSettings
     from napari_unet_tumour.tiling.grid import Tile
@@ -53,6 +54,31 @@ def iter_segment_block(
 def warm_torch() -> None:
     """Begin to import torch, so that a fine-tuning starts at once; jobs go on beside that."""
     threading.Thread(target=importlib.import_module, args=("torch",), daemon=True).start()
+
+
+def click(
+    model: str | bytes, plane: NDArray[Any], clicks: Sequence[Click], known: Known | None = None
+) -> NDArray[np.uint8]:
+    """Outline what was clicked on a plane (C, H, W), see `clicks.answer_plane`; (H, W) uint8, inside from 128 on."""
+    from napari_unet_tumour.engine.clicks.predict import answer_plane
+    from napari_unet_tumour.engine.model import load
+
+    return answer_plane(load(model), plane, clicks, known)
+
+
+def iter_outline(
+    model: str | bytes,
+    planes: NDArray[Any],
+    start: int,
+    clicks: Sequence[Click],
+    base: NDArray[np.uint8] | None = None,
+    known: Known | None = None,
+) -> Generator[Progress, None, dict[int, NDArray[np.uint8]]]:
+    """Outline a lesion in a volume (N, C, H, W) from clicks on one slice, see `clicks.iter_outline_volume`."""
+    from napari_unet_tumour.engine.clicks.predict import iter_outline_volume
+    from napari_unet_tumour.engine.model import load
+
+    return (yield from iter_outline_volume(load(model), planes, start, clicks, base, known))
 
 
 def iter_finetune(

@@ -42,6 +42,8 @@ TASKS = {
     "segment_planes": "napari_unet_tumour.engine.tasks:iter_segment_planes",
     "segment_block": "napari_unet_tumour.engine.tasks:iter_segment_block",
     "segment_file": "napari_unet_tumour.api.scan_job:iter_segment_file",
+    "click": "napari_unet_tumour.engine.tasks:click",
+    "outline": "napari_unet_tumour.engine.tasks:iter_outline",
     "finetune": "napari_unet_tumour.engine.tasks:iter_finetune",
     "add_classes": "napari_unet_tumour.engine.tasks:add_classes",
     "train": "napari_unet_tumour.engine.training.train:iter_train",

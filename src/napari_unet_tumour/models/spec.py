@@ -67,6 +67,8 @@ class ModelSpec:
         name; those of the package where it has none.
     added : int
         How many of the labels, the last ones, were added to a network that was trained without them.
+    clicks : dict
+        Keyword arguments of `engine.clicks.network.ClickNet`; empty for a model that takes no clicks.
     version : str
         Package version that wrote the file.
     format : int
@@ -92,6 +94,7 @@ class ModelSpec:
     channel_fallbacks: dict[str, str] = field(default_factory=dict)
     carry: dict[str, float] = field(default_factory=dict)
     n_added_labels: int = 0
+    clicks: dict[str, Any] = field(default_factory=dict)
     version: str = ""
     format: int = FORMAT
 

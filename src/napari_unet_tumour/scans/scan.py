@@ -36,7 +36,7 @@ class Scan:
     modality : str
         "MR", "CT", ... or "".
     person : str
-        Whose it is where the file says so, else "": an id (see `patient_id.person_id`), never what the file holds.
+        Whose it is where the file says so, else "": an id (see `person.person_id`), never what the file holds.
     extra : Mapping
         What a writer needs to write the same geometry back (e.g. the NIfTI header), by format; "spacing_only"
         where `affine` says how large voxels are and not where they lie.

@@ -130,8 +130,8 @@ def test_devices() -> None:
 @pytest.mark.parametrize(("value", "threads"), [("1", 1), ("many", None)])
 def test_the_environment_decides_the_threads(value: str, threads: int | None) -> None:
     code = (
-        "import torch; from napari_unet_tumour.engine import fast; before = torch.get_num_threads(); "
-        "fast._use_threads(); print(before, torch.get_num_threads())"
+        "import torch; from napari_unet_tumour.engine.inference import accelerate; before = torch.get_num_threads(); "
+        "accelerate._use_threads(); print(before, torch.get_num_threads())"
     )
     env: dict[str, Any] = {**os.environ, accelerate.THREADS: value}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)

@@ -83,13 +83,13 @@ def test_blending_is_monais_own(small_model: Model) -> None:
 
 @pytest.mark.parametrize("downsample", [1, 2])
 def test_the_answer_does_not_depend_on_the_blocks(
-    small_model: Model, blobs: np.ndarray, monkeypatch: pytest.MonkeyPatch, shrink: int
+    small_model: Model, blobs: np.ndarray, monkeypatch: pytest.MonkeyPatch, downsample: int
 ) -> None:
-    ask = replace(TILED, downsample=shrink)
+    ask = replace(TILED, downsample=downsample)
     layout = layout_of(blobs.shape)
     at_once = segment(small_model, blobs, layout, ask).probability
     monkeypatch.setattr(
-        "napari_unet_tumour.tiling.streaming.tile_grid_of", lambda shape, spec, s: TileGrid(shape, 64, shrink, 192)
+        "napari_unet_tumour.tiling.streaming.tile_grid_of", lambda shape, spec, s: TileGrid(shape, 64, downsample, 192)
     )
     in_parts = segment(small_model, blobs, layout, ask).probability
     assert np.abs(at_once.astype(int) - in_parts).max() <= 2
@@ -267,7 +267,8 @@ def test_then_the_cpu_and_then_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 LIMITED = """
 import resource, numpy as np, psutil, torch
-from napari_unet_tumour.engine import networks, room
+from napari_unet_tumour.engine import networks
+from napari_unet_tumour.engine.inference import memory
 from napari_unet_tumour.engine.model import Model
 from napari_unet_tumour.engine.inference.segment import iter_segment, segment
 from napari_unet_tumour.base.slicing import layout_of
@@ -280,7 +281,7 @@ model = Model(ModelSpec("m", "none", size=256), net, "m" * 12)
 array = np.random.default_rng(0).integers(0, 255, (24, 64, 64)).astype(np.uint8)
 ask = SegmentSettings(device="cpu", precision="float32")
 expected = segment(model, array, layout_of(array.shape), ask).probability
-room.WORKING["cpu"] = 24 * 256 * 256
+memory.WORKING["cpu"] = 24 * 256 * 256
 taken = psutil.Process().memory_info().vms
 resource.setrlimit(resource.RLIMIT_AS, (taken + 190_000_000, -1))
 notices, steps = set(), iter_segment(model, array, layout_of(array.shape), ask)

@@ -126,7 +126,8 @@ def test_deep_supervision_is_for_training_only() -> None:
 
 def test_monai_is_imported_only_for_its_own_networks() -> None:
     code = (
-        "import sys; from napari_unet_tumour.engine import networks, model, segment; "
+        "import sys; from napari_unet_tumour.engine import networks, model; "
+        "from napari_unet_tumour.engine.inference import segment; "
         "networks.build('tutorial-unet', 1, 1, filters=[2, 2, 2]); print('monai' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -45,7 +45,7 @@ REFUSED = {
     "reportsi_with_empty_number_tags.dcm": "holds no pixels",
     "rtplan.dcm": "holds no pixels",
     "rtplan_truncated.dcm": "holds no pixels",
-    "rtstruct.dcm": "holds no pixels",
+    "rtstruct.dcm": "holds contours, which need the series that they were drawn on",
     "test-SR.dcm": "holds no pixels",
     "waveform_ecg.dcm": "holds no pixels",
 }

@@ -1,6 +1,7 @@
 """What a message advises works when it is followed to the letter."""
 
 import shutil
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -86,7 +87,12 @@ def test_the_image_has_changed_close_and_reopen_the_panel(opened, monkeypatch):
     reopen(one, CORRECT)
     assert one.widget.session.reviewed() == []
     refused = jobs.Failed(TrainingError("this was asked for"))
-    monkeypatch.setattr(jobs, "submit", lambda *given, on_event, **options: on_event(refused))
+
+    def refuse(*given, on_event, **options):
+        on_event(refused)
+        return SimpleNamespace(cancel=lambda: None)
+
+    monkeypatch.setattr(jobs, "submit", refuse)
     learn(1)
     assert one.status.startswith("this was asked for")
 
@@ -122,7 +128,12 @@ def test_a_slice_is_out_of_reach_straighten(opened, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
-def test_a_slice_of_another_reader_is_out_of_reach_open_its_file_here(opened):
-    turned = tilt(50)[[2, 1, 0, 3]][:, [2, 1, 0, 3]]
-    one = jump(opened, lambda viewer: viewer.add_image(volume(), name="scan", affine=turned), 3)
+def test_a_slice_of_another_reader_is_out_of_reach_open_its_file_here(opened, tmp_path):
+    nibabel.save(nibabel.Nifti1Image(volume().transpose(2, 1, 0), tilt(50)), tmp_path / "tilted.nii.gz")
+
+    def add(viewer):
+        viewer.open(tmp_path / "tilted.nii.gz", plugin="napari-unet-tumour")
+        viewer.layers[0].metadata = {}
+
+    one = jump(opened, add, 3)
     assert one.status == f"{SAID}open its file with napari-unet-tumour, then u{STRAIGHTEN}"

@@ -129,7 +129,7 @@ def test_the_whole_way(opened, correcting, scan):
     assert f"trained {sorted([first, second])}" in one.status
     assert "0.500 → 0.750" in one.panel.table.value
     assert len(one.panel.curve.loss) == 10
-    assert one.panel.pictures.pictures[0].title == f"held-out slice {third}"
+    assert one.panel.pictures.pictures[0].title == f"Slice {third + 1}, kept for scoring"
     assert len(mask._undo_history) == steps, "nothing is changed before Accept"
     one.click(one.panel.accept)
     one.wait(lambda: one.status.endswith("reviewed slices are as they were."))
@@ -247,7 +247,7 @@ def test_several_layers_are_the_channels_of_one_scan(correcting, scan, models):
     review(one, 1, 2, 3)
     assert names(one)[1:4] == ["reviewed", "reviewed", "held out"]
     learn(one)
-    assert one.panel.pictures.pictures[0].title == "held-out slice 3"
+    assert one.panel.pictures.pictures[0].title == "Slice 4, kept for scoring"
 
 
 def test_a_lazy_colour_scan_works_too(correcting, scan):
@@ -258,7 +258,7 @@ def test_a_lazy_colour_scan_works_too(correcting, scan):
     assert np.array_equal(mask.data, grey > 127)
     review(one, 0, 1, 2)
     learn(one)
-    assert one.panel.pictures.pictures[0].title == "held-out slice 2"
+    assert one.panel.pictures.pictures[0].title == "Slice 3, kept for scoring"
 
 
 def test_a_click_on_the_strip_goes_to_the_slice(correcting, scan):
@@ -266,7 +266,7 @@ def test_a_click_on_the_strip_goes_to_the_slice(correcting, scan):
     strip = one.panel.strip
     one.panel.strip.clicked.emit(strip.slice_at(strip.width() - 2))
     assert one.viewer.dims.current_step[0] == 5
-    assert strip.told(5).startswith("Slice 5: predicted")
+    assert strip.told(5).startswith("Slice 6: predicted")
 
 
 def test_an_empty_reviewed_slice_is_a_true_negative_and_one_is_enough(correcting, scan):
@@ -279,7 +279,7 @@ def test_an_empty_reviewed_slice_is_a_true_negative_and_one_is_enough(correcting
     review(one, 2, 3)
     one.click(one.panel.run)
     assert one.widget.session.reviewed() == [3]
-    assert "Nothing is held out yet" in one.status
+    assert "No slice is kept for scoring yet" in one.status
     one.wait(lambda: one.widget._learning.judged is not None)
     assert not shown(one.panel.table)
 

@@ -152,7 +152,7 @@ def test_small_objects_and_all_but_the_largest_go_without_a_second_run(opened):
     data[2, 40:50, 40:50] = 255
     one = opened(lambda viewer: viewer.add_image(data))
     mask = one.run()
-    one.panel.form["smallest"].value = 5
+    one.panel.form["min_object_size"].value = 5
     slide(one)
     assert not mask.data[0, 20:22, 20:22].any()
     assert mask.data[:, 4:9, 4:9].all()

@@ -2,6 +2,13 @@
 
 import numpy as np
 import pytest
+from napari.layers import Labels
+
+from napari_unet_tumour.base.compressed import CompressedArray
+from napari_unet_tumour.base.slicing import layout_of
+from napari_unet_tumour.widgets.layers import labels
+from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
+from napari_unet_tumour.widgets.layers.preview import Preview
 
 CORRECT = "Correct and fine-tune"
 pytestmark = pytest.mark.usefixtures("instant")
@@ -147,3 +154,27 @@ def test_what_a_run_writes_during_a_stroke_is_no_part_of_the_stroke(corrected, i
     mask.undo()
     assert mask.data[1, 20, 20] == 0
     assert np.array_equal(np.delete(mask.data, 1, 0), np.delete(written, 1, 0))
+
+
+def test_undo_and_redo_count_also_where_they_say_what_the_preview_says():
+    mask = Labels(np.zeros((4, 24, 24), np.uint8))
+    layout = layout_of(mask.data.shape)
+    for column in (5, 6, 7):
+        mask.data_setitem((np.array([1]), np.array([5]), np.array([column])), 1)
+    held = mask.data[1].copy()
+    nothing = CompressedArray(np.zeros((24, 24), np.uint8))
+    seen = Preview(
+        mask, mask.data, layout, PlanePrediction(1, None, nothing, nothing), held, np.zeros(held.shape, bool), held
+    )
+    for undo, left in ((mask.undo, 2), (mask.undo, 1), (mask.redo, 2)):
+        seen.shown = np.zeros((24, 24), np.uint8)
+        labels.preview(mask, layout, 1, None, seen.shown)
+        undo()
+        seen.notice(labels.pixels(mask, layout, 1))
+        assert np.count_nonzero(seen.base) == left
+        assert seen.base[5, 5:8].tolist() == [1] * left + [0] * (3 - left)
+    seen.shown = np.zeros((24, 24), np.uint8)
+    labels.preview(mask, layout, 1, None, seen.shown)
+    mask.data_setitem((np.array([1]), np.array([9]), np.array([9])), 1)  # ends what could be redone
+    seen.notice(labels.pixels(mask, layout, 1))
+    assert np.argwhere(seen.base).tolist() == [[5, 5], [5, 6], [9, 9]]

@@ -73,7 +73,7 @@ def test_measures_the_mask_with_its_image_and_units(widget, press):
     assert cells(widget, "Volume") == ["1.5", "0.1"]
     assert "Volume ml" in widget.table.heads()
     assert cells(widget, "Mean") == ["110", "110"]
-    assert cells(widget, "From") == ["yes", "no"]
+    assert cells(widget, "Measurable") == ["yes", "no"]
     assert "2 lesions" in widget._panel.status.value
     assert "tumour: 2 lesions, 1.6 ml" in widget._panel.totals.native.toPlainText()
 

@@ -41,7 +41,7 @@ def test_the_picker_follows_the_selected_layer(opened, scan):
 def test_model_and_device_are_described(opened):
     one = opened()
     one.wait(lambda: "core" in str(one.panel.found.value))
-    assert one.panel.about_model.value == "Bright is tumour.\nTrained on nothing\nHeld-out dice mean 0.90"
+    assert one.panel.about_model.value == "Bright is tumour.\nTrained on nothing\nScores: dice mean 0.90"
     assert "not a medical device" in [str(widget.value) for widget in one.widget if hasattr(widget, "value")][-1]
 
 
@@ -84,13 +84,13 @@ def test_the_command_goes_to_the_clipboard(opened, scan, tmp_path):
 def test_choices_are_remembered_for_the_next_session(opened, scan, home, models):
     one = opened(lambda viewer: viewer.add_image(scan(64, 64)))
     one.panel.form["threshold"].value = 0.33
-    one.panel.form["smallest"].value = 7
+    one.panel.form["min_object_size"].value = 7
     one.panel.scope.value = "this"
     one.close()
-    assert json.loads((home / "settings.json").read_text())["segment"]["settings"]["smallest"] == 7
+    assert json.loads((home / "settings.json").read_text())["segment"]["settings"]["min_object_size"] == 7
     _, again = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Segment")
     panel = again._panel
-    assert (panel.form["threshold"].value, panel.form["smallest"].value, panel.scope.value) == (0.33, 7, "this")
+    assert (panel.form["threshold"].value, panel.form["min_object_size"].value, panel.scope.value) == (0.33, 7, "this")
 
 
 def test_another_model_brings_its_own_defaults(opened, tmp_path, models):
@@ -106,7 +106,7 @@ def test_another_model_brings_its_own_defaults(opened, tmp_path, models):
     one.panel.form["threshold"].value = 0.2
     one.widget.choose_model(str(tmp_path / "shy.safetensors"))
     assert one.panel.model.value.name == "shy"
-    assert (one.panel.form["threshold"].value, one.panel.form["smallest"].value) == (0.9, 30)
+    assert (one.panel.form["threshold"].value, one.panel.form["min_object_size"].value) == (0.9, 30)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def add_classes(model: Model, names: Sequence[str]) -> bytes:
     state = {name: tensor.cpu() for name, tensor in model.net.state_dict().items()}
     for name, layer in model.net.named_modules():
         state |= _widened(name, layer, wide.get_submodule(name), model.spec.network)
-    data = models.to_bytes(spec, state, _type_of(state))
+    data = models.to_bytes(spec, state, _type_of(state), model.click_state)
     _check(model, models.load(data))
     return data
 

@@ -89,7 +89,8 @@ def _file(desk: FineTuneContext, net: nn.Module) -> bytes:
         arguments["experts"] = net.corrector.experts
         arguments |= {} if net.second is None else {"gates": net.second.gates}
     made = replace(spec, arguments=arguments, parent=desk.model.hash, scores={})
-    return models.to_bytes(made, {name: value.cpu() for name, value in net.state_dict().items()})
+    state = {name: value.cpu() for name, value in net.state_dict().items()}
+    return models.to_bytes(made, state, clicks=desk.model.click_state)
 
 
 def _compared(

@@ -59,7 +59,7 @@ def iter_finalise(
     seen = yield from test_scores.iter_test_scores(best, examples, parts.seen, settings.device)
     scores = test_scores.summary(test, seen)
     best = replace(best, spec=replace(best.spec, scores=scores))
-    model.save(run.out, best.spec, best.net.state_dict())
+    model.save(run.out, best.spec, best.net.state_dict(), clicks=best.click_state)
     names = names_of(examples, parts)
     card = {"settings": asdict(settings), "scores": scores, "split": names, "version": __version__}
     run.note("run.json", json.dumps(card, indent=1, default=list))

@@ -183,7 +183,8 @@ def _without_text(found: Any) -> Any:
 
     gone = {pydicom.tag.Tag(keyword) for keyword in (*REQUIRED, *_OPTIONAL)}
     made = pydicom.Dataset()
-    for tag in found:
+    # A header iterates over its elements, not its tags; an element that cannot be decoded must not stop the others.
+    for tag in sorted(found.keys()):
         # Patient and study: taken over one by one. Nested text keeps its bytes and would be wrong in UTF-8.
         if tag not in gone and tag.group not in (0x0010, 0x0032, 0x0040) and not tag.is_private:
             with suppress(Exception):

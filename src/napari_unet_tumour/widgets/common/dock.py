@@ -14,10 +14,13 @@ from qtpy.QtWidgets import QDockWidget, QFrame, QLabel, QMainWindow, QScrollArea
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qtpy.QtGui import QResizeEvent, QShowEvent
+
 MINE = "napari_unet_tumour_panel"
 # The least that a panel needs; the widest row of each fits, a scroll bar included.
 WIDTH, LEAST_HEIGHT = 318, 90
 SPACING = 5
+RESIZED = (QEvent.Type.LayoutRequest, QEvent.Type.Resize)
 
 
 class ContentArea(QScrollArea):
@@ -55,9 +58,24 @@ class ContentArea(QScrollArea):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Follow the height of the rows."""
-        if event is not None and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+        if event is not None and event.type() in RESIZED:
+            with suppress(RuntimeError):  # the window is being closed: Qt has deleted the rows
+                self._fit()
+        return False
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Take the height that the rows have in the window's style."""
+        super().showEvent(event)
+        QTimer.singleShot(0, self._fit_if_there)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Follow the height that the texts need at another width."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit_if_there(self) -> None:
+        with suppress(RuntimeError):  # the window was closed meanwhile
             self._fit()
-        return super().eventFilter(watched, event)
 
     def _fit(self) -> None:
         most = max(self._needed(), LEAST_HEIGHT)
@@ -142,12 +160,17 @@ class _KeepHeight(QObject):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Ask for the height that the rows need at the width that they have."""
-        layout = self._widget.layout()
-        if event is not None and layout is not None and event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
-            high = layout.totalHeightForWidth(self._widget.width()) if layout.hasHeightForWidth() else 0
-            if high != self._widget.minimumHeight():
-                self._widget.setMinimumHeight(max(high, 0))
+        if event is not None and event.type() in RESIZED:
+            with suppress(RuntimeError):  # the window is being closed: Qt has deleted the rows
+                self._fit()
         return False
+
+    def _fit(self) -> None:
+        layout = self._widget.layout()
+        if layout is not None and layout.hasHeightForWidth():
+            high = max(layout.totalHeightForWidth(self._widget.width()), 0)
+            if high != self._widget.minimumHeight():
+                self._widget.setMinimumHeight(high)
 
 
 class _JoinTabs(QObject):
@@ -163,11 +186,7 @@ class _JoinTabs(QObject):
         parent = self._native.parent()
         if event is not None and event.type() == QEvent.Type.ParentChange and isinstance(parent, QDockWidget):
             self._native.removeEventFilter(self)
-            title, bar = str(self._native.property(MINE)), parent.titleBarWidget()
-            parent.setWindowTitle(title)  # the full name is cut off, in a row of tabs and in the title bar
-            caption = None if bar is None else bar.findChild(QLabel)
-            if isinstance(caption, QLabel):
-                caption.setText(title)
+            parent.setWindowTitle(str(self._native.property(MINE)))  # the full name is cut off in a row of tabs
             QTimer.singleShot(0, self._join)
         return False
 
@@ -175,6 +194,10 @@ class _JoinTabs(QObject):
         with suppress(RuntimeError):  # closed at once
             dock = self._native.parent()
             window = dock.parent() if isinstance(dock, QDockWidget) else None
+            bar = dock.titleBarWidget() if isinstance(dock, QDockWidget) else None
+            caption = None if bar is None else bar.findChild(QLabel)
+            if isinstance(caption, QLabel):
+                caption.setText(str(self._native.property(MINE)))
             if isinstance(dock, QDockWidget) and isinstance(window, QMainWindow) and not dock.isFloating():
                 for other in window.findChildren(QDockWidget):
                     if other is not dock and _is_beside(other, dock, window):

@@ -113,9 +113,9 @@ def flat(widgets: list[Any]) -> Container[Widget]:
     return beside
 
 
-def about() -> Label:
-    """Return the line that stands below every panel."""
-    line = Label(value=SHORT_ABOUT, tooltip=ABOUT)
+def about(text: str = SHORT_ABOUT) -> Label:
+    """Return the line that stands below every panel; its tooltip says all."""
+    line = Label(value=text, tooltip=ABOUT)
     line.native.setEnabled(False)  # greyed in either theme
     line.native.setMinimumWidth(60)
     return line

@@ -137,6 +137,10 @@ class Autosave:
         """Tell whether a slice's mask held anything at the last look."""
         return bool(self._sums.get(number))
 
+    def is_emptied(self, number: int) -> bool:
+        """Tell whether a slice that held something when the work began holds nothing now."""
+        return bool(self._first.get(number)) and not self._case.pixels(number).any()
+
     def _is_mine(self, number: int) -> bool:
         part, plane = self._case.where(number)
         record = self._records[part.scan]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -227,7 +228,8 @@ def case_of(
         The mask does not overlap the image; where it lies on another grid a copy on the image's grid is opened.
     """
     if mask is not None and isinstance(mask.data, np.ndarray):
-        mask = placement.on_image(viewer, mask, image, source.layout)
+        with suppress(placement.OtherShapeError):  # `_check` says what to do here
+            mask = placement.on_image(viewer, mask, image, source.layout)
     part = _part(image, mask, source)
     flat = list(_flat_parts(viewer, part, spec)) if part.layout.planes == 1 else []
     return CorrectionCase(flat if len(flat) > 1 else [part])

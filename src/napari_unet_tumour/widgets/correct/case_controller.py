@@ -108,9 +108,7 @@ class CaseController:
             return image_source.not_on_screen("")
         layout = self.session.case.parts[0].layout
         if set(image_source.shown_axes(self._viewer, image)) != {layout.rows, layout.columns}:
-            return (
-                f"no slice of layer '{image.name}' is on screen, the axes are rolled: click one in the strip of slices"
-            )
+            return f"no slice of layer '{image.name}' is on screen, the axes are rolled: click one in the strip"
         return image_source.not_on_screen(image.name)
 
     def settle_values(self) -> None:

@@ -41,6 +41,14 @@ class Restore:
         self._viewer, self._panel, self._inbox, self._desk, self._versions = viewer, panel, inbox, desk, versions
         self._seen = seen
         self._reading: CorrectState | None = None
+        self._under_way: CorrectState | None = None
+        self._left: dict[int, NDArray[np.uint8]] = {}
+
+    def go_on(self) -> None:
+        """Go on where the masks on screen are what the earlier session left: at once, since nothing changes."""
+        session = self._desk.session
+        if session is not None:
+            self._on_read(session, session.to_restore())
 
     def restore(self) -> None:
         """Bring back masks, reviewed slices and model; the masks are read on a thread, so that the window lives."""
@@ -67,6 +75,7 @@ class Restore:
             return
         masks = {n: mask for n, mask in masks.items() if not session.is_edited(n)}  # drawn on while they were read
         session.journal.pause()
+        self._under_way, self._left = session, dict(masks)
         replaced = 0
         for done, (number, mask) in enumerate(masks.items()):
             layer, (part, plane) = self._desk.mask_of(session, number), session.case.where(number)
@@ -75,7 +84,7 @@ class Restore:
             session.journal.restored(number, mask)
             if not session.was_a_persons(number):
                 drawn_pixels.note_written(layer, part.layout, plane, None, mask)
-            self._inbox.put(partial(self._write, session, number, mask, f"{done + 1} of {slices(len(masks))}"))
+            self._inbox.put(partial(self._write, session, number, f"{done + 1} of {slices(len(masks))}"))
         model = next((one.model for one in session.kept.values() if one.model), "")
         session.take_up()
         self._versions.use(model)
@@ -98,12 +107,28 @@ class Restore:
         self._panel.say("Started over. A copy of the earlier corrections is kept on disk.")
         self._desk.watch.poke()
 
-    def _write(self, session: CorrectState, number: int, mask: NDArray[np.uint8], done: str) -> None:
-        session.case.write(self._viewer, {number: mask})
-        self._panel.say(f"Restoring: {done}.")
+    def finish(self) -> None:
+        """Restore at once what is not restored yet: a case is closed only then, so that all is written down."""
+        session = self._under_way
+        if session is not None:
+            for number in list(self._left):
+                self._write(session, number, "")
+            self._go_on(session)
+
+    def _write(self, session: CorrectState, number: int, done: str) -> None:
+        mask = self._left.pop(number, None) if session is self._under_way else None
+        if mask is not None:
+            session.case.write(self._viewer, {number: mask})
+            if done:
+                self._panel.say(f"Restoring: {done}.")
+
+    def _go_on(self, session: CorrectState) -> None:
+        self._under_way = None
+        session.journal.pause(False)
 
     def _on_restored(self, session: CorrectState, said: str) -> None:
-        session.journal.pause(False)
-        self._panel.say(said)
-        self._seen()
-        self._desk.watch.poke()
+        if session is self._under_way:
+            self._go_on(session)
+            self._panel.say(said)
+            self._seen()
+            self._desk.watch.poke()

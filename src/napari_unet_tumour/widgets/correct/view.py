@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import Container, FloatSpinBox, PushButton
+from magicgui.widgets import CheckBox, Container, FloatSpinBox, PushButton
 from qtpy.QtCore import Qt
 
 from napari_unet_tumour.settings import FinetuneSettings, device_choices, options_of
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.corrections import FineTuneOutcome
 
+TELL_CARRY = (
+    "When you mark a slice as reviewed, the slices beside it follow: by grey values and distance, without learning. "
+    "Slices that you drew or reviewed stay. One undo step per slice."
+)
 TOOLS = (
     ("smooth", "Smooth", "Round the outline on this slice. One undo step."),
     ("specks", "Remove specks", "Remove pieces much smaller than the largest on this slice. One undo step."),
@@ -54,6 +58,7 @@ class CorrectView:
         self.place = note()
         self.next = _button(f"Next slice ({NEXT_KEY})", "Go to the slice most worth correcting.")
         self.tick = _button(f"Reviewed ({TICK_KEY})", "This slice is right as it is; an empty one has no tumour.")
+        self.carry = CheckBox(text="Carry to neighbouring slices", value=True, tooltip=TELL_CARRY)
         self.paint = picker("Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour.")
         self.tools = {name: _button(text, tip) for name, text, tip in TOOLS}
         self.seconds = _learning_time()
@@ -79,7 +84,7 @@ class CorrectView:
         self.delete = _button("Delete", "Delete the chosen corrections for good.")
         self.restoring = flat([self.restore, self.afresh])
         self.asking = flat([self.best, self.discard, self.on])
-        self.leading = flat([about(), self.measure])
+        self.leading = flat([about("Research use only."), self.measure])
         self.deciding = flat([self.accept, self.reject])
         self.keeping = row(self.kept, self.delete)
         self._polish()
@@ -89,7 +94,7 @@ class CorrectView:
         tools = list(self.tools.values())
         return [
             *self.start_view.rows(), row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
-            self.offer, self.restoring, row(self.paint), flat(tools[:3]), flat(tools[3:]),
+            self.offer, self.restoring, self.carry, row(self.paint), flat(tools[:3]), flat(tools[3:]),
             row(self.seconds), row(self.device), self.run_on.address_row, self.keeping, self.table,
         ]  # fmt: skip
 

@@ -15,6 +15,7 @@ from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, Undoc
 from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct import edit_tools, messages
 from napari_unet_tumour.widgets.correct.add_class import AddClassController
+from napari_unet_tumour.widgets.correct.carry_controller import CarryController
 from napari_unet_tumour.widgets.correct.case_controller import CaseController
 from napari_unet_tumour.widgets.correct.finetune_controller import FineTuneController, UnknownLabels, check
 from napari_unet_tumour.widgets.correct.finetune_job import FineTuneRequest
@@ -67,6 +68,7 @@ class CorrectWidget(Panel):
         self._again = SegmentController(viewer, inbox, self._masks, panel.question, panel.say, self._desk.adopt)
         self._tour = SliceNavigator(viewer, panel, self._choice, self._desk, self._again, self._is_quiet, self._on_dims)
         self._restoring = Restore(viewer, panel, inbox, self._desk, self._versions, self._on_seen)
+        self._carry = CarryController(panel, self._choice, inbox, self._masks, lambda: self.running, self._is_quiet)
         self._trouble = self._stopped = ""
         self._bound: list[str] = []
         self._listen()
@@ -112,6 +114,7 @@ class CorrectWidget(Panel):
         if self._is_quiet():
             word = messages.ticked(session, number)
             self._panel.say(word if reviewed else f"{slice_label(number).capitalize()}: no longer reviewed.")
+        self._carry.ticked(session, number)
 
     def use_tool(self, name: str) -> None:
         """Use one of the tools on the slice on screen."""
@@ -249,6 +252,7 @@ class CorrectWidget(Panel):
     def _on_model(self, entry: ModelEntry) -> None:
         if self.session is not None:
             self.session.use_model(entry.hash)
+            self._carry.drop()
         self._choice.offer_labels(labels_to_paint(list(entry.spec.labels), UNSURE))
         self._desk.reopen()
 
@@ -286,6 +290,7 @@ class CorrectWidget(Panel):
         if session is None:
             return
         self._panel.strip.fill(session.states())
+        self._carry.look(session)
         self._on_dims()
         if session.journal.trouble != self._trouble:
             self._trouble = session.journal.trouble
@@ -309,7 +314,7 @@ class CorrectWidget(Panel):
         made_with = "" if mask is None else mask.metadata.get(image_source.KEY, {}).get("hash", "")
         self._versions.use(str(made_with))
         if session.as_left:  # e.g. the person has looked at another scan and come back
-            self.restore()
+            self._restoring.go_on()
             return
         self._panel.ask_to_restore(session.offer())
         self._panel.say(f"{self._stopped} {messages.welcome(session)}".strip(), wrong=bool(self._stopped))
@@ -329,11 +334,13 @@ class CorrectWidget(Panel):
         self._panel.say(f"The value {UNSURE} is now label {label_values.as_label(mask)} in '{mask.name}'.")
 
     def _on_closed(self, why: str, wrong: bool) -> None:
+        self._restoring.finish()
         stopped = "Stopped, since the layers have changed." if self.running else ""
         self._stopped = "" if wrong else stopped or self._again.take_stop()
         self.cancel("Stopped, since the layers have changed")
         self._panel.question.drop()
         self._learning.forget()
+        self._carry.drop()
         self._new_class.forget()
         self._panel.ask_to_restore("")
         self._panel.strip.fill([])

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from napari_unet_tumour.base.slicing import SliceLayout
 
 
+class OtherShapeError(ScanError):
+    """A mask has another shape than an image, and no place of its own by which it could be put there."""
+
+
 def grid_map(mask: Labels, image: Image, channel: int | None = None) -> GridMap | None:
     """Find how a mask layer lies on an image layer, by scale, translate, rotate, shear, affine and units of both.
 
@@ -47,7 +51,7 @@ def grid_map(mask: Labels, image: Image, channel: int | None = None) -> GridMap 
     mute = _is_mute(mask) or _is_mute(image)
     apart = len(kept) != mask.ndim or (mute and not _same_units(mask, image, kept))
     if shape != source and (apart or _is_mute(mask)):
-        raise ScanError(
+        raise OtherShapeError(
             f"layer '{image.name}' has other pixels than '{mask.name}' ({_by(shape)} and {_by(source)}): "
             "choose the mask's scan, or none"
         )

@@ -41,6 +41,8 @@ class PlanePrediction:
         (H, W) uint8, what was last written for it.
     flips : bool
         Whether the probability is the mean of a whole plane and its mirrored copy.
+    carried : bool
+        Whether it follows corrected slices (`corrections.carry`), and is not the network's own answer.
     """
 
     number: int
@@ -48,6 +50,7 @@ class PlanePrediction:
     probability: CompressedArray
     mask: CompressedArray
     flip_tta: bool = False
+    carried: bool = False
 
     def decided(self, settings: SegmentSettings) -> NDArray[np.uint8]:
         """Return the mask (H, W) that settings make of it, asked as it was when it was segmented."""
@@ -68,7 +71,11 @@ class PredictionCache:
         self.planes: dict[int, PlanePrediction] = {}
         # Planes whose answer is known but not shown, since what is there is a person's.
         self.unwritten: set[int] = set()
+        # How many answers of the network have come in.
+        self.answers = 0
         self._seen: dict[int, set[bytes]] = {}
+        # The network's answers to planes that show a carried one.
+        self._replaced: dict[int, PlanePrediction] = {}
 
     @property
     def flip_tta(self) -> bool:
@@ -76,9 +83,20 @@ class PredictionCache:
         return any(plane.flip_tta for plane in self.planes.values())
 
     def keep(self, plane: PlanePrediction) -> None:
-        """Remember a plane, in place of an earlier one of the same number."""
+        """Remember a plane, in place of an earlier one; the network's own stays beside a carried one."""
+        known = self.planes.get(plane.number)
+        if not plane.carried:
+            self._replaced.pop(plane.number, None)
+            self.answers += known is None or known.probability is not plane.probability
+        elif known is not None and not known.carried:
+            self._replaced[plane.number] = known
         self.planes[plane.number] = plane
         self.see(plane.number, plane.mask.array())
+
+    def own(self, number: int) -> PlanePrediction | None:
+        """Return what the network itself has said of a plane, whatever is shown; None where it was not asked."""
+        known = self.planes.get(number)
+        return self._replaced.get(number) if known is not None and known.carried else known
 
     def see(self, number: int, mask: NDArray[np.uint8]) -> None:
         """Remember that the plane has shown this mask (H, W) without any stroke of the person in it."""

@@ -49,11 +49,35 @@ class Preview:
     strokes: NDArray[np.bool_]
     shown: NDArray[np.uint8]
 
+    def __post_init__(self) -> None:
+        self._undone = len(self.mask._redo_history)
+
     def notice(self, now: NDArray[np.uint8]) -> None:
-        """Take up what the person has drawn since the preview was shown."""
+        """Take up what the person has drawn, undone and redone since the preview was shown.
+
+        Parameters
+        ----------
+        now : numpy.ndarray
+            (H, W), a view of the plane's pixels in the layer.
+        """
+        self._take_up_undo(now)
         drawn = now != self.shown
         self.base = np.where(drawn, now, self.base)
         self.strokes = self.strokes | drawn
+
+    def _take_up_undo(self, now: NDArray[np.uint8]) -> None:
+        """Have undo write over what the plane holds: over a preview that looks the same it would not be noticed."""
+        steps = len(self.mask._redo_history) - self._undone
+        if not steps:
+            return
+        was, again, back = self.base, self.mask.redo, self.mask.undo
+        now[...] = self.base
+        for step in (again, back) if steps > 0 else (back, again):
+            for _ in range(abs(steps)):
+                step()
+        self._undone = len(self.mask._redo_history)
+        self.base = self.shown = now.copy()
+        self.strokes = self.strokes | (self.base != was)
 
 
 class DrawingHand:

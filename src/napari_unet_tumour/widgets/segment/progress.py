@@ -113,7 +113,7 @@ class RunProgress:
         said += f"{where if self.run.total > 1 or not found else 'done'}."
         isolated = 0 if decided is None else decided.isolated_removed
         if isolated:
-            said += f" Left out: {isolated} spot{'s' * (isolated > 1)} on one slice only."
+            said += f" Left out: {isolated} piece{'s' * (isolated > 1)} that one slice alone shows."
         kept = self.kept.in_words()
         said += f" Kept: {kept}." if kept else ""
         return f"{said} {self.run.notice}".rstrip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import CheckBox, Container, ProgressBar, PushButton
@@ -148,7 +149,11 @@ class SegmentView:
 
 def _facts(spec: ModelSpec) -> list[str]:
     scores = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in list(spec.scores.items())[:2])
-    facts = (spec.description, scores and f"Scores: {scores}")
+    facts = (
+        spec.description,
+        spec.data and shorten(f"Trained on {spec.data}", 90, placeholder="…"),
+        scores and f"Scores: {scores}",
+    )
     return [fact for fact in facts if fact]
 
 

@@ -1,0 +1,1 @@
+"""The click network and its training."""

@@ -1,0 +1,249 @@
+"""What `corrections.carry` is given of a case: one stack of neighbouring slices; knows no Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour.base.compressed import CompressedArray
+from napari_unet_tumour.corrections.carry import CarryWeights, carry
+from napari_unet_tumour.widgets.layers import drawn_pixels
+from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS, PlanePrediction, PredictionCache
+from napari_unet_tumour.widgets.layers.world import millimetres, spacing_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.settings import SegmentSettings
+    from napari_unet_tumour.widgets.correct.case import CasePart
+    from napari_unet_tumour.widgets.correct.state import CorrectState
+
+
+def stack_of(part: CasePart, plane: int) -> range:
+    """Return the planes of a part that are neighbours of a plane in space; none where it has none."""
+    axes = part.layout.slice_axes
+    count = part.layout.shape[axes[-1]] if axes and part.layout.slice_distance else 1
+    first = plane // count * count  # planes are numbered with the last axis running fastest
+    return range(first, first + count) if count > 1 else range(0)
+
+
+def cache_of(part: CasePart) -> PredictionCache | None:
+    """Return what is known of a part's mask, where its planes are counted as those of the part."""
+    found = None if part.mask is None else PREDICTIONS.get(part.mask)
+    return found if found is not None and found.layout == part.layout else None
+
+
+def spacing(part: CasePart) -> tuple[float | None, float | None, float | None]:
+    """Return height and width of a pixel and the distance of the slices in mm, None where nobody has said them.
+
+    A scale without a unit is taken to be in mm, as readers write it that know no units.
+    """
+    layout, image = part.layout, part.image
+    kept = [axis for axis in range(len(layout.shape)) if axis != layout.channel]
+    own = dict(zip(kept, kept if image.ndim == len(layout.shape) else range(image.ndim), strict=True))
+    sides = spacing_of(image)
+    known = any(millimetres(image.units[own[axis]]) is not None for axis in (layout.rows, layout.columns))
+    if not known and all(side == 1.0 for side in sides):
+        return None, None, None if layout.slice_distance else 0.0
+    row, column = sides[own[layout.rows]], sides[own[layout.columns]]
+    return row, column, layout.slice_distance * float(np.sqrt(row * column))
+
+
+@dataclass(frozen=True, eq=False)
+class CarryAnswers:
+    """What slices of a stack are to show.
+
+    Parameters
+    ----------
+    follow : list of PlanePrediction
+        Those that follow a correction.
+    back : list of PlanePrediction
+        Those that followed one which is no more: the network's own answer again, nothing where it was not asked.
+    """
+
+    follow: list[PlanePrediction] = field(default_factory=list)
+    back: list[PlanePrediction] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class CarryStack:
+    """A stack of neighbouring slices as it was when it was asked about.
+
+    Parameters
+    ----------
+    part : CasePart
+        Whose slices they are.
+    planes : range
+        Their numbers in the part.
+    reviewed : dict of int to numpy.ndarray
+        (H, W) uint8 masks by plane.
+    own : dict of int to PlanePrediction
+        By plane: what the network itself has said, never what was carried.
+    shown : dict of int to PlanePrediction
+        By plane: what is shown now.
+    entry : ModelEntry
+        Its labels and its weights for carrying.
+    settings : SegmentSettings
+        How a mask is made of a probability.
+    spacing : tuple of float or None
+        Height and width of a pixel and distance of the slices in mm.
+    """
+
+    part: CasePart
+    planes: range
+    reviewed: dict[int, NDArray[np.uint8]]
+    own: dict[int, PlanePrediction]
+    shown: dict[int, PlanePrediction]
+    entry: ModelEntry
+    settings: SegmentSettings
+    spacing: tuple[float | None, float | None, float | None]
+
+    @classmethod
+    def of(
+        cls, session: CorrectState, part: CasePart, planes: range, entry: ModelEntry, settings: SegmentSettings
+    ) -> CarryStack:
+        """Freeze a stack of a session; call it on the GUI thread."""
+        ticked = [n for n in planes if session.is_reviewed(part.first + n)]
+        masks = session.masks([part.first + n for n in ticked])
+        reviewed = {n: _as_uint8(masks[part.first + n]) for n in ticked}
+        cache, labels = cache_of(part), len(entry.spec.labels) - 1
+        found = {n: _own(part, cache, n, labels) for n in planes}
+        own = {n: plane for n, plane in found.items() if plane is not None}
+        shown = {} if cache is None else {n: cache.planes[n] for n in planes if n in cache.planes}
+        return cls(part, planes, reviewed, own, shown, entry, settings, spacing(part))
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        """Return the grey values (C, H, W) of a slice, counted within the stack; only these are read."""
+        taken: NDArray[Any] = self.part.layout.read_planes(self.part.array, [self.planes[number]])[0]
+        return taken
+
+    def answers(self) -> CarryAnswers:
+        """Return what slices are to show now, where that is new.
+
+        Takes some 0.1 s and reads the image: for a background thread.
+        """
+        first, labels = self.planes.start, len(self.entry.spec.labels) - 1
+        weights = CarryWeights.from_dict(self.entry.spec.carry) if self.entry.spec.carry else None
+        reviewed = {n - first: mask for n, mask in self.reviewed.items()}
+        planes: Any = self  # a sequence, as far as it is read
+        found = carry(planes, reviewed, _Probabilities(self), labels, self.spacing, weights).probability
+        follow = [self._carried(first + n, answer) for n, answer in found.items() if self._is_new(first + n, answer)]
+        return CarryAnswers(follow, [self._back(n) for n, one in self.shown.items() if self._is_over(n, one, found)])
+
+    def whole(self, plane: PlanePrediction) -> NDArray[np.uint8]:
+        """Return the probability (L, H, W) of a plane, 0 where it was not asked about."""
+        values = plane.probability.array()
+        if plane.region is None:
+            return values
+        whole = np.zeros((len(values), *self.part.layout.plane_shape), np.uint8)
+        whole[(slice(None), *plane.region)] = values
+        return whole
+
+    def _is_new(self, number: int, answer: NDArray[np.uint8]) -> bool:
+        shown = self.shown.get(number)
+        return shown is None or not shown.carried or not np.array_equal(shown.probability.array(), answer)
+
+    def _carried(self, number: int, answer: NDArray[np.uint8]) -> PlanePrediction:
+        own = self.own.get(number)
+        flips = own is not None and own.flip_tta
+        plane = PlanePrediction(number, None, CompressedArray(answer), CompressedArray(answer[0]), flips, carried=True)
+        return decided(plane, self.settings)
+
+    def _is_over(self, number: int, plane: PlanePrediction, found: Collection[int]) -> bool:
+        """Tell whether a plane shows a carried answer that no correction stands behind any more."""
+        gone = number - self.planes.start not in found and number not in self.reviewed
+        return plane.carried and gone and (number in self.own or bool(plane.mask.array().any()))
+
+    def _back(self, number: int) -> PlanePrediction:
+        """Return the network's own answer to a plane, nothing where it was not asked."""
+        if number in self.own:
+            return decided(self.own[number], self.settings)
+        nothing = np.zeros((len(self.entry.spec.labels) - 1, *self.part.layout.plane_shape), np.uint8)
+        return PlanePrediction(number, None, CompressedArray(nothing), CompressedArray(nothing[0]), carried=True)
+
+
+class _Probabilities(Mapping[int, "NDArray[np.uint8]"]):
+    """The network's probabilities (L, H, W) by slice of a stack, unpacked when they are looked at."""
+
+    def __init__(self, stack: CarryStack) -> None:
+        self._stack, self._first = stack, stack.planes.start
+        self._known: dict[int, NDArray[np.uint8]] = {}
+        labels = len(stack.entry.spec.labels) - 1  # a model with other labels has said nothing of these
+        self._numbers = [n - self._first for n, one in stack.own.items() if one.probability.shape[0] == labels]
+
+    def __getitem__(self, number: int) -> NDArray[np.uint8]:
+        if number not in self._known:
+            if number not in self._numbers:
+                raise KeyError(number)
+            self._known[number] = self._stack.whole(self._stack.own[self._first + number])
+        return self._known[number]
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._numbers
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._numbers)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+
+def keep_own(part: CasePart, plane: PlanePrediction | None) -> None:
+    """Remember what the network wrote along another axis, before a carried answer takes its place."""
+    if plane is None or part.mask is None:
+        return
+    cache = cache_of(part)
+    if cache is None:
+        cache = PREDICTIONS[part.mask] = PredictionCache(part.layout)
+    if plane.number not in cache.planes:
+        cache.keep(plane)
+
+
+def is_free(session: CorrectState, part: CasePart, number: int) -> bool:
+    """Tell whether a plane is not a person's: reviewed, drawn, emptied, or with a carried answer that was undone."""
+    mask, layout = part.mask, part.layout
+    if mask is None or not part.whole:
+        return False
+    cache, case_number = cache_of(part), part.first + number
+    shown = None if cache is None else cache.planes.get(number)
+    if session.is_reviewed(case_number) or session.is_edited(case_number):
+        return False
+    if drawn_pixels.is_drawn(mask, layout, number) or drawn_pixels.is_erased(mask, layout, number):
+        return False
+    if cache is None or shown is None:
+        return not session.journal.is_emptied(case_number)
+    now = part.pixels(number)
+    undone = cache.has_shown(number, now) and not np.array_equal(now, shown.mask.array())
+    return not (shown.carried and undone)
+
+
+def _own(part: CasePart, cache: PredictionCache | None, number: int, labels: int) -> PlanePrediction | None:
+    """Return what the network has said of a plane; where it wrote along another axis, what it wrote there."""
+    if cache is not None and number in cache.planes:
+        return cache.own(number)
+    if part.mask is None or not part.whole:
+        return None
+    written = np.ascontiguousarray(drawn_pixels.written(part.mask, part.layout, number))
+    if not written.any():
+        return None
+    each = np.stack([np.where(written == label, np.uint8(255), np.uint8(0)) for label in range(1, labels + 1)])
+    return PlanePrediction(number, None, CompressedArray(each), CompressedArray(written))
+
+
+def decided(plane: PlanePrediction, settings: SegmentSettings) -> PlanePrediction:
+    """Return a plane with the mask that settings make of it."""
+    return replace(plane, mask=CompressedArray(plane.decided(settings)))
+
+
+def _as_uint8(mask: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a mask with values that no model has as background."""
+    return np.where((mask >= 0) & (mask <= 255), mask, 0).astype(np.uint8)

@@ -1,0 +1,295 @@
+"""A ticked slice is carried to its neighbours, in a real window, painted and ticked as a person would."""
+
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_unet_tumour.base.slicing import layout_of, with_slice_distance
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.common.settings_form import remembered
+from napari_unet_tumour.widgets.correct import carry_stack
+from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS
+
+SIDE, COUNT, MIDDLE = 64, 12, 6
+
+
+def lesion(radius=12.0, half=5.0):
+    """Return the truth (N, H, W): a ball, widest in the middle."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    widths = radius * np.sqrt(np.clip(1 - ((np.arange(COUNT) - MIDDLE) / half) ** 2, 0, None))
+    return np.hypot(rows - 32, columns - 32) < widths[:, None, None]
+
+
+def head():
+    """Return a head (N, H, W) with a lesion of which a network that goes by brightness sees only the core."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    inside = np.hypot(rows - 31.5, columns - 31.5) < 29
+    planes = np.where(inside, 60, 5) + np.where(lesion(), 45, 0) + np.where(lesion(6), 80, 0)
+    return np.clip(planes + rng.normal(0, 3, planes.shape), 0, 255).astype(np.uint8)
+
+
+def dice(one, other):
+    return 2 * np.count_nonzero(one & other) / max(np.count_nonzero(one) + np.count_nonzero(other), 1)
+
+
+@pytest.fixture
+def correcting(opened, instant):
+    def open_(add=lambda viewer: viewer.add_image(head(), name="head"), on=True, segment=True):
+        one = opened(add, widget="Correct and fine-tune")
+        one.panel.carry.value = on
+        one.wait(lambda: one.widget.session is not None)
+        if segment:
+            one.click(one.panel.segment)
+            one.wait(lambda: not one.widget.running)
+            one.wait(lambda: one.widget.session.unsure.complete)
+        return one
+
+    return open_
+
+
+def paint(one, n, value=1, size=24, at=(32, 32)):
+    one.viewer.dims.set_point(0, n)
+    mask = one.viewer.layers[-1]
+    mask.brush_size = size
+    mask.paint((n, *at), value)
+
+
+def tick(one, n):
+    one.viewer.dims.set_point(0, n)
+    one.click(one.panel.tick)
+    one.wait(lambda: not one.widget._carry.working)
+
+
+def changed(before, after):
+    return [n for n in range(len(before)) if not np.array_equal(before[n], after[n])]
+
+
+def test_neighbours_follow_as_predictions(correcting):
+    one = correcting()
+    mask, truth = one.viewer.layers[-1], lesion()
+    first = mask.data.copy()
+    own = {n: PREDICTIONS[mask].planes[n].probability for n in range(COUNT)}
+    paint(one, MIDDLE)
+    drawn, steps = mask.data[MIDDLE].copy(), len(mask._undo_history)
+    tick(one, MIDDLE)
+    followers = [4, 5, 7, 8]
+    assert changed(first, mask.data) == [4, 5, 6, 7, 8]
+    assert np.array_equal(mask.data[MIDDLE], drawn)
+    for n in followers:
+        assert dice(mask.data[n] > 0, truth[n]) > dice(first[n] > 0, truth[n]) + 0.15
+    assert one.status.endswith("4 slices follow this correction.")
+    assert one.status.startswith(f"Slice {MIDDLE} reviewed")
+    assert len(mask._undo_history) == steps + 4, "one undo step a slice"
+    one.widget._desk.watch.flush()
+    names = [state.name for state in one.widget.session.states()]
+    assert [names[n] for n in followers] == ["predicted"] * 4
+    assert all(PREDICTIONS[mask].own(n).probability is own[n] for n in range(COUNT)), "the network's own is kept"
+
+    after = mask.data.copy()
+    mask.undo()
+    [back] = changed(after, mask.data)
+    assert back in followers
+    assert np.array_equal(mask.data[back], first[back])
+    tick(one, 2)  # what was undone stays undone
+    assert np.array_equal(mask.data[back], first[back])
+    mask.redo()
+
+    settings = one.widget._choice.segmenting()
+    shown = {n: PREDICTIONS[mask].planes[n] for n in followers}
+    stricter = replace(settings, threshold=0.95)
+    one.widget._masks.move(one.viewer.layers[0], stricter, at_once=True)
+    one.wait(lambda: not one.widget._masks.deciding)
+    for n in followers:
+        assert np.array_equal(mask.data[n], shown[n].decided(stricter)), "the threshold works on it"
+    assert np.array_equal(mask.data[MIDDLE], drawn)
+
+
+def test_reviewed_and_drawn_slices_do_not_change(correcting):
+    one = correcting()
+    mask = one.viewer.layers[-1]
+    first = mask.data.copy()
+    tick(one, 5)
+    assert 5 not in changed(first, mask.data)
+    paint(one, 7, size=4, at=(50, 50))
+    paint(one, 8, value=0, size=60)
+    assert not mask.data[8].any()
+    paint(one, MIDDLE)
+    kept = mask.data.copy()
+    tick(one, MIDDLE)
+    assert {5, 6, 7, 8}.isdisjoint(changed(kept, mask.data))
+    assert 4 in changed(kept, mask.data)
+    assert "this correction." in one.status
+
+
+def test_a_tick_taken_back_and_a_mask_that_is_changed(correcting):
+    one = correcting()
+    mask = one.viewer.layers[-1]
+    first = mask.data.copy()
+    paint(one, MIDDLE)
+    tick(one, MIDDLE)
+    wide = mask.data.copy()
+    tick(one, MIDDLE)
+    assert changed(first, mask.data) == [MIDDLE]
+    assert one.status == f"Slice {MIDDLE}: no longer reviewed. 4 slices no longer follow a correction."
+    paint(one, MIDDLE, value=0, size=30)
+    paint(one, MIDDLE, size=16)
+    tick(one, MIDDLE)
+    smaller = mask.data.copy()
+    assert 0 < np.count_nonzero(smaller[5]) < np.count_nonzero(wide[5])
+    tick(one, MIDDLE)
+    paint(one, MIDDLE)
+    tick(one, MIDDLE)
+    assert np.array_equal(mask.data, wide), "the answer depends on nothing that was carried earlier"
+
+
+def test_a_new_run_is_carried_on(correcting, instant):
+    one = correcting()
+    mask = one.viewer.layers[-1]
+    paint(one, MIDDLE)
+    tick(one, MIDDLE)
+    wide = mask.data.copy()
+    instant.brighter_than = 145
+    one.click(one.panel.segment)
+    one.wait(lambda: not one.widget.running)
+    one.wait(lambda: one.status.endswith("4 slices follow your corrections."))
+    for n in (5, 7):
+        assert dice(mask.data[n] > 0, wide[n] > 0) > 0.9
+    assert not PREDICTIONS[mask].own(5).carried
+    assert PREDICTIONS[mask].planes[5].carried
+
+
+def test_one_tick_switches_it_off(correcting):
+    one = correcting()
+    assert one.panel.carry.text == "Carry to neighbouring slices"
+    assert one.panel.carry.tooltip
+    one.panel.carry.value = False
+    mask = one.viewer.layers[-1]
+    paint(one, MIDDLE)
+    before = mask.data.copy()
+    tick(one, MIDDLE)
+    assert np.array_equal(mask.data, before)
+    assert "follow" not in one.status
+    assert remembered("carry") == {"on": False}
+    one.panel.carry.value = True
+    one.wait(lambda: one.status.endswith("4 slices follow your corrections."))
+    assert remembered("carry") == {"on": True}
+
+
+def test_flat_images_have_no_neighbours(correcting):
+    def add(viewer):
+        for n in (5, 6, 7):
+            viewer.add_image(head()[n], name=f"flat {n}")
+
+    one = correcting(add)
+    before = {layer.name: np.array(layer.data) for layer in one.viewer.layers}
+    one.click(one.panel.tick)
+    assert not one.widget._carry.working
+    assert "reviewed" in one.status
+    assert "follow" not in one.status
+    assert all(np.array_equal(layer.data, before[layer.name]) for layer in one.viewer.layers)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_a_hand_drawn_mask_with_two_labels_on_another_axis(correcting, models, order):
+    """No network has seen the scan."""
+    truth = (lesion() + lesion(6).astype(np.uint8)).transpose(np.argsort(order))
+    grey = np.ascontiguousarray(head().transpose(np.argsort(order)))
+
+    def add(viewer):
+        viewer.add_image(grey, name="head", scale=[(6, 1, 1)[axis] for axis in np.argsort(order)], units=["mm"] * 3)
+        viewer.dims.order = order
+
+    registry.import_(models / "two.safetensors")
+    one = correcting(add, segment=False)
+    one.panel.model.value = next(entry for entry in one.panel.model.choices if entry.name == "two")
+    one.widget.go(MIDDLE)
+    one.click(one.panel.tick)  # makes the mask
+    one.click(one.panel.tick)
+    mask = one.viewer.layers[-1]
+    at = (slice(None),) * order[0] + (MIDDLE,)
+    mask.data_setitem(
+        np.nonzero(
+            (np.arange(COUNT) == MIDDLE).reshape([-1 if axis == order[0] else 1 for axis in range(3)]) & (truth > 0)
+        ),
+        truth[at][truth[at] > 0],
+    )
+    assert np.array_equal(mask.data[at], truth[at])
+    one.click(one.panel.tick)
+    one.wait(lambda: not one.widget._carry.working)
+    got, true = mask.data.transpose(order), truth.transpose(order)
+    for n in (5, 7):
+        assert dice(got[n] > 0, true[n] > 0) > 0.8
+        assert dice(got[n] == 2, true[n] == 2) > 0.7
+    assert not got[[0, 1, 2, 10, 11]].any()
+    assert one.status.endswith("2 slices follow this correction.")
+
+
+def test_stale_answers_are_dropped(correcting, monkeypatch):
+    gate, entered, real = threading.Event(), threading.Event(), carry_stack.carry
+
+    def slow(*args):
+        entered.set()
+        assert gate.wait(30)
+        return real(*args)
+
+    one = correcting()
+    mask = one.viewer.layers[-1]
+    monkeypatch.setattr(carry_stack, "carry", slow)
+    paint(one, MIDDLE)
+    one.click(one.panel.tick)
+    one.wait(entered.is_set)
+    paint(one, 5, size=4, at=(50, 50))
+    one.click(one.panel.tick)  # 5 is reviewed meanwhile
+    paint(one, 7, size=4, at=(50, 50))  # 7 is drawn meanwhile
+    kept = mask.data.copy()
+    gate.set()
+    one.wait(lambda: not one.widget._carry.working)
+    assert {5, 6, 7}.isdisjoint(changed(kept, mask.data))
+
+    gate.clear()
+    entered.clear()
+    one.viewer.dims.set_point(0, MIDDLE)
+    one.click(one.panel.tick)
+    one.wait(entered.is_set)
+    kept = mask.data.copy()
+    one.viewer.layers.remove(one.viewer.layers[0])
+    one.wait(lambda: one.widget.session is None)
+    gate.set()
+    one.wait(lambda: not one.widget._carry.working)
+    assert np.array_equal(mask.data, kept)
+
+
+def part_of(image, layout):
+    return SimpleNamespace(image=image, layout=layout)
+
+
+def test_spacing_is_that_of_the_displayed_axes():
+    from napari.layers import Image
+
+    array = np.zeros((4, 5, 6), np.uint8)
+    image = Image(array, scale=(6, 2, 0.5), units=["mm"] * 3)
+    flat = with_slice_distance(layout_of(array.shape), 0, (6, 2, 0.5))
+    assert carry_stack.spacing(part_of(image, flat)) == pytest.approx((2, 0.5, 6))
+    turned = with_slice_distance(layout_of(array.shape, rows=1, columns=0), 2, (6, 2, 0.5))
+    assert carry_stack.spacing(part_of(image, turned)) == pytest.approx((2, 6, 0.5))
+    micrometres = Image(array, scale=(6000, 2000, 500), units=["um"] * 3)
+    assert carry_stack.spacing(part_of(micrometres, flat)) == pytest.approx((2, 0.5, 6))
+    assert carry_stack.spacing(part_of(Image(array), with_slice_distance(flat, 0, (1, 1, 1)))) == (None, None, None)
+    assert carry_stack.spacing(part_of(Image(array, scale=(6, 2, 0.5)), flat)) == pytest.approx((2, 0.5, 6))
+    over_time = part_of(image, layout_of(array.shape))
+    assert carry_stack.spacing(over_time)[2] == 0
+    assert not carry_stack.stack_of(over_time, 2)
+    channels = Image(np.zeros((2, 4, 5, 6)), scale=(1, 6, 2, 0.5), units=["pixel", "mm", "mm", "mm"])
+    assert carry_stack.spacing(
+        part_of(channels, with_slice_distance(layout_of((2, 4, 5, 6), axes="czyx"), 1, (1, 6, 2, 0.5)))
+    ) == pytest.approx((2, 0.5, 6))
+
+
+def test_time_points_are_stacks_of_their_own():
+    layout = with_slice_distance(layout_of((3, 4, 5, 6)), 1, (1, 6, 2, 0.5))
+    assert carry_stack.stack_of(part_of(None, layout), 6) == range(4, 8)
+    assert not carry_stack.stack_of(part_of(None, layout_of((5, 6))), 0)
