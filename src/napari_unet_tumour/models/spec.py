@@ -68,7 +68,7 @@ class ModelSpec:
     added : int
         How many of the labels, the last ones, were added to a network that was trained without them.
     clicks : dict
-        Keyword arguments of `engine.clicks.network.ClickNet`; empty for a model that takes no clicks.
+        Keyword arguments of `engine.networks.click_net.ClickNet`; empty for a model that takes no clicks.
     version : str
         Package version that wrote the file.
     format : int

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from napari_unet_tumour.engine.clicks.network import ClickNet
 from napari_unet_tumour.engine.clicks.scenes import Scenes
+from napari_unet_tumour.engine.networks.click_net import ClickNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
