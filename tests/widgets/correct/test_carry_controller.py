@@ -2,12 +2,10 @@
 
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from napari_unet_tumour.base.slicing import layout_of, with_slice_distance
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.common.settings_form import remembered
 from napari_unet_tumour.widgets.correct import carry_stack
@@ -262,35 +260,3 @@ def test_stale_answers_are_dropped(correcting, monkeypatch):
     gate.set()
     one.wait(lambda: not one.widget._carry.working)
     assert np.array_equal(mask.data, kept)
-
-
-def part_of(image, layout):
-    return SimpleNamespace(image=image, layout=layout)
-
-
-def test_spacing_is_that_of_the_displayed_axes():
-    from napari.layers import Image
-
-    array = np.zeros((4, 5, 6), np.uint8)
-    image = Image(array, scale=(6, 2, 0.5), units=["mm"] * 3)
-    flat = with_slice_distance(layout_of(array.shape), 0, (6, 2, 0.5))
-    assert carry_stack.spacing(part_of(image, flat)) == pytest.approx((2, 0.5, 6))
-    turned = with_slice_distance(layout_of(array.shape, rows=1, columns=0), 2, (6, 2, 0.5))
-    assert carry_stack.spacing(part_of(image, turned)) == pytest.approx((2, 6, 0.5))
-    micrometres = Image(array, scale=(6000, 2000, 500), units=["um"] * 3)
-    assert carry_stack.spacing(part_of(micrometres, flat)) == pytest.approx((2, 0.5, 6))
-    assert carry_stack.spacing(part_of(Image(array), with_slice_distance(flat, 0, (1, 1, 1)))) == (None, None, None)
-    assert carry_stack.spacing(part_of(Image(array, scale=(6, 2, 0.5)), flat)) == pytest.approx((2, 0.5, 6))
-    over_time = part_of(image, layout_of(array.shape))
-    assert carry_stack.spacing(over_time)[2] == 0
-    assert not carry_stack.stack_of(over_time, 2)
-    channels = Image(np.zeros((2, 4, 5, 6)), scale=(1, 6, 2, 0.5), units=["pixel", "mm", "mm", "mm"])
-    assert carry_stack.spacing(
-        part_of(channels, with_slice_distance(layout_of((2, 4, 5, 6), axes="czyx"), 1, (1, 6, 2, 0.5)))
-    ) == pytest.approx((2, 0.5, 6))
-
-
-def test_time_points_are_stacks_of_their_own():
-    layout = with_slice_distance(layout_of((3, 4, 5, 6)), 1, (1, 6, 2, 0.5))
-    assert carry_stack.stack_of(part_of(None, layout), 6) == range(4, 8)
-    assert not carry_stack.stack_of(part_of(None, layout_of((5, 6))), 0)
