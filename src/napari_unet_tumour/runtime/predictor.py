@@ -120,7 +120,7 @@ class RuntimePredictor:
 
     def _sure(self, image: Array) -> Array:
         logits = self._model.session.logits(image)
-        return np.concatenate([sure(one) for one in np.split(logits, 1 + self.twofold)])
+        return np.concatenate([to_probability(one) for one in np.split(logits, 1 + self.twofold)])
 
     def _windows(self, windows: Iterable[Array]) -> Iterator[Array]:
         """Give the answers to windows, a few at a time at work."""
@@ -139,9 +139,10 @@ class RuntimePredictor:
         return future
 
 
-def sure(logits: Array) -> Array:
+def to_probability(logits: Array) -> Array:
     """Return the labels' probability (L, h, w) of logits (O, h, w)."""
     if len(logits) == 1:
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+        # As 1 / (1 + exp(-x)), which would overflow.
+        return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
     powers = np.exp(logits - logits.max(0))
     return np.asarray(powers[1:] / powers.sum(0), np.float32)
