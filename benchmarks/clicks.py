@@ -4,7 +4,7 @@
 
 On every tumour slice (or every n-th) the person begins with the automatic answer, and again with nothing; each click
 misses its point by up to 3 pixels. What the same clicks give is shown for scikit-image's random walker and flood fill,
-their settings tuned on training slices, and for the grey values and distances that stand in for a click network. In
+with settings chosen by hand, and for the grey values and distances that stand in for a click network. In
 volumes the clicks on the largest slice are carried on slice by slice (outline in 3D).
 """
 

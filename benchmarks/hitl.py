@@ -180,7 +180,7 @@ def answer(model: models.Model, planes: np.ndarray, fixed: dict[int, np.ndarray]
 
 
 def masks_of(model: models.Model, probability: np.ndarray, volume: Volume | None = None, fixed=None) -> np.ndarray:
-    """Return the masks (N, H, W) as a run leaves them; of a volume with the corrected slices, without lone pieces."""
+    """Return the masks (N, H, W) as a run leaves them; a volume keeps its corrected slices."""
     settings = default_settings(model.spec)
     masks = np.stack([mask_from_probability(one, settings) for one in probability])
     if volume is not None and settings.remove_isolated:

@@ -50,7 +50,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volume", help="a scan; btp/01 where it lies beside the project, else the sample")
-    parser.add_argument("--model", default="default", help="name on the shelf, or a file")
+    parser.add_argument("--model", default="default", help="name of an installed model, or a file")
     parser.add_argument("--seconds", type=float, default=10, help="how long each phase is watched")
     parser.add_argument("--scrub-ms", type=int, default=100, help="time between slice changes")
     parser.add_argument("--json", help="write all figures here")

@@ -5,7 +5,7 @@
 segment     slices/s from array to mask on the CPU, in rounds, quiet and with two busy loops beside: this package, its
             torch path, MONAI's sliding_window_inference in eager float32 with the same weights and preparation; the
             network alone in OpenVINO where that is installed, and in int8; agreement of the masks
-default_scan  a scan of 155 slices of 240 x 240 as the model advises (mirrored copy too)
+default_scan  a scan of 155 slices of 240 x 240 as the model advises (mirror image too)
 cold        seconds from the start of a process to the first mask: of a worker as the widget starts it, and of
             `segment` of one PNG from the shell
 roof        the machine's own limit: a large matrix product and a 3 x 3 convolution in the precision that the network
@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few and small: proves that it runs, in about a minute")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
-    parser.add_argument("--model", default="default", help="name on the shelf, or a file")
+    parser.add_argument("--model", default="default", help="name of an installed model, or a file")
     parser.add_argument("--keras-python", help="python of an environment with TensorFlow")
     parser.add_argument("--json", help="write all figures here")
     parser.add_argument("--child", nargs=2, type=int, metavar=("SLICES", "SIDE"), help=argparse.SUPPRESS)

@@ -30,7 +30,7 @@ def main() -> None:
     ask.add_argument("--images", type=Path, required=True, help="folder of the training images")
     ask.add_argument("--cases", type=Path, required=True, help="table with the columns file and split")
     ask.add_argument("--min-object-size", type=int, default=30, help="smallest object in pixels (30)")
-    ask.add_argument("--flip-tta", action="store_true", help="the model recommends to ask for the mirrored copy too")
+    ask.add_argument("--flip-tta", action="store_true", help="the model recommends to ask for the mirror image too")
     ask.add_argument("--flip-size", type=int, default=0, help="longest side of that copy in pixels (the model's own)")
     ask.add_argument("--out", type=Path, required=True)
     given = ask.parse_args()

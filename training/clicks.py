@@ -22,11 +22,11 @@ from scipy import ndimage
 
 from napari_unet_tumour import load_model
 from napari_unet_tumour.engine import model as models
-from napari_unet_tumour.engine.clicks.network import WIDTHS, ClickNet
 from napari_unet_tumour.engine.clicks.scenes import Slices
 from napari_unet_tumour.engine.clicks.training import ClickLearner, ClickTraining
 from napari_unet_tumour.engine.inference.accelerate import accelerated
 from napari_unet_tumour.engine.inference.preprocess import to_working_planes
+from napari_unet_tumour.engine.networks.click_net import WIDTHS, ClickNet
 
 AT_ONCE = 4
 

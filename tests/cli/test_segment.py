@@ -167,7 +167,7 @@ def test_bad_input_gets_one_clear_line_and_no_file(folder, tmp_path, monkeypatch
 
 @pytest.fixture
 def two(bright):
-    """A model on the shelf that sees tumour where the second of its two channels is bright."""
+    """A model installed that sees tumour where the second of its two channels is bright."""
     spec = ModelSpec("two", "brightness", normalisation="divide-by-255", size=64, channels=("T1", "FLAIR"))
     weights = {
         "0.weight": networks.torch.tensor([0.0, 200.0]).reshape(1, 2, 1, 1),

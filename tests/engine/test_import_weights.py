@@ -13,7 +13,7 @@ from napari_unet_tumour.models.spec import ModelSpec
 
 @pytest.fixture
 def net(tmp_path, monkeypatch):
-    """A small network; a model of its kind, "base", is on the shelf."""
+    """A small network; a model of its kind, "base", is installed."""
     monkeypatch.setenv(registry.HOME, str(tmp_path / "home"))
     monkeypatch.setattr(registry, "SHIPPED", tmp_path / "shipped")
     registry.user_models_dir().mkdir(parents=True)

@@ -77,7 +77,7 @@ def test_a_broken_file_never_hides_the_good_ones(shelves):
         "cut": "cut.safetensors is cut or damaged",
         "junk": "junk.safetensors is not a model file (.safetensors)",
     }
-    with pytest.raises(ModelError, match=r"'cut' on the shelf cannot be used: .* cut or damaged"):
+    with pytest.raises(ModelError, match=r"installed model 'cut' cannot be used: .* cut or damaged"):
         registry.find("cut")
 
 

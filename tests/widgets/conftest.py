@@ -74,7 +74,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own for each test, with the model "known" alone on the shelf; ticks are not carried on."""
+    """A home of its own for each test, with the model "known" alone installed; ticks are not carried on."""
     home = tmp_path / "home"
     (home / "models").mkdir(parents=True)
     (home / "settings.json").write_text(json.dumps({"carry": {"on": False}}))

@@ -70,7 +70,7 @@ class ResultTable:
         return line["row"] if same else None
 
     def add(self, scan: Path, mask: Path, row: Row, before: tuple[list[int], str]) -> None:
-        """Note that a scan is finished; `before` is what `look` told when it was read. Raises OutputError."""
+        """Note that a scan is finished; `before` comes from `summarise_planes` when it was read. Raises OutputError."""
         line = {
             "scan": os.path.realpath(scan), "made": self._made, "stamp": before[0], "content": before[1],
             "mask": [mask.name, *_stamp(mask)[:1]], "row": row,

@@ -52,7 +52,7 @@ def evaluate(
         A PAIRS.csv (columns scan, mask and, optionally, group and second), or what `read_pairs` and `pair_folders`
         return.
     model : str or pathlib.Path
-        "default", a name on the shelf, or a model file.
+        "default", the name of an installed model, or a model file.
     settings : SegmentSettings, optional
         Threshold and the like; the model's own defaults when None.
     axis : int, optional
@@ -92,7 +92,7 @@ def score(
     on_tick: OnTick | None = None,
     on_pair: Callable[[int], None] = lambda planes: None,
 ) -> dict[str, Any]:
-    """Score a network that is ready; as `evaluate`. `on_pair` is told the slices of every pair that is done."""
+    """Score a network that is ready; as `evaluate`. `on_pair` is called with the slices of every pair that is done."""
     from napari_unet_tumour.engine.metrics.summary import report, score_scan
 
     begin = time.perf_counter()

@@ -45,7 +45,7 @@ def finetune(
         A PAIRS.csv (columns scan, mask and, optionally, group and slices), or what `read_pairs` returns. `slices`
         are the reviewed ones; without them every slice that is not blank. Pixels of value 255 are unsure.
     model : str or pathlib.Path
-        "default", a name on the shelf, or a model file.
+        "default", the name of an installed model, or a model file.
     settings : FinetuneSettings, optional
         Budget in seconds and the like.
     axis : int, optional

@@ -86,7 +86,9 @@ def read_pairs_table(path: Path) -> tuple[list[Pair], str]:
     columns["second"] = tables.SECOND
     try:
         table = tables.read_table(path, columns, ("scan", "mask"), "scan,mask or scan,mask,group")
-        groups = tables.persons_of(table) if "person" in table.columns else []
+        # The group is optional here: a column that is empty throughout is none.
+        known = "person" in table.columns and any(row["person"] for row in table.rows)
+        groups = tables.persons_of(table) if known else []
     except TableError as error:
         raise ScanError(str(error)) from error
     pairs = [_pair(path, line, row) for line, row in zip(table.lines, table.rows, strict=True)]

@@ -85,7 +85,7 @@ class Finished:
     item : pathlib.Path
         The scan's.
     line : str
-        What a person is told.
+        The line shown to the person.
     notes : tuple of str
         What the reader had to say.
     planes : int
@@ -93,7 +93,7 @@ class Finished:
     row : dict
         The summary's, empty where none was ordered.
     seen : tuple
-        What `cohort.summarise_planes` told before the scan was read.
+        What `cohort.summarise_planes` returned before the scan was read.
     """
 
     item: Path

@@ -38,7 +38,7 @@ def load_model(name: str | Path = "default") -> Model:
     Parameters
     ----------
     name : str or pathlib.Path
-        "default", a name or hash on the shelf ("napari-unet-tumour models list"), or a model file.
+        "default", a name or hash of an installed model ("napari-unet-tumour models list"), or a model file.
 
     Returns
     -------
@@ -141,7 +141,8 @@ def segment(
     answer = local_predictor(chosen, settings)(planes, on_tick or (lambda progress: None))
     found = to_segmentation(answer, work.layout, settings, chosen.spec.labels)
     if marks:
-        found = clicking.with_clicks(found, marks, planes, work.layout, chosen, settings, outline)
+        clicked = load_model(model) if isinstance(model, (str, Path)) else model  # the click network runs in torch
+        found = clicking.with_clicks(found, marks, planes, work.layout, clicked, settings, outline)
     return replace(found, match=match_scan(work.scan, work.layout, chosen.spec))
 
 

@@ -139,7 +139,7 @@ def layout_of(
     shape : sequence of int
         Shape of the array.
     axes : str, optional
-        A letter per axis; "c" is the channel axis, "y" and "x" the plane unless told otherwise.
+        A letter per axis; "c" is the channel axis, "y" and "x" the plane unless said otherwise.
     rows, columns : int, optional
         The axes to show, negative counts from the end; by default "y" and "x", else the last two
         that are not the channel axis.

@@ -118,11 +118,11 @@ def _run(args: argparse.Namespace) -> int:
             _segment_all(cohort, network, settings, shown, _clicking(args, entry, settings))
     if cohort.failed == len(paths) == 1:
         return 1
-    warn(_told(cohort, shown))
+    warn(_summary_of(cohort, shown))
     return 1 if cohort.failed else 0
 
 
-def _told(cohort: Cohort, shown: ProgressMeter) -> str:
+def _summary_of(cohort: Cohort, shown: ProgressMeter) -> str:
     earlier = len(cohort.orders) - len(cohort.left)
     rest = f", {cohort.failed} failed" if cohort.failed else ""
     rest += f", {earlier} of them before this run" if earlier else ""

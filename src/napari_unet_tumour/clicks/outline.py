@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_unet_tumour.clicks.answer import INSIDE, Known, answer
-from napari_unet_tumour.clicks.picture import robust_range
+from napari_unet_tumour.clicks.picture import likeness, robust, robust_range
 from napari_unet_tumour.clicks.window import UNITS
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # A lesion has ended where less than this share of the slice before is left, or fewer pixels than this of 256 x 256.
 LEFT, SMALLEST = 0.15, 8
+# And where less than this share of it looks more like the clicked lesion than like what is around that.
+ALIKE = 0.5
 # How far the next slice's lesion may reach beyond this one's, in `UNITS`, and as a share of its size.
 BEYOND, WIDER = 4.0, 0.25
 # What is around a lesion lies so far from it, in `UNITS`.
@@ -65,17 +67,20 @@ def iter_outline(
     first = answer(net, plane, clicks, known(start), scale.of(plane))
     yield start, first
     lesion = _meant(first >= INSIDE, clicks, known(start).region)
+    own = _guided(Known(), lesion, scale.of(plane))
     for way in (1, -1):
         mask, grey = lesion, scale.of(plane)
         for n in range(start + way, count if way > 0 else -1, way):
             there = read(n)
-            if not mask.any():
+            if not mask.any() or not robust(there).any():
                 break
             guided = _guided(known(n), mask, grey)
             grey = scale.of(there)
             found = answer(net, there, (), guided, grey)
             new = _continued(found >= INSIDE, mask)
             if new.sum() < max(LEFT * mask.sum(), SMALLEST * (max(mask.shape) / UNITS) ** 2):
+                break
+            if _alike(grey, new, own) < ALIKE:
                 break
             mask = new
             yield n, np.where(new, found, np.minimum(found, INSIDE - 1))
@@ -96,6 +101,14 @@ def _guided(known: Known, mask: Mask, grey: NDArray[np.float32]) -> Known:
     gap, wide = (ndimage.distance_transform_edt(~mask) > away * max(mask.shape) / UNITS for away in (GAP, AROUND))
     ring = gap & ~wide
     return replace(known, region=mask, like=grey[mask], unlike=grey[ring])
+
+
+def _alike(grey: NDArray[np.float32], mask: Mask, own: Known) -> float:
+    """Return the share of a mask's pixels that are more like the clicked lesion than like what is around it."""
+    assert own.like is not None
+    assert own.unlike is not None
+    values = grey[mask][None]
+    return float((likeness(values, own.like) > likeness(values, own.unlike)).mean())
 
 
 def _continued(found: Mask, before: Mask) -> Mask:

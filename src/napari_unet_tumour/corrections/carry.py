@@ -39,7 +39,7 @@ HALF = 128
 ERASED = 0.1
 # A carried answer below this area is no better than a larger one of the network.
 SPECK_MM2 = 50.0
-# The threshold follows the surest pixel of a plane down to this share of it where mirrored copies disagree.
+# The threshold follows the surest pixel of a plane down to this share of it where mirror images disagree.
 FOLLOWS_TO = 0.4
 # A piece that lies this close (pixels) to the carried outline is the same lesion.
 TOUCHING = 2
@@ -328,7 +328,7 @@ class _Stack:
         return found
 
     def _drawn_near(self, n: int, found: Mapping[int, NDArray[np.uint8]]) -> NDArray[np.bool_]:
-        """Return the pieces of a slice's network answer that a person's drawing or a carried outline vouches for."""
+        """Return the pieces of a slice's network answer that a person's drawing or a carried outline supports."""
         kept = np.zeros(self.shape, bool)
         for m in (n - 1, n + 1):
             if m in self.reviewed:

@@ -1,4 +1,4 @@
-"""Reviewed slices: the truth that a network is fine-tuned on, and what vouches for its answer."""
+"""Reviewed slices: the truth that a network is fine-tuned on, and what supports its answer."""
 
 from __future__ import annotations
 

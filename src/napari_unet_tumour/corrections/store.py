@@ -1,4 +1,4 @@
-"""The corrections on disk: a folder a scan, a small file a slice, each written beside and then renamed.
+"""The corrections on disk: one folder per scan, one small file per slice, each written beside and then renamed.
 
 A process that dies, or a power cut, at any moment leaves whole files: the last ones, or those before.
 """

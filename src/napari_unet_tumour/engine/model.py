@@ -14,7 +14,7 @@ from torch import nn
 
 from napari_unet_tumour.base.atomic_write import write_bytes_atomic
 from napari_unet_tumour.engine import networks
-from napari_unet_tumour.engine.clicks.network import ClickNet
+from napari_unet_tumour.engine.networks.click_net import ClickNet
 from napari_unet_tumour.engine.normalisation import NORMALISATIONS
 from napari_unet_tumour.errors import ModelError
 from napari_unet_tumour.models.spec import KEY, ModelSpec, hash_of, read_spec, spec_of

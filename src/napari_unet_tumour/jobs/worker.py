@@ -164,7 +164,7 @@ def run(job: str, topic: str, task: str, parcel: PickledPayload) -> tuple[str, A
         return _exhaust(job, _find(task)(*parcel.open()), tick)
     except UNetTumourError as error:
         return "failed", error.with_traceback(None)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the person as one line
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - reported to the person as one line
         return "crashed", (in_a_line(error), traceback.format_exc())
     finally:
         _cancelled.discard(job)

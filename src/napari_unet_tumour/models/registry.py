@@ -36,7 +36,7 @@ class ModelEntry:
     Parameters
     ----------
     name : str
-        What a person calls it: the file name on the shelf without its suffix.
+        What a person calls it: the file name without its suffix.
     path : pathlib.Path
         The model file.
     spec : ModelSpec
@@ -56,7 +56,7 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class InvalidModel:
-    """A file on the shelf that cannot be used, and the one-line reason."""
+    """An installed file that cannot be used, and the one-line reason."""
 
     name: str
     path: Path
@@ -98,7 +98,7 @@ def versions(entry: ModelEntry) -> list[ModelEntry]:
 
 
 def lineage(entry: ModelEntry, known: dict[str, ModelEntry] | None = None) -> list[ModelEntry]:
-    """Return a model, its parent, and so on, as far as they are on the shelf."""
+    """Return a model, its parent, and so on, as far as they are installed."""
     known = {one.hash: one for one in entries()} if known is None else known
     line = [entry]
     while (parent := known.get(line[-1].spec.parent)) is not None and parent not in line:
@@ -107,7 +107,7 @@ def lineage(entry: ModelEntry, known: dict[str, ModelEntry] | None = None) -> li
 
 
 def add_version(data: bytes, parent: ModelEntry) -> ModelEntry:
-    """Put a fine-tuned model onto the shelf, beside its parent, as the next version.
+    """Install a fine-tuned model beside its parent, as the next version.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def add_version(data: bytes, parent: ModelEntry) -> ModelEntry:
     Raises
     ------
     ModelError, OutputError
-        The data is no model file, or the shelf cannot be written.
+        The data is no model file, or the models folder cannot be written.
     """
     stem = re.sub(r"-v\d+$", "", parent.name)
     taken = {one.name for one in _all_models()}
@@ -141,7 +141,7 @@ def add_version(data: bytes, parent: ModelEntry) -> ModelEntry:
 
 
 def invalid_models() -> list[InvalidModel]:
-    """Return every file on the shelf that cannot be used, with the reason."""
+    """Return every installed file that cannot be used, with the reason."""
     return [one for one in _all_models() if isinstance(one, InvalidModel)]
 
 
@@ -151,7 +151,7 @@ def find(name_or_path: str | Path = "default") -> ModelEntry:
     Parameters
     ----------
     name_or_path : str or pathlib.Path
-        "default", a name on the shelf, at least 6 digits of a hash, or the path of a model file.
+        "default", the name of an installed model, at least 6 digits of a hash, or the path of a model file.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def find(name_or_path: str | Path = "default") -> ModelEntry:
         return _entry(path, read_spec(path).name)
     for bad in invalid_models():
         if text in (bad.name, "default"):
-            raise ModelError(f"the model '{bad.name}' on the shelf cannot be used: {bad.reason}")
+            raise ModelError(f"the installed model '{bad.name}' cannot be used: {bad.reason}")
     names = ", ".join(one.name for one in known) or "none"
     raise ModelError(f"no model is called '{text}' (known: {names}): choose one of these, or give a model file")
 
@@ -185,14 +185,14 @@ def import_(
     prove: Callable[[Path], object] = lambda path: None,
     convert: Convert | None = None,
 ) -> ModelEntry:
-    """Put a model file, or weights from elsewhere, onto the person's shelf.
+    """Install a model file, or weights from elsewhere, for this person.
 
     Parameters
     ----------
     path : str or pathlib.Path
         A .safetensors file with a model description; with `like` also a state_dict (.pt, .safetensors).
     name : str
-        Its name on the shelf; the name in its description, or its file name, when empty.
+        Its name once installed; the name in its description, or its file name, when empty.
     like : str
         For weights without description: the model (name, hash or file) whose network and description they
         get. Loads torch.
@@ -205,14 +205,14 @@ def import_(
     Returns
     -------
     ModelEntry
-        The model on the shelf; the one already there when the very same file is.
+        The installed model; the one already there when the very same file is.
 
     Raises
     ------
     ModelError
         The file is no usable model, or another model has that name.
     OutputError
-        The shelf cannot be written.
+        The models folder cannot be written.
     """
     source = Path(path).expanduser()
     if like:
@@ -248,11 +248,11 @@ def remove(name: str) -> Path:
             return one.path
     if find(name).shipped:
         raise ModelError(f"'{name}' ships with the package and cannot be removed: remove one of your own models")
-    raise ModelError(f"'{name}' is not a name on the shelf: 'models list' shows the names")
+    raise ModelError(f"'{name}' is not the name of an installed model: 'models list' shows the names")
 
 
 def clean_name(text: str) -> str:
-    """Turn any text into a shelf name: letters, digits, dot, dash and underscore, never "default"."""
+    """Turn any text into a model's name: letters, digits, dot, dash and underscore, never "default"."""
     name = re.sub(r"[^\w.-]+", "-", text).strip("-.")
     if not name or name == "default":
         raise ModelError(f"'{text}' cannot be the name of a model: use letters, digits and dashes")

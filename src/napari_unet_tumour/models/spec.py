@@ -31,7 +31,7 @@ class ModelSpec:
     Parameters
     ----------
     name : str
-        Short name on the shelf, e.g. "t1ce-small".
+        Short name, e.g. "t1ce-small".
     network : str
         Key of `engine.networks.NETWORKS`.
     arguments : dict
@@ -49,9 +49,9 @@ class ModelSpec:
     smallest : int
         Default smallest object in pixels of the scan's own grid.
     flips : bool
-        Whether a slice's mirrored copy is asked too by default: right for heads, wrong for what has a left and a right.
+        Whether the mirror image is predicted too by default: right for heads, wrong for what has a left and a right.
     flip_size : int
-        Longest side of the mirrored copy in pixels, 0 for `size`: of another size it sees other things. Windows over
+        Longest side of the mirror image in pixels, 0 for `size`: of another size it sees other things. Windows over
         a large plane have no other size.
     description, data, licence : str
         One line each: what it is for, what it was trained on, licence of the training data.
@@ -68,7 +68,7 @@ class ModelSpec:
     added : int
         How many of the labels, the last ones, were added to a network that was trained without them.
     clicks : dict
-        Keyword arguments of `engine.clicks.network.ClickNet`; empty for a model that takes no clicks.
+        Keyword arguments of `engine.networks.click_net.ClickNet`; empty for a model that takes no clicks.
     typical : dict
         What the training slices look like (`scans.training_match.statistics_of`), or {}.
     components : dict
@@ -111,7 +111,7 @@ class ModelSpec:
 
     @property
     def flip_scale(self) -> float:
-        """How much larger than the slice its mirrored copy is shown."""
+        """How much larger than the slice its mirror image is shown."""
         return self.flip_size / self.size if self.flip_size else 1.0
 
     @property

@@ -36,7 +36,7 @@ class RuntimePredictor:
     model : RuntimeModel
         What runs.
     settings : SegmentSettings
-        Whether the mirrored copy is asked for, windows, memory.
+        Whether the mirror image is predicted too, windows, memory.
     """
 
     # While one batch is computed the next one is read.
@@ -104,12 +104,12 @@ class RuntimePredictor:
         return wait
 
     def _probability(self, working: Array, scale: float) -> Callable[[], Array]:
-        """Begin to find the probability (L, h, w) in an image (C, h, w); the mirrored copy is shown `scale` times."""
+        """Begin to find the probability (L, h, w) in an image (C, h, w); the mirror image is shown `scale` times."""
         answers = self._answers(working, scale)
         return lambda: _mean(*answers())
 
     def _answers(self, working: Array, scale: float) -> Callable[[], tuple[Array, Array | None]]:
-        """Begin to find what the mean of `_probability` is made of: the image's own, the mirrored copy's if asked."""
+        """Begin to find what the mean of `_probability` is made of: the image's own, the mirror image's if asked."""
         plain = self._submit(self._sure, working)
         if not self._settings.flip_tta:
             return lambda: (plain.result(), None)
@@ -117,7 +117,7 @@ class RuntimePredictor:
         return lambda: (plain.result(), mirrored.result())
 
     def _mirrored(self, working: Array, scale: float) -> Array:
-        """Return the probability in the left-right mirrored copy, shown `scale` times as large; see `engine.fast`."""
+        """Return the probability in the left-right mirror image, shown `scale` times as large; see `engine.fast`."""
         copy = working[..., ::-1]
         if scale == 1.0:
             return np.asarray(self._sure(copy)[..., ::-1])
@@ -130,7 +130,7 @@ class RuntimePredictor:
 
     def _sure(self, image: Array) -> Array:
         logits = self._model.session.logits(image)
-        return np.concatenate([sure(one) for one in np.split(logits, 1 + self.twofold)])
+        return np.concatenate([to_probability(one) for one in np.split(logits, 1 + self.twofold)])
 
     def _windows(self, windows: Iterable[Array]) -> Iterator[Array]:
         """Give the answers to windows, a few at a time at work."""
@@ -153,10 +153,10 @@ def _mean(own: Array, mirrored: Array | None) -> Array:
     return own if mirrored is None else (own + mirrored) * np.float32(0.5)
 
 
-def sure(logits: Array) -> Array:
+def to_probability(logits: Array) -> Array:
     """Return the labels' probability (L, h, w) of logits (O, h, w)."""
     if len(logits) == 1:
-        with np.errstate(over="ignore"):  # a very low logit: 1 / infinity is 0
-            return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+        # As 1 / (1 + exp(-x)), which would overflow.
+        return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
     powers = np.exp(logits - logits.max(0))
     return np.asarray(powers[1:] / powers.sum(0), np.float32)

@@ -81,10 +81,10 @@ def test_more_voxels_than_there_is_memory_for_are_seen_plane_by_plane(monkeypatc
 @given(arrays(np.uint8, (3, 2, 9, 9)), st.floats(0.1, 0.9), st.sets(st.integers(0, 2)))
 def test_every_pixel_is_one_of_the_two_answers(both, threshold, planes):
     sure = {n: (both[n, 0] > 127).astype(np.uint8) for n in planes}
-    vouching = AnswerFusion(SegmentSettings(threshold=threshold), sure)
+    fusion = AnswerFusion(SegmentSettings(threshold=threshold), sure)
     for n, one in enumerate(both):
-        vouching.add(n, one)
-    found = dict(vouching.iter_planes())
+        fusion.add(n, one)
+    found = dict(fusion.iter_planes())
     assert list(found) == [0, 1, 2]
     for n, one in found.items():
         assert ((one[0] == both[n, 0]) | (one[0] == both[n, 1])).all()

@@ -25,7 +25,7 @@ from napari_unet_tumour.widgets.common.style import ABOUT
 
 NAMES = ("Segment", "Correct and fine-tune", "Lesion report")
 LONG = "a name of a layer that is much longer than any dock of three hundred pixels can show"
-PRIVATE = r"\blone\b|mirrored copy|scheduler|shelf|held.out|budget"
+PRIVATE = r"\blone\b|mirror image|scheduler|shelf|held.out|budget"
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit, QSlider, QTextEdit, QTableWidget)
 
 

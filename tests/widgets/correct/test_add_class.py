@@ -206,6 +206,15 @@ def test_the_table_has_a_row_for_every_label_of_the_truth():
         {"before": scores(0.7, tumour=0.7), "after": scores(0.7, tumour=0.7)},
     ]
     told = dict(figures(FineTuneOutcome(b"x", 1.0, 1, 1.0, rows)))
-    assert told["Held out (2)"][0] == "0.600 → 0.750"
+    assert told["Kept for scoring (2)"][0] == "0.600 → 0.750"
     assert told["tumour (2)"][0] == "0.600 → 0.600"
     assert told["core (1)"] == ["0.000 → 0.900", "0.000 → 0.900", "– → –"]
+
+
+def test_distances_are_in_mm_where_every_scan_has_a_place():
+    scores = {"dice": 0.5, "iou": 0.4, "hd95": 4.0}
+    here, there = ({"scan": name, "slice": 1, "before": scores, "after": scores | {"hd95": 3.0}} for name in "ab")
+    outcome = FineTuneOutcome(b"x", 1.0, 1, 1.0, [here], [here, there])
+    told = dict(figures(outcome, {"a": 0.5}))
+    assert told["Kept for scoring (1)"][2] == "2.0 → 1.5 mm"
+    assert told["Reference (2)"][2] == "4.0 → 3.0 px"

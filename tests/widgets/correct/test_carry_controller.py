@@ -2,12 +2,10 @@
 
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from napari_unet_tumour.base.slicing import layout_of, with_slice_distance
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.common.settings_form import remembered
 from napari_unet_tumour.widgets.correct import carry_stack
@@ -23,12 +21,13 @@ def lesion(radius=12.0, half=5.0):
     return np.hypot(rows - 32, columns - 32) < widths[:, None, None]
 
 
-def head():
+def head(texture=0):
     """Return a head (N, H, W) with a lesion of which a network that goes by brightness sees only the core."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     inside = np.hypot(rows - 31.5, columns - 31.5) < 29
-    planes = np.where(inside, 60, 5) + np.where(lesion(), 45, 0) + np.where(lesion(6), 80, 0)
+    planes = np.where(inside, 60 + texture * np.sin(rows / 2) * np.sin(columns / 2), 5)
+    planes = planes + np.where(lesion(), 45, 0) + np.where(lesion(6), 80, 0)
     return np.clip(planes + rng.normal(0, 3, planes.shape), 0, 255).astype(np.uint8)
 
 
@@ -83,7 +82,7 @@ def test_neighbours_follow_as_predictions(correcting):
         assert dice(mask.data[n] > 0, truth[n]) > dice(first[n] > 0, truth[n]) + 0.15
     assert one.status.endswith("4 slices follow this correction.")
     assert one.status.startswith(f"Slice {MIDDLE} reviewed")
-    assert len(mask._undo_history) == steps + 4, "one undo step a slice"
+    assert len(mask._undo_history) == steps + 4, "one undo step per slice"
     one.widget._desk.watch.flush()
     names = [state.name for state in one.widget.session.states()]
     assert [names[n] for n in followers] == ["predicted"] * 4
@@ -197,7 +196,7 @@ def test_flat_images_have_no_neighbours(correcting):
 def test_a_hand_drawn_mask_with_two_labels_on_another_axis(correcting, models, order):
     """No network has seen the scan."""
     truth = (lesion() + lesion(6).astype(np.uint8)).transpose(np.argsort(order))
-    grey = np.ascontiguousarray(head().transpose(np.argsort(order)))
+    grey = np.ascontiguousarray(head(texture=15).transpose(np.argsort(order)))
 
     def add(viewer):
         viewer.add_image(grey, name="head", scale=[(6, 1, 1)[axis] for axis in np.argsort(order)], units=["mm"] * 3)
@@ -261,35 +260,3 @@ def test_stale_answers_are_dropped(correcting, monkeypatch):
     gate.set()
     one.wait(lambda: not one.widget._carry.working)
     assert np.array_equal(mask.data, kept)
-
-
-def part_of(image, layout):
-    return SimpleNamespace(image=image, layout=layout)
-
-
-def test_spacing_is_that_of_the_displayed_axes():
-    from napari.layers import Image
-
-    array = np.zeros((4, 5, 6), np.uint8)
-    image = Image(array, scale=(6, 2, 0.5), units=["mm"] * 3)
-    flat = with_slice_distance(layout_of(array.shape), 0, (6, 2, 0.5))
-    assert carry_stack.spacing(part_of(image, flat)) == pytest.approx((2, 0.5, 6))
-    turned = with_slice_distance(layout_of(array.shape, rows=1, columns=0), 2, (6, 2, 0.5))
-    assert carry_stack.spacing(part_of(image, turned)) == pytest.approx((2, 6, 0.5))
-    micrometres = Image(array, scale=(6000, 2000, 500), units=["um"] * 3)
-    assert carry_stack.spacing(part_of(micrometres, flat)) == pytest.approx((2, 0.5, 6))
-    assert carry_stack.spacing(part_of(Image(array), with_slice_distance(flat, 0, (1, 1, 1)))) == (None, None, None)
-    assert carry_stack.spacing(part_of(Image(array, scale=(6, 2, 0.5)), flat)) == pytest.approx((2, 0.5, 6))
-    over_time = part_of(image, layout_of(array.shape))
-    assert carry_stack.spacing(over_time)[2] == 0
-    assert not carry_stack.stack_of(over_time, 2)
-    channels = Image(np.zeros((2, 4, 5, 6)), scale=(1, 6, 2, 0.5), units=["pixel", "mm", "mm", "mm"])
-    assert carry_stack.spacing(
-        part_of(channels, with_slice_distance(layout_of((2, 4, 5, 6), axes="czyx"), 1, (1, 6, 2, 0.5)))
-    ) == pytest.approx((2, 0.5, 6))
-
-
-def test_time_points_are_stacks_of_their_own():
-    layout = with_slice_distance(layout_of((3, 4, 5, 6)), 1, (1, 6, 2, 0.5))
-    assert carry_stack.stack_of(part_of(None, layout), 6) == range(4, 8)
-    assert not carry_stack.stack_of(part_of(None, layout_of((5, 6))), 0)

@@ -266,7 +266,7 @@ def test_a_click_on_the_strip_goes_to_the_slice(correcting, scan):
     strip = one.panel.strip
     one.panel.strip.clicked.emit(strip.slice_at(strip.width() - 2))
     assert one.viewer.dims.current_step[0] == 5
-    assert strip.told(5).startswith("Slice 6: predicted")
+    assert strip.summary(5).startswith("Slice 6: predicted")
 
 
 def test_an_empty_reviewed_slice_is_a_true_negative_and_one_is_enough(correcting, scan):

@@ -14,7 +14,7 @@ MM = {"units": ("mm", "mm", "mm"), "axis_labels": ("z", "y", "x")}
 
 @pytest.fixture
 def two(home, tmp_path, save_known):
-    """A model on the shelf that looks at FLAIR, and asks for T1 too."""
+    """A model installed that looks at FLAIR, and asks for T1 too."""
     return save_known(home / "models" / "two.safetensors", ("FLAIR", "T1"))
 
 

@@ -12,7 +12,7 @@ from napari_unet_tumour.widgets.segment.widget import SegmentWidget
 
 @pytest.fixture
 def second(home):
-    """A model on the shelf whose own answer is nothing, and whose second finds the whole slice."""
+    """A model installed whose own answer is nothing, and whose second finds the whole slice."""
     spec = ModelSpec("second", "lite-unet", {"decoder": [8, 8, 8, 8, 8], "experts": 0, "gates": 1}, ("grey",), size=64)
     torch.manual_seed(0)
     net = networks.build(spec.network, 1, 1, **spec.arguments)

@@ -11,7 +11,7 @@ from napari_unet_tumour.clicks.answer import Known, answer
 from napari_unet_tumour.clicks.grey_values import guess
 from napari_unet_tumour.clicks.outline import iter_outline
 from napari_unet_tumour.clicks.picture import grey_of
-from napari_unet_tumour.engine.inference.preprocess import COLOURS, check_channels, check_type
+from napari_unet_tumour.runtime.preprocess import COLOURS, check_channels, check_type
 from napari_unet_tumour.settings import Progress
 
 if TYPE_CHECKING:

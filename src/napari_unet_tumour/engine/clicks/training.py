@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from napari_unet_tumour.engine.clicks.network import ClickNet
 from napari_unet_tumour.engine.clicks.scenes import Scenes
+from napari_unet_tumour.engine.networks.click_net import ClickNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ class ClickTraining:
         Scenes in one step of one replica.
     replicas : int
         Copies that learn side by side, each on a thread of its own, and are averaged after every batch of scenes.
-    rate : float
+    learning_rate : float
         Highest learning rate.
     ema : float
         Share of the mean weights that a batch keeps.
@@ -53,7 +53,7 @@ class ClickTraining:
     minutes: float = 60.0
     batch: int = 8
     replicas: int = 2
-    rate: float = 2e-3
+    learning_rate: float = 2e-3
     ema: float = 0.996
     seed: int = 0
 

@@ -184,7 +184,7 @@ class ExpertFineTuner:
                     yield from self._iter_views(others.only(n), -1, counts / len(others), 1, soft)
         without = self._healed() if use.healed and not late() else None
         for number, only in without or ():
-            # A slice that is left out takes its healed self along.
+            # A slice that is left out takes its healthy copy along.
             yield from self._iter_views(only, number, use.healed / (len(without or ()) * HEALED_VIEWS), HEALED_VIEWS)
 
     def _healed(self) -> list[tuple[int, FineTuneSlices]]:

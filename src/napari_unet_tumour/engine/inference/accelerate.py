@@ -65,7 +65,7 @@ class Runner:
     @torch.inference_mode()
     def logits(self, working: torch.Tensor) -> torch.Tensor:
         """Return logits (N, out_channels, h, w) float32 for working planes (N, C, h, w) float32."""
-        # oneDNN rounds a lone float32 plane differently; a plane's answer must not depend on its company.
+        # oneDNN rounds a single float32 plane differently; a plane's answer must not depend on its company.
         alone = len(working) == 1 and self.feed == torch.float32 and self.device.type == "cpu"
         x = working.expand(2, -1, -1, -1) if alone else working
         x = x.to(self.device, self.feed, memory_format=torch.channels_last)
@@ -74,7 +74,7 @@ class Runner:
 
     @torch.inference_mode()
     def probability(self, working: torch.Tensor, flip_tta: bool, scale: float = 1.0) -> torch.Tensor:
-        """Return the labels' probability (N, L, h, w) float32, averaged with its mirrored copy if asked.
+        """Return the labels' probability (N, L, h, w) float32, averaged with its mirror image if asked.
 
         The copy is shown `scale` times as large.
 

@@ -1,8 +1,8 @@
-"""Two answers to the slices of a scan -> one: the second network's where something vouches for it, else the first's.
+"""Fuse two predictions of a scan: the gated branch where a reviewed slice supports it, the base network elsewhere.
 
 A network that was moved by one or two corrected slices finds more of their lesion, and paints islands elsewhere. What
 hangs together with a corrected lesion through the slices is the lesion that it was moved for; the rest is answered as
-before. In a scan that nobody has corrected, what the first network sees vouches.
+before. In a scan that nobody has corrected, what the base network found supports it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class AnswerFusion:
     settings : SegmentSettings
         What decides which pixels are foreground.
     sure : mapping of int to numpy.ndarray
-        (H, W) labels of planes that a person has corrected; `UNSURE` vouches for nothing. They may be among the planes.
+        (H, W) labels of planes that a person has corrected; `UNSURE` supports nothing. They may be among the planes.
     """
 
     def __init__(self, settings: SegmentSettings, sure: Mapping[int, NDArray[np.uint8]] | None = None) -> None:
@@ -78,9 +78,9 @@ class AnswerFusion:
 
 def fuse_single_plane(both: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.uint8]:
     """Return the one answer (L, H, W) to a plane that is seen by itself, of both (2 L, H, W)."""
-    vouching = AnswerFusion(settings)
-    vouching.add(0, both)
-    return next(vouching.iter_planes())[1]
+    fusion = AnswerFusion(settings)
+    fusion.add(0, both)
+    return next(fusion.iter_planes())[1]
 
 
 def foreground(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.bool_]:
@@ -103,7 +103,7 @@ def connected_support(
     first, second : numpy.ndarray
         (N, H, W) foreground of the two answers; of settled planes what a person has drawn.
     settled : numpy.ndarray
-        (N,) planes that a person has corrected; they vouch, or else the first answer everywhere.
+        (N,) planes that a person has corrected; they support the branch's answer; else the base network's everywhere.
     depth : sequence of int
         (N,) where the planes lie; only neighbours hang together.
     reach : float
@@ -113,8 +113,8 @@ def connected_support(
         depth = [2 * n for n in range(len(first))]
     near = np.stack([_wider(one, reach) for one in second])
     pieces = _pieces(near, depth)
-    vouching = first & settled[:, None, None] if settled.any() else first
-    takes = np.isin(pieces, _in(pieces, vouching & near))
+    fusion = first & settled[:, None, None] if settled.any() else first
+    takes = np.isin(pieces, _in(pieces, fusion & near))
     own = _pieces(first, depth)
     return takes, np.isin(own, _in(own, takes)) & ~takes
 

@@ -259,18 +259,18 @@ def _iter_fused(
 ) -> Iterator[Progress]:
     """Hold the answers back until all slices are there, since each must hang together with what its neighbours show."""
     known = corrected or ReviewedContext()
-    vouching = AnswerFusion(settings, known.masks)
+    fusion = AnswerFusion(settings, known.masks)
     places: dict[int, int] = {}
     for tick in ticks:
         for n, both in zip(tick.values["planes"], tick.values["probability"], strict=True):
             place = known.numbers[n] if known.numbers else n
             places[place] = n
-            vouching.add(place, both)
+            fusion.add(place, both)
         if tick.done < tick.total:
             none = tick.values["probability"][:0, : len(tick.values["probability"][0]) // 2]
             yield replace(tick, values={**tick.values, "planes": [], "probability": none})
             continue
-        numbers, found = zip(*vouching.iter_planes(), strict=True)
+        numbers, found = zip(*fusion.iter_planes(), strict=True)
         values = {"planes": [places[number] for number in numbers], "region": None, "probability": np.stack(found)}
         yield replace(tick, values=values)
 

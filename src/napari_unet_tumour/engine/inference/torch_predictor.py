@@ -37,7 +37,7 @@ class TorchPredictor:
     model : Model
         What runs.
     settings : SegmentSettings
-        The device, numbers, whether the mirrored copy is asked for, windows, memory.
+        The device, numbers, whether the mirror image is predicted too, windows, memory.
     notice : str
         What a person should know beside what the network's runner says.
     """

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from napari_unet_tumour.engine.training.random_contrast import random_contrast
 
-# How far a calm image is moved, of what the others are.
+# How far a weakly augmented image is moved, relative to the others.
 CALM = 0.3
 
 
@@ -18,7 +18,7 @@ def augment(
     mask: torch.Tensor,
     size: int,
     rng: torch.Generator,
-    calm: float = 0.0,
+    weak: float = 0.0,
     contrast: float = 0.0,
     soft: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,7 +34,7 @@ def augment(
         Side of the answer in pixels.
     rng : torch.Generator
         On the tensors' device; the same state gives the same answer.
-    calm : float
+    weak : float
         Chance of an image to be shown nearly as it is: mirrored, turned and zoomed a little, its grey values kept.
     contrast : float
         Chance of an image to have its contrast redrawn, see `random_contrast`.
@@ -48,7 +48,7 @@ def augment(
     """
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
     span = (high - low).clamp(min=1e-6)
-    quiet = _chance(len(image), calm, rng) if calm else torch.zeros(len(image), dtype=torch.bool, device=rng.device)
+    quiet = _chance(len(image), weak, rng) if weak else torch.zeros(len(image), dtype=torch.bool, device=rng.device)
     grid = _geometry(quiet, size, rng)
     seen = F.grid_sample((image - low) / span, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     truth = F.grid_sample(mask, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -36,8 +36,8 @@ def ce(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 def dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Mean of the Dice loss of every slice and of the whole batch, over the labels; a scalar in 0..1.
 
-    One logit layer is a sigmoid; 1 + L layers are a softmax whose background is not counted, and of a
-    slice with a tumour only the labels that it has are, lest painting nothing be nearly right.
+    One channel uses a sigmoid, 1 + L channels a softmax without background. In a slice with tumour only the labels
+    present are averaged, otherwise an empty prediction would score well on the absent ones.
     """
     several = logits.shape[1] > 1
     target = _with_background(truth) if several else truth

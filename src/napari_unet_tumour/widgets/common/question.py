@@ -1,4 +1,4 @@
-"""A question in a panel: a line of text and a button an answer; the window stays free meanwhile."""
+"""A question in a panel: a line of text and one button per answer; the window stays free meanwhile."""
 
 from __future__ import annotations
 

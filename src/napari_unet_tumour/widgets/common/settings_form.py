@@ -33,7 +33,7 @@ registry_events = RegistryEvents()
 
 
 def form_of(kind: type[Any]) -> dict[str, ValueWidget[Any]]:
-    """Return one widget a field of a settings dataclass, by field name, in order."""
+    """Return one widget per field of a settings dataclass, by field name, in order."""
     return {name: _widget(name, hint, default, ask) for name, hint, default, ask in options_of(kind)}
 
 

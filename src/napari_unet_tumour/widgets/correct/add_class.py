@@ -1,4 +1,4 @@
-"""A label that the model does not know: offers to add a class, and puts the model that has it on the shelf."""
+"""A label that the model does not know: offers to add a class, and installs the model that has it."""
 
 from __future__ import annotations
 

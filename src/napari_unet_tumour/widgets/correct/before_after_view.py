@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER, TRUTH = (255, 59, 48), (52, 199, 89), (255, 255, 255)
 HIGH, CAPTION, MARGIN_PX, ASPECT = 158, 16, 24, 1.3
+NOWHERE: Mapping[str, float] = {}
 FAR, WHEN = "hd95", ("before", "after")
 MEASURES = (("dice", "Dice", "{:.3f}"), ("iou", "IoU", "{:.3f}"), ("hd95", "HD95", "{:.1f}"))
 
@@ -182,7 +183,7 @@ def _outline(mask: NDArray[np.uint8], scale: int, wide: int) -> NDArray[np.bool_
     return np.broadcast_to(line, big.shape)
 
 
-def figures(tuned: FineTuneOutcome, pixel_mm: Mapping[str, float]) -> list[tuple[str, list[str]]]:
+def figures(tuned: FineTuneOutcome, pixel_mm: Mapping[str, float] = NOWHERE) -> list[tuple[str, list[str]]]:
     """Return the rows of the table: what they are of, and before -> after of every measure.
 
     Parameters
@@ -203,18 +204,19 @@ def _by_label(found: list[dict[str, Any]], pixel_mm: Mapping[str, float]) -> lis
     names = {name: None for row in found for name in row["before"].get("by_label", ())}
     rows = []
     for name in names:
-        own = [{"scan": row["scan"], **{when: row[when]["by_label"][name] for when in ("before", "after")}}
+        own = [{"scan": row.get("scan"), **{when: row[when]["by_label"][name] for when in ("before", "after")}}
                for row in found if name in row["before"]["by_label"]]  # fmt: skip
         rows.append((f"{name} ({len(own)})", _cells(own, pixel_mm)))
     return rows
 
 
 def _cells(rows: list[dict[str, Any]], pixel_mm: Mapping[str, float]) -> list[str]:
-    in_mm = all(row["scan"] in pixel_mm for row in rows)
+    in_mm = all(row.get("scan") in pixel_mm for row in rows)
     placed = [{when: {**row[when], FAR: _scaled(row[when].get(FAR), pixel_mm[row["scan"]])} for when in WHEN}
               for row in rows] if in_mm else rows  # fmt: skip
     unit = " mm" if in_mm else " px"
-    return [_told(placed, key, how) + (unit if key == FAR else "") for key, _, how in MEASURES]
+    far = any(mean(placed, when, FAR) is not None for when in WHEN)
+    return [_summary_of(placed, key, how) + (unit if key == FAR and far else "") for key, _, how in MEASURES]
 
 
 def _scaled(value: float | None, factor: float) -> float | None:
@@ -227,7 +229,7 @@ def mean(rows: list[dict[str, Any]], when: str, key: str) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _told(rows: list[dict[str, Any]], key: str, how: str) -> str:
+def _summary_of(rows: list[dict[str, Any]], key: str, how: str) -> str:
     before, after = (mean(rows, when, key) for when in ("before", "after"))
     words = ["–" if value is None else how.format(value) for value in (before, after)]
     return " → ".join(words)

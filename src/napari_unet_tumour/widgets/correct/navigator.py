@@ -44,7 +44,7 @@ class SliceNavigator:
         self._quiet, self._moved = quiet, moved
 
     def next(self, ask: bool) -> None:
-        """Go to the slice most worth correcting; asks the network first, if `ask`, where it was not asked yet."""
+        """Go to the slice to correct next; asks the network first, if `ask`, where it was not asked yet."""
         session, entry = self._desk.session, self._choice.entry
         if session is None:
             self._panel.say(self._desk.complaint(), wrong=True)

@@ -35,7 +35,7 @@ class SavedCorrections:
         """Show what can be deleted; nothing is shown where there is nothing."""
         self._session = session
         found = [one for one in self._store.records() if one.scan not in session.records]
-        self._found = [(_told(one), one.scan) for one in found]
+        self._found = [(_summary_of(one), one.scan) for one in found]
         self._panel.kept.reset_choices()
         self._panel.keeping.visible = bool(found)
 
@@ -59,6 +59,6 @@ class SavedCorrections:
         self._panel.delete.text = DELETE
 
 
-def _told(record: Record) -> str:
+def _summary_of(record: Record) -> str:
     when = time.strftime("%d %b %Y %H:%M", time.localtime(record.changed))
     return f"{when}: {slices(len(record.reviewed))} of {' × '.join(map(str, record.shape))}"

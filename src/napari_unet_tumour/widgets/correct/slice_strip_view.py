@@ -1,4 +1,4 @@
-"""A strip with a bar a slice: what was done there, how unsure the network is, which one is on screen; click to go."""
+"""A strip with one bar per slice: what was done, how unsure the network is, which one is on screen; click to go."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class SliceStrip(QWidget):
             self._ask(event)
         number = None if event is None else self.slice_at(event.position().x())
         if event is not None and number is not None:
-            QToolTip.showText(event.globalPosition().toPoint(), self.told(number), self)
+            QToolTip.showText(event.globalPosition().toPoint(), self.summary(number), self)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Ask for the slice beside the one on screen, or for the first or the last one."""
@@ -123,7 +123,7 @@ class SliceStrip(QWidget):
         if number is not None:
             self.clicked.emit(number)
 
-    def told(self, number: int) -> str:
+    def summary(self, number: int) -> str:
         """Return what is known of a slice in words."""
         state = self.states[number]
         unsure = f", about {state.unsure:.0f} pixels may be wrong" if state.unsure else ""

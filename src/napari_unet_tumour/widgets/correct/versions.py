@@ -1,4 +1,4 @@
-"""The versions of a model: which one is used, which is the default, and how a new one comes onto the shelf."""
+"""The versions of a model: which one is used, which is the default, and how a new one is installed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Versions:
             self._prepare(self._choice.entry)
 
     def add(self, parent: ModelEntry, data: bytes, then: Callable[[ModelEntry], None]) -> None:
-        """Put a new version onto the shelf, on a thread since it has megabytes; it becomes the default.
+        """Install a new version, on a thread since it has megabytes; it becomes the default.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class Versions:
         data : bytes
             Content of its file.
         then : callable
-            Called on the GUI thread with the version, once it is on the shelf and the chosen one.
+            Called on the GUI thread with the version, once it is installed and chosen.
         """
         self._panel.say("Saving the new version…")
         threading.Thread(target=self._write, args=(parent, data, then), daemon=True).start()

@@ -56,7 +56,7 @@ class CorrectView:
         self.afresh = _button("Start over", "Begin anew; a copy of the earlier corrections is kept.")
         self.strip = SliceStrip()
         self.place = note()
-        self.next = _button(f"Next slice ({NEXT_KEY})", "Go to the slice most worth correcting.")
+        self.next = _button(f"Next slice ({NEXT_KEY})", "Go to the slice to correct next.")
         self.tick = _button(f"Reviewed ({TICK_KEY})", "This slice is right as it is; an empty one has no tumour.")
         self.carry = CheckBox(text="Carry to neighbouring slices", value=True, tooltip=TELL_CARRY)
         self.paint = picker("Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour.")

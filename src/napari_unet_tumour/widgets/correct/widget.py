@@ -91,7 +91,7 @@ class CorrectWidget(Panel):
     # ---- what the person does ------------------------------------------------------------------------
 
     def next_slice(self) -> None:
-        """Go to the slice most worth correcting; asks the network first where it was not asked yet."""
+        """Go to the slice to correct next; asks the network first where it was not asked yet."""
         self._tour.next(ask=not self.running)
 
     def go(self, number: int) -> None:

@@ -65,7 +65,7 @@ def add_mask(viewer: ViewerModel, image: Image, layout: SliceLayout, labels: Seq
     if mask is not None:
         amend(mask, layer="")  # the image has another shape now: its old mask is the person's to keep or remove
     mask = _empty(layout.mask_shape, labels, name=f"{image.name} mask", **place)
-    # A run makes one undo step a slice; with napari's 100 steps a large scan would push out the person's own.
+    # A run makes one undo step per slice; with napari's 100 steps a large scan would push out the person's own.
     mask._history_limit = 100 + 2 * layout.planes
     mask._reset_history()
     viewer.add_layer(mask)

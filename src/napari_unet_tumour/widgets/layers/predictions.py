@@ -40,7 +40,7 @@ class PlanePrediction:
     mask : Packed
         (H, W) uint8, what was last written for it.
     flips : bool
-        Whether the probability is the mean of a whole plane and its mirrored copy.
+        Whether the probability is the mean of a whole plane and its mirror image.
     carried : bool
         Whether it follows corrected slices (`corrections.carry`), and is not the network's own answer.
     """
@@ -79,7 +79,7 @@ class PredictionCache:
 
     @property
     def flip_tta(self) -> bool:
-        """Whether any plane's mirrored copy was asked too."""
+        """Whether any plane's mirror image was predicted too."""
         return any(plane.flip_tta for plane in self.planes.values())
 
     def keep(self, plane: PlanePrediction) -> None:

@@ -98,7 +98,7 @@ class LesionTable(QTableWidget):
             self._on_lesion(self._lesions[first.data(VALUE)])
 
     def _moved(self, row: int, column: int, before: int, _: int) -> None:
-        # A click is told by `cellClicked`, on a row that is chosen already too; this is for the arrow keys.
+        # A click is reported by `cellClicked`, on a row that is chosen already too; this is for the arrow keys.
         if row != before and row >= 0 and self.hasFocus():
             self._clicked(row, 0)
 

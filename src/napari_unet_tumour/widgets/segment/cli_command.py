@@ -56,5 +56,5 @@ def command_for(
 
 
 def _model_word(entry: ModelEntry) -> str:
-    on_shelf = entry.path.parent in (registry.SHIPPED, registry.user_models_dir())
-    return entry.name if on_shelf else str(entry.path)
+    is_installed = entry.path.parent in (registry.SHIPPED, registry.user_models_dir())
+    return entry.name if is_installed else str(entry.path)

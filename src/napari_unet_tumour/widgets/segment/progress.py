@@ -81,7 +81,7 @@ class RunProgress:
             made["channels"] = self.run.source.channels
         return {**made, "settings": plain(self.run.settings), "slices": sorted(self.done), "of": self.run.total}
 
-    def told(self) -> str:
+    def progress_text(self) -> str:
         """Return how far the run is, e.g. "9 of 24 slices"."""
         if self.part is not None:
             return f"{self.part.done} of {self.part.total} parts"
@@ -92,12 +92,12 @@ class RunProgress:
         seconds = time.perf_counter() - self.first
         if self.part is not None:
             left = (self.part.total - self.part.done) * seconds / max(self.part.done - 1, 1)
-            return f"{self.told()}, {_duration(left)} left" if self.part.done > 1 else self.told()
+            return f"{self.progress_text()}, {_duration(left)} left" if self.part.done > 1 else self.progress_text()
         if len(self.done) < 2 or seconds <= 0:
-            return self.told()
+            return self.progress_text()
         rate = (len(self.done) - 1) / seconds
         left = (self.run.total - len(self.done)) / rate
-        return f"{self.told()}, {rate:.1f} slices/s, {_duration(left)} left"
+        return f"{self.progress_text()}, {rate:.1f} slices/s, {_duration(left)} left"
 
     @property
     def missing(self) -> int:

@@ -105,6 +105,7 @@ class SegmentView:
         two_lines(self.status)
         readout = self.form["threshold"].native.findChild(QDoubleSpinBox)
         if readout is not None:  # napari's style keeps room for buttons that it does not have
+            readout.setToolTip(self.form["threshold"].tooltip)
             readout.setStyleSheet("background: transparent; border: 0; padding: 0; min-width: 36px; max-width: 36px;")
         self.found.tooltip = "The processor or graphics card that the network would run on."
         for text in (self.about_model, self.status, self.question.text):

@@ -132,7 +132,7 @@ class SegmentWidget(Panel):
         """Stop the run at once; finished slices stay, the others keep what they were."""
         if self._going is not None:
             self._going.run.cancel()
-            self._finish(f"{why}: {self._going.told()} done{remedy}", wrong=bool(remedy))
+            self._finish(f"{why}: {self._going.progress_text()} done{remedy}", wrong=bool(remedy))
 
     def choose_model(self, path: str) -> None:
         """Add a model file to the picker and choose it; the status line says what is wrong with it."""
@@ -306,12 +306,12 @@ class SegmentWidget(Panel):
         if going is None or going.run is not run:
             return
         if end.error is not None:
-            note = f" ({going.told()} done)" if going.done else ""
+            note = f" ({going.progress_text()} done)" if going.done else ""
             self._finish(f"{end.error}{note}", wrong=True)
         elif end.cancelled:
-            self._finish(f"Cancelled: {going.told()} done")
+            self._finish(f"Cancelled: {going.progress_text()} done")
         elif going.missing:
-            self._finish(f"{slices(going.missing)} failed: {going.told()} done; press Run again", wrong=True)
+            self._finish(f"{slices(going.missing)} failed: {going.progress_text()} done; press Run again", wrong=True)
         else:
             self._finish(going.summary())
             self._told = going

@@ -9,10 +9,10 @@ import torch
 from napari_unet_tumour.clicks.answer import INSIDE, Click, Known
 from napari_unet_tumour.clicks.picture import CHANNELS
 from napari_unet_tumour.clicks.window import SIDE
-from napari_unet_tumour.engine.clicks.network import ClickNet
 from napari_unet_tumour.engine.clicks.predict import answer_plane, iter_outline_volume
 from napari_unet_tumour.engine.finetuning.add_classes import add_classes
 from napari_unet_tumour.engine.model import from_state, load, save, to_bytes
+from napari_unet_tumour.engine.networks.click_net import ClickNet
 from napari_unet_tumour.errors import ModelError
 from napari_unet_tumour.models.spec import ModelSpec, read_spec
 
