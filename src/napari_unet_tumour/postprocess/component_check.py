@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from napari_unet_tumour.postprocess.component_classifier import Slice, factors
-from napari_unet_tumour.scans.training_match import is_unlike
+from napari_unet_tumour.postprocess.threshold import level_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,10 +63,16 @@ def lower_unlikely(
     spec : ModelSpec
         Of a model with a classifier, see `has_classifier`.
     """
-    if not found[0].any():
+    other = own if mirrored is None else mirrored
+    highest = float(((own[0] + other[0]) / 2).max())
+    if highest < level_at(highest, spec.threshold, raised=mirrored is not None):
         return
+    # Only where there is something to judge: scipy and scikit-image take a while to load.
+    from napari_unet_tumour.postprocess.component_classifier import Slice, factors
+    from napari_unet_tumour.scans.training_match import is_unlike
+
     scale = frame.inner[0] * frame.inner[1] / (frame.native[0] * frame.native[1])
-    shown = Slice(working.mean(0), own[0], own[0] if mirrored is None else mirrored[0], mirrored is not None)
+    shown = Slice(working.mean(0), own[0], other[0], mirrored is not None)
     unlike = bool(spec.typical) and is_unlike(working[(slice(None), *frame.window)], spec.typical)
     made = factors(shown, spec.components, spec.threshold, spec.min_object_size * scale, unlike=unlike)
     if made is not None:

@@ -58,7 +58,7 @@ def test_a_constant_image_stays_finite():
 
 
 def test_a_calm_image_keeps_its_grey_values_and_nearly_its_place():
-    image, mask = augment(*disc(32), 64, chance(8), weak_augment_prob=1.0)
+    image, mask = augment(*disc(32), 64, chance(8), weak=1.0)
     middle = (image > 0.02) & (image < 0.98)
     assert float(middle.float().mean()) < 0.03  # the disc's edge, where pixels are between two
     assert float(mask.mean()) == pytest.approx(float(disc(32)[1].mean()), rel=0.15)
@@ -67,6 +67,6 @@ def test_a_calm_image_keeps_its_grey_values_and_nearly_its_place():
 
 
 def test_some_images_are_calm():
-    image, _ = augment(*disc(200), 64, chance(9), weak_augment_prob=0.5)
+    image, _ = augment(*disc(200), 64, chance(9), weak=0.5)
     steps = [len(one.unique()) for one in image]
     assert 50 < sum(count < 1500 for count in steps) < 200
