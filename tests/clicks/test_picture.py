@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_unet_tumour.clicks.picture import CHANNELS, around, discs, draw, grey_of, likeness, robust, robust_range
 
@@ -13,9 +14,10 @@ def test_grey_values_are_those_of_the_engine() -> None:
 
     from napari_unet_tumour.engine.normalisation import robust_zscore
 
-    plane = np.random.default_rng(0).gamma(2.0, 300, (256, 256)).astype(np.float32)
+    # Both take their quantiles from a part of the pixels: noise would differ, a scan with structure does not.
+    plane = ndimage.gaussian_filter(np.random.default_rng(0).gamma(2.0, 300, (256, 256)), 6).astype(np.float32)
     theirs = robust_zscore(torch.from_numpy(plane)[None, None])[0, 0].numpy()
-    np.testing.assert_allclose(robust(plane), theirs, atol=2e-3)
+    np.testing.assert_allclose(robust(plane), theirs, atol=0.02)
 
 
 @pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
@@ -68,7 +70,7 @@ def test_likeness_is_high_for_the_values_that_were_given() -> None:
 def test_values_around_clicks_at_the_edge() -> None:
     assert len(around(GREY, [(0, 0)])) == 4
     assert len(around(GREY, [(30, 30), (63, 63)])) == 13
-    assert len(around(GREY, [(-9, -9)])) == 1
+    assert len(around(GREY, [(-9, -9)])) == 0
     assert len(around(GREY, [])) == 0
 
 
@@ -86,5 +88,6 @@ def test_every_part_has_its_channel() -> None:
         assert picture[n].any(), name
     assert (picture[1] == -0.5).all()
     assert (picture[5] == -0.5).all()
-    assert picture[2].argmax() == 10 * 64 + 10
-    assert picture[3].argmax() == 50 * 64 + 50
+    for disc, place in ((picture[2], 10), (picture[3], 50)):
+        assert disc[place, place] == disc.max() == 1
+        np.testing.assert_allclose(ndimage.center_of_mass(disc), place, atol=1e-4)

@@ -35,7 +35,7 @@ class Reach:
     bar : float
         Say of a click that a pixel needs where nothing was marked before.
     weight : float
-        Say of the answer before.
+        Say of the answer before where it marks something.
     """
 
     smooth: float = 1.5
@@ -62,8 +62,9 @@ def _guess(picture: Grey, reach: Reach) -> Grey:
             inside &= (like > LIKE) & (like > unlike)
     say = _say(smooth, inside, reach.step, reach.add) - _say(smooth, outside, reach.step, reach.remove)
     marked = before if before.any() else base
-    say = say + reach.weight * np.clip(marked, -1, 1) if marked.any() else say - reach.bar
-    if region.any() and not marked.any():
+    # What is marked speaks for itself; what is not marked says as little as where nothing is known.
+    say = say + np.where(marked > 0, reach.weight * np.clip(marked, 0, 1), -reach.bar)
+    if region.any() and not (marked > 0).any():
         say = np.where(ndimage.binary_dilation(region > 0.5, iterations=4), say, say - 1)
     return np.asarray(1 / (1 + np.exp(-6 * say)), np.float32)
 

@@ -89,6 +89,10 @@ def test_from_a_stroke_to_a_model_that_finds_the_class_and_back(correcting):
     kept = {n: mask.data[n].copy() for n in (1, 3)}
     one.click(one.panel.accept)
     one.wait(lambda: one.status.endswith("reviewed slices are as they were."))
+    # The mask came from a file: its slices stay until the person says otherwise.
+    assert one.panel.question.asked
+    assert not brightest(mask.data[0], data[0])
+    one.click(one.panel.question.buttons[1])
 
     learnt = registry.find()
     assert learnt.name == "known-v3"

@@ -81,7 +81,7 @@ def test_neighbours_follow_as_predictions(correcting):
     for n in followers:
         assert dice(mask.data[n] > 0, truth[n]) > dice(first[n] > 0, truth[n]) + 0.15
     assert one.status.endswith("4 slices follow this correction.")
-    assert one.status.startswith(f"Slice {MIDDLE} reviewed")
+    assert one.status.startswith(f"Slice {MIDDLE + 1}: reviewed")
     assert len(mask._undo_history) == steps + 4, "one undo step per slice"
     one.widget._desk.watch.flush()
     names = [state.name for state in one.widget.session.states()]
@@ -133,7 +133,7 @@ def test_a_tick_taken_back_and_a_mask_that_is_changed(correcting):
     wide = mask.data.copy()
     tick(one, MIDDLE)
     assert changed(first, mask.data) == [MIDDLE]
-    assert one.status == f"Slice {MIDDLE}: no longer reviewed. 4 slices no longer follow a correction."
+    assert one.status == f"Slice {MIDDLE + 1}: no longer reviewed. 4 slices no longer follow a correction."
     paint(one, MIDDLE, value=0, size=30)
     paint(one, MIDDLE, size=16)
     tick(one, MIDDLE)

@@ -42,7 +42,7 @@ def test_a_scan_is_segmented_corrected_and_saved_where_it_lies(opened, tmp_path,
     mask.paint((shown, 1, 2), 1)
     one.click(correct._panel.tick)
     assert correct.session.reviewed() == [shown]
-    assert f"Slice {shown} reviewed" in str(correct._panel.status.value)
+    assert f"Slice {shown + 1}: reviewed" in str(correct._panel.status.value)
 
     mask.save(str(tmp_path / "mask.nii.gz"), plugin="napari-unet-tumour")
     saved = nibabel.load(tmp_path / "mask.nii.gz")

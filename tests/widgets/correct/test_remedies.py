@@ -112,7 +112,7 @@ def jump(opened, add, number):
     return one
 
 
-SAID = "Slice 3 cannot be brought on screen, since the scan lies oblique in the window: "
+SAID = "Slice 4 cannot be brought on screen, since the scan lies oblique in the window: "
 STRAIGHTEN = "se Layers > Transform > Straighten"
 
 

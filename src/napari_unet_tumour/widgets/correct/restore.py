@@ -48,7 +48,8 @@ class Restore:
         """Go on where the masks on screen are what the earlier session left: at once, since nothing changes."""
         session = self._desk.session
         if session is not None:
-            self._on_read(session, session.to_restore())
+            self._reading = session
+            self._on_read(session, _saved_masks(session))
 
     def restore(self) -> None:
         """Bring back masks, reviewed slices and model; the masks are read on a thread, so that the window lives."""
@@ -60,16 +61,12 @@ class Restore:
         threading.Thread(target=self._read, args=(session,), daemon=True).start()
 
     def _read(self, session: CorrectState) -> None:
-        try:
-            masks: dict[int, NDArray[np.uint8]] | str = session.to_restore()
-        except UNetTumourError as error:
-            masks = str(error)
-        self._inbox.put(partial(self._on_read, session, masks))
+        self._inbox.put(partial(self._on_read, session, _saved_masks(session)))
 
     def _on_read(self, session: CorrectState, masks: dict[int, NDArray[np.uint8]] | str) -> None:
-        self._reading = None
-        if session is not self._desk.session:
+        if session is not self._desk.session or session is not self._reading:
             return
+        self._reading = None
         if isinstance(masks, str):
             self._panel.say(masks, wrong=True)
             return
@@ -109,6 +106,8 @@ class Restore:
 
     def finish(self) -> None:
         """Restore at once what is not restored yet: a case is closed only then, so that all is written down."""
+        if self._reading is not None:
+            self._on_read(self._reading, _saved_masks(self._reading))
         session = self._under_way
         if session is not None:
             for number in list(self._left):
@@ -132,3 +131,11 @@ class Restore:
             self._panel.say(said)
             self._seen()
             self._desk.watch.poke()
+
+
+def _saved_masks(session: CorrectState) -> dict[int, NDArray[np.uint8]] | str:
+    """Return the masks to bring back by slice, or the line that says why they cannot be read."""
+    try:
+        return session.to_restore()
+    except UNetTumourError as error:
+        return str(error)
