@@ -67,5 +67,6 @@ def _quantile(values: Array, share: float) -> Array:
 
 
 def _apply(planes: Array, low: Array, high: Array, mean: Array, scale: Array) -> Array:
-    normal = (np.clip(planes, low, high) - mean) / scale
+    with np.errstate(over="ignore"):  # of a constant plane, which is left out below
+        normal = (np.clip(planes, low, high) - mean) / scale
     return np.where(high > low, normal, np.float32(0))
