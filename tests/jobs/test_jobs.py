@@ -21,7 +21,7 @@ from napari_unet_tumour import jobs
 from napari_unet_tumour.errors import ModelError, WorkerError
 from napari_unet_tumour.jobs import Cancelled, Done, Failed, ProgressEvent, dask_client
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 T = "job_tasks:"
 
 
@@ -255,7 +255,7 @@ def test_results_and_arguments_are_let_go():
     watched = Watched(T + "iter_echo", sent)
     watched.all()
     del sent
-    link = jobs.event_loop._links[None].result()
+    link = jobs._bridge._links[None].result()
     wait_until(lambda: gc.collect() >= 0 and gone() is None)
     wait_until(lambda: not link._scheduler.tasks and not link._client.futures)
 

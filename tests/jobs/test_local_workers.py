@@ -19,7 +19,7 @@ def crew(tmp_path_factory):
     jobs.shutdown()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAPARI_UNET_TUMOUR_HOME", str(tmp_path_factory.mktemp("home")))
-        patch.syspath_prepend(Path(__file__).parent)
+        patch.syspath_prepend(Path(__file__).parents[1])
         assert jobs.workers(CREW) == 2
         yield
         jobs.shutdown()
