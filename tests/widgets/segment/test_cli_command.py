@@ -52,7 +52,7 @@ def test_a_model_off_the_shelf_is_named_by_its_file(models: Path):
 def test_several_channels_are_named_one_by_one(models: Path):
     entry = registry.find(models / "four.safetensors")
     files = {"T1": "/data/my t1.nii", "FLAIR": ""}
-    text = command_for(files, entry, SegmentSettings(), VOLUME.stacked(4))
+    text = command_for(files, entry, SegmentSettings(), VOLUME.with_channels(4))
     args = cli.parser().parse_args(shlex.split(text)[1:])
     assert args.scans == []
     assert args.channels == [[("T1", "/data/my t1.nii"), ("FLAIR", "SCAN")]]
