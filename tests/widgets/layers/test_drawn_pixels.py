@@ -205,7 +205,7 @@ def test_fill_between_keeps_the_slices_that_were_in_the_file(correcting):
     one.viewer.dims.set_point(0, 2)
     steps = len(mask._undo_history)
     one.click(one.panel.tools["between"])
-    assert one.status == "Slices 2 to 4 drawn between 1 and 5; one undo takes them back. Kept as they were: 3."
+    assert one.status == "Slices 3 to 5 drawn between 2 and 6; one undo takes them back. Kept as they were: 4."
     assert np.array_equal(mask.data[3], drawn[3])
     for n in (2, 4):  # half way between a square at 2 and one at 12
         rows, columns = np.nonzero(mask.data[n])
@@ -226,7 +226,7 @@ def test_fill_between_replaces_what_the_network_drew(correcting):
         square(one, mask, n, 14)
     one.viewer.dims.set_point(0, 2)
     one.click(one.panel.tools["between"])
-    assert one.status == "Slices 2 to 3 drawn between 1 and 4; one undo takes them back."
+    assert one.status == "Slices 3 to 4 drawn between 2 and 5; one undo takes them back."
     for n in (2, 3):
         assert mask.data[n, 15:19, 15:19].all()
         assert not mask.data[n, :12].any()

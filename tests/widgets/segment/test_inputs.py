@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QLabel
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.widgets.layers import image_source
@@ -42,7 +42,7 @@ def test_model_and_device_are_described(opened):
     one = opened()
     one.wait(lambda: "core" in str(one.panel.found.value))
     assert one.panel.about_model.value == "Bright is tumour.\nTrained on nothing\nScores: dice mean 0.90"
-    assert "not a medical device" in [str(widget.value) for widget in one.widget if hasattr(widget, "value")][-1]
+    assert [text for text in one.widget.native.findChildren(QLabel) if "not a medical device" in text.text()]
 
 
 def test_the_key_runs_and_never_cancels(opened, scan):
@@ -100,7 +100,7 @@ def test_another_model_brings_its_own_defaults(opened, tmp_path, models):
     source = models / "known.safetensors"
     with safe_open(source, "numpy") as file:
         spec = json.loads(file.metadata()["napari-unet-tumour"])
-    text = json.dumps(spec | {"name": "shy", "threshold": 0.9, "smallest": 30})
+    text = json.dumps(spec | {"name": "shy", "threshold": 0.9, "min_object_size": 30})
     save_file(load_file(source), tmp_path / "shy.safetensors", {"napari-unet-tumour": text})
     one = opened()
     one.panel.form["threshold"].value = 0.2
