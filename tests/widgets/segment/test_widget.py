@@ -293,7 +293,7 @@ def test_a_window_that_was_closed_does_not_hear_of_new_defaults(opened):
 
 
 def kill_worker():
-    workers = [child for child in psutil.Process().children() if "_worker" in " ".join(child.cmdline())]
+    workers = [child for child in psutil.Process().children() if "worker.boot" in " ".join(child.cmdline())]
     assert workers
     for worker in workers:
         worker.kill()
