@@ -3,7 +3,7 @@
 import importlib
 import json
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +98,7 @@ def test_settings_take_old_names_in_python(kind, table) -> None:
         if new in names:
             value = getattr(kind(), new)
             assert getattr(kind(**{old: value}), old) == value
+            assert getattr(replace(kind(), **{old: "changed"}), new) == "changed"
     with pytest.raises(TypeError, match="nonsense"):
         kind(nonsense=1)
     with pytest.raises(AttributeError, match="nonsense"):

@@ -140,7 +140,9 @@ def accept_old_names(table: Mapping[str, str]) -> Callable[[Kind], Kind]:
 
         @wraps(make)
         def init(self: Any, *args: Any, **given: Any) -> None:
-            make(self, *args, **current_names(given, table))
+            # `dataclasses.replace` passes all current values beside a change by its old name.
+            changes = {table[name]: value for name, value in given.items() if name in table}
+            make(self, *args, **current_names(given, table) | changes)
 
         def read(self: Any, name: str) -> Any:
             if name in table:

@@ -51,13 +51,8 @@ def acquainted(labels=("background", "tumour")):
     net = networks.build("lite-unet", 1, spec.out_channels, **spec.arguments)
     slices = robust_zscore(torch.from_numpy(np.stack([drawn(n)[0] for n in range(40)])))
     net.train()
-    # The mean over all passes, as after a long training: features keep their size from layer to layer, and so the style
-    # tells scans apart in any precision.
-    for layer in net.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = None
     with torch.no_grad():
-        for _ in range(2):
+        for _ in range(20):
             net(slices)
         # A network that finds nothing yet.
         net.head.weight.mul_(0.1)

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from napari_unet_tumour import presets
 from napari_unet_tumour.engine import model
@@ -22,7 +24,7 @@ import json, sys, time
 from napari_unet_tumour.engine.training.train import iter_train
 from napari_unet_tumour.settings import TrainSettings
 folder, out, settings = json.loads(sys.argv[1])
-settings["stages"], settings["labels"] = tuple(settings["stages"]), tuple(settings["labels"])
+settings["progressive_stages"], settings["labels"] = tuple(settings["progressive_stages"]), tuple(settings["labels"])
 for tick in iter_train(TrainSettings(**settings), folder + "/images", folder + "/masks", out, folder + "/cases.csv"):
     if "row" in tick.values:
         print(tick.message, flush=True)
@@ -160,7 +162,7 @@ def test_a_finished_training_can_be_made_longer(folder, tiny, tmp_path, exhaust)
     [
         ({"network": "basic-unet", "arguments": {}}, "checkpoint of another network"),
         ({"arguments": {"filters": [4, 8, 16]}}, "checkpoint of another network: its arguments"),
-        ({"rate": 0.5}, "made with rate = 0.002, here it is 0.5"),
+        ({"rate": 0.5}, "made with learning_rate = 0.002, here it is 0.5"),
         ({"epochs": 9}, "made with epochs = 1, here it is 9"),
     ],
 )
@@ -182,7 +184,7 @@ def test_a_checkpoint_from_before_a_setting_was_there_goes_on(folder, tiny, tmp_
     torch.save(state, saved)
     _, result = run(folder, replace(constant, epochs=2), out, exhaust, resume=True)
     assert result.passes == 2
-    with pytest.raises(TrainingError, match=r"made with graft_share = 0\.0, here it is 0\.5"):
+    with pytest.raises(TrainingError, match=r"made with carvemix_fraction = 0\.0, here it is 0\.5"):
         run(folder, replace(constant, epochs=2, carvemix_fraction=0.5), out, exhaust, resume=True)
 
 
@@ -286,6 +288,10 @@ def test_the_last_pass_is_kept_where_nothing_is_left_to_choose_by(folder, tiny, 
 
 def test_growing_sides_deep_supervision_and_negatives(folder, make_folder, tiny, tmp_path, exhaust):
     free = make_folder("free", persons=2) / "images"
+    for n, path in enumerate(sorted(free.iterdir())):  # tumour-free: none of the training images
+        head = np.zeros((64, 64), np.uint8)
+        head[12:52, 14:50] = np.random.default_rng(n).integers(40, 120, (40, 36))
+        Image.fromarray(head).save(path)
     staged = replace(tiny, progressive_stages=((32, 6, 1), (64, 4, 1)), deep_supervision=1, negative_share=0.2)
     run(folder, staged, tmp_path / "m.safetensors", exhaust, negatives=free)
     assert [row["side"] for row in rows(tmp_path / "m.safetensors")] == ["32", "64"]
