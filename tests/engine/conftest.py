@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,3 +27,36 @@ def small_state(small_spec: ModelSpec) -> dict[str, torch.Tensor]:
 def small_model(small_spec: ModelSpec, small_state: dict[str, torch.Tensor]) -> Model:
     """A DynUNet with random weights: every pixel's answer depends on its surroundings."""
     return from_state(small_spec, small_state)
+
+
+def head(rng, side=64, radius=7):
+    """Return a grey head with one bright disc, and the disc's mask, both (side, side) uint8."""
+    y, x = np.mgrid[:side, :side]
+    inside = (y - side / 2) ** 2 / 0.2 + (x - side / 2) ** 2 / 0.14 < side**2
+    image = inside * (70 + 20 * np.sin(x / 5 + rng.uniform(0, 6))) + rng.normal(0, 4, (side, side))
+    at = rng.integers(side // 3, 2 * side // 3, 2)
+    disc = (y - at[0]) ** 2 + (x - at[1]) ** 2 < radius**2
+    image[disc] += 110
+    return np.clip(image, 0, 255).astype(np.uint8), disc.astype(np.uint8) * 255
+
+
+@pytest.fixture(scope="session")
+def draw_head():
+    """Draw one head: draw_head(rng) -> image, mask (64, 64) uint8."""
+    return head
+
+
+def exhaust(steps):
+    """Return the ticks and the result of a generator job."""
+    ticks = []
+    while True:
+        try:
+            ticks.append(next(steps))
+        except StopIteration as end:
+            return ticks, end.value
+
+
+@pytest.fixture(scope="session", name="exhaust")
+def _exhaust():
+    """Run a generator job: exhaust(steps) -> ticks, result."""
+    return exhaust

@@ -72,8 +72,8 @@ def test_simpleitk_finds_the_same_labels_for_any_two_grids(one, other, seed):
         SimpleITK.Resample(as_itk(mask), as_itk(scan), SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor, 0)
     )
     sure = not_between(mask, scan)
-    if not theirs.any():
-        return  # refused, or nearer than half a voxel: other tests
+    if not theirs[sure].any():
+        return  # refused, or a matter of rounding: other tests
     placed = put_on_scan(mask, scan)
     np.testing.assert_array_equal(placed.mask.array[sure], theirs[sure])
     assert "resampled" in placed.note or "moved" in placed.note

@@ -21,18 +21,7 @@ TINY = {
 }
 
 
-def head(rng, side=64, radius=7):
-    """Return a grey head with one bright disc, and the disc's mask, both (side, side) uint8."""
-    y, x = np.mgrid[:side, :side]
-    inside = (y - side / 2) ** 2 / 0.2 + (x - side / 2) ** 2 / 0.14 < side**2
-    image = inside * (70 + 20 * np.sin(x / 5 + rng.uniform(0, 6))) + rng.normal(0, 4, (side, side))
-    at = rng.integers(side // 3, 2 * side // 3, 2)
-    disc = (y - at[0]) ** 2 + (x - at[1]) ** 2 < radius**2
-    image[disc] += 110
-    return np.clip(image, 0, 255).astype(np.uint8), disc.astype(np.uint8) * 255
-
-
-def write_folder(folder, persons=8, slices=3, side=64, seed=0):
+def write_folder(folder, head, persons=8, slices=3, side=64, seed=0):
     """Write images/, masks/ and cases.csv; return the folder."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
@@ -51,9 +40,9 @@ def write_folder(folder, persons=8, slices=3, side=64, seed=0):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, draw_head):
     """24 slices of 8 persons, 64 x 64."""
-    return write_folder(tmp_path / "data")
+    return write_folder(tmp_path / "data", draw_head)
 
 
 @pytest.fixture
@@ -63,37 +52,16 @@ def tiny():
 
 
 @pytest.fixture
-def make_folder(tmp_path):
+def make_folder(tmp_path, draw_head):
     """Write another folder: make_folder(name, persons=..., slices=..., side=...)."""
-    return lambda name, **how: write_folder(tmp_path / name, **how)
-
-
-def exhaust(steps):
-    """Return the ticks and the result of a generator job."""
-    ticks = []
-    while True:
-        try:
-            ticks.append(next(steps))
-        except StopIteration as end:
-            return ticks, end.value
-
-
-@pytest.fixture(name="exhaust")
-def _exhaust():
-    return exhaust
+    return lambda name, **how: write_folder(tmp_path / name, draw_head, **how)
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, draw_head, exhaust):
     """One training that several tests look at: (folder, model file, ticks, result)."""
-    folder = write_folder(tmp_path_factory.mktemp("trained") / "data", persons=12, slices=4)
+    folder = write_folder(tmp_path_factory.mktemp("trained") / "data", draw_head, persons=12, slices=4)
     settings = TrainSettings(**{**TINY, "epochs": 8, "lesion_removed_fraction": 0.2})
     out = folder.parent / "model.safetensors"
     ticks, result = exhaust(iter_train(settings, folder / "images", folder / "masks", out, folder / "cases.csv"))
     return folder, out, ticks, result
-
-
-@pytest.fixture
-def draw_head():
-    """Draw one head: draw_head(rng) -> image, mask (64, 64) uint8."""
-    return head

@@ -16,7 +16,7 @@ from napari_unet_tumour.models.registry import data_dir
 from napari_unet_tumour.settings import Option, options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from magicgui.widgets.bases import ValueWidget
 
@@ -32,9 +32,10 @@ class RegistryEvents:
 registry_events = RegistryEvents()
 
 
-def form_of(kind: type[Any]) -> dict[str, ValueWidget[Any]]:
-    """Return one widget per field of a settings dataclass, by field name, in order."""
-    return {name: _widget(name, hint, default, ask) for name, hint, default, ask in options_of(kind)}
+def form_of(kind: type[Any], without: Sequence[str] = ()) -> dict[str, ValueWidget[Any]]:
+    """Return one widget per field of a settings dataclass, by field name, in order; none for the fields `without`."""
+    options = [option for option in options_of(kind) if option[0] not in without]
+    return {name: _widget(name, hint, default, ask) for name, hint, default, ask in options}
 
 
 def _widget(name: str, hint: type[Any], default: Any, ask: Option) -> ValueWidget[Any]:

@@ -64,7 +64,7 @@ class SegmentView:
         self.bar = ProgressBar(min=0, max=1, value=0, tooltip="How far the run is.")
         self.status = note()
         self.question = Question()
-        self.form = form_of(SegmentSettings)
+        self.form = form_of(SegmentSettings, without=["device"])
         self.found = note()
         self.place = RunOn(device_choices(SegmentSettings), TELL_PLACE)
         self.form["device"], self.address = self.place.picker, self.place.address
