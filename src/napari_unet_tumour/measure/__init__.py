@@ -5,15 +5,19 @@ Research use only: this is not a medical device.
 
 from __future__ import annotations
 
+from napari_unet_tumour.measure.agreement import Agreement, MaskComparison, compare_masks
+from napari_unet_tumour.measure.agreement_export import difference_names, write_agreement
 from napari_unet_tumour.measure.compare import Change, Comparison, compare
 from napari_unet_tumour.measure.export import as_json, as_rows, as_text, write_csv, write_json
 from napari_unet_tumour.measure.report import Report, iter_measure, measure
 from napari_unet_tumour.measure.types import Brightness, MeasuredLesion, Total
 
 __all__ = [
+    "Agreement",
     "Brightness",
     "Change",
     "Comparison",
+    "MaskComparison",
     "MeasuredLesion",
     "Report",
     "Total",
@@ -21,8 +25,11 @@ __all__ = [
     "as_rows",
     "as_text",
     "compare",
+    "compare_masks",
+    "difference_names",
     "iter_measure",
     "measure",
+    "write_agreement",
     "write_csv",
     "write_json",
 ]

@@ -63,7 +63,7 @@ def write_csv(path: Path, report: Report, comparison: Comparison | None = None) 
     with atomic(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["kind", *_origin(report)])
         writer.writeheader()
-        writer.writerows({key: _short(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: short(value) for key, value in row.items()} for row in rows)
 
 
 def write_json(path: Path, report: Report, comparison: Comparison | None = None) -> None:
@@ -76,7 +76,8 @@ def _area(units: str) -> str:
     return "mm2" if units == "mm" else units
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
+    """Return a value as a table's cell holds it: four places, "" where it is not known."""
     if isinstance(value, float):
         return f"{value:.4f}".rstrip("0").rstrip(".")
     return "" if value is None else value
