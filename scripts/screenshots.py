@@ -48,6 +48,26 @@ def main(folder: Path) -> None:
     correct(folder, truth)
     jobs.shutdown()
     lesions(folder)
+    compared(folder)
+
+
+def compared(folder: Path) -> None:
+    """Compare the sample's truth with a mask that lies a little beside it."""
+    viewer = napari.Viewer(title="napari")
+    viewer.window.resize(*SIZE)
+    _, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    mask.name = "first reader"
+    place = {"scale": mask.scale, "translate": mask.translate, "units": mask.units}
+    viewer.add_labels(np.roll(mask.data, (4, 3), axis=(1, 2)), name="second reader", **place)
+    for layer in viewer.layers[1:]:
+        layer.features = {"index": [0, 1], "label": ["background", "tumour"]}
+        layer.visible = False
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Compare masks")
+    widget.compare()
+    wait(lambda: not widget.running)
+    widget.go_to_largest()
+    picture(viewer, folder / "compare-masks.png")
+    viewer.close()
 
 
 def lesions(folder: Path) -> None:

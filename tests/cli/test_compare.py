@@ -60,8 +60,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(pair, tmp_path, capsys):
     assert "none.nii.gz" in capsys.readouterr().err
     assert not (tmp_path / "o.csv").exists()
     far = nibabel.load(pair[1])
-    nibabel.save(nibabel.Nifti1Image(np.asarray(far.dataobj), far.affine + np.array([[0, 0, 0, 900]] * 3 + [[0] * 4]), far.header),
-                 tmp_path / "far.nii.gz")  # fmt: skip
+    moved = far.affine.copy()
+    moved[:3, 3] += 900
+    nibabel.save(nibabel.Nifti1Image(np.asarray(far.dataobj), moved, far.header), tmp_path / "far.nii.gz")
     assert main(["compare", pair[0], str(tmp_path / "far.nii.gz")]) == 1
     assert "choose two masks of one place" in capsys.readouterr().err
     assert main(["compare", *pair, "--csv", str(tmp_path)]) == 1

@@ -170,7 +170,7 @@ def test_another_place_is_refused_and_both_are_named():
     first, second = boxes()
     far = scan(second, "b")
     far.affine[0, 3] = 500
-    with pytest.raises(ScanError, match="'b' lies elsewhere than 'a'.*choose two masks of one place"):
+    with pytest.raises(ScanError, match=r"'b' lies elsewhere than 'a'.*choose two masks of one place"):
         compare_masks(scan(first), far)
     with pytest.raises(ScanError, match=r"'b' has 8 x 30 x 20 pixels and 'a' has 8 x 30 x 40.*choose two masks"):
         compare_masks(Scan(first, "zyx", name="a"), Scan(second[..., :20], "zyx", name="b"))

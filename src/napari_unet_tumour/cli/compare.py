@@ -19,9 +19,9 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "compare",
         help="Dice, HD95 and volume difference of two masks",
-        description="Compare two masks of one place, per label: Dice, HD95 (the 95th percentile of the distance between "
-        "the borders) and volumes; in ml and mm where both files know their spacing, else in pixels. The grids may "
-        "differ: the masks are brought together by place. Research use only: this is not a medical device.",
+        description="Compare two masks of one place, per label: Dice, HD95 (the 95th percentile of the distance "
+        "between the borders) and volumes; in ml and mm where both files know their spacing, else in pixels. The grids "
+        "may differ: the masks are brought together by place. Research use only: this is not a medical device.",
     )
     command.add_argument("first", metavar="A", help="a mask, e.g. of the first reader or of an earlier date")
     command.add_argument("second", metavar="B", help="the mask that is compared with it")

@@ -85,7 +85,7 @@ def _fit(mask: Labels, image: Image) -> int:
         return 0
     if where is not None and where.is_same:
         return 3
-    return 2 if _grid_shape(image) == tuple(_pixels(mask).shape) else 1
+    return 2 if _grid_shape(image) == tuple(pixels_of(mask).shape) else 1
 
 
 def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int | None = None) -> MeasureInput:
@@ -101,16 +101,16 @@ def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int
         "axes": axes,
         "affine": affine,
         "units": "pixel" if in_pixels else units,
-        "labels": _names(mask),
+        "labels": label_names(mask),
         "slice_axis": slice_axis if where is None or slice_axis is None else where.axis_along(slice_axis),
         "mask_name": mask.name,
         "model": str(about.get("model", "")),
         "model_hash": str(about.get("hash", "")),
     }
-    pixels = without_unsure(_pixels(mask), mask.metadata)
+    pixels = without_unsure(pixels_of(mask), mask.metadata)
     if image is None:
         return MeasureInput(pixels, None, options, mask)
-    scan = Scan(_pixels(image), axes + "c" * image.rgb, name=image.name)
+    scan = Scan(pixels_of(image), axes + "c" * image.rgb, name=image.name)
     if where is None:
         return MeasureInput(
             pixels, scan, options, layer, note="Mask and scan have no common place: taken pixel by pixel."
@@ -118,15 +118,16 @@ def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int
     return MeasureInput(pixels, scan, options, layer, None if where.is_same else where)
 
 
-def _pixels(layer: Any) -> Any:
+def pixels_of(layer: Any) -> Any:
+    """Return a layer's pixels, of several resolutions the finest."""
     return layer.data[0] if layer.multiscale else layer.data
 
 
 def _grid_shape(image: Image) -> tuple[int, ...]:
-    return tuple(_pixels(image).shape[: image.ndim])
+    return tuple(pixels_of(image).shape[: image.ndim])
 
 
-def _names(mask: Labels) -> dict[int, str]:
+def label_names(mask: Labels) -> dict[int, str]:
     """Read the label names from the layer's features, where Segment writes them and napari shows them."""
     table = mask.features
     if "index" not in table or "label" not in table:
@@ -174,7 +175,7 @@ def _draw(viewer: ViewerModel, mask: Any, lesion: MeasuredLesion, text: str) -> 
         layer = None
     if layer is None:
         layer = _add(viewer, mask)
-    for name, value in _geometry(mask).items():
+    for name, value in geometry_of(mask).items():
         setattr(layer, name, value)
     layer.selected_data = set()
     layer.data = []
@@ -188,7 +189,7 @@ def _add(viewer: ViewerModel, mask: Any) -> Shapes:
     from napari.layers import Shapes
 
     active = viewer.layers.selection.active
-    layer = Shapes(ndim=mask.ndim, name=DIAMETERS, **_geometry(mask))
+    layer = Shapes(ndim=mask.ndim, name=DIAMETERS, **geometry_of(mask))
     layer.metadata = {KEY: {"diameters": str(layer.unique_id)}}
     viewer.add_layer(layer)
     layer.mode = "pan_zoom"
@@ -197,10 +198,11 @@ def _add(viewer: ViewerModel, mask: Any) -> Shapes:
     return layer
 
 
-def _geometry(mask: Any) -> dict[str, Any]:
+def geometry_of(mask: Any) -> dict[str, Any]:
+    """Return what puts another layer at the place of a layer."""
     names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return {name: getattr(mask, name) for name in names}
 
 
 def _width(mask: Any) -> float:
-    return float(max(0.4, max(_pixels(mask).shape[: mask.ndim][-2:]) / 350))
+    return float(max(0.4, max(pixels_of(mask).shape[: mask.ndim][-2:]) / 350))

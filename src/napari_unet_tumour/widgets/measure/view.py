@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_unet_tumour.widgets.common.start import start_with_mask
 from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, strong, thin
-from napari_unet_tumour.widgets.measure.table import shown
+from napari_unet_tumour.widgets.common.table import shown
 
 if TYPE_CHECKING:
     from magicgui.widgets import Container, Widget

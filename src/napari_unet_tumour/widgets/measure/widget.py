@@ -12,11 +12,12 @@ from napari_unet_tumour.settings import Progress
 from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
+from napari_unet_tumour.widgets.common.table import shown
 from napari_unet_tumour.widgets.layers.image_source import images
 from napari_unet_tumour.widgets.layers.world import axes_of
 from napari_unet_tumour.widgets.measure import layers as lesion_layers
 from napari_unet_tumour.widgets.measure.run import MeasureResult, MeasureRun
-from napari_unet_tumour.widgets.measure.table import LesionTable, shown
+from napari_unet_tumour.widgets.measure.table import LesionTable
 from napari_unet_tumour.widgets.measure.view import MeasureView, ask_where, copy
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The Compare masks panel."""

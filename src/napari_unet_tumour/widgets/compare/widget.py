@@ -1,0 +1,198 @@
+"""The Compare masks panel: choose two masks, press Compare, see where they differ."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.measure import MaskComparison, write_agreement
+from napari_unet_tumour.widgets.common import panels
+from napari_unet_tumour.widgets.common.dock import Panel
+from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter
+from napari_unet_tumour.widgets.common.table import FigureTable
+from napari_unet_tumour.widgets.compare import layers as difference_layers
+from napari_unet_tumour.widgets.compare.run import CompareRun
+from napari_unet_tumour.widgets.compare.view import CompareView
+from napari_unet_tumour.widgets.measure.layers import label_names, masks
+from napari_unet_tumour.widgets.measure.view import ask_where, copy
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.layers import Labels
+
+CHANGED = "A mask has changed since: compare again."
+
+
+class CompareMasks(Panel):
+    """Dock widget that compares two Labels layers.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._panel = CompareView()
+        super().__init__(self._panel.rows(), self._panel.actions(), "Compare", fills=True)
+        self._viewer = viewer
+        self.table = FigureTable(
+            lambda row: self.go_to_largest(), "One row per label. Click: go to the slice where the masks differ most."
+        )
+        self._panel.put_table(self.content, self.table)
+        self._inbox = MainThreadQueue(self.native)
+        self._run: CompareRun | None = None
+        self._found: MaskComparison | None = None
+        self._pair: tuple[Labels, ...] = ()
+        self.order_tabs()
+        self._listen()
+        self._on_layers()
+
+    @property
+    def running(self) -> bool:
+        """Whether masks are being compared."""
+        return self._run is not None
+
+    @property
+    def found(self) -> MaskComparison | None:
+        """The last comparison, None before the first."""
+        return self._found
+
+    def compare(self) -> None:
+        """Start comparing; what is in the way is said in the status line."""
+        first, second = self._panel.first.value, self._panel.second.value
+        if first is None or second is None or first == second:
+            self._panel.set_status("Choose two masks: open another one, or make one with Segment", wrong=True)
+            return
+        self._watch((first, second))
+        names = {**label_names(second), **label_names(first)}
+        pair = [difference_layers.as_scan(mask) for mask in (first, second)]
+        self._run = CompareRun(*pair, names, partial(self._hand_over, self._inbox))
+        self._panel.show_running(True)
+        self._run.start()
+
+    def cancel(self) -> None:
+        """Stop waiting for an answer; the last one stays."""
+        if self._run is not None:
+            self._run.cancel()
+            self._run = None
+            self._panel.show_running(False)
+            self._panel.set_status("Cancelled.")
+
+    def go_to_largest(self) -> None:
+        """Show the slice on which the masks differ most."""
+        self._panel.difference.value = True
+        layer = difference_layers.shown_difference(self._viewer) or self._show_difference()
+        if layer is not None and not difference_layers.go_to_largest(self._viewer, layer):
+            self._panel.set_status("The two masks are the same.")
+
+    def save(self, path: str, kind: str) -> None:
+        """Write the figures as ".csv" or ".json"; the status line says how it went."""
+        if not path or self._found is None:
+            return
+        try:
+            write_agreement(Path(path), self._found, kind)
+            self._panel.set_status(f"Saved {Path(path).name}.")
+        except UNetTumourError as error:
+            self._panel.set_status(str(error), wrong=True)
+
+    # ---- what happens in the window ------------------------------------------------------------
+
+    def _listen(self) -> None:
+        panel = self._panel
+        panel.first.choices = panel.second.choices = self._named_masks
+        panel.run.changed.connect(lambda: self.cancel() if self.running else self.compare())
+        panel.difference.changed.connect(self._on_difference)
+        panel.largest.changed.connect(self.go_to_largest)
+        panel.copy.changed.connect(self._copy)
+        panel.csv.changed.connect(partial(self._save_as, ".csv"))
+        panel.json.changed.connect(partial(self._save_as, ".json"))
+        panel.start_view.connect(
+            partial(panels.open_scan, self._viewer, self.native, panel.set_status),
+            partial(panels.open_panel, self._viewer, panels.SEGMENT),
+        )
+        for event in self._layer_events():
+            event.connect(self._on_layers)
+        UndockFilter(self.native, self.close_down)
+
+    def _layer_events(self) -> tuple[Any, ...]:
+        events = self._viewer.layers.events
+        return events.inserted, events.removed, events.renamed
+
+    def _named_masks(self, picker: Any) -> list[tuple[str, Labels]]:
+        """Offer every mask but the layer of the difference."""
+        shown = difference_layers.shown_difference(self._viewer)
+        return [(layer.name, layer) for layer in masks(self._viewer) if layer != shown]
+
+    def _on_layers(self, event: Any = None) -> None:
+        panel = self._panel
+        for picker in (panel.first, panel.second):
+            picker.reset_choices()
+        choices = panel.first.choices
+        if len(choices) > 1 and panel.first.value == panel.second.value:
+            panel.second.value = next(one for one in reversed(choices) if one != panel.first.value)
+        panel.start_view.show(not choices)
+
+    def _on_difference(self, shown: bool) -> None:
+        if shown:
+            self._show_difference()
+        else:
+            difference_layers.hide_difference(self._viewer)
+
+    def _show_difference(self) -> Labels | None:
+        found = self._found
+        source = None if found is None else next((m for m in self._pair if m.name == found.grid.name), None)
+        if found is None or source not in self._viewer.layers:
+            return None
+        return difference_layers.show_difference(self._viewer, found, source)
+
+    def _copy(self) -> None:
+        copy(self.table.text())
+        self._panel.set_status("Copied: paste it into a spreadsheet.")
+
+    def _save_as(self, kind: str) -> None:
+        if self._found is not None:
+            name = f"{self._found.first} and {self._found.second}{kind}"
+            self.save(ask_where(self.native, name, kind), kind)
+
+    # ---- what a run brings ---------------------------------------------------------------------
+
+    def _hand_over(self, inbox: MainThreadQueue, run: CompareRun, answer: Any) -> None:
+        inbox.put(partial(self._on_answer, run, answer))
+
+    def _on_answer(self, run: CompareRun, answer: Any) -> None:
+        if run is not self._run:
+            return
+        self._run = None
+        self._panel.show_running(False)
+        if not isinstance(answer, MaskComparison):
+            self._panel.set_status(str(answer), wrong=True)
+            return
+        self._found = answer
+        self._panel.show_result(answer, self.table)
+        if self._panel.difference.value:
+            self._show_difference()
+
+    def _watch(self, pair: tuple[Labels, ...]) -> None:
+        """Hear of changes of the masks that are being compared, and of no others."""
+        for mask in self._pair:
+            for event in (mask.events.paint, mask.events.data):
+                event.disconnect(self._on_change)
+        self._pair = pair
+        for mask in pair:
+            for event in (mask.events.paint, mask.events.data):
+                event.connect(self._on_change)
+
+    def _on_change(self, event: Any = None) -> None:
+        self._panel.set_status(CHANGED)
+
+    def close_down(self) -> None:
+        """Let go of the viewer; the layer of the difference stays."""
+        self.cancel()
+        self._watch(())
+        for event in self._layer_events():
+            event.disconnect(self._on_layers)
+        self._inbox.close()
+        self.native.deleteLater()
