@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from napari.utils.notifications import show_warning
 
 from napari_unet_tumour import scans
 from napari_unet_tumour.api import slice_axis
+from napari_unet_tumour.base.labels import MASK_NAMES
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.scans import dicom, geometry
 from napari_unet_tumour.scans.dicom import rtstruct
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     LayerTuple = tuple[Any, dict[str, Any], str]
     Nothing = tuple[None]
 
-_LABEL_NAMES = re.compile(r"(?:^|[^a-z])(?:masks?|seg|segmentation|labels?|truth)(?:[^a-z]|$)", re.IGNORECASE)
 _NOTICED = 0.5
 WRITABLE = tuple(scans.WRITERS)
 _PERCENTILES = (0.5, 99.8)
@@ -59,8 +58,8 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple] | list[Nothing]:
         for note in (*scan.extra.get("notes", ()), *_tilt_note(scan)):
             show_warning(f"{scan.name}: {note}")
     if found:
-        _show_as_acquired(found[0])
-    return [layer for scan in found for layer in _opened(scan)] or [(None,)]
+        show_as_acquired(found[0])
+    return [layer for scan in found for layer in layers_from(scan)] or [(None,)]
 
 
 def _together(paths: list[Path]) -> list[Path | list[Path]]:
@@ -246,7 +245,7 @@ def _read_with_bar(series: Series) -> Scan | None:
     return got[0] if got else None
 
 
-def _show_as_acquired(scan: Scan) -> None:
+def show_as_acquired(scan: Scan) -> None:
     """Turn an empty viewer so that it will show the slices as they were taken, not reformatted ones."""
     viewer, along = napari.current_viewer(), slice_axis(scan)
     if viewer is None or len(viewer.layers) or along is None or "c" in scan.axes[:-1]:
@@ -277,14 +276,15 @@ def _label_names(meta: dict[str, Any]) -> tuple[str, ...]:
     return names or ("background", "tumour")
 
 
-def _opened(scan: Scan) -> list[LayerTuple]:
+def layers_from(scan: Scan) -> list[LayerTuple]:
+    """Return what napari adds for a scan that was read: an image, or labels where it is a mask."""
     labels = _as_labels(scan)
     return [layer_of(scan) if labels is None else layer_of(labels, labels=True)]
 
 
 def _as_labels(scan: Scan) -> Scan | None:
     """Return the scan with integer values where its name or header says that it is a mask."""
-    if not (scan.extra.get("labels") or _LABEL_NAMES.search(scan.name)) or "c" in scan.axes:
+    if not (scan.extra.get("labels") or MASK_NAMES.search(scan.name)) or "c" in scan.axes:
         return None
     array = whole_labels(scan)
     if array is None or array.min(initial=0) < 0 or (scan.array.dtype.kind == "f" and array.max(initial=0) > 255):
