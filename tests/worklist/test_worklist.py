@@ -86,7 +86,7 @@ def test_states_are_kept_and_nothing_is_written_into_the_folder(folder):
     one = Worklist(folder)
     assert {case.state for case in one.cases} == {NEW}
     one.update("a.nii.gz", state=ACCEPTED, lesions=2, volume=3.5)
-    one.update("b.nii.gz", problem="b.nii.gz is damaged")
+    one.update("b.nii.gz", problem="b.nii.gz is damaged", broken=True)
     again = Worklist(folder)
     assert (again["a.nii.gz"].state, again["a.nii.gz"].lesions, again["a.nii.gz"].volume) == (ACCEPTED, 2, 3.5)
     assert again["a.nii.gz"].date == time.strftime("%Y-%m-%d")
@@ -174,8 +174,9 @@ def test_the_accepted_ones_are_a_table_for_finetune(folder, tmp_path):
     scans.write_mask(mask, np.ones(scan.array.shape, np.uint8), scan)
     for key in ("a.nii.gz", "b.nii.gz"):
         one.update(key, state=ACCEPTED)
-    assert write_pairs(tmp_path / "p.csv", one) == 1
-    (pair,) = read_pairs(tmp_path / "p.csv")
+    assert write_pairs(tmp_path / "p.csv", one) == 2
+    pair, free = read_pairs(tmp_path / "p.csv")
+    assert free.is_tumour_free
     assert (pair.scan.resolve(), pair.mask.resolve()) == ((folder / "a.nii.gz").resolve(), mask.resolve())
 
 
@@ -184,7 +185,7 @@ def test_what_a_worker_made_never_takes_a_persons_state(folder):
     entry = registry.find("default")
     path, content, job, settings = task_for(one, "a.nii.gz", entry)
     assert (path, content, job.path, job.outputs.mask) == (
-        str(entry.path), entry.hash, one["a.nii.gz"].path, one.mask_path("a.nii.gz"),
+        str(entry.path), entry.hash, one["a.nii.gz"].path, one.network_path("a.nii.gz"),
     )  # fmt: skip
     assert settings.threshold == entry.spec.defaults["threshold"]
     assert note_segmented(one, "a.nii.gz", None).problem.startswith("too large")
@@ -224,6 +225,6 @@ def test_the_command_segments_what_is_new_and_names_what_is_broken(folder, brigh
     assert [case.state for case in one.cases] == [SEGMENTED, ACCEPTED, NEW, SEGMENTED]
     assert one["broken.nii.gz"].problem in told.err
     assert (one["a.nii.gz"].lesions, one["a.nii.gz"].volume) == (0, 0)
-    assert one.mask_path("a.nii.gz").exists()
-    assert not one.mask_path("b.nii.gz").exists()
+    assert one.best_mask("a.nii.gz") == one.network_path("a.nii.gz")
+    assert one.best_mask("b.nii.gz") is None
     assert everything(folder) == before

@@ -39,8 +39,8 @@ class FoundCase:
 def find_cases(folder: str | Path) -> list[FoundCase]:
     """Find the scans in a folder and below it, sorted by path.
 
-    Each file of a known suffix is a case, but for masks (by the names of the file or of its folder). The DICOM files of one folder are one case,
-    the folder. Hidden files and folders are left out. A folder below that cannot be read is left out, too.
+    Each file of a known suffix is a case, but for masks (by the names of the file or of its folder). The DICOM files of
+    one folder are one case, the folder. What is hidden is left out, and so is a folder below that cannot be read.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
+from napari_unet_tumour.api.pairs import NONE
 from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.worklist.store import ACCEPTED
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_pairs(path: Path, worklist: Worklist) -> int:
-    """Write a PAIRS.csv of the accepted cases that have a mask.
+    """Write a PAIRS.csv of the accepted cases; one that was accepted without a mask shows no tumour ("none").
 
     Returns
     -------
@@ -29,9 +30,9 @@ def write_pairs(path: Path, worklist: Worklist) -> int:
         No case is accepted, or the file cannot be written.
     """
     rows = [
-        {"scan": str(case.path), "mask": str(worklist.mask_path(case.key))}
+        {"scan": str(case.path), "mask": str(worklist.best_mask(case.key) or NONE)}
         for case in worklist.cases
-        if case.state == ACCEPTED and worklist.mask_path(case.key).exists()
+        if case.state == ACCEPTED
     ]
     if not rows:
         raise OutputError(

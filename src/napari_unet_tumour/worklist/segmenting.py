@@ -19,14 +19,14 @@ TOO_LARGE = "too large for memory at once: open it and use Segment"
 
 
 def task_for(worklist: Worklist, key: str, entry: ModelEntry) -> tuple[Any, ...]:
-    """Return the arguments of the worker's task `TASK` that writes the mask of a case.
+    """Return the arguments of the worker's task `TASK` that writes the network's mask of a case.
 
     Raises
     ------
     OutputError
         There is no room for the mask.
     """
-    mask = worklist.mask_path(key)
+    mask = worklist.network_path(key)
     try:
         mask.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

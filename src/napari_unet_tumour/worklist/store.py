@@ -47,6 +47,8 @@ class Case:
         When its state or mask last changed, YYYY-MM-DD; "" while it is new.
     problem : str
         Why it could not be opened or segmented; "" where nothing went wrong.
+    broken : bool
+        Whether it could not be opened.
     """
 
     key: str
@@ -57,6 +59,7 @@ class Case:
     volume_units: str = "ml"
     date: str = ""
     problem: str = ""
+    broken: bool = False
 
     @property
     def name(self) -> str:
@@ -101,10 +104,22 @@ class Worklist:
         return self._cases[key]
 
     def mask_path(self, key: str) -> Path:
-        """Return where the mask of a case is kept; the file need not be there yet."""
+        """Return where the mask that a person has changed or drawn is kept; the file need not be there yet."""
+        return self._file_of(key, "_mask.nii.gz")
+
+    def network_path(self, key: str) -> Path:
+        """Return where the network's own mask is kept; the file need not be there yet."""
+        return self._file_of(key, "_network_mask.nii.gz")
+
+    def best_mask(self, key: str) -> Path | None:
+        """Return the file of a case's mask: the person's, else the network's, None where there is none."""
+        paths = (self.mask_path(key), self.network_path(key))
+        return next((path for path in paths if path.exists()), None)
+
+    def _file_of(self, key: str, ending: str) -> Path:
         mark = hashlib.blake2b(key.encode(), digest_size=4).hexdigest()
         stem = key.replace("/", "_").removesuffix(".gz").removesuffix(".nii")
-        return self.home / "masks" / shortened(f"{stem}-{mark}", "_mask.nii.gz", 200)
+        return self.home / "masks" / shortened(f"{stem}-{mark}", ending, 200)
 
     def update(self, key: str, **changes: Any) -> Case:
         """Change a case, and write the list.
@@ -144,7 +159,7 @@ class Worklist:
         keys = list(self._cases)
         start = keys.index(after) + 1 if after in self._cases else 0
         turned = [self._cases[key] for key in (*keys[start:], *keys[:start]) if key != after and key not in without]
-        return next((case for case in turned if case.state != ACCEPTED and not case.problem), None)
+        return next((case for case in turned if case.state != ACCEPTED and not case.broken), None)
 
     def count(self, state: str) -> int:
         """Return how many cases are in a state."""

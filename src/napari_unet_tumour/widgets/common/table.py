@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 VALUE = Qt.ItemDataRole.UserRole
+WIDEST = 180
 Figure = float | str | None
 # Head, tooltip, and the figure of an item.
 Column = tuple[str, str, "Callable[[Any], Figure]"]
@@ -47,6 +48,7 @@ class FigureTable(QTableWidget):
         super().__init__()
         self._on_item = on_item
         self.items: list[Any] = []
+        self._columns: list[Column] = []
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -63,7 +65,7 @@ class FigureTable(QTableWidget):
 
     def show_items(self, columns: Sequence[Column], items: Sequence[Any]) -> None:
         """Show items in their order."""
-        self.items = list(items)
+        self.items, self._columns = list(items), list(columns)
         self.blockSignals(True)
         self.setSortingEnabled(False)
         self.clear()
@@ -84,14 +86,41 @@ class FigureTable(QTableWidget):
         self.setCurrentItem(None)
         self.blockSignals(False)
 
+    def update_item(self, n: int, item: Any) -> None:
+        """Show another item in place of the n-th one that was given, in the row where it is now."""
+        self.items[n] = item
+        rows = (row for row in range(self.rowCount()) if self._number(row) == n)
+        row = next(rows, None)
+        if row is None:
+            return
+        self.setSortingEnabled(False)
+        for c, (_, _, value_of) in enumerate(self._columns):
+            cell = Cell(value_of(item))
+            cell.setData(VALUE + 1, n)
+            self.setItem(row, c, cell)
+        self.setSortingEnabled(True)
+
+    def choose(self, n: int) -> None:
+        """Select and show the row of the n-th item that was given; `on_item` is not called."""
+        row = next((row for row in range(self.rowCount()) if self._number(row) == n), None)
+        if row is not None:
+            self.blockSignals(True)
+            self.selectRow(row)
+            self.scrollToItem(self.item(row, 0))
+            self.blockSignals(False)
+
+    def _number(self, row: int) -> int | None:
+        first = self.item(row, 0)
+        return None if first is None else int(first.data(VALUE + 1))
+
     def sort_at_first(self) -> None:
         """Sort as the items were given: nothing is sorted by until a person clicks a head."""
         self._heads.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
 
     def item_of(self, row: int) -> Any:
         """Return the item of a row as the table is sorted now, None where there is none."""
-        first = self.item(row, 0)
-        return None if first is None else self.items[first.data(VALUE + 1)]
+        n = self._number(row)
+        return None if n is None else self.items[n]
 
     def text(self) -> str:
         """Return the table as shown, tabs between columns, for a spreadsheet."""
@@ -108,7 +137,7 @@ class FigureTable(QTableWidget):
         return [one.text() for one in found if one is not None]
 
     def _width(self, texts: list[str]) -> int:
-        return max(self.fontMetrics().horizontalAdvance(text) for text in texts) + 16
+        return min(max(self.fontMetrics().horizontalAdvance(text) for text in texts) + 16, WIDEST)
 
     def _clicked(self, row: int, column: int) -> None:
         item = self.item_of(row)

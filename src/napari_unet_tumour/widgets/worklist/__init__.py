@@ -1,0 +1,1 @@
+"""The Work-list panel."""

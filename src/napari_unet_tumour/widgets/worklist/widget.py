@@ -1,0 +1,356 @@
+"""The Work-list panel: a folder of scans, patient by patient."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QFileDialog
+
+from napari_unet_tumour.errors import ModelError, UNetTumourError
+from napari_unet_tumour.measure import measure
+from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.common.dock import Panel
+from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
+from napari_unet_tumour.widgets.common.settings_form import remember, remembered
+from napari_unet_tumour.widgets.common.table import FigureTable
+from napari_unet_tumour.widgets.worklist.case_layers import OpenCase
+from napari_unet_tumour.widgets.worklist.preparer import Preparer
+from napari_unet_tumour.widgets.worklist.view import WorklistView, columns
+from napari_unet_tumour.worklist import ACCEPTED, CORRECTED, SEGMENTED, Worklist
+from napari_unet_tumour.worklist.pairs import write_pairs
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_unet_tumour.scans.scan import Scan
+    from napari_unet_tumour.widgets.worklist.loading import LoadedCase
+    from napari_unet_tumour.worklist import Case
+
+PART = "worklist"
+SAVE_MS = 2000
+
+
+class WorklistWidget(Panel):
+    """Dock widget that works through a folder of scans.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The viewer that it is docked in.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        self._last = remembered(PART)
+        self._panel = WorklistView(self._last_folder())
+        super().__init__(self._panel.rows(), self._panel.actions(), "Work-list", fills=True)
+        self._viewer = viewer
+        self.table = FigureTable(self._on_row, "Click a row: open that scan.")
+        self._panel.put_table(self.content, self.table)
+        self._inbox = MainThreadQueue(self.native)
+        self._saver = single_shot_timer(self._inbox, SAVE_MS, self._save)
+        self._worklist: Worklist | None = None
+        self._preparer: Preparer | None = None
+        self._open: OpenCase | None = None
+        self._wanted: str | None = None
+        self._watched: Any = None
+        self._passed_over = ""  # why the case before could not be opened
+        self.order_tabs()
+        self._listen()
+
+    @property
+    def worklist(self) -> Worklist | None:
+        """The list that is open."""
+        return self._worklist
+
+    @property
+    def case(self) -> Case | None:
+        """The case that is open."""
+        return None if self._open is None or self._worklist is None else self._worklist[self._open.key]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a case is being opened."""
+        return self._wanted is not None
+
+    def open_folder(self, folder: str) -> None:
+        """Show the list of a folder; what is wrong with it is said in the status line."""
+        try:
+            worklist = Worklist(folder)
+        except UNetTumourError as error:
+            self._panel.set_status(str(error), wrong=True)
+            return
+        if not self._leave():
+            return
+        if self._preparer is not None:
+            self._preparer.close()
+        self._worklist = worklist
+        self._preparer = Preparer(worklist, self._inbox, self._on_loaded, self._show_case, self._on_trouble)
+        self.table.show_items(columns(), worklist.cases)
+        self._panel.show_list(True)
+        self._panel.show_counts(worklist)
+        resumed = self._resumed(worklist)
+        self._panel.set_status("Press Next patient to begin." if resumed is None else f"Next patient opens {resumed}.")
+        self._remember()
+
+    def next(self) -> None:
+        """Save and close the open case, and open the next one that is not accepted."""
+        worklist = self._worklist
+        if worklist is None:
+            return
+        resumed = self._resumed(worklist)
+        if self._open is None and self._wanted is None and resumed is not None:
+            self.open_case(resumed)
+            return
+        after = self._wanted or (None if self._open is None else self._open.key)
+        case = worklist.next_open(after)
+        if case is not None:
+            self.open_case(case.key)
+        elif self.case is not None and self.case.state != ACCEPTED:
+            if self._save():
+                self._panel.set_status("Saved. This is the last scan that is not accepted.")
+        elif self._leave():
+            self._panel.set_status("All scans of the list are accepted, or cannot be opened.")
+
+    def accept(self) -> None:
+        """Mark the open case as accepted and open the next one."""
+        if self._open is None:
+            self._panel.set_status("No scan of the list is open: press Next patient", wrong=True)
+        elif self._save(accept=True):
+            self.next()
+
+    def open_case(self, key: str) -> None:
+        """Save and close the open case, and open another one."""
+        if self._preparer is None or not self._leave():
+            return
+        loaded = self._preparer.take(key)
+        self._wanted = key
+        if loaded is not None:
+            self._show(loaded)
+            return
+        self._panel.set_status(f"Opening {key}…")
+        self._preparer.load(key)
+
+    def save_pairs(self, path: str) -> None:
+        """Write the accepted cases as a table for fine-tuning; the status line says how it went."""
+        if not path or self._worklist is None:
+            return
+        try:
+            count = write_pairs(Path(path), self._worklist)
+            self._panel.set_status(f"{count} accepted scans in {Path(path).name}: napari-unet-tumour finetune --pairs")
+        except UNetTumourError as error:
+            self._panel.set_status(str(error), wrong=True)
+
+    # ---- what happens in the window ------------------------------------------------------------
+
+    def _listen(self) -> None:
+        panel = self._panel
+        ways = [self._ask_for_folder, lambda: self.open_folder(self._last_folder())]
+        panel.start_view.connect(*ways[: len(panel.start_view.buttons)])
+        panel.other.changed.connect(self._ask_for_folder)
+        panel.next.changed.connect(self.next)
+        panel.accept.changed.connect(self.accept)
+        panel.pairs.changed.connect(self._ask_for_pairs)
+        panel.background.changed.connect(self._segment_ahead)
+        self._viewer.layers.events.inserted.connect(self._watch_mask)
+        UndockFilter(self.native, self.close_down)
+
+    def _last_folder(self) -> str:
+        return str(self._last.get("folder", ""))
+
+    def _resumed(self, worklist: Worklist) -> str | None:
+        """Return the case where the person stopped the last time, unless it is accepted or broken."""
+        key = self._last.get("case") if self._last.get("folder") == str(worklist.folder) else None
+        cases = {case.key: case for case in worklist.cases}
+        if key not in cases or cases[key].state == ACCEPTED or cases[key].broken:
+            return None
+        return str(key)
+
+    def _remember(self) -> None:
+        if self._worklist is not None:
+            key = self._open.key if self._open is not None else self._resumed(self._worklist)
+            self._last = {"folder": str(self._worklist.folder), "case": key}
+            remember(PART, self._last)
+
+    def _ask_for_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self.native, "Open a folder of scans")
+        if folder:
+            self.open_folder(folder)
+
+    def _ask_for_pairs(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self.native, "Save the accepted scans", "pairs.csv", "*.csv")
+        self.save_pairs(str(path))
+
+    def _on_row(self, case: Case) -> None:
+        if self._open is None or self._open.key != case.key:
+            self.open_case(case.key)
+
+    # ---- the open case ---------------------------------------------------------------------------
+
+    def _show(self, loaded: LoadedCase) -> None:
+        """Add the layers of a case that was read, and begin to prepare the next one."""
+        worklist = self._worklist
+        assert worklist is not None
+        self._wanted = None
+        if loaded.problem:
+            self._passed_over = loaded.problem
+            self._show_case(self._updated(loaded.key, problem=loaded.problem, broken=True))
+            self._panel.set_status(loaded.problem, wrong=True)
+            following = worklist.next_open(loaded.key)
+            if following is not None:
+                self.open_case(following.key)
+            return
+        self._open = OpenCase(self._viewer, loaded, self._label_names())
+        if worklist[loaded.key].broken:
+            self._show_case(self._updated(loaded.key, problem="", broken=False))
+        self.table.choose([case.key for case in worklist.cases].index(loaded.key))
+        self._say_opened(worklist[loaded.key])
+        self._remember()
+        self._watch_mask()
+        self._viewer.reset_view()
+        self._segment_ahead()
+
+    def _say_opened(self, case: Case) -> None:
+        """Say which case is open, and which could not be opened before it."""
+        text = f"{case.name} is open ({case.state})."
+        self._panel.set_status(f"{self._passed_over}. {text}" if self._passed_over else text, bool(self._passed_over))
+        self._passed_over = ""
+
+    def _segment_ahead(self, event: Any = None) -> None:
+        """Read the next case, and let the worker segment this one and the next."""
+        if self._worklist is None or self._preparer is None or self._open is None:
+            return
+        after = self._worklist.next_open(self._open.key)
+        following = [] if after is None else [after.key]
+        for key in following:
+            self._preparer.load(key)
+        new = [self._open.key] if self._open.mask is None else []
+        self._preparer.segment([*new, *following] if self._panel.background.value else [])
+
+    def _on_loaded(self, loaded: LoadedCase) -> None:
+        """Take up a case that a thread has read: to be shown, the open one's mask, or the next one."""
+        if loaded.key == self._wanted:
+            self._show(loaded)
+        elif self._open is not None and loaded.key == self._open.key:
+            if loaded.mask is not None and self._open.mask is None:
+                self._open.show_mask(loaded.mask, drawn=False)
+                self._watch_mask()
+        elif loaded.problem:
+            self._show_case(self._updated(loaded.key, problem=loaded.problem, broken=True))
+            self._segment_ahead()
+        elif self._preparer is not None:
+            self._preparer.keep(loaded)
+
+    def _show_case(self, case: Case) -> None:
+        """Show what is new of a case: its row, and its mask where the network has just made it."""
+        worklist, preparer = self._worklist, self._preparer
+        if worklist is None or preparer is None:
+            return
+        self.table.update_item([one.key for one in worklist.cases].index(case.key), case)
+        self._panel.show_counts(worklist)
+        if case.state != SEGMENTED:
+            return
+        is_open = self._open is not None and self._open.key == case.key
+        loaded = self._open.loaded if is_open and self._open is not None else preparer.prepared(case.key)
+        if loaded is not None and loaded.mask is None and not (is_open and self._open and self._open.mask is not None):
+            preparer.load_mask(loaded)
+
+    def _watch_mask(self, event: Any = None) -> None:
+        """Hear of changes of the case's mask, whoever has added it."""
+        mask = None if self._open is None else self._open.mask
+        if mask == self._watched:
+            return
+        if self._watched is not None:
+            for name in ("paint", "data", "labels_update"):
+                getattr(self._watched.events, name).disconnect(self._on_mask)
+        self._watched = mask
+        if mask is not None:
+            for name in ("paint", "data", "labels_update"):
+                getattr(mask.events, name).connect(self._on_mask)
+
+    def _on_mask(self, event: Any = None) -> None:
+        self._saver.start()
+
+    def _save(self, accept: bool = False) -> bool:
+        """Write the mask where it has changed, and the state; the status line says what stands in the way."""
+        worklist, opened = self._worklist, self._open
+        if worklist is None or opened is None:
+            return True
+        changes: dict[str, Any] = {}
+        try:
+            if opened.changed:
+                mask = opened.save(worklist.mask_path(opened.key))
+                changes["state"] = CORRECTED if opened.is_drawn else SEGMENTED
+                self._measure(opened.key, mask)
+            if accept:
+                changes["state"] = ACCEPTED
+                changes |= {} if opened.mask is not None else {"lesions": 0, "volume": 0.0}
+            if changes:
+                self._show_case(worklist.update(opened.key, problem="", **changes))
+        except UNetTumourError as error:
+            self._panel.set_status(str(error), wrong=True)
+            return False
+        return True
+
+    def _measure(self, key: str, mask: Scan | None) -> None:
+        """Count lesions and volume on a thread."""
+        if mask is not None:
+            threading.Thread(target=self._count, args=(self._inbox, self._worklist, key, mask), daemon=True).start()
+
+    def _count(self, inbox: MainThreadQueue, worklist: Worklist, key: str, mask: Scan) -> None:
+        try:
+            report = measure(mask)
+        except UNetTumourError:
+            return
+        volume = round(sum(total.volume for total in report.totals), 4)
+        figures = {"lesions": len(report.lesions), "volume": volume, "volume_units": report.volume_units}
+        inbox.put(partial(self._on_count, worklist, key, figures))
+
+    def _on_count(self, worklist: Worklist, key: str, figures: dict[str, Any]) -> None:
+        if worklist is self._worklist:
+            self._show_case(self._updated(key, **figures))
+
+    def _updated(self, key: str, **changes: Any) -> Case:
+        """Change a case; a list that cannot be written is said, and the change holds in this window."""
+        worklist = self._worklist
+        assert worklist is not None
+        try:
+            return worklist.update(key, **changes)
+        except UNetTumourError as error:
+            self._on_trouble(str(error))
+            return worklist[key]
+
+    def _leave(self) -> bool:
+        """Save and close the open case; False where it could not be saved, and so stays open."""
+        self._saver.stop()
+        if not self._save():
+            return False
+        opened, self._open = self._open, None
+        self._wanted = None
+        if opened is not None:
+            self._watch_mask()
+            opened.close()
+        return True
+
+    def _on_trouble(self, text: str) -> None:
+        self._panel.set_status(text, wrong=True)
+
+    def _label_names(self) -> tuple[str, ...]:
+        try:
+            return tuple(registry.find("default").spec.labels)
+        except ModelError:
+            return ("background", "tumour")
+
+    def close_down(self) -> None:
+        """Save, and let go of the viewer; the layers stay."""
+        self._saver.stop()
+        self._save()
+        if self._preparer is not None:
+            self._preparer.close()
+        self._open = None
+        self._watch_mask()
+        self._viewer.layers.events.inserted.disconnect(self._watch_mask)
+        self._inbox.close()
+        self.native.deleteLater()
