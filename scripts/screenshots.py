@@ -16,7 +16,7 @@ from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication
 from skimage.io import imsave
 
-from napari_unet_tumour import jobs
+from napari_unet_tumour import jobs, scans
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.phantom import phantom
 
@@ -49,6 +49,26 @@ def main(folder: Path) -> None:
     jobs.shutdown()
     lesions(folder)
     compared(folder)
+    listed(folder)
+
+
+def listed(folder: Path) -> None:
+    """Work through four copies of the sample: one accepted, one open."""
+    source = Path(tempfile.mkdtemp()) / "meningioma study"
+    head, _ = phantom()
+    for n in range(1, 5):
+        scans.write_mask(source / f"patient {n:02}" / "t1ce.nii.gz", head.array, head, ())
+    viewer = napari.Viewer(title="napari")
+    viewer.window.resize(*SIZE)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Work-list")
+    widget.open_folder(str(source))
+    widget.next()
+    wait(lambda: widget.case is not None and widget.case.state == "segmented")
+    wait(lambda: widget.worklist.cases[1].state == "segmented")
+    widget.accept()
+    wait(lambda: widget.worklist.cases[2].state == "segmented")
+    picture(viewer, folder / "worklist.png")
+    viewer.close()
 
 
 def compared(folder: Path) -> None:

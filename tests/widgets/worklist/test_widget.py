@@ -75,11 +75,11 @@ def test_from_the_first_scan_to_the_last(list_of, folder):
     assert kept.array[0, 2, 3] == 1
     one.wait(lambda: state(one, "d.nii.gz") == SEGMENTED)
     one.wait(lambda: (ready := widget._preparer.prepared("d.nii.gz")) is not None and ready.mask is not None)
-    start = time.perf_counter()
+    start = time.thread_time()  # other programs do not count
     one.click(one.panel.accept)
     assert (state(one, "c.nii.gz"), widget.case.key) == (ACCEPTED, "d.nii.gz")
     assert widget._open.mask is not None, "it was prepared: its mask is on screen at once"
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 2
     one.wait(lambda: widget.worklist["a.nii.gz"].lesions == 2)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 

@@ -98,6 +98,7 @@ class FigureTable(QTableWidget):
             cell = Cell(value_of(item))
             cell.setData(VALUE + 1, n)
             self.setItem(row, c, cell)
+            self.setColumnWidth(c, max(self.columnWidth(c), self._width([cell.text()])))
         self.setSortingEnabled(True)
 
     def choose(self, n: int) -> None:

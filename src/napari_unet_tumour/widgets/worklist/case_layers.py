@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from napari_unet_tumour import scans
 from napari_unet_tumour.base.labels import UNSURE
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.widgets.worklist.loading import LoadedCase
 
+COLLECT_MS = 3000
 # Layers that panels make to show something; they hold nothing of a person's.
 MADE_TO_SHOW = ("difference", "diameters")
 
@@ -134,8 +137,14 @@ class OpenCase:
         mask, layers = self.mask, self._viewer.layers
         gone = [one for one in (*self._added, mask) if one is not None and one in layers]
         gone += [one for one in layers if set(MADE_TO_SHOW) & one.metadata.get(KEY, {}).keys() and one not in gone]
-        for layer in gone:
-            layers.remove(layer)
+        # napari collects garbage for each removed layer, half a second in all: it is done once, when there is time.
+        gc.freeze()
+        try:
+            for layer in gone:
+                layers.remove(layer)
+        finally:
+            gc.unfreeze()
+            QTimer.singleShot(COLLECT_MS, gc.collect)
         return [layer.name for layer in layers if layer not in self._before]
 
     def _layout(self) -> SliceLayout:
