@@ -50,6 +50,21 @@ def main(folder: Path) -> None:
     lesions(folder)
     compared(folder)
     listed(folder)
+    viewed(folder)
+
+
+def viewed(folder: Path) -> None:
+    """Show the sample with its truth as an outline, letters of direction and the View panel."""
+    viewer = napari.Viewer(title="napari")
+    viewer.window.resize(*SIZE)
+    _, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    viewer.dims.set_current_step(0, int(np.argmax(np.count_nonzero(mask.data, axis=(1, 2)))))
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")
+    widget._panel.preset.value = "Strong contrast"
+    widget._panel.outline.value = widget._panel.help.value = True
+    wait(lambda: "mm²" in str(widget._panel.size.value))
+    picture(viewer, folder / "view.png")
+    viewer.close()
 
 
 def listed(folder: Path) -> None:

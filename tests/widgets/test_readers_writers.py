@@ -197,12 +197,13 @@ def test_colours_channels_and_time_open(make_napari_viewer):
         viewer.layers.clear()
 
 
-def test_contrast_is_robust_and_the_scanners_window_wins():
+def test_contrast_is_robust_and_the_scanners_window_wins_where_the_pixels_can_be_seen():
     values = np.random.default_rng(0).normal(100, 10, (10, 64, 64))
     values[0, 0, 0], values[0, 0, 1] = 1e9, np.nan
     low, high = readers_writers.contrast(Scan(values, "zyx"))
     assert 60 < low < 90 < 110 < high < 150
-    assert readers_writers.contrast(Scan(values, "zyx", extra={"window": (40.0, 80.0)})) == (0.0, 80.0)
+    assert readers_writers.contrast(Scan(values, "zyx", extra={"window": (100.0, 80.0)})) == (60.0, 140.0)
+    assert readers_writers.contrast(Scan(values, "zyx", extra={"window": (40.0, 80.0)})) == (low, high), "all white"
     assert readers_writers.contrast(Scan(np.full((3, 3), 4), "yx")) == (4.0, 5.0)
     assert readers_writers.contrast(Scan(np.full((3, 3), np.nan), "yx")) == (0.0, 1.0)
 

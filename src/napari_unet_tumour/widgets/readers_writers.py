@@ -15,6 +15,7 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.base.labels import MASK_NAMES
 from napari_unet_tumour.errors import OutputError
+from napari_unet_tumour.look import grey_window
 from napari_unet_tumour.scans import dicom, geometry
 from napari_unet_tumour.scans.dicom import rtstruct
 from napari_unet_tumour.scans.float_labels import whole_labels
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 _NOTICED = 0.5
 WRITABLE = tuple(scans.WRITERS)
-_PERCENTILES = (0.5, 99.8)
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple] | list[Nothing]] | None:
@@ -185,17 +185,9 @@ def layer_of(scan: Scan, *, labels: bool = False) -> LayerTuple:
 
 
 def contrast(scan: Scan) -> tuple[float, float]:
-    """Return the grey values to show: the scanner's window where it gives one, else robust percentiles."""
-    if "window" in scan.extra:
-        centre, width = scan.extra["window"]
-        return centre - width / 2, centre + width / 2
-    values = np.asarray(scan.array[tuple(slice(None, None, max(1, n // 64)) for n in scan.array.shape)], np.float64)
-    values = values[np.isfinite(values)]
-    if not values.size or values.min() == values.max():
-        return (0.0, 1.0) if not values.size else (float(values[0]), float(values[0]) + 1.0)
-    low = float(np.percentile(values, _PERCENTILES[0]))
-    high = float(np.percentile(values[values > values.min()], _PERCENTILES[1]))
-    return (low, high) if high > low else (float(values.min()), float(values.max()))
+    """Return the grey values to show: the scanner's window where the pixels can be seen with it, else another."""
+    window = grey_window.opening(grey_window.sample(scan.array), scan.modality, scan.extra.get("window"))
+    return window.low, window.high
 
 
 def _scans_of(path: Path | list[Path]) -> list[Scan]:

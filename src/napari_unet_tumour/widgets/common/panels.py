@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PLUGIN = "napari-unet-tumour"
 SEGMENT, CORRECT, REPORT = "Segment", "Correct and fine-tune", "Lesion report"
-WORKLIST = "Work-list"
+WORKLIST, VIEW = "Work-list", "View"
 
 
 def open_panel(viewer: napari.Viewer, name: str) -> Any:

@@ -23,7 +23,8 @@ def main(folder: str) -> int:
 
     viewer = napari.Viewer(title="napari-unet-tumour")
     viewer.window.resize(*SIZE)
-    panels.open_panel(viewer, panels.CORRECT)
+    for name in (panels.VIEW, panels.CORRECT):
+        panels.open_panel(viewer, name)
     panels.open_panel(viewer, panels.WORKLIST).open_folder(folder)
     napari.run()
     return 0

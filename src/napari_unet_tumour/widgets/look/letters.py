@@ -1,0 +1,109 @@
+"""The patient's directions at the edges of the canvas: L, R, A, P, H, F."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QLabel, QMainWindow, QWidget
+
+from napari_unet_tumour.look.directions import edge_letters
+from napari_unet_tumour.scans.placement import knows_place
+from napari_unet_tumour.widgets.layers.image_source import KEY
+from napari_unet_tumour.widgets.layers.world import axes_of, world_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+STYLE = "color: #ffd60a; background: transparent; font-size: 15px; font-weight: bold;"
+MARGIN = 6
+
+
+def letters_of(viewer: ViewerModel, layer: Any) -> str:
+    """Return the letters at the top, bottom, left and right edge, "" where a layer does not know the patient.
+
+    They follow rolled and transposed dimensions, a flipped camera, and a layer that was flipped or moved.
+    """
+    grid = None if layer is None else layer.metadata.get(KEY, {}).get("grid")
+    if grid is None or len(grid.spatial) != 3 or grid.units != "mm" or not knows_place(grid):
+        return ""
+    if viewer.dims.ndisplay != 2:
+        return ""
+    space = [axis for axis, letter in enumerate(axes_of(layer)) if letter != "t"]
+    missing = viewer.dims.ndim - layer.ndim
+    shown = [axis - missing for axis in viewer.dims.displayed]
+    if len(space) != 3 or any(axis not in space for axis in shown):
+        return ""
+    down, right = (space.index(axis) for axis in shown)
+    step = world_of(layer)[:-1, :-1][space][:, space]
+    vertical, horizontal = (str(getattr(one, "value", one)) for one in camera_of(viewer).orientation2d)
+    signs = (1 if vertical == "down" else -1, 1 if horizontal == "right" else -1)
+    return edge_letters(grid.world[:-1, :-1], step, down, right, signs)
+
+
+def camera_of(viewer: ViewerModel) -> Any:
+    """Return the viewer's camera; before napari 0.9 it was the viewer's own."""
+    return getattr(viewer, "scene", viewer).camera
+
+
+def canvas_of(panel: QWidget) -> QWidget | None:
+    """Return the widget that the canvas of a panel's window is drawn in; None while the panel has no window."""
+    parent: Any = panel
+    while parent is not None and not isinstance(parent, QMainWindow):
+        parent = parent.parent()
+    centre = None if parent is None else parent.centralWidget()
+    found = [] if centre is None else centre.findChildren(QWidget)
+    return next((one for one in found if one.inherits("QOpenGLWidget")), None)
+
+
+class EdgeLetters(QObject):
+    """Four letters above a canvas; the mouse does not notice them."""
+
+    def __init__(self, canvas: QWidget) -> None:
+        super().__init__(canvas)
+        self._canvas = canvas
+        self.labels = [QLabel(canvas) for _ in range(4)]
+        for label in self.labels:
+            label.setStyleSheet(STYLE)
+            label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            label.hide()
+        canvas.installEventFilter(self)
+
+    @property
+    def text(self) -> str:
+        """What is shown: top, bottom, left, right."""
+        return "".join(label.text() for label in self.labels)
+
+    def show_text(self, letters: str) -> None:
+        """Show four letters, or none."""
+        for label, letter in zip(self.labels, letters or " " * 4, strict=True):
+            label.setText(letter.strip())
+            label.adjustSize()
+            label.setVisible(bool(letter.strip()))
+        self._place()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow the size of the canvas."""
+        if event is not None and event.type() == QEvent.Type.Resize:
+            with suppress(RuntimeError):  # the window is being closed
+                self._place()
+        return False
+
+    def close(self) -> None:
+        """Take the letters away."""
+        with suppress(RuntimeError):
+            self._canvas.removeEventFilter(self)
+            for label in self.labels:
+                label.deleteLater()
+            self.deleteLater()
+
+    def _place(self) -> None:
+        wide, high = self._canvas.width(), self._canvas.height()
+        top, bottom, left, right = self.labels
+        top.move((wide - top.width()) // 2, MARGIN)
+        bottom.move((wide - bottom.width()) // 2, high - bottom.height() - MARGIN)
+        left.move(MARGIN, (high - left.height()) // 2)
+        right.move(wide - right.width() - MARGIN, (high - right.height()) // 2)
+        for label in self.labels:
+            label.raise_()
