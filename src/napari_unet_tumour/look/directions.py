@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 POSITIVE, NEGATIVE = "HPL", "FAR"
 
 
-def direction_letter(direction: Sequence[float]) -> str:
+def direction_letter(direction: Sequence[float] | Matrix) -> str:
     """Name the patient direction that a vector runs closest to.
 
     Parameters

@@ -74,7 +74,8 @@ def sample(array: Any) -> NDArray[np.float64]:
     """Return finite values (n,) from all over an array, at most 64 along each axis."""
     steps = tuple(slice(None, None, max(1, n // SAMPLES)) for n in array.shape)
     values = np.asarray(array[steps], np.float64).ravel()
-    return values[np.isfinite(values)]
+    finite: NDArray[np.float64] = values[np.isfinite(values)]
+    return finite
 
 
 def automatic(values: NDArray[np.float64]) -> Window:
@@ -146,4 +147,5 @@ def is_visible(window: Window, values: NDArray[np.float64], hounsfield: bool = F
 
 def _without_background(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the values above the lowest one, which is that of the background."""
-    return values[values > values.min()]
+    bright: NDArray[np.float64] = values[values > values.min()]
+    return bright

@@ -47,7 +47,7 @@ class FigureTable(QTableWidget):
     def __init__(self, on_item: Callable[[Any], None], tooltip: str) -> None:
         super().__init__()
         self._on_item = on_item
-        self.items: list[Any] = []
+        self._items: list[Any] = []
         self._columns: list[Column] = []
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -65,17 +65,17 @@ class FigureTable(QTableWidget):
 
     def show_items(self, columns: Sequence[Column], items: Sequence[Any]) -> None:
         """Show items in their order."""
-        self.items, self._columns = list(items), list(columns)
+        self._items, self._columns = list(items), list(columns)
         self.blockSignals(True)
         self.setSortingEnabled(False)
         self.clear()
         self.setColumnCount(len(columns))
-        self.setRowCount(len(self.items))
+        self.setRowCount(len(self._items))
         for c, (head, tip, value_of) in enumerate(columns):
             title = QTableWidgetItem(head)
             title.setToolTip(tip)
             self.setHorizontalHeaderItem(c, title)
-            cells = [Cell(value_of(item)) for item in self.items]
+            cells = [Cell(value_of(item)) for item in self._items]
             for row, cell in enumerate(cells):
                 cell.setData(VALUE + 1, row)
                 self.setItem(row, c, cell)
@@ -88,7 +88,7 @@ class FigureTable(QTableWidget):
 
     def update_item(self, n: int, item: Any) -> None:
         """Show another item in place of the n-th one that was given, in the row where it is now."""
-        self.items[n] = item
+        self._items[n] = item
         rows = (row for row in range(self.rowCount()) if self._number(row) == n)
         row = next(rows, None)
         if row is None:
@@ -121,7 +121,7 @@ class FigureTable(QTableWidget):
     def item_of(self, row: int) -> Any:
         """Return the item of a row as the table is sorted now, None where there is none."""
         n = self._number(row)
-        return None if n is None else self.items[n]
+        return None if n is None else self._items[n]
 
     def text(self) -> str:
         """Return the table as shown, tabs between columns, for a spreadsheet."""

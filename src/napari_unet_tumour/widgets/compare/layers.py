@@ -58,11 +58,12 @@ def show_difference(viewer: ViewerModel, found: MaskComparison, source: Labels) 
     active = viewer.layers.selection.active
     hide_difference(viewer)
     names = difference_names(found)
+    colours: dict[int | None, str] = {None: "#00000000", 0: "#00000000", **COLOURS}
     layer = Labels(
         found.difference,
         name=f"{found.first} - {found.second}",
         opacity=0.7,
-        colormap=DirectLabelColormap(color_dict={None: "#00000000", 0: "#00000000", **COLOURS}),
+        colormap=DirectLabelColormap(color_dict=colours),
         features={"index": list(range(len(names))), "label": names},
         **_place(found, source),
     )
@@ -91,7 +92,7 @@ def go_to_largest(viewer: ViewerModel, layer: Labels) -> bool:
     counts = np.count_nonzero(differs, axis=shown)
     at = np.zeros(layer.ndim)
     at[hidden] = np.unravel_index(int(counts.argmax()), counts.shape)
-    place = slider_point(viewer, layer, at)
+    place = slider_point(viewer, layer, at.tolist())
     viewer.dims.set_point(list(place), list(place.values()))
     return True
 

@@ -68,8 +68,8 @@ class CompareMasks(Panel):
             return
         self._watch((first, second))
         names = {**label_names(second), **label_names(first)}
-        pair = [difference_layers.as_scan(mask) for mask in (first, second)]
-        self._run = CompareRun(*pair, names, partial(self._hand_over, self._inbox))
+        pair = difference_layers.as_scan(first), difference_layers.as_scan(second)
+        self._run = CompareRun(pair[0], pair[1], names, partial(self._hand_over, self._inbox))
         self._panel.show_running(True)
         self._run.start()
 

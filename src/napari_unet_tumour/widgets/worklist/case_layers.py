@@ -176,7 +176,7 @@ class OpenCase:
         if hidden and counts.any():
             at = np.zeros(mask.ndim)
             at[hidden] = np.unravel_index(int(counts.argmax()), counts.shape)
-            place = image_source.slider_point(self._viewer, mask, at)
+            place = image_source.slider_point(self._viewer, mask, at.tolist())
             self._viewer.dims.set_point(list(place), list(place.values()))
 
 

@@ -50,7 +50,7 @@ class WorklistWidget(Panel):
         self.table = FigureTable(self._on_row, "Click a row: open that scan.")
         self._panel.put_table(self.content, self.table)
         self._inbox = MainThreadQueue(self.native)
-        self._saver = single_shot_timer(self._inbox, SAVE_MS, self._save)
+        self._saver = single_shot_timer(self._inbox, SAVE_MS, self._autosave)
         self._worklist: Worklist | None = None
         self._preparer: Preparer | None = None
         self._open: OpenCase | None = None
@@ -293,6 +293,9 @@ class WorklistWidget(Panel):
             self._panel.set_status(str(error), wrong=True)
             return False
         return True
+
+    def _autosave(self) -> None:
+        self._save()
 
     def _measure(self, key: str, mask: Scan | None) -> None:
         """Count lesions and volume on a thread."""
