@@ -1,6 +1,7 @@
 """The three panels in one window: small enough for a laptop, the next action in sight, every control explained."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -237,4 +238,4 @@ def test_rows_without_flowing_texts_scroll_and_never_overlap(qtbot):
     rows[-1].native.hide()
     qtbot.waitUntil(lambda: panel.area.widget().height() < 6 * 80, timeout=5000)
     shown = [row.native.geometry() for row in rows[:-1]]
-    assert not any(one.intersects(other) for one, other in zip(shown, shown[1:], strict=False))
+    assert not any(one.intersects(other) for one, other in pairwise(shown))
