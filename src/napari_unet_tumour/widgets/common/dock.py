@@ -95,9 +95,10 @@ class ContentArea(QScrollArea):
 
     def _needed(self) -> int:
         layout = self._content.layout()
+        frame = 2 * self.frameWidth()  # the window's style may draw one
         if layout is not None and layout.hasHeightForWidth() and self._content.width() > 0:
-            return int(layout.totalHeightForWidth(self._content.width()))
-        return self._content.sizeHint().height()
+            return int(layout.totalHeightForWidth(self._content.width())) + frame
+        return self._content.sizeHint().height() + frame
 
 
 class Panel(Container[Widget]):
