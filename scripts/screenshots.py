@@ -13,10 +13,13 @@ from pathlib import Path
 import napari
 import numpy as np
 from napari.settings import get_settings
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QImage, QPainter, QTextDocument
 from qtpy.QtWidgets import QApplication
 from skimage.io import imsave
 
 from napari_unet_tumour import jobs, scans
+from napari_unet_tumour.measure import html_report
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.phantom import phantom
 
@@ -123,7 +126,23 @@ def lesions(folder: Path) -> None:
     report.table.selectRow(0)
     report.show_lesion(report.found.report.lesions[0])
     picture(viewer, folder / "lesion-report.png")
+    page_picture(report, folder / "report-page.png")
     viewer.close()
+
+
+def page_picture(report, path: Path) -> None:
+    """Draw the page that Save report writes."""
+    found = report.found
+    document = QTextDocument()
+    document.setHtml(html_report(found.report, found.mask, found.image, found.comparison))
+    document.setTextWidth(900)
+    image = QImage(900, min(int(document.size().height()), 1200), QImage.Format.Format_RGB32)
+    image.fill(Qt.GlobalColor.white)
+    painter = QPainter(image)
+    document.drawContents(painter)
+    painter.end()
+    image.save(str(path))
+    print(path)
 
 
 def correct(folder: Path, truth: np.ndarray) -> None:

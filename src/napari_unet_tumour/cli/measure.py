@@ -28,6 +28,7 @@ def add(commands: Commands) -> None:
     command.add_argument("mask", metavar="MASK", help="its mask; on another grid it is put onto the scan's by place")
     command.add_argument("--csv", metavar="OUT", help="write a row per lesion and per label as CSV")
     command.add_argument("--json", metavar="OUT", help="write everything, diameters' ends too, as JSON")
+    command.add_argument("--html", metavar="OUT", help="write a report with a picture of each lesion, as one HTML file")
     command.add_argument("--earlier", metavar="MASK", help="compare with this earlier mask (on its own grid)")
     command.add_argument(
         "--axis", type=int, metavar="N", help="array axis across which slices lie (default: the largest spacing)"
@@ -43,8 +44,10 @@ def add(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     from napari_unet_tumour import measure, scans
     from napari_unet_tumour.cli._paths import ready_file
+    from napari_unet_tumour.measure.geometry import image_of
+    from napari_unet_tumour.scans.placement import put_on_scan
 
-    as_csv, as_json = ready_file(args.csv), ready_file(args.json)
+    as_csv, as_json, as_html = (ready_file(one) for one in (args.csv, args.json, args.html))
     options: dict[str, Any] = {"slice_axis": args.axis, "units": "pixel" if args.pixels else None}
     if args.model:
         entry = registry.find(args.model)
@@ -62,6 +65,9 @@ def _run(args: argparse.Namespace) -> int:
         measure.write_csv(as_csv, report, change)
     if as_json:
         measure.write_json(as_json, report, change)
+    if as_html:
+        placed = put_on_scan(mask, scan).mask
+        measure.write_html(as_html, report, placed, image_of(scan, placed.array, placed.name), change)
     _print(report, change)
     return 0
 

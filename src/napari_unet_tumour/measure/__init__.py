@@ -9,6 +9,7 @@ from napari_unet_tumour.measure.agreement import Agreement, MaskComparison, comp
 from napari_unet_tumour.measure.agreement_export import difference_names, write_agreement
 from napari_unet_tumour.measure.compare import Change, Comparison, compare
 from napari_unet_tumour.measure.export import as_json, as_rows, as_text, write_csv, write_json
+from napari_unet_tumour.measure.html_report import html_report, write_html
 from napari_unet_tumour.measure.report import Report, iter_measure, measure
 from napari_unet_tumour.measure.types import Brightness, MeasuredLesion, Total
 
@@ -27,9 +28,11 @@ __all__ = [
     "compare",
     "compare_masks",
     "difference_names",
+    "html_report",
     "iter_measure",
     "measure",
     "write_agreement",
     "write_csv",
+    "write_html",
     "write_json",
 ]

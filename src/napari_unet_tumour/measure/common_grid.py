@@ -115,8 +115,8 @@ def _space(scan: Scan) -> tuple[int, ...]:
 def _marked(mask: Scan) -> tuple[Any, Any]:
     """Return the lowest and the highest edge (index, float) of the voxels that a mask marks; None where it has none."""
     others = tuple(axis for axis in range(mask.array.ndim) if axis not in mask.spatial)
-    marked: NDArray[np.bool_] = np.asarray(mask.array) != 0
-    marked = marked.any(axis=others) if others else marked
+    drawn: NDArray[np.bool_] = np.asarray(mask.array) != 0
+    marked = np.asarray(drawn.any(axis=others)) if others else drawn
     if not marked.any():
         return None, None
     spans = []

@@ -263,3 +263,18 @@ def test_cancel_and_closing_while_it_measures(viewer, widget, qtbot):
     viewer.window.remove_dock_widget(widget.native)
     qtbot.waitUntil(lambda: not run._thread.is_alive(), timeout=5000)
     viewer.layers.remove(layer)
+
+
+def test_a_page_and_a_pdf_with_the_pictures(viewer, widget, press, tmp_path):
+    press()
+    widget.save(str(tmp_path / "r.html"))
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.count("<figure>") == 2
+    assert "not a medical device" in text
+    widget.save(str(tmp_path / "r.pdf"))
+    data = (tmp_path / "r.pdf").read_bytes()
+    assert data.startswith(b"%PDF")
+    assert data.count(b"/Image") >= 2
+    widget.save(str(tmp_path / "r.pdf" / "no.pdf"))
+    assert "cannot be written" in widget._panel.status.value
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["r.html", "r.pdf"]

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from napari_unet_tumour.measure import MaskComparison
 
 # Grey, orange, blue and purple differ for people with colour blindness too.
-COLOURS = {BOTH: "#c8c8c8", ONLY_FIRST: "#ff9500", ONLY_SECOND: "#5e8bff", OTHER_LABEL: "#bf5af2"}
+COLOURS: dict[int | None, str] = {
+    BOTH: "#c8c8c8",
+    ONLY_FIRST: "#ff9500",
+    ONLY_SECOND: "#5e8bff",
+    OTHER_LABEL: "#bf5af2",
+}
 
 
 def as_scan(mask: Labels) -> Scan:
@@ -58,7 +63,7 @@ def show_difference(viewer: ViewerModel, found: MaskComparison, source: Labels) 
     active = viewer.layers.selection.active
     hide_difference(viewer)
     names = difference_names(found)
-    colours: dict[int | None, str] = {None: "#00000000", 0: "#00000000", **COLOURS}
+    colours: dict[int | None, str] = dict(COLOURS) | {None: "#00000000", 0: "#00000000"}
     layer = Labels(
         found.difference,
         name=f"{found.first} - {found.second}",

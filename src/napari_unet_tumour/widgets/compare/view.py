@@ -29,12 +29,12 @@ class CompareView:
         self.run = PushButton(text="Compare", tooltip="Dice, HD95 and volumes of the two masks, per label.")
         self.status = note()
         self.difference = CheckBox(
-            text="Show where they differ",
+            text="Show differences",
             value=True,
             tooltip=f"{LEGEND} Purple: in both, as different labels.",
         )
         self.largest = PushButton(
-            text="Largest difference", tooltip="Go to the slice on which most voxels differ between the two masks."
+            text="Largest", tooltip="Go to the slice on which most voxels differ between the two masks."
         )
         self.copy = PushButton(text="Copy table", tooltip="Put the table on the clipboard, for a spreadsheet.")
         self.csv = PushButton(text="Save CSV…", tooltip="A row per label.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.measure.geometry import image_of as image_in_grid
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.widgets.layers import placement
 from napari_unet_tumour.widgets.layers.image_source import KEY, images
@@ -58,6 +59,12 @@ class MeasureInput:
             return self.mask, self.note
         placed = placement.moved(self.mask, self.where, self.options["mask_name"], self.scan.name)
         return placed.array, placed.note
+
+    def pictured(self) -> tuple[Scan, Any]:
+        """Return the mask as it was measured, with its place, and the image in its grid (None where there is none)."""
+        labels, options = self.on_grid()[0], self.options
+        mask = Scan(labels, options["axes"], options["affine"], options["units"], options["mask_name"])
+        return mask, image_in_grid(self.scan, labels, options["mask_name"])
 
 
 def masks(viewer: ViewerModel) -> list[Labels]:

@@ -13,6 +13,7 @@ from napari_unet_tumour.measure import Comparison, Report, compare, iter_measure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import Progress
     from napari_unet_tumour.widgets.measure.layers import MeasureInput
 
@@ -21,10 +22,12 @@ TICK_S = 0.05
 
 @dataclass(frozen=True)
 class MeasureResult:
-    """A finished report, and what changed since the earlier mask where one was chosen."""
+    """A finished report, what changed since the earlier mask where one was chosen, and the measured mask and image."""
 
     report: Report
     comparison: Comparison | None
+    mask: Scan
+    image: Any = None
 
 
 class MeasureRun:
@@ -61,7 +64,8 @@ class MeasureRun:
             earlier = None if self._earlier is None or report is None else self._measure(self._earlier)
             if report is None or self._stop.is_set():
                 return
-            news: Any = MeasureResult(report, None if earlier is None else compare(report, earlier))
+            change = None if earlier is None else compare(report, earlier)
+            news: Any = MeasureResult(report, change, *self._now.pictured())
         except UNetTumourError as error:
             news = str(error)
         except MemoryError:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ProgressBar, PushButton, TextEdit
+from qtpy.QtGui import QPdfWriter, QTextDocument
 from qtpy.QtWidgets import QApplication, QFileDialog
 
+from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.widgets.common.start import start_with_mask
 from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, strong, thin
 from napari_unet_tumour.widgets.common.table import shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from magicgui.widgets import Container, Widget
     from qtpy.QtWidgets import QWidget
 
@@ -44,6 +48,9 @@ class MeasureView:
         self.copy = PushButton(text="Copy table", tooltip="Put the table on the clipboard, for a spreadsheet.")
         self.csv = PushButton(text="Save CSV…", tooltip="A row per lesion and per label.")
         self.json = PushButton(text="Save JSON…", tooltip="Everything, with the ends of the diameters.")
+        self.page = PushButton(
+            text="Save report…", tooltip="A page with a picture of each lesion and all figures, as HTML or PDF."
+        )
         self._polish()
 
     def rows(self) -> list[Widget]:
@@ -56,7 +63,7 @@ class MeasureView:
 
     def actions(self) -> list[Widget]:
         """Return the rows that are always in sight."""
-        return [self.run, self.bar, self.status, flat([self.copy, self.csv, self.json]), about()]
+        return [self.run, self.bar, self.status, flat([self.copy, self.csv, self.json]), self.page, about()]
 
     def put_table(self, content: Container[Any], table: LesionTable) -> None:
         """Place the table below the pickers; it takes the height that is left."""
@@ -85,7 +92,7 @@ class MeasureView:
 
     def offer_report(self, there: bool) -> None:
         """Let a report be copied and saved, where there is one."""
-        for button in (self.copy, self.csv, self.json):
+        for button in (self.copy, self.csv, self.json, self.page):
             button.enabled = there
 
     def offer_axes(self, names: list[str], axes: str) -> None:
@@ -174,3 +181,20 @@ def copy(text: str) -> None:
     clipboard = QApplication.clipboard()
     if clipboard is not None:
         clipboard.setText(text)
+
+
+def ask_where_page(parent: QWidget, name: str) -> str:
+    """Let the person choose where to save the page; "" when they change their mind."""
+    path, _ = QFileDialog.getSaveFileName(parent, "Save the report", name, "HTML (*.html);;PDF (*.pdf)")
+    return str(path if not path or path.lower().endswith((".html", ".pdf")) else path + ".html")
+
+
+def write_pdf(path: Path, html: str) -> None:
+    """Print a page into a PDF file, whole or not at all; raises OutputError."""
+    document = QTextDocument()
+    document.setHtml(html)
+    with atomic(path) as beside:
+        beside.touch()  # an OSError says what is wrong; Qt would be silent
+        writer = QPdfWriter(str(beside))
+        writer.setTitle("Lesion report")
+        document.print_(writer) if hasattr(document, "print_") else document.print(writer)

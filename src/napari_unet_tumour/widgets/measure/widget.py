@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import UNetTumourError
-from napari_unet_tumour.measure import write_csv, write_json
+from napari_unet_tumour.measure import html_report, write_csv, write_html, write_json
 from napari_unet_tumour.settings import Progress
 from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.dock import Panel
@@ -18,7 +18,7 @@ from napari_unet_tumour.widgets.layers.world import axes_of
 from napari_unet_tumour.widgets.measure import layers as lesion_layers
 from napari_unet_tumour.widgets.measure.run import MeasureResult, MeasureRun
 from napari_unet_tumour.widgets.measure.table import LesionTable
-from napari_unet_tumour.widgets.measure.view import MeasureView, ask_where, copy
+from napari_unet_tumour.widgets.measure.view import MeasureView, ask_where, ask_where_page, copy, write_pdf
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -113,15 +113,19 @@ class LesionReport(Panel):
             self._panel.say("Copied: paste it into a spreadsheet.")
 
     def save(self, path: str) -> None:
-        """Write the report: JSON where the name ends in .json, else CSV; the status line says how it went."""
+        """Write the report: a page (.html, .pdf), JSON (.json), else CSV; the status line says how it went."""
         if not path or not self._has_report() or self._found is None:
             return
-        target = Path(path)
+        target, found = Path(path), self._found
         try:
             if target.suffix.lower() == ".json":
-                write_json(target, self._found.report, self._found.comparison)
+                write_json(target, found.report, found.comparison)
+            elif target.suffix.lower() == ".html":
+                write_html(target, found.report, found.mask, found.image, found.comparison)
+            elif target.suffix.lower() == ".pdf":
+                write_pdf(target, html_report(found.report, found.mask, found.image, found.comparison))
             else:
-                write_csv(target, self._found.report, self._found.comparison)
+                write_csv(target, found.report, found.comparison)
             self._panel.say(f"Saved {target.name}.")
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
@@ -141,6 +145,7 @@ class LesionReport(Panel):
         panel.copy.changed.connect(self.copy_table)
         panel.csv.changed.connect(partial(self._save_as, ".csv"))
         panel.json.changed.connect(partial(self._save_as, ".json"))
+        panel.page.changed.connect(self._save_page)
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._follow)
@@ -176,6 +181,10 @@ class LesionReport(Panel):
     def _save_as(self, suffix: str) -> None:
         if self._has_report() and self._found is not None:
             self.save(ask_where(self.native, f"{self._found.report.mask} lesions{suffix}", suffix))
+
+    def _save_page(self) -> None:
+        if self._has_report() and self._found is not None:
+            self.save(ask_where_page(self.native, f"{self._found.report.mask} report.html"))
 
     def _has_report(self) -> bool:
         if self._found is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFileDialog
 
 from napari_unet_tumour.errors import ModelError, UNetTumourError
-from napari_unet_tumour.measure import measure
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
-from napari_unet_tumour.widgets.common.settings_form import remember, remembered
 from napari_unet_tumour.widgets.common.table import FigureTable
 from napari_unet_tumour.widgets.worklist.case_layers import OpenCase
+from napari_unet_tumour.widgets.worklist.counting import count_in_background
 from napari_unet_tumour.widgets.worklist.preparer import Preparer
+from napari_unet_tumour.widgets.worklist.resume import LastPlace
 from napari_unet_tumour.widgets.worklist.view import WorklistView, columns
 from napari_unet_tumour.worklist import ACCEPTED, CORRECTED, SEGMENTED, Worklist
 from napari_unet_tumour.worklist.pairs import write_pairs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import napari.viewer
 
-    from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.widgets.worklist.loading import LoadedCase
     from napari_unet_tumour.worklist import Case
 
-PART = "worklist"
 SAVE_MS = 2000
 
 
@@ -43,8 +42,8 @@ class WorklistWidget(Panel):
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        self._last = remembered(PART)
-        self._panel = WorklistView(self._last_folder())
+        self._last = LastPlace()
+        self._panel = WorklistView(self._last.folder)
         super().__init__(self._panel.rows(), self._panel.actions(), "Work-list", fills=True)
         self._viewer = viewer
         self.table = FigureTable(self._on_row, "Click a row: open that scan.")
@@ -91,16 +90,16 @@ class WorklistWidget(Panel):
         self.table.show_items(columns(), worklist.cases)
         self._panel.show_list(True)
         self._panel.show_counts(worklist)
-        resumed = self._resumed(worklist)
+        resumed = self._last.case_of(worklist)
         self._panel.set_status("Press Next patient to begin." if resumed is None else f"Next patient opens {resumed}.")
-        self._remember()
+        self._last.keep(worklist, None)
 
     def next(self) -> None:
         """Save and close the open case, and open the next one that is not accepted."""
         worklist = self._worklist
         if worklist is None:
             return
-        resumed = self._resumed(worklist)
+        resumed = self._last.case_of(worklist)
         if self._open is None and self._wanted is None and resumed is not None:
             self.open_case(resumed)
             return
@@ -147,7 +146,7 @@ class WorklistWidget(Panel):
 
     def _listen(self) -> None:
         panel = self._panel
-        ways = [self._ask_for_folder, lambda: self.open_folder(self._last_folder())]
+        ways = [self._ask_for_folder, lambda: self.open_folder(self._last.folder)]
         panel.start_view.connect(*ways[: len(panel.start_view.buttons)])
         panel.other.changed.connect(self._ask_for_folder)
         panel.next.changed.connect(self.next)
@@ -156,23 +155,6 @@ class WorklistWidget(Panel):
         panel.background.changed.connect(self._segment_ahead)
         self._viewer.layers.events.inserted.connect(self._watch_mask)
         UndockFilter(self.native, self.close_down)
-
-    def _last_folder(self) -> str:
-        return str(self._last.get("folder", ""))
-
-    def _resumed(self, worklist: Worklist) -> str | None:
-        """Return the case where the person stopped the last time, unless it is accepted or broken."""
-        key = self._last.get("case") if self._last.get("folder") == str(worklist.folder) else None
-        cases = {case.key: case for case in worklist.cases}
-        if key not in cases or cases[key].state == ACCEPTED or cases[key].broken:
-            return None
-        return str(key)
-
-    def _remember(self) -> None:
-        if self._worklist is not None:
-            key = self._open.key if self._open is not None else self._resumed(self._worklist)
-            self._last = {"folder": str(self._worklist.folder), "case": key}
-            remember(PART, self._last)
 
     def _ask_for_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self.native, "Open a folder of scans")
@@ -207,7 +189,7 @@ class WorklistWidget(Panel):
             self._show_case(self._updated(loaded.key, problem="", broken=False))
         self.table.choose([case.key for case in worklist.cases].index(loaded.key))
         self._say_opened(worklist[loaded.key])
-        self._remember()
+        self._last.keep(worklist, loaded.key)
         self._watch_mask()
         self._viewer.reset_view()
         self._segment_ahead()
@@ -283,7 +265,9 @@ class WorklistWidget(Panel):
             if opened.changed:
                 mask = opened.save(worklist.mask_path(opened.key))
                 changes["state"] = CORRECTED if opened.is_drawn else SEGMENTED
-                self._measure(opened.key, mask)
+                if mask is not None:
+                    on_count = partial(self._on_count, worklist, opened.key)
+                    count_in_background(mask, partial(_put, self._inbox, on_count))
             if accept:
                 changes["state"] = ACCEPTED
                 changes |= {} if opened.mask is not None else {"lesions": 0, "volume": 0.0}
@@ -296,20 +280,6 @@ class WorklistWidget(Panel):
 
     def _autosave(self) -> None:
         self._save()
-
-    def _measure(self, key: str, mask: Scan | None) -> None:
-        """Count lesions and volume on a thread."""
-        if mask is not None:
-            threading.Thread(target=self._count, args=(self._inbox, self._worklist, key, mask), daemon=True).start()
-
-    def _count(self, inbox: MainThreadQueue, worklist: Worklist, key: str, mask: Scan) -> None:
-        try:
-            report = measure(mask)
-        except UNetTumourError:
-            return
-        volume = round(sum(total.volume for total in report.totals), 4)
-        figures = {"lesions": len(report.lesions), "volume": volume, "volume_units": report.volume_units}
-        inbox.put(partial(self._on_count, worklist, key, figures))
 
     def _on_count(self, worklist: Worklist, key: str, figures: dict[str, Any]) -> None:
         if worklist is self._worklist:
@@ -357,3 +327,8 @@ class WorklistWidget(Panel):
         self._viewer.layers.events.inserted.disconnect(self._watch_mask)
         self._inbox.close()
         self.native.deleteLater()
+
+
+def _put(inbox: MainThreadQueue, call: Callable[..., None], *given: Any) -> None:
+    """Let the GUI thread make a call."""
+    inbox.put(partial(call, *given))
