@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 # Of more lesions the largest ones have a picture.
 MOST_PICTURES = 12
 COLOURS = "Red: outline. Yellow: longest diameter. Green: perpendicular."
+# Qt prints the page into a PDF: it knows tables and attributes, but little of CSS.
 STYLE = (
     "body{font:15px sans-serif;margin:2em;max-width:60em;color:#111}table{border-collapse:collapse;margin:1em 0}"
-    "td,th{border:1px solid #bbb;padding:3px 8px;text-align:right}td:first-child,th:first-child{text-align:left}"
-    "figure{display:inline-block;margin:0 1em 1em 0;vertical-align:top}figcaption{max-width:420px}"
-    ".warning{border:2px solid #b00;padding:.5em;font-weight:bold}"
+    "td,th{border:1px solid #bbb;padding:3px 8px}.pictures td{border:0}.warning{color:#b00;font-weight:bold}"
 )
+BESIDE, WIDE = 2, 320
 
 
 def html_report(
@@ -50,14 +50,14 @@ def html_report(
         What changed since an earlier mask.
     """
     largest = sorted(report.lesions, key=lambda one: -one.volume)[:MOST_PICTURES]
-    pictures = [_figure(report, one, mask, image) for one in sorted(largest, key=lambda one: one.number)]
+    shown = sorted(largest, key=lambda one: one.number)
     notes = [*report.notes, *(comparison.notes if comparison else ()), *([comparison.caveat] if comparison else [])]
     parts = [
         f"<h1>Lesion report: {escape(report.scan or report.mask)}</h1>",
         f'<p class="warning">{DISCLAIMER}</p>',
         _table((), _about(report)),
         "<h2>Lesions</h2>" if report.lesions else "<p>No lesion in the mask.</p>",
-        *pictures,
+        _pictures(report, shown, mask, image) if shown else "",
         _lesions(report) if report.lesions else "",
         "<h2>Labels</h2>" + _labels(report) if report.totals else "",
         _changes(report, comparison) if comparison else "",
@@ -85,12 +85,18 @@ def _about(report: Report) -> list[tuple[str, ...]]:
     ]  # fmt: skip
 
 
-def _figure(report: Report, lesion: MeasuredLesion, mask: Scan, image: Any) -> str:
+def _pictures(report: Report, lesions: Sequence[MeasuredLesion], mask: Scan, image: Any) -> str:
+    """Return a table of pictures with a line below each, two in a row."""
+    cells = [f'<td valign="top">{_picture(report, one, mask, image)}</td>' for one in lesions]
+    rows = ["".join(cells[n : n + BESIDE]) for n in range(0, len(cells), BESIDE)]
+    return f'<table class="pictures">{"".join(f"<tr>{row}</tr>" for row in rows)}</table><p>{COLOURS}</p>'
+
+
+def _picture(report: Report, lesion: MeasuredLesion, mask: Scan, image: Any) -> str:
     data = base64.b64encode(key_image(report, lesion, mask, image)).decode()
     size = f"{_number(lesion.longest)} x {_number(lesion.perpendicular)} {report.units}"
-    caption = f"Lesion {lesion.number} ({lesion.name}), slice {lesion.diameter_slice + 1}: {size}. {COLOURS}"
-    picture = f'<img alt="Lesion {lesion.number}" src="data:image/png;base64,{data}">'
-    return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
+    text = escape(f"Lesion {lesion.number} ({lesion.name}), slice {lesion.diameter_slice + 1}: {size}")
+    return f'<img width="{WIDE}" alt="Lesion {lesion.number}" src="data:image/png;base64,{data}"><br>{text}'
 
 
 def _lesions(report: Report) -> str:
@@ -120,9 +126,14 @@ def _changes(report: Report, comparison: Comparison) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>" if head else ""
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table>{top}{body}</table>"
+    """Return a table; all columns but the first to the right."""
+    top = "".join(_cell("th", n, cell) for n, cell in enumerate(head))
+    body = "".join(f"<tr>{''.join(_cell('td', n, cell) for n, cell in enumerate(row))}</tr>" for row in rows)
+    return f"<table>{f'<tr>{top}</tr>' if head else ''}{body}</table>"
+
+
+def _cell(kind: str, column: int, text: str) -> str:
+    return f'<{kind} align="{"right" if column else "left"}">{escape(text)}</{kind}>'
 
 
 def _at(frame: tuple[int, ...]) -> str:

@@ -105,14 +105,16 @@ def _grey(values: NDArray[np.float64], scale: NDArray[np.float64], flips: tuple[
 def _contours(where: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     from skimage.measure import find_contours
 
-    return [contour - 1 for contour in find_contours(np.pad(where, 1).astype(float), 0.5)]
+    found: Any = find_contours(np.pad(where, 1).astype(float), 0.5)  # type: ignore[no-untyped-call]
+    return [contour - 1 for contour in found]
 
 
 def _write_letters(draw: ImageDraw.ImageDraw, size: tuple[int, int], letters: str, flips: tuple[bool, bool]) -> None:
     if not letters:
         return
-    top, bottom = letters[1::-1] if flips[0] else letters[:2]
-    left, right = letters[:1:-1] if flips[1] else letters[2:]
+    top, bottom, left, right = tuple(letters)
+    top, bottom = (bottom, top) if flips[0] else (top, bottom)
+    left, right = (right, left) if flips[1] else (left, right)
     wide, high = size
     places = {"mt": (wide / 2, 4), "mb": (wide / 2, high - 4), "lm": (4, high / 2), "rm": (wide - 4, high / 2)}
     for letter, (anchor, at) in zip((top, bottom, left, right), places.items(), strict=True):
