@@ -61,6 +61,7 @@ def test_a_ct_opens_with_soft_tissue_and_offers_the_usual_windows():
     assert opening(ct(), "CT", (5000, 100)) == Window.of(40, 400)
     assert presets(ct(), "CT")["Brain"] == Window(0, 80)
     assert set(CT) < set(presets(ct(), ""))
+    assert opening(np.arange(210.0), "CT", (50, 100)) == Window(0, 100), "half of a CT may be white on purpose"
     # A CT whose values are shifted, as some programs leave them, is no Hounsfield.
     assert "Brain" not in presets(ct() + 1024, "CT")
     assert opening(ct() + 1024, "CT") == automatic(ct() + 1024)

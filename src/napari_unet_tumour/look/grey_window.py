@@ -108,7 +108,8 @@ def opening(values: NDArray[np.float64], modality: str = "", header: Sequence[fl
     hounsfield = is_hounsfield(values, modality)
     candidates = [] if header is None or not header[1] > 0 else [Window.of(header[0], header[1])]
     candidates += [Window.of(*CT["Soft tissue"])] if hounsfield else []
-    return next((one for one in candidates if is_visible(one, values, hounsfield)), automatic(values))
+    ct = hounsfield or modality == "CT"
+    return next((one for one in candidates if is_visible(one, values, ct)), automatic(values))
 
 
 def presets(values: NDArray[np.float64], modality: str = "") -> dict[str, Window]:
@@ -133,13 +134,16 @@ def is_hounsfield(values: NDArray[np.float64], modality: str = "") -> bool:
     return bool(values.min() <= lowest and values.max() >= highest and values.min() >= -5000)
 
 
-def is_visible(window: Window, values: NDArray[np.float64], hounsfield: bool = False) -> bool:
-    """Tell whether a window shows values: neither too many white, nor too many black, nor all of them alike."""
+def is_visible(window: Window, values: NDArray[np.float64], ct: bool = False) -> bool:
+    """Tell whether a window shows values: neither too many white, nor too many black, nor all of them alike.
+
+    Windows of CT cut off bone and air on purpose: a share of `BETWEEN` must be grey.
+    """
     if not values.size or values.min() == values.max():
         return False
     bright = _without_background(values)
     white, black = float(np.mean(bright >= window.high)), float(np.mean(bright <= window.low))
-    if hounsfield:
+    if ct:
         return 1 - white - black >= BETWEEN
     reach = automatic(values).width
     return white <= WHITE and black <= BLACK and window.width <= 4 * reach
