@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from napari_unet_tumour import presets
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine import model
 from napari_unet_tumour.engine.inference.memory import keeping_buffers
 from napari_unet_tumour.engine.training import test_scores
@@ -170,7 +171,7 @@ def row(
         seen, minutes = train(settings, folder, work / f"{name}.safetensors", given.minutes)
         best = model.load(work / f"{name}.safetensors")
     examples = all_of(folder, best.spec)
-    cases = finish(
+    cases = exhaust(
         test_scores.iter_test_scores(best, examples, [i for i, s in enumerate(examples.sources) if s.part == "val"])
     )
     return {
@@ -201,15 +202,7 @@ def train(settings: TrainSettings, folder: Path, out: Path, minutes: float) -> t
 
 def all_of(folder: Path, spec: ModelSpec) -> Dataset:
     settings = TrainSettings(channels=spec.in_channels, size=32)
-    return finish(iter_dataset(folder / "images", folder / "masks", settings, folder / "cases.csv"))
-
-
-def finish(steps: Any) -> Any:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return exhaust(iter_dataset(folder / "images", folder / "masks", settings, folder / "cases.csv"))
 
 
 def scores(cases: list[test_scores.TestCase]) -> dict[str, Any]:

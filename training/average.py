@@ -16,6 +16,7 @@ import numpy as np
 from skimage.io import imread
 
 from napari_unet_tumour import load_model
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.inference.preprocess import to_working_planes
 from napari_unet_tumour.engine.training.feature_statistics import iter_feature_statistics
@@ -61,15 +62,12 @@ def main() -> None:
             np.stack([imread(given.images / name) for name in files[start:stop]])[:, None], spec
         ).working
 
-    steps = iter_feature_statistics(spec, state, images, len(files))
-    while True:
-        try:
-            tick = next(steps)
-            print(f"\r{tick.message} ({tick.done} of {tick.total})", end="", flush=True)
-        except StopIteration as end:
-            models.save(given.out, *end.value)
-            print(f"\n{given.out}: {load_model(given.out).hash}")
-            return
+    described = exhaust(
+        iter_feature_statistics(spec, state, images, len(files)),
+        lambda progress: print(f"\r{progress.message} ({progress.done} of {progress.total})", end="", flush=True),
+    )
+    models.save(given.out, *described)
+    print(f"\n{given.out}: {load_model(given.out).hash}")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution, entry_points, requires, version
 from pathlib import Path
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.jobs import log
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.runtime import processor
 from napari_unet_tumour.version import __version__
 
 Information = dict[str, dict[str, str]]
@@ -101,8 +103,7 @@ def _python() -> str:
 
 
 def _system() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{platform.platform()}, {cores} core{'s' * (cores > 1)}, {_memory_gb():.0f} GB"
+    return f"{platform.platform()}, {plural(processor.cores(), 'core')}, {_memory_gb():.0f} GB"
 
 
 def _memory_gb() -> float:

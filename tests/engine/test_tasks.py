@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine import tasks
 from napari_unet_tumour.engine.inference import segment
 from napari_unet_tumour.engine.model import load, save
@@ -28,12 +29,9 @@ def file(tmp_path: Path, small_spec: ModelSpec, small_state: dict[str, torch.Ten
 
 
 def _run(steps: Any) -> tuple[list[Progress], Any]:
-    ticks = []
-    while True:
-        try:
-            ticks.append(next(steps))
-        except StopIteration as end:
-            return ticks, end.value
+    ticks: list[Progress] = []
+    result = exhaust(steps, ticks.append)
+    return ticks, result
 
 
 def test_planes_are_segmented_by_path_and_by_bytes(file: Path) -> None:

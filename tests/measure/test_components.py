@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.measure.components import components_of, iter_runs
 
@@ -15,12 +16,7 @@ volumes = hnp.arrays(
 
 
 def runs_of(volume):
-    steps = iter_runs(volume)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return exhaust(iter_runs(volume))
 
 
 def painted(runs, numbers, shape):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from napari_unet_tumour.base.steps import exhaust
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.postprocess.isolated import remove_isolated_components
 from napari_unet_tumour.postprocess.threshold import keep_largest_component, mask_from_probability
@@ -145,13 +147,7 @@ def local_predictor(model: AnyModel, settings: SegmentSettings) -> ScanPredictor
     steps = {"segment_planes": engine.iter_segment_planes, "segment_block": engine.iter_segment_block}
 
     def run(task: str, arguments: tuple[Any, ...], on_tick: OnTick) -> NDArray[np.uint8]:
-        ticks = steps[task](model, *arguments, settings)
-        while True:
-            try:
-                on_tick(next(ticks))
-            except StopIteration as end:
-                answer: NDArray[np.uint8] = end.value
-                return answer
+        return exhaust(steps[task](model, *arguments, settings), on_tick)
 
     return ScanPredictor(run, where=loading.describe_device(settings.device, settings.precision))
 
@@ -186,7 +182,7 @@ def cluster_predictor(
         return answer
 
     workers = jobs.workers(scheduler, insecure)
-    return ScanPredictor(run, workers, f"{workers} worker{'s' * (workers > 1)}")
+    return ScanPredictor(run, workers, plural(workers, "worker"))
 
 
 def to_segmentation(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.steps import exhaust
+from napari_unet_tumour.base.text import shape_text
 from napari_unet_tumour.clicks.answer import INSIDE, Click, Known, relevelled
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess.threshold import effective_threshold
@@ -192,9 +194,9 @@ def _placed(place: tuple[float, ...], layout: SliceLayout, where: str) -> tuple[
     shape = layout.mask_shape
     index = [math.floor(one + 0.5) for one in place]
     if not all(0 <= at < size for at, size in zip(index, shape, strict=True)):
-        size = " x ".join(map(str, shape))
+        given = ", ".join(f"{one:g}" for one in place)
         raise ScanError(
-            f"{where} lies at {', '.join(f'{one:g}' for one in place)}, outside the scan of {size} pixels: "
+            f"{where} lies at {given}, outside the scan of {shape_text(shape)} pixels: "
             "give indices from 0 on, in the order of the scan's axes"
         )
     # The mask has no channel axis; the layout's numbers count it.
@@ -298,8 +300,4 @@ def _followed(
     bases = np.stack([base.of(n, label) for n in range(first, first + length)])
     known = Known(base=bases[plane - first], region=marked.region)
     steps = iter_outline_volume(model, planes[first : first + length], plane - first, marked.clicks, bases, known)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return {first + n: one for n, one in end.value.items()}
+    return {first + n: one for n, one in exhaust(steps).items()}

@@ -12,6 +12,7 @@ import numpy as np
 from napari_unet_tumour import scans
 from napari_unet_tumour.base import tables
 from napari_unet_tumour.base.tables import composed
+from napari_unet_tumour.base.text import first_few, shape_text
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ScanError, TableError
 from napari_unet_tumour.scans.placement import put_on_scan
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.scans.scan import Scan
 
-SHOWN = 3
 # In the column mask: the scan shows no tumour.
 NONE = "none"
 
@@ -124,7 +124,8 @@ def pair_folders(images: str | Path, masks: str | Path, second: str | Path | Non
     used = {mask for _, mask in pairs}
     spare = [path.name for path in truth if path not in used]
     if alone or spare:
-        problems = [f"no mask for {_some(alone)}"] * bool(alone) + [f"no image for {_some(spare)}"] * bool(spare)
+        problems = [f"no mask for {first_few(alone)}"] if alone else []
+        problems += [f"no image for {first_few(spare)}"] if spare else []
         raise ScanError(
             f"{images} and {masks} do not fit: {'; '.join(problems)}: give every image a mask of the same name"
         )
@@ -197,7 +198,10 @@ def read_truth(
     mask = scans.read_mask(pair.mask, contours_on=scan)
     values = _on_grid(pair, scan, mask, notes)
     if values.shape != shape:
-        raise ScanError(f"{pair.mask.name} has {_by(values.shape)} pixels and {pair.scan.name} has {_by(shape)}")
+        raise ScanError(
+            f"{pair.mask.name} has {shape_text(values.shape)} pixels and {pair.scan.name} has {shape_text(shape)}: "
+            "give the mask of this scan"
+        )
     if grey:
         return np.asarray(values, np.uint8)
     there = set(np.unique(values).tolist())
@@ -209,7 +213,7 @@ def read_truth(
     if unknown:
         add = "add a class (--add-class NAME, add_classes in Python)" if unsure else "choose another model"
         raise ScanError(
-            f"{pair.mask.name} has the values {_some(unknown)}, the model knows 0 to {len(labels) - 1} "
+            f"{pair.mask.name} has the values {first_few(unknown)}, the model knows 0 to {len(labels) - 1} "
             f"({', '.join(labels)}): change the mask's values, or {add}"
         )
     return np.asarray(values, np.uint8)
@@ -243,12 +247,3 @@ def _on_grid(pair: Pair, scan: Scan, mask: Scan, notes: list[str] | None) -> NDA
     if placed.note and notes is not None:
         notes.append(f"{pair.mask.name}: {placed.note}")
     return np.asarray(placed.mask.array)
-
-
-def _some(names: Sequence[Any]) -> str:
-    shown = ", ".join(map(str, names[:SHOWN]))
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

@@ -12,6 +12,7 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.api import channels, cohort, layout_for
 from napari_unet_tumour.api.batch import LoadedScan, Segmented, to_segmentation
 from napari_unet_tumour.base.atomic_write import shortened
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.scans.training_match import match_scan
 
@@ -115,8 +116,7 @@ def load(order: ScanJob, spec: ModelSpec) -> LoadedScan[Path]:
     scans.check_mask(mask, scan, order.outputs.labels)
     if mask.suffix == ".png" and len(layout.mask_shape) > 2:
         raise ScanError(
-            f"{order.path.name} has {layout.planes} slice{'s' * (layout.planes > 1)}, a PNG holds one: "
-            "choose --format nifti or tiff"
+            f"{order.path.name} has {plural(layout.planes, 'slice')}, a PNG holds one: choose --format nifti or tiff"
         )
     return LoadedScan(order.path, scan, layout, match=match_scan(scan, layout, spec))
 
@@ -201,7 +201,7 @@ def summary_line(work: LoadedScan[Path], outputs: Outputs, on: int | None, pixel
         Components that were removed because only one slice shows them.
     """
     with_tumour = "" if on is None else f", {on} with tumour"
-    left_out = f", {isolated} piece{'s' * (isolated > 1)} of one slice alone left out" if isolated else ""
+    left_out = f", {plural(isolated, 'piece')} of one slice alone left out" if isolated else ""
     slices = f"{work.layout.planes} slices{with_tumour}, " if work.layout.planes > 1 else ""
     doubt = f"; {work.match.message}" if work.match is not None and work.match.is_doubtful else ""
     return f"{work.item} -> {outputs.mask}: {slices}{pixels} tumour pixels{left_out}{doubt}"

@@ -73,7 +73,8 @@ class Table:
         """A line that names the columns that are not used, or ""."""
         if not self.unknown:
             return ""
-        return f"{self.path.name}: not used: the column{'s' * (len(self.unknown) > 1)} {', '.join(self.unknown)}"
+        columns = "column" if len(self.unknown) == 1 else "columns"
+        return f"{self.path.name}: not used: the {columns} {', '.join(self.unknown)}"
 
 
 def read_table(path: Path, known: Mapping[str, Sequence[str]], required: Sequence[str], example: str) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour.api import cohort, scan_job
 from napari_unet_tumour.api.batch import ScanFailed, TooLarge
 from napari_unet_tumour.base.atomic_write import remove_stale_temp
+from napari_unet_tumour.base.text import shape_text
 from napari_unet_tumour.cli._output import warn
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans.streaming_masks import mask_on_disk
@@ -155,7 +156,7 @@ class Cohort:
         if outputs.probability:
             raise OutputError(f"{work.item.name} is too large for a probability file: leave --probability out")
         if is_tiled(layout.plane_shape, spec, settings):
-            size, window = " x ".join(map(str, layout.plane_shape)), spec.size * settings.downsample
+            size, window = shape_text(layout.plane_shape), spec.size * settings.downsample
             warn(f"note: {work.item}: {size} pixels, so in windows of {window} (to shrink it instead: --tiling whole)")
         side = tile_grid_of(layout.plane_shape, spec, settings).chunk
         with mask_on_disk(outputs.mask, work.scan, outputs.labels, side) as mask:

@@ -7,6 +7,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.base.text import plural
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -44,11 +46,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def count(number: int, what: str) -> str:
-    """Return "1 slice", "2 slices"."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class ProgressMeter:
@@ -101,7 +98,7 @@ class ProgressMeter:
         """Print the state, at most every 5 seconds; `part` of the scan in work is done, 0..1."""
         if time.monotonic() - self._said >= EVERY:
             self._said = time.monotonic()
-            warn(f"{self.scans} of {count(self.total, self.what)} done, {self.speed:.1f} slices/s")
+            warn(f"{self.scans} of {plural(self.total, self.what)} done, {self.speed:.1f} slices/s")
 
 
 class Bar(ProgressMeter):
@@ -113,7 +110,7 @@ class Bar(ProgressMeter):
 
     def show(self, part: float) -> None:
         """Move the bar."""
-        state = f"{self.scans}/{count(self.total, self.what)}, {self.speed:.1f} slices/s"
+        state = f"{self.scans}/{plural(self.total, self.what)}, {self.speed:.1f} slices/s"
         self._bar.update(self._task, completed=self.scans + 0.999 * part, state=state)
 
 

@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.cli._options import add_model, add_settings, settings_of
-from napari_unet_tumour.cli._output import count, meter, print_line, table, warn
+from napari_unet_tumour.cli._output import meter, print_line, table, warn
 from napari_unet_tumour.models import registry
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
     for one in found["failed"]:
         warn(f"error: {one['error']}")
     _print(found)
-    warn(f"{count(shown.slices, 'slice')} in {shown.seconds:.1f} s ({shown.speed:.1f} slices/s)")
+    warn(f"{plural(shown.slices, 'slice')} in {shown.seconds:.1f} s ({shown.speed:.1f} slices/s)")
     return 1 if found["failed"] else 0
 
 

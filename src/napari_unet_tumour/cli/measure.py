@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.cli._options import add_series
-from napari_unet_tumour.cli._output import count, print_line, table, warn
+from napari_unet_tumour.cli._output import print_line, table, warn
 from napari_unet_tumour.models import registry
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _print(report: Report, change: Comparison | None) -> None:
     if rows:
         table(head, rows)
     for total in report.totals:
-        print_line(f"{total.name}: {count(total.lesions, 'lesion')}, {_numbers(total.volume)[0]} {volume}")
+        print_line(f"{total.name}: {plural(total.lesions, 'lesion')}, {_numbers(total.volume)[0]} {volume}")
     if not rows:
         print_line("no lesion in the mask")
     for one in change.changes if change else ():

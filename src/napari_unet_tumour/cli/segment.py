@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.cli._options import add_model, add_series, add_settings, settings_of
-from napari_unet_tumour.cli._output import count, meter, print_line, warn
+from napari_unet_tumour.cli._output import meter, print_line, warn
 from napari_unet_tumour.errors import JobError, ModelError, OutputError, ScanError
 from napari_unet_tumour.models import registry
 
@@ -126,7 +127,7 @@ def _summary_of(cohort: Cohort, shown: ProgressMeter) -> str:
     earlier = len(cohort.orders) - len(cohort.left)
     rest = f", {cohort.failed} failed" if cohort.failed else ""
     rest += f", {earlier} of them before this run" if earlier else ""
-    done = f"{count(shown.scans, 'scan')} done{rest}: {count(shown.slices, 'slice')} in {shown.seconds:.1f} s"
+    done = f"{plural(shown.scans, 'scan')} done{rest}: {plural(shown.slices, 'slice')} in {shown.seconds:.1f} s"
     return f"{done} ({shown.speed:.1f} slices/s on {shown.where})" if shown.slices else done
 
 
@@ -223,7 +224,7 @@ def _segment_all(
                 cohort.fail(_item(one), _named(_item(one), error))
                 warn(f"error: {_named(_item(one), error)}")
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted: {shown.scans} of {count(len(cohort.orders), 'scan')} done") from None
+        raise KeyboardInterrupt(f"interrupted: {shown.scans} of {plural(len(cohort.orders), 'scan')} done") from None
     finally:
         works.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour import presets
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.cli._options import add_fields
 from napari_unet_tumour.cli._output import print_line, table, warn
 from napari_unet_tumour.settings import TrainSettings, options_of
@@ -88,15 +89,16 @@ def _train(args: argparse.Namespace, settings: TrainSettings) -> int:
     )
     best = "nothing kept yet; what is saved goes on with --resume"
     with _shown(distributed.rank() == 0) as show:
+
+        def note_best(progress: Progress) -> None:
+            nonlocal best
+            row = progress.values.get("row")
+            if row and progress.values["best"]:
+                best = f"the best so far is kept in {args.out} (pass {row['pass']}, Dice {row['val_dice']:.3f})"
+            show(progress)
+
         try:
-            while True:
-                tick = next(steps)
-                row = tick.values.get("row")
-                if row and tick.values["best"]:
-                    best = f"the best so far is kept in {args.out} (pass {row['pass']}, Dice {row['val_dice']:.3f})"
-                show(tick)
-        except StopIteration as end:
-            trained = end.value
+            trained = exhaust(steps, note_best)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted: {best}") from None
     if distributed.rank() == 0:

@@ -46,7 +46,6 @@ TASKS = {
     "outline": "napari_unet_tumour.engine.tasks:iter_outline",
     "finetune": "napari_unet_tumour.engine.tasks:iter_finetune",
     "add_classes": "napari_unet_tumour.engine.tasks:add_classes",
-    "train": "napari_unet_tumour.engine.training.train:iter_train",
 }
 
 _lock = threading.Lock()

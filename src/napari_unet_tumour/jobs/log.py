@@ -10,6 +10,8 @@ from typing import IO
 
 import platformdirs
 
+from napari_unet_tumour.base.text import one_line
+
 MAX_BYTES = 1 << 20
 
 
@@ -45,5 +47,4 @@ def explain(what: str, error: BaseException, details: str = "") -> str:
 
 def in_a_line(error: BaseException) -> str:
     """Return type and message of an error on one line, at most 200 characters."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:200].rstrip(": .")
+    return one_line(f"{type(error).__name__}: {error}", 200).rstrip(": .")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.text import shape_text
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.measure.diameters import plane_metric
 from napari_unet_tumour.scans.scan import Scan
@@ -182,11 +183,7 @@ def image_of(scan: Any, mask: Any, name: str) -> Any:
     if tuple(array.shape) != tuple(mask.shape):
         what = scan.name if isinstance(scan, Scan) else "the scan"
         raise ScanError(
-            f"{name or 'the mask'} has {_by(mask.shape)} pixels and {what} {_by(array.shape)}: "
+            f"{name or 'the mask'} has {shape_text(mask.shape)} pixels and {what} {shape_text(array.shape)}: "
             "choose the mask of this scan"
         )
     return array
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in shape)

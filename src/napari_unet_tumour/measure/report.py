@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.measure.components import iter_runs
 from napari_unet_tumour.measure.geometry import MaskGeometry, image_of, mask_geometry
 from napari_unet_tumour.measure.lesions import MEASURABLE, iter_lesions
@@ -72,13 +73,7 @@ def measure(mask: Any, scan: Any = None, **options: Any) -> Report:
     >>> lesion.volume, lesion.area, lesion.measurable
     (1.0, 200.0, True)
     """
-    steps = iter_measure(mask, scan, **options)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            report: Report = end.value
-            return report
+    return exhaust(iter_measure(mask, scan, **options))
 
 
 def iter_measure(

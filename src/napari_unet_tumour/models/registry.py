@@ -89,17 +89,9 @@ def set_default(entry: ModelEntry) -> None:
         beside.write_text(entry.hash, encoding="utf-8")
 
 
-def versions(entry: ModelEntry) -> list[ModelEntry]:
-    """Return a model with everything that it descends from and that descends from its first ancestor, by name."""
-    known = {one.hash: one for one in entries()} | {entry.hash: entry}
-    first = lineage(entry)[-1].hash
-    family = [one for one in known.values() if lineage(one, known)[-1].hash == first]
-    return sorted(family, key=lambda one: (one.hash != first, _by_number(one.name)))
-
-
-def lineage(entry: ModelEntry, known: dict[str, ModelEntry] | None = None) -> list[ModelEntry]:
+def lineage(entry: ModelEntry) -> list[ModelEntry]:
     """Return a model, its parent, and so on, as far as they are installed."""
-    known = {one.hash: one for one in entries()} if known is None else known
+    known = {one.hash: one for one in entries()}
     line = [entry]
     while (parent := known.get(line[-1].spec.parent)) is not None and parent not in line:
         line.append(parent)

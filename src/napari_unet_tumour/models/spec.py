@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.base.old_names import HEADER, accept_old_names, current_names
+from napari_unet_tumour.base.text import one_line
 from napari_unet_tumour.errors import ModelError
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def with_labels(spec: ModelSpec, names: Sequence[str], parent: str) -> ModelSpec
     """
     labels = list(spec.labels)
     for given in names:
-        name = " ".join(given.split())
+        name = one_line(given)
         if not 1 <= len(name) <= LONGEST_NAME:
             raise ModelError(f"a class needs a name of 1 to {LONGEST_NAME} letters, not '{given}': give it another")
         if name.casefold() in {*map(str.casefold, labels), *NO_NAMES}:

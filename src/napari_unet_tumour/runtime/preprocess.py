@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.runtime.normalisation import NORMALISATIONS
 
@@ -180,7 +181,7 @@ def without_alpha(raw: NDArray[Any], spec: ModelSpec) -> NDArray[Any]:
     if given == 1 and spec.channels == COLOURS:
         return raw
     raise ModelError(
-        f"model {spec.name} needs {wanted} channel{'s' * (wanted > 1)} ({', '.join(spec.channels)}), "
+        f"model {spec.name} needs {plural(wanted, 'channel')} ({', '.join(spec.channels)}), "
         f"the scan has {given}: give a scan for each channel, or choose a model that fits"
     )
 

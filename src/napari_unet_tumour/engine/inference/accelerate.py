@@ -15,16 +15,18 @@ from torch.fx import GraphModule, Node, Tracer
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.engine.inference.cuda_graphs import Graphs
 from napari_unet_tumour.engine.inference.preprocess import STEP, resize
 from napari_unet_tumour.engine.networks.cast import CastTo
 from napari_unet_tumour.engine.networks.gated_branch import WithAndWithoutBranch, has_gated_branch
 from napari_unet_tumour.errors import DeviceError
+from napari_unet_tumour.runtime import processor
+from napari_unet_tumour.runtime.processor import THREADS
 
 if TYPE_CHECKING:
     from napari_unet_tumour.engine.model import Model
 
-THREADS = "NAPARI_UNET_TUMOUR_THREADS"
 # Share of the logits' spread by which a quicker copy may differ from plain float32, root mean square.
 TOLERANCE = 0.03
 
@@ -154,8 +156,7 @@ def describe_device(name: str = "auto", precision: str = "auto") -> str:
         return f"{torch.cuda.get_device_name(device)}, {numbers}"
     if device.type == "mps":
         return f"Apple GPU, {numbers}"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"CPU, {cores} core{'s' * (cores > 1)}, {numbers}"
+    return f"CPU, {plural(processor.cores(), 'core')}, {numbers}"
 
 
 def accelerated(model: Model, device: torch.device, precision: str = "auto") -> Runner:
@@ -212,10 +213,13 @@ def _types(device: torch.device, precision: str) -> tuple[torch.dtype, ...]:
         return (torch.float16, torch.bfloat16, torch.float32)
     if device.type == "mps":
         return (torch.float16, torch.float32)
-    fast = (
-        getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    )
-    return (torch.bfloat16, torch.float32) if fast else (torch.float32,)
+    return (torch.bfloat16, torch.float32) if has_fast_bfloat16() else (torch.float32,)
+
+
+def has_fast_bfloat16() -> bool:
+    """Tell whether this CPU multiplies bfloat16 (AVX-512 BF16, AMX), so that it is faster there than float32."""
+    checks = (getattr(torch.cpu, name, bool) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks)
 
 
 def _with_types(net: nn.Module, dtype: torch.dtype) -> nn.Module:

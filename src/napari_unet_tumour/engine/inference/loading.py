@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.runtime import model as runtimes
 from napari_unet_tumour.runtime import processor
 from napari_unet_tumour.runtime.model import RuntimeModel, Trouble
@@ -59,8 +60,7 @@ def describe_device(name: str = "auto", precision: str = "auto") -> str:
         It is not there.
     """
     if runtimes.applies(SegmentSettings(device=name, precision=precision)) and runtimes.trouble() is None:
-        cores = processor.cores()
-        return f"CPU, {cores} core{'s' * (cores > 1)}, float32"
+        return f"CPU, {plural(processor.cores(), 'core')}, float32"
     from napari_unet_tumour.engine.inference.accelerate import describe_device as describe
 
     return describe(name, precision)

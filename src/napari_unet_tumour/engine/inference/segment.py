@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_unet_tumour.base.old_names import accept_old_names
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import ReviewedContext
 from napari_unet_tumour.engine.inference.fusion import AnswerFusion, fuse_single_plane
 from napari_unet_tumour.errors import ScanError
@@ -98,12 +99,7 @@ class Segmentation:
 
 def segment(model: AnyModel, array: Any, layout: SliceLayout, settings: SegmentSettings | None = None) -> Segmentation:
     """Segment a whole scan; see `iter_segment`."""
-    steps = iter_segment(model, array, layout, settings or SegmentSettings())
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+    return exhaust(iter_segment(model, array, layout, settings or SegmentSettings()))
 
 
 def iter_segment(

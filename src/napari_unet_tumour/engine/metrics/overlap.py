@@ -71,17 +71,6 @@ def hd95(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
     return float(max(np.percentile(there, 95), np.percentile(back, 95)))
 
 
-def volume(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
-    """Return the size of the mask, in mm to the power of its axes where `spacing` is given, else in pixels."""
-    return float(np.count_nonzero(mask) * np.prod(spacing or 1.0))
-
-
-def volume_error(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
-    """Return how much larger the mask is than the truth, relative to the truth; NaN for an empty truth."""
-    _, found, real = counts(mask, truth)
-    return (found - real) / real if real else float("nan")
-
-
 def _cropped(found: NDArray[np.bool_], real: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     box = ndimage.find_objects((found | real).view(np.uint8))
     return (found[box[0]], real[box[0]]) if box else (found, real)
@@ -99,6 +88,4 @@ METRICS: dict[str, Metric] = {
     "recall": recall,
     "accuracy": accuracy,
     "hd95": hd95,
-    "volume": volume,
-    "volume_error": volume_error,
 }

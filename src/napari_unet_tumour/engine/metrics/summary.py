@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.base.slicing import SliceLayout
 
-SCORES = ("dice", "iou", "precision", "recall", "accuracy", "hd95")
+SCORES = tuple(METRICS)
 READERS = ("dice_second", "dice_readers", "agreement")
 # A scan without a tumour may have a mask on so many slices before it counts as spoilt.
 FEW = 2

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from napari_unet_tumour.engine import networks
-from napari_unet_tumour.engine.inference.accelerate import pick_device
+from napari_unet_tumour.engine.inference.accelerate import has_fast_bfloat16, pick_device
 from napari_unet_tumour.engine.training import distributed
 from napari_unet_tumour.engine.training.distillation import Distillation
 from napari_unet_tumour.engine.training.init_weights import load_initial_weights
@@ -167,10 +167,7 @@ def precision_of(name: str, device: torch.device) -> torch.dtype:
         return PRECISIONS[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    quick = (
-        getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    )
-    return torch.bfloat16 if quick else torch.float32
+    return torch.bfloat16 if has_fast_bfloat16() else torch.float32
 
 
 def _optimiser(settings: TrainSettings, net: nn.Module) -> torch.optim.Optimizer:

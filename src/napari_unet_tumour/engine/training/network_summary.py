@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_unet_tumour.base.text import shape_text
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -39,7 +41,7 @@ def parameters_of(net: nn.Module) -> int:
 
 def _noted(rows: list[tuple[str, str, str, int]], name: str) -> Any:
     def note(layer: nn.Module, inputs: Any, output: Any) -> None:
-        shape = " x ".join(map(str, output.shape[1:])) if isinstance(output, torch.Tensor) else ""
+        shape = shape_text(output.shape[1:]) if isinstance(output, torch.Tensor) else ""
         rows.append((name, type(layer).__name__, shape, sum(p.numel() for p in layer.parameters())))
 
     return note

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_unet_tumour.base.parallel import in_parallel
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine.inference.segment import iter_segment_planes
 from napari_unet_tumour.engine.training.batches import layers
 from napari_unet_tumour.engine.training.dataset import read_mask_plane, read_planes
@@ -79,12 +80,8 @@ def native_of(examples: Dataset, number: int, channels: int) -> tuple[NDArray[An
 
 def found_in(model: Model, image: NDArray[Any], settings: SegmentSettings) -> NDArray[np.uint8]:
     """Return the mask (H, W) that the model gives for a slice (C, H, W)."""
-    steps = iter_segment_planes(model, image[None], settings)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return mask_from_probability(end.value[0], settings)
+    probability = exhaust(iter_segment_planes(model, image[None], settings))
+    return mask_from_probability(probability[0], settings)
 
 
 def summary(test: Sequence[TestCase], seen: Sequence[TestCase] = ()) -> dict[str, float]:
