@@ -133,14 +133,14 @@ def part_resume(given: argparse.Namespace, folder: Path) -> dict:
 
     place = folder / "finished"
     place.mkdir()
-    record = cohort.ResultTable(place, {"model": "a"})
+    record = cohort.FinishedScans(place, {"model": "a"})
     pairs = [(place / f"{n}.png", place / f"{n}_mask.png") for n in range(1000)]
     for scan, mask in pairs:
         scan.write_bytes(b"a scan")
         mask.write_bytes(b"a mask")
-        record.add(scan, mask, {"scan": str(scan)}, cohort.summarise_planes(scan))
+        record.add(scan, mask, {"scan": str(scan)}, cohort.fingerprint(scan))
     start = time.perf_counter()
-    again = cohort.ResultTable(place, {"model": "a"})
+    again = cohort.FinishedScans(place, {"model": "a"})
     known = sum(again.row_of(scan, mask) is not None for scan, mask in pairs)
     return {"finished": known, "seconds_per_1000": time.perf_counter() - start, "bound": 1.0}
 

@@ -285,7 +285,7 @@ import numpy as np
 from napari_unet_tumour import jobs, shelf
 from napari_unet_tumour.settings import SegmentSettings
 entry = shelf.find({model!r})
-jobs.warm(str(entry.path))
+jobs.preload(str(entry.path))
 planes = np.random.default_rng(0).random((1, entry.spec.in_channels, 256, 256), np.float32)
 words = "segment_planes", str(entry.path), planes, SegmentSettings(**entry.spec.defaults)
 jobs.run(*words); cold = time.perf_counter() - start

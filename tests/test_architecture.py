@@ -52,7 +52,7 @@ def test_segmenting_on_a_cpu_loads_no_torch(copy: str) -> None:
             "from napari_unet_tumour.base.steps import exhaust as end\n"
             "path = str(registry.find('default').path)\n"
             f"ask = SegmentSettings(device='cpu', flip_tta={copy})\n"
-            "assert end(tasks.iter_warm(path, 'cpu')).startswith('CPU, ')\n"
+            "assert end(tasks.iter_preload(path, 'cpu')).startswith('CPU, ')\n"
             "planes = np.random.default_rng(0).random((2, 1, 90, 90))\n"
             "assert end(tasks.iter_segment_planes(path, planes, ask)).shape == (2, 1, 90, 90)\n"
             "print(*({'torch', 'monai', 'onnx', 'scipy', 'skimage', 'dask'} & set(sys.modules)))"

@@ -67,7 +67,7 @@ def collect(given: argparse.Namespace) -> None:
             planes = to_working_planes(layout.read_planes(scan.array, [n]), spec)
             if planes.blank[0]:
                 continue
-            own, mirrored = run.answers(planes.working, True, spec.flip_scale)
+            own, mirrored = run.predictions(planes.working, True, spec.flip_scale)
             truth = {} if mask is None else {"t1": np.asarray(layout.read_plane_region(mask, n) > 0)}
             np.savez(
                 out / f"{path.name.split('.')[0]}_{n:03}.npz", img=planes.working[0, 0].numpy().astype(np.float16),

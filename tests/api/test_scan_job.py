@@ -32,7 +32,7 @@ def test_a_scan_is_read_segmented_written_and_measured(order, blob):
     assert ((probability > 127) == (mask > 0)).all()
     assert (done.item, done.planes, done.notes) == (order.path, 1, ())
     assert done.row["volume"] == (blob > 127).sum()
-    assert done.seen == cohort.summarise_planes(order.path)
+    assert done.fingerprint == cohort.fingerprint(order.path)
     assert str(order.outputs.mask) in done.line
 
 

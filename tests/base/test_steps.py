@@ -7,8 +7,7 @@ from napari_unet_tumour.base.steps import exhaust
 
 def job(count, closed):
     try:
-        for n in range(count):
-            yield n
+        yield from range(count)
     finally:
         closed.append(True)
     return "result"

@@ -44,14 +44,14 @@ def test_planes_are_segmented_by_path_and_by_bytes(file: Path) -> None:
 
 
 def test_warming_up_runs_the_model_and_says_where(file: Path) -> None:
-    ticks, device = _run(tasks.iter_warm(str(file), "cpu"))
+    ticks, device = _run(tasks.iter_preload(str(file), "cpu"))
     assert device == tasks.describe("cpu")
     assert ticks
-    assert _run(tasks.iter_warm()) == ([], tasks.describe())
+    assert _run(tasks.iter_preload()) == ([], tasks.describe())
 
 
 def test_errors_are_ours(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="absent"):
-        _run(tasks.iter_warm(str(tmp_path / "absent.safetensors")))
+        _run(tasks.iter_preload(str(tmp_path / "absent.safetensors")))
     with pytest.raises(DeviceError):
         tasks.describe("abacus")

@@ -246,7 +246,7 @@ def test_a_result_that_cannot_travel_is_an_error():
     assert jobs.run(T + "iter_count", 2) == 2
 
 
-def test_results_and_arguments_are_let_go():
+def test_results_and_arguments_are_released():
     class Array(np.ndarray):
         pass
 
@@ -255,7 +255,7 @@ def test_results_and_arguments_are_let_go():
     watched = Watched(T + "iter_echo", sent)
     watched.all()
     del sent
-    link = jobs._bridge._links[None].result()
+    link = jobs._loop._connections[None].result()
     wait_until(lambda: gc.collect() >= 0 and gone() is None)
     wait_until(lambda: not link._scheduler.tasks and not link._client.futures)
 
@@ -440,8 +440,8 @@ def script(tmp_path, body, *, how=(), **kwargs):
     "body",
     [
         "print(jobs.run('job_tasks:surroundings')['pid'])",
-        "import time; jobs.warm('x'); time.sleep(0.3)",
-        "jobs.warm('x')",
+        "import time; jobs.preload('x'); time.sleep(0.3)",
+        "jobs.preload('x')",
         "pass",
         """
         print(jobs.run('job_tasks:surroundings')['pid'], flush=True)

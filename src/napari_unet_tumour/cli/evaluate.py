@@ -1,4 +1,4 @@
-"""evaluate: a model's scores on scans whose true masks are known."""
+"""evaluate: score a model on scans with true masks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
     with meter(len(pairs), "pair") as shown:
         network = choose_network(entry, settings, args)
         shown.start()
-        found = score(pairs, network, entry, settings, axis=args.axis, on_tick=shown.tick, on_pair=shown.finish)
+        found = score(pairs, network, entry, settings, axis=args.axis, on_tick=shown.update, on_pair=shown.finish)
     if as_json:
         write_text(as_json, json.dumps(found, indent=1, allow_nan=False))
     if as_csv:
@@ -113,7 +113,7 @@ def _number(value: Any) -> str:
 
 
 def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return the pairs of a table with those of tables inside it, as "undefined hd95"."""
+    """Return the items of a dict, with those of inner dicts under joined names, e.g. "undefined hd95"."""
     flat: list[tuple[str, Any]] = []
     for name, value in facts.items():
         flat += [(f"{name} {k}", v) for k, v in value.items()] if isinstance(value, dict) else [(name, value)]

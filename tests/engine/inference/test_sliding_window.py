@@ -289,5 +289,5 @@ def test_other_errors_are_not_taken_for_full_memory() -> None:
     steady = memory.OomRetry(memory.BatchLimits(torch.device("cpu"), 8))
     with pytest.raises(RuntimeError, match="shape mismatch"):
         steady.run(lambda now: (_ for _ in ()).throw(RuntimeError("shape mismatch")), 64)
-    assert steady.room.batch == 8
+    assert steady.limits.batch == 8
     assert memory.is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))

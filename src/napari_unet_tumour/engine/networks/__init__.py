@@ -1,4 +1,4 @@
-"""Networks by name: stock MONAI ones, and the tutorial's U-Net.
+"""Networks by name: those of MONAI, and the tutorial's U-Net.
 
 Every network takes (N, in_channels, H, W) with sides that are multiples of 32 and returns raw
 logits (N, out_channels, H, W). MONAI is imported when its first network is built.
@@ -19,9 +19,9 @@ WIDTHS = (16, 32, 64, 128, 256)
 
 
 def build(name: str, in_channels: int, out_channels: int, **arguments: Any) -> nn.Module:
-    """Build a network by name; KeyError for an unknown name, TypeError or ValueError for wrong arguments."""
+    """Build a network; KeyError for an unknown name, TypeError or ValueError for wrong arguments."""
     with warnings.catch_warnings():
-        # MONAI warns about its own optional parts while it is imported.
+        # MONAI warns about optional packages while it is imported.
         warnings.simplefilter("ignore")
         return NETWORKS[name](in_channels=in_channels, out_channels=out_channels, **arguments)
 
@@ -158,15 +158,15 @@ def unet_plus_plus(in_channels: int, out_channels: int, **arguments: Any) -> nn.
 
 
 class _OnlyOutput(nn.Module):
-    """A network that gives its single answer in a list."""
+    """Unpacks the single output of a network that returns a list."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        answer: torch.Tensor = self.net(x)[-1]
-        return answer
+        logits: torch.Tensor = self.net(x)[-1]
+        return logits
 
 
 def tutorial_unet(in_channels: int, out_channels: int, filters: Sequence[int] = (64, 128, 256, 512, 1024)) -> nn.Module:
@@ -175,7 +175,7 @@ def tutorial_unet(in_channels: int, out_channels: int, filters: Sequence[int] = 
 
 
 class TutorialUNet(nn.Module):
-    """Four encoder blocks, a bridge and four decoder blocks, as the Keras tutorial has them."""
+    """The U-Net of the Keras tutorial: four encoder blocks, a bridge and four decoder blocks."""
 
     def __init__(self, in_channels: int, out_channels: int, filters: Sequence[int]) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class TutorialUNet(nn.Module):
 class ConvTranspose2x2(nn.ConvTranspose2d):
     """A 2 x 2 transposed convolution with stride 2, as one matrix product.
 
-    Its windows do not overlap, so it is the same sum; oneDNN's gradient of the weights takes five times as long.
+    Its windows do not overlap, so the result is the same; oneDNN's weight gradient takes five times as long.
     """
 
     def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:

@@ -66,7 +66,7 @@ def iter_feature_statistics(
     sums, styles = [], []
     for start in range(0, count, BATCH):
         with autocast(device, precision_of("auto", device)):
-            maps, style = net.look(images(start, min(start + BATCH, count)))
+            maps, style = net.features(images(start, min(start + BATCH, count)))
         thin = [seen.float()[..., ::THIN, ::THIN] for seen in corrector.maps(maps)]
         sums.append(torch.stack([torch.cat([(t**power).mean((0, 2, 3)) for t in thin]) for power in (1, 2)]))
         styles.append(corrector.style_of(style.float()))
