@@ -136,10 +136,12 @@ def basic(given: argparse.Namespace) -> TrainSettings:
 
 
 def shipped_passes() -> int:
-    """Return the passes that show as many images as the shipped model's rounds, twins and negatives included."""
+    """Return the epochs with as many images as the shipped model's rounds, copies and negatives included."""
     count = 1947
-    rounds = (epoch_plans(presets.read_settings(name), count, has_twins=True, has_negatives=True) for name in ROUNDS)
-    return round(sum(lap.steps * lap.batch for laps in rounds for lap in laps) / count)
+    rounds = (
+        epoch_plans(presets.read_settings(name), count, has_lesion_free=True, has_negatives=True) for name in ROUNDS
+    )
+    return round(sum(plan.steps * plan.batch for plans in rounds for plan in plans) / count)
 
 
 def recipe(given: argparse.Namespace) -> TrainSettings:

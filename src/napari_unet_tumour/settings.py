@@ -199,7 +199,7 @@ class TrainSettings:
     ema: Annotated[
         float, Option("Decay of the exponential moving average of the weights; 0 disables it.", low=0, high=0.99999)
     ] = 0.998
-    deep_supervision: Annotated[int, Option("Number of deep-supervision heads (dynunet).", low=0, high=4)] = 0
+
     augment: Annotated[bool, Option("Data augmentation: rotation, elastic deformation, brightness, blur.")] = True
     weak_augment_prob: Annotated[
         float, Option("Fraction of images with weak augmentation only (mirroring, small shifts).", low=0.0, high=1.0)

@@ -39,6 +39,8 @@ SETTINGS = {
     "card": "model_card",
     "stages": "progressive_stages",
 }
+# Training settings that no longer exist, with the value that training has now. Old files may name them with this value.
+REMOVED_SETTINGS = {"deep_supervision": 0}
 # Headers of model files.
 HEADER = {
     "flips": "flip_tta",

@@ -74,7 +74,7 @@ def _summary(settings: TrainSettings) -> int:
     labels = ("background", *(settings.labels or ("tumour",)))
     channels = tuple(f"channel {n}" for n in range(settings.channels))
     spec = ModelSpec("", settings.network, settings.arguments, channels, labels)
-    print_line(summary_of(build(settings, spec), settings.channels, settings.size).rstrip())
+    print_line(summary_of(build(spec), settings.channels, settings.size).rstrip())
     return 0
 
 

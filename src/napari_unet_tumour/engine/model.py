@@ -23,7 +23,6 @@ from napari_unet_tumour.version import __version__
 State = Mapping[str, torch.Tensor]
 # Prefix of the click network's tensors.
 CLICKS = "clicks."
-EXTRA_HEADS = ("deep_supervision_heads.", "super_head.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,7 @@ def save(
     path : str or Path
         The model file; an existing one is replaced.
     state : mapping of str to torch.Tensor
-        The network's state_dict; heads for deep supervision are left out.
+        The network's state_dict.
     dtype : torch.dtype
         Type of the stored weights; vectors (biases, normalisation statistics) stay float32.
     clicks : mapping of str to torch.Tensor, optional
@@ -199,7 +198,7 @@ def _own_tensors(net: nn.Module, state: State, where: str) -> dict[str, torch.Te
     own = dict(_own_names(net))
     missing = [name for name in own if name not in state]
     known = net.state_dict().keys()
-    foreign = [name for name in state if name not in known and not any(head in name for head in EXTRA_HEADS)]
+    foreign = [name for name in state if name not in known]
     wrong = [name for name in own if name in state and state[name].shape != own[name].shape]
     for what, names in (("lacks", missing), ("has unknown", foreign), ("has wrongly shaped", wrong)):
         if names:

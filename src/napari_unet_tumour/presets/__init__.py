@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from napari_unet_tumour.base.old_names import current_names
+from napari_unet_tumour.base.old_names import REMOVED_SETTINGS, current_names
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.settings import TrainSettings, options_of
 
@@ -37,6 +37,7 @@ def read_settings(name_or_path: str | Path = "", **changes: Any) -> TrainSetting
     given = current_names(_table(str(name_or_path))) if str(name_or_path) else {}
     changes = current_names(changes)
     where = str(name_or_path) or "the settings"
+    given = _without_removed(given, where)
     unknown = sorted(set(given | changes) - {one.name for one in fields(TrainSettings)})
     if unknown:
         raise TrainingError(f"{where} has the setting {unknown[0]!r}, which does not exist: see 'train --help'")
@@ -71,6 +72,17 @@ def _check_sides(settings: TrainSettings, where: str) -> None:
         raise TrainingError(
             f"{where}: lesion_removed_fraction and negative_share fill the batch: keep their sum at 0.9 or less"
         )
+
+
+def _without_removed(given: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return settings without those that no longer exist; raises TrainingError if one of them has another value."""
+    for name, constant in REMOVED_SETTINGS.items():
+        if given.get(name, constant) != constant:
+            raise TrainingError(
+                f"{where} sets {name} to {given[name]!r}, which no longer exists (it is always {constant!r}): "
+                "remove the line"
+            )
+    return {name: value for name, value in given.items() if name not in REMOVED_SETTINGS}
 
 
 def _table(name: str) -> dict[str, Any]:

@@ -286,16 +286,15 @@ def test_the_last_pass_is_kept_where_nothing_is_left_to_choose_by(folder, tiny, 
     assert not set(split["test"]) & set(split["train"])
 
 
-def test_growing_sides_deep_supervision_and_negatives(folder, make_folder, tiny, tmp_path, exhaust):
+def test_growing_sides_and_negatives(folder, make_folder, tiny, tmp_path, exhaust):
     free = make_folder("free", persons=2) / "images"
     for n, path in enumerate(sorted(free.iterdir())):  # tumour-free: none of the training images
         head = np.zeros((64, 64), np.uint8)
         head[12:52, 14:50] = np.random.default_rng(n).integers(40, 120, (40, 36))
         Image.fromarray(head).save(path)
-    staged = replace(tiny, progressive_stages=((32, 6, 1), (64, 4, 1)), deep_supervision=1, negative_share=0.2)
+    staged = replace(tiny, progressive_stages=((32, 6, 1), (64, 4, 1)), negative_share=0.2)
     run(folder, staged, tmp_path / "m.safetensors", exhaust, negatives=free)
     assert [row["side"] for row in rows(tmp_path / "m.safetensors")] == ["32", "64"]
-    assert "deep_supervision" not in model.load(tmp_path / "m.safetensors").spec.arguments
 
 
 @pytest.mark.parametrize(("loss", "optimiser"), [("bce", "adam"), ("dice", "adamw"), ("bce-dice", "adam")])

@@ -31,14 +31,9 @@ def dynunet(
     out_channels: int,
     filters: Sequence[int] = (16, 32, 64, 128, 192, 256),
     norm_name: str = "batch",
-    deep_supervision: int = 0,
     **arguments: Any,
 ) -> nn.Module:
-    """Return MONAI's DynUNet (nnU-Net's shape), one level per entry of `filters`.
-
-    `deep_supervision` is the number of extra heads for training; in train mode the network then
-    returns (N, 1 + heads, out_channels, H, W).
-    """
+    """Return MONAI's DynUNet (the architecture of nnU-Net), one level per entry of `filters`."""
     from monai.networks.nets.dynunet import DynUNet
 
     levels = len(filters)
@@ -51,8 +46,6 @@ def dynunet(
         upsample_kernel_size=[2] * (levels - 1),
         filters=list(filters),
         norm_name=norm_name,
-        deep_supervision=deep_supervision > 0,
-        deep_supr_num=max(deep_supervision, 1),
         **arguments,
     )
     return net

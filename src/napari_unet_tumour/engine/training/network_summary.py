@@ -1,4 +1,4 @@
-"""A network in words: its layers, their output shapes and their parameters."""
+"""A text summary of a network: its layers, their output shapes and their parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def summary_of(net: nn.Module, in_channels: int, size: int = 256) -> str:
-    """Return a table of the layers as one image (in_channels, size, size) passes through them."""
+    """Return a table of the layers, with their output shapes for an image (in_channels, size, size)."""
     rows: list[tuple[str, str, str, int]] = []
     hooks = [
         layer.register_forward_hook(_noted(rows, name))
@@ -35,7 +35,7 @@ def summary_of(net: nn.Module, in_channels: int, size: int = 256) -> str:
 
 
 def parameters_of(net: nn.Module) -> int:
-    """Return the number of trainable parameters, also where they are held still for now."""
+    """Return the number of parameters, frozen ones too."""
     return sum(p.numel() for p in net.parameters())
 
 
