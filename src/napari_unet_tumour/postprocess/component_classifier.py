@@ -77,7 +77,7 @@ def factors(
     threshold, smallest : float
         The model's own threshold, and its smallest object in pixels of this grid.
     unlike : bool
-        Whether the slice looks unlike the training slices. Predictions are less reliable there, so the bar is higher.
+        Whether the slice looks unlike the training slices. Predictions are less reliable there, and `cut_unlike` holds.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def features_of(shown: Slice, pieces: NDArray[np.int32], numbers: Sequence[int])
     whole = {
         "count": float(len(numbers)),
         "pixels": float(np.isin(pieces, numbers).sum()),
-        "surest": float(shown.mean.max()),
+        "highest": float(shown.mean.max()),
     }
     boxes = ndimage.find_objects(pieces)
     return [_features(shown, pieces, number, boxes[number - 1], head, whole) for number in numbers]
@@ -195,7 +195,7 @@ def _features(
         np.log(area), mean.max(), mean.mean(), own.mean(), mirrored.mean(), min(own.max(), mirrored.max()),
         (mean > 0.8).mean(), (mean > 0.9).mean(), np.abs(own - mirrored).mean(),
         shown.mean[near][ring].mean() if ring.any() else 0.0,
-        _length_of_rim(piece) ** 2 / (4 * np.pi * area), whole["count"], area / whole["pixels"], whole["surest"],
+        _perimeter(piece) ** 2 / (4 * np.pi * area), whole["count"], area / whole["pixels"], whole["highest"],
         area / head.inside.sum(), head.inside.mean(),
         inner.mean(), inner.std(), outer.mean(), outer.std(), inner.mean() - outer.mean(),
         (inner.mean() - outer.mean()) / (outer.std() + 0.1), *np.quantile(inner, (0.1, 0.9)),
@@ -208,7 +208,7 @@ def _features(
     return np.asarray(found, np.float32)
 
 
-def _length_of_rim(piece: NDArray[np.bool_]) -> float:
+def _perimeter(piece: NDArray[np.bool_]) -> float:
     length: float = perimeter(np.pad(piece, 1))  # type: ignore[no-untyped-call]
     return length
 
