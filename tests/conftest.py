@@ -33,7 +33,7 @@ def real_scans() -> Path:
 
 @pytest.fixture
 def bright(tmp_path, monkeypatch):
-    """Name on the shelf of a model whose answer is known: in an 8-bit image what is brighter than 127 is tumour."""
+    """Name of an installed model with a known prediction: in an 8-bit image, pixels brighter than 127 are tumour."""
     import torch
     from torch import nn
 

@@ -1,4 +1,4 @@
-"""A folder of scans: done once, told in a table, failures named, large ones part by part, workers that share."""
+"""A folder of scans: segmented once, a summary table, named failures, large images in tiles, several workers."""
 
 import csv
 import json

@@ -15,7 +15,7 @@ WORKERS = jobs.local_workers(2)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def crew(tmp_path_factory):
+def two_workers(tmp_path_factory):
     jobs.shutdown()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAPARI_UNET_TUMOUR_HOME", str(tmp_path_factory.mktemp("home")))

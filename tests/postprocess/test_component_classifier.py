@@ -44,7 +44,7 @@ def shown():
     return Slice(image, probability, probability)
 
 
-def test_features_are_finite_and_as_many_as_said(shown):
+def test_features_are_finite_and_as_many_as_documented(shown):
     pieces, numbers = pieces_of(shown, 0.5, 30)
     found = np.stack(features_of(shown, pieces, numbers))
     assert found.shape == (2, COUNT)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import SegmentSettings
 
 SIGNS = {"+1": 1, "1": 1, "+": 1, "add": 1, "-1": -1, "-": -1, "remove": -1}
-COLUMNS = ("z", "y", "x", "sign")
 
 
 @dataclass(frozen=True)

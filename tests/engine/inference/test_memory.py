@@ -39,7 +39,9 @@ print(plain, kept, faults())
 """
 
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep buffers")
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc can be configured to keep buffers"
+)
 
 
 def faults(**environment: str) -> list[int]:

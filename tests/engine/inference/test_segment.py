@@ -142,7 +142,7 @@ def test_the_answer_does_not_depend_on_the_chunks(
     np.testing.assert_array_equal(alone[0], whole.probability[4])
 
 
-def test_ticks_carry_the_planes_in_the_order_asked(
+def test_progress_carries_the_planes_in_the_given_order(
     small_model: Model, volume: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(memory.WORKING, "cpu", 2 * 64 * 64)

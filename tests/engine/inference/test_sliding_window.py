@@ -86,7 +86,7 @@ def test_the_answer_does_not_depend_on_the_blocks(
 
 
 def test_a_scan_in_windows_is_as_bright_as_the_whole(small_model: Model, blobs: np.ndarray) -> None:
-    """The brightness of a window is judged by the whole plane: the same pixels, the same answer wherever they lie."""
+    """A window is normalised by the whole plane: the same pixels give the same prediction wherever they are."""
     layout = layout_of(blobs.shape)
     model = Model(replace(small_model.spec, normalisation="robust-zscore"), small_model.net, "z" * 12)
     dark = segment(model, blobs, layout, TILED).probability

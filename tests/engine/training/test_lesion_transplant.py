@@ -35,7 +35,7 @@ def test_the_tumour_is_in_a_head_that_had_none(cohort):
     inside = np.corrcoef(made[lesion].astype(float), image[lesion].astype(float))[0, 1]
     assert inside > 0.9
     far = ~ndi.binary_dilation(lesion, np.ones((3, 3)), iterations=MARGIN + 16)
-    same = [(made[far] == twin[0].numpy()[far]).all() for twin in copies]
+    same = [(made[far] == copy[0].numpy()[far]).all() for copy in copies]
     assert sum(same) >= 1
 
 
