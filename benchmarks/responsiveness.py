@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from _machine import command, machine
 from napari_unet_tumour import jobs
 
 BTP = Path(__file__).parents[2] / "shared/data/btp/01/Pre_Scan_T1.nii.gz"
@@ -341,7 +342,7 @@ def summary(found: dict, given: argparse.Namespace) -> dict:
         "longest_ours_to_thread": ours["segmenting"]["longest_ms"] / thread["segmenting"]["longest_ms"],
         "volume_ours_to_thread": middle(ours["volume_scrubbing_s"]) / middle(thread["volume_scrubbing_s"]),
     }
-    return {"command": " ".join(sys.argv), "machine": machine(), **found, "ratios": ratios, "bounds": bounds(found)}
+    return {"command": command(), "machine": machine(), **found, "ratios": ratios, "bounds": bounds(found)}
 
 
 def bounds(found: dict) -> dict:
@@ -365,15 +366,6 @@ def bounds(found: dict) -> dict:
 
 def middle(values: list[float]) -> float:
     return float(np.median(values))
-
-
-def machine() -> dict:
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": name, "cores": os.cpu_count(), "system": platform.platform(), "load_before_end": load}
 
 
 def table(report: dict) -> str:
