@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import os
 from dataclasses import asdict
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.base.atomic_write import atomic
+from napari_unet_tumour.base.json_lines import append_lines, read_lines
+from napari_unet_tumour.base.tables import csv_text
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.version import __version__
 
@@ -75,11 +76,7 @@ class FinishedScans:
             "scan": os.path.realpath(scan), "made": self._made, "stamp": before[0], "content": before[1],
             "mask": [mask.name, *_stamp(mask)[:1]], "row": row,
         }  # fmt: skip
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise OutputError(f"{self._path} cannot be written ({error.strerror}): free some space") from error
+        append_lines(self._path, [line])
 
 
 def fingerprint(scan: Path, without: Sequence[Path] = ()) -> tuple[list[int], str]:
@@ -175,12 +172,8 @@ def write_summary(path: Path, rows: Iterable[Row]) -> None:
             merged[where] = row
     rows = list(merged.values())
     names = list(dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row))
-    text = io.StringIO()
-    table = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
     with atomic(path) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")
+        part.write_text(csv_text(names, rows), encoding="utf-8")
 
 
 def content_of(scan: Path, without: Sequence[Path] = ()) -> str:
@@ -212,16 +205,5 @@ def _files(path: Path, without: Sequence[Path] = ()) -> list[Path]:
 
 
 def read_record(folder: Path) -> list[dict[str, Any]]:
-    """Return the complete lines of a record; the last line of an interrupted run may be incomplete."""
-    found = []
-    try:
-        for text in (folder / RECORD_FILE).read_text(encoding="utf-8").splitlines():
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and {"scan", "made", "stamp", "content", "mask", "row"} <= line.keys():
-                found.append(line)
-    except OSError:
-        return []
-    return found
+    """Return the lines of the record in a folder of results."""
+    return read_lines(folder / RECORD_FILE, ("scan", "made", "stamp", "content", "mask", "row"))

@@ -6,14 +6,13 @@ A file is overwritten only if it is known as a result of the same scan and uncha
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import unicodedata
-from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.api import cohort
+from napari_unet_tumour.base.json_lines import append_lines, read_lines
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.models import registry
 
@@ -35,7 +34,7 @@ class ResultIndex:
         self._folder = folder.resolve()
         digest = hashlib.blake2b(os.fsencode(self._folder), digest_size=12).hexdigest()
         self._path = registry.data_dir() / "written" / f"{digest}.jsonl"
-        self._lines = {line["file"]: line for line in _lines(self._path)}
+        self._lines = {line["file"]: line for line in read_lines(self._path, ("file", "scan"))}
         self._lock = Lock()
         # The record of a cohort lies in the folder itself and is copied with it to another machine.
         self._moved = {line["file"]: line for line in _lines_of_cohort(self._folder)}
@@ -73,10 +72,10 @@ class ResultIndex:
         self._lines |= {line["file"]: line for line in lines}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock, self._path.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(line) + "\n" for line in lines)
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written ({error.strerror}): free some space") from error
+        with self._lock:
+            append_lines(self._path, lines)
 
 
 def name_key(name: str) -> str:
@@ -87,17 +86,6 @@ def name_key(name: str) -> str:
 def _content(file: Path) -> dict[str, Any]:
     stamp, digest = cohort.fingerprint(file)
     return {"size": stamp[0], "hash": digest} if digest else {"size": stamp[0]}
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    found = []
-    with suppress(OSError):
-        for text in path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):
-                line = json.loads(text)
-                if isinstance(line, dict) and {"file", "scan"} <= line.keys():
-                    found.append(line)
-    return found
 
 
 def _lines_of_cohort(folder: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from napari_unet_tumour.errors import TableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 DELIMITERS = ",;\t|"
@@ -164,6 +164,15 @@ def existing(path: Path) -> Path:
         return path
     fitting = (one for one in parent.iterdir() if composed(one.name) == composed(path.name))
     return next(fitting, parent / path.name)
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return rows as CSV text with a header; a missing value is an empty cell."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def _text(path: Path) -> str:

@@ -76,10 +76,14 @@ def _flag_of(kind: type[Any], option: Option) -> dict[str, Any]:
     return {"type": _number(kind, option), "metavar": kind.__name__.upper()[0]}
 
 
+def given_settings(args: argparse.Namespace, settings: type[Any]) -> dict[str, Any]:
+    """Return the fields of a settings dataclass whose flags are given."""
+    return {name: getattr(args, name) for name, *_ in options_of(settings) if getattr(args, name) is not None}
+
+
 def settings_of(args: argparse.Namespace, spec: ModelSpec) -> SegmentSettings:
     """Return the model's own settings with those of the flags on top."""
-    given = {name: getattr(args, name) for name, *_ in options_of(SegmentSettings) if getattr(args, name) is not None}
-    return SegmentSettings(**{**spec.defaults, **given})
+    return SegmentSettings(**spec.defaults | given_settings(args, SegmentSettings))
 
 
 def _number(kind: type[Any], option: Option) -> Callable[[str], Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.base.tables import csv_text
 from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.cli._options import add_model, add_settings, settings_of
 from napari_unet_tumour.cli._output import meter, print_line, table, warn
@@ -121,9 +120,5 @@ def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _csv(cases: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    flat = [dict(_flat(case)) for case in cases]
-    rows = csv.DictWriter(text, fieldnames=list(flat[0]) if flat else ["scan"], lineterminator="\n")
-    rows.writeheader()
-    rows.writerows(flat)
-    return text.getvalue()
+    rows = [dict(_flat(case)) for case in cases]
+    return csv_text(list(rows[0]) if rows else ["scan"], rows)

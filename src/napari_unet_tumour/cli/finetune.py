@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.cli._options import add_fields
+from napari_unet_tumour.cli._options import add_fields, given_settings
 from napari_unet_tumour.cli._output import print_line, table, warn
 from napari_unet_tumour.cli.evaluate import pairs_of
 from napari_unet_tumour.models import registry
-from napari_unet_tumour.settings import FinetuneSettings, options_of
+from napari_unet_tumour.settings import FinetuneSettings
 
 if TYPE_CHECKING:
     import argparse
@@ -52,9 +52,8 @@ def _run(args: argparse.Namespace) -> int:
     out, as_json = ready_file(args.out), ready_file(args.json)
     if out is None or out.suffix != ".safetensors":
         raise OutputError(f"{args.out} must end in .safetensors: choose such a name")
-    given = {name: getattr(args, name) for name, *_ in options_of(FinetuneSettings) if getattr(args, name) is not None}
     entry = registry.find(args.model)
-    settings = FinetuneSettings(**given)
+    settings = FinetuneSettings(**given_settings(args, FinetuneSettings))
     pairs = pairs_of(args.pairs)
     tuned = finetune(pairs, entry.path, settings, axis=args.axis, add_classes=args.add_class, on_tick=_Messages())
     _print(entry, tuned)

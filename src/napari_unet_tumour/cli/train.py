@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour import presets
 from napari_unet_tumour.base.steps import exhaust
-from napari_unet_tumour.cli._options import add_fields
+from napari_unet_tumour.cli._options import add_fields, given_settings
 from napari_unet_tumour.cli._output import print_line, table, warn
-from napari_unet_tumour.settings import TrainSettings, options_of
+from napari_unet_tumour.settings import TrainSettings
 
 if TYPE_CHECKING:
     import argparse
@@ -57,7 +57,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    given = {name: getattr(args, name) for name, *_ in options_of(TrainSettings) if getattr(args, name) is not None}
+    given = given_settings(args, TrainSettings)
     stages: dict[str, Any] = {"progressive_stages": ()} if given.keys() & {"epochs", "batch", "size"} else {}
     network: dict[str, Any] = {"arguments": {}} if "network" in given else {}
     settings = presets.read_settings(args.settings, **stages, **network, **given)

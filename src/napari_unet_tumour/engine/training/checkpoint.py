@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import tempfile
@@ -14,6 +13,7 @@ import torch
 
 from napari_unet_tumour.base.atomic_write import atomic, write_bytes_atomic
 from napari_unet_tumour.base.old_names import REMOVED_SETTINGS, current_names
+from napari_unet_tumour.base.tables import csv_text
 from napari_unet_tumour.errors import OutputError, TrainingError
 from napari_unet_tumour.settings import TrainSettings
 
@@ -67,12 +67,9 @@ class RunFiles:
 
     def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write log.csv, a line per epoch."""
-        text = io.StringIO()
-        if rows:
-            table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows({k: _short(v) for k, v in row.items()} for row in rows)
-        write_bytes_atomic(self.folder / "log.csv", text.getvalue().encode(), FULL)
+        short = [{name: _short(value) for name, value in row.items()} for row in rows]
+        text = csv_text(list(short[0]), short) if short else ""
+        write_bytes_atomic(self.folder / "log.csv", text.encode(), FULL)
 
     def note(self, name: str, text: str) -> Path:
         """Write a text file into the folder, creating it if needed, and return its path."""
