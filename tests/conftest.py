@@ -1,4 +1,4 @@
-"""What every test relies on: a home of its own, and the real scans where they are at hand."""
+"""Fixtures of all tests: a separate home folder, and the real scans if they are available."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The floors hold: who may load what, seen in fresh processes."""
+"""Which modules load torch, napari and Qt, checked in fresh processes."""
 
 import pkgutil
 import subprocess
@@ -21,7 +21,7 @@ def in_fresh_process(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_walk_finds_the_floors() -> None:
+def test_the_list_of_modules_is_complete() -> None:
     assert {
         "napari_unet_tumour.jobs",
         f"{ENGINE}.inference.segment",

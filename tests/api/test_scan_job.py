@@ -1,4 +1,4 @@
-"""One file done whole, as a local worker does it."""
+"""One file from reading to writing, as in a local worker."""
 
 import numpy as np
 import pytest

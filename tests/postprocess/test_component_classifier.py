@@ -1,4 +1,4 @@
-"""Pieces that are no tumour go, with all that hangs on to them; what is left keeps its probability."""
+"""Components that are no tumour are lowered, with the pixels nearest to them; the others keep their probability."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Large buffers are kept while a network learns, and given back after it."""
+"""Large buffers are kept while a network is trained, and released afterwards."""
 
 from __future__ import annotations
 

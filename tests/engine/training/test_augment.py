@@ -1,4 +1,4 @@
-"""Augmentation keeps image and mask together, keeps the range, and is the same for the same chance."""
+"""Augmentation changes image and mask alike, keeps the range, and is reproducible."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Models whose answer is learnt beside the truth."""
+"""Distillation: the teachers' prediction is a second target."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""First weights: own models, an encoder's file under its published names, ImageNet's, and clear refusals."""
+"""Initial weights: from models, an encoder's file with its published names, or ImageNet, and clear errors."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Tumour-free images are looked through before a training starts."""
+"""Tumour-free images are checked before a training starts."""
 
 import numpy as np
 import pytest
