@@ -108,7 +108,7 @@ class FinetuneSettings:
     steps: Annotated[
         int,
         Option(
-            "Number of steps; 0: until the time is up. A fixed number makes the result repeatable.",
+            "Number of steps; 0: until the time is over. A fixed number makes the result repeatable.",
             low=0,
             high=100_000,
         ),

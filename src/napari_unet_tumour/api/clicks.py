@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.base.text import shape_text
 from napari_unet_tumour.clicks.answer import INSIDE, Click, Known, relevelled
 from napari_unet_tumour.errors import ScanError
@@ -239,7 +238,7 @@ def with_clicks(
     planes : numpy.ndarray
         (N, C, H, W), all planes of the scan.
     outline : bool
-        Follow each lesion from the clicked slice to its neighbours, as far as it extends.
+        Follow each lesion from the clicked slice to its neighbours, as far as it reaches.
 
     Raises
     ------
@@ -290,7 +289,7 @@ def _answered(model: Model, plane: NDArray[Any], clicks: list[Click], known: Kno
 def _followed(
     model: Model, planes: NDArray[Any], plane: int, label: int, marked: Marked, base: _Base, layout: SliceLayout
 ) -> dict[int, NDArray[np.uint8]]:
-    """Return the prediction by plane of a lesion that was clicked on one plane of a volume."""
+    """Return the answers by plane of a lesion that was clicked on one, among the planes that are its neighbours."""
     from napari_unet_tumour.engine.clicks.predict import iter_outline_volume
 
     # Planes are numbered volume by volume; a volume has as many planes as the last slice axis.
@@ -299,4 +298,8 @@ def _followed(
     bases = np.stack([base.of(n, label) for n in range(first, first + length)])
     known = Known(base=bases[plane - first], region=marked.region)
     steps = iter_outline_volume(model, planes[first : first + length], plane - first, marked.clicks, bases, known)
-    return {first + n: one for n, one in exhaust(steps).items()}
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return {first + n: one for n, one in end.value.items()}

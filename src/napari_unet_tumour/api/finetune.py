@@ -11,7 +11,6 @@ import numpy as np
 from napari_unet_tumour import scans
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 from napari_unet_tumour.api.segment import layout_for, load_model
-from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import Record, ReviewedSlice, scan_id
 from napari_unet_tumour.corrections.holdout import place_of
 from napari_unet_tumour.corrections.matching import exclude_leaks
@@ -80,8 +79,14 @@ def finetune(
         for note in notes:
             on_tick(Progress(len(chosen), len(chosen), note))
     corrections = exclude_leaks((one for some, _ in given for one in some), known)
-    context = _together([planes for _, planes in given])
-    return exhaust(iter_finetune(parent, corrections, settings or FinetuneSettings(), context=context), on_tick)
+    steps = iter_finetune(parent, corrections, settings or FinetuneSettings(), context=_together([c for _, c in given]))
+    while True:
+        try:
+            tick = next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if on_tick is not None:
+            on_tick(tick)
 
 
 def _with_classes(parent: Model, names: Sequence[str]) -> Model:
@@ -97,7 +102,7 @@ def _with_classes(parent: Model, names: Sequence[str]) -> Model:
 def _reviewed(
     pair: Pair, labels: Sequence[str], axis: int | None, known: list[Record], notes: list[str]
 ) -> tuple[list[ReviewedSlice], NDArray[Any]]:
-    """Return the reviewed slices of a scan, and its other planes (n, C, H, W); adds the scan's record to `known`."""
+    """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed; it joins those known."""
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
     truth = read_truth(pair, scan, layout.mask_shape, labels, unsure=True, notes=notes)

@@ -182,7 +182,7 @@ def read_truth(
     grey : bool
         Return the values as in the file, as uint8.
     notes : list of str, optional
-        A line on how the mask was resampled is appended if the grids differ.
+        Takes a line that says how the mask was moved, where the grids differ.
 
     Returns
     -------

@@ -37,10 +37,10 @@ PERSON = (
 TUMOUR = ("tumour", "tumor", "tumours", "tumors", "tumourtype", "tumortype", "type", "class", "diagnosis")
 SPLIT = ("split", "part", "set", "subset", "partition")
 SLICES = ("slices", "slice", "reviewed", "reviewedslices")
-# Column names that probably identify a person, and those that describe one otherwise.
+# Words of a column that may name the person under a name that is not known here; those of what else a person has.
 _PERSONAL = re.compile("patient|person|subject|participant|proband|individual|pid|mrn")
 _OTHER = re.compile("age|sex|gender|weight|size|height|birth|date|comment|position|orientation|group")
-# What spreadsheets and programs write for an empty cell.
+# What spreadsheets and programs write for nothing.
 _NOTHING = {"", "na", "n/a", "nan", "none", "null", "-", "?", "#n/a", "<na>"}
 
 
@@ -207,7 +207,7 @@ def _plain(cell: str | None) -> str:
 
 
 def column_key(name: str) -> str:
-    """Return the name of a column in lower case, without spaces, "_", "-" and "."."""
+    """Return the name of a column in small letters, without spaces, "_", "-" and "."."""
     return re.sub(r"[\s_\-.]+", "", unicodedata.normalize("NFKC", name).casefold())
 
 

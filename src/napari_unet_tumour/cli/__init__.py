@@ -11,7 +11,6 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from napari_unet_tumour.base.text import one_line
 from napari_unet_tumour.cli import demo, evaluate, finetune, info, measure, models, segment, train
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.version import __version__
@@ -73,5 +72,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"error: {one_line(message)}\n" if code == 1 else f"{message}\n")
+    sys.stderr.write(f"error: {' '.join(message.split())}\n" if code == 1 else f"{message}\n")
     return code

@@ -65,8 +65,8 @@ class ModelSpec:
         channel that is not a key here is required.
     carry : dict
         Weights with which corrected slices are carried to their neighbours (`corrections.carry.CarryWeights`), by
-        name; the package's own where empty.
-    n_added_labels : int
+        name; those of the package where it has none.
+    added : int
         How many of the labels, the last ones, were added to a network that was trained without them.
     clicks : dict
         Keyword arguments of `engine.networks.click_net.ClickNet`; empty for a model that takes no clicks.

@@ -1,8 +1,8 @@
 """Fuse two predictions of a scan: the gated branch where a reviewed slice supports it, the base network elsewhere.
 
-A network that was fine-tuned on one or two slices finds more of their lesion, but also marks false islands elsewhere.
-So the branch is used for components that are connected, through the slices, to a corrected lesion; in a scan without
-corrections, to a component of the base network.
+A network that was moved by one or two corrected slices finds more of their lesion, and paints islands elsewhere. What
+hangs together with a corrected lesion through the slices is the lesion that it was moved for; the rest is answered as
+before. In a scan that nobody has corrected, what the base network found supports it.
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.settings import SegmentSettings
 
-# Components closer than this fraction of a plane's longer side are connected.
+# Pieces closer than this share of a plane's longer side belong together.
 REACH = 0.02
-# Largest number of voxels for connecting components through the slices.
+# Voxels that are looked at together; above it every plane is for itself.
 MOST = 1 << 26
 ALL_AROUND = np.ones((3, 3, 3))
 
 
 class AnswerFusion:
-    """Collects the two predictions of all planes, then gives one.
+    """Takes the two answers to planes, and gives one when all are there.
 
     Parameters
     ----------
     settings : SegmentSettings
-        Settings of the threshold.
-    corrected : mapping of int to numpy.ndarray
-        (H, W) labels of corrected planes; pixels of `UNSURE` support nothing. These planes may be predicted too.
+        What decides which pixels are foreground.
+    sure : mapping of int to numpy.ndarray
+        (H, W) labels of planes that a person has corrected; `UNSURE` supports nothing. They may be among the planes.
     """
 
-    def __init__(self, settings: SegmentSettings, corrected: Mapping[int, NDArray[np.uint8]] | None = None) -> None:
-        self._settings, self._corrected = settings, corrected or {}
+    def __init__(self, settings: SegmentSettings, sure: Mapping[int, NDArray[np.uint8]] | None = None) -> None:
+        self._settings, self._sure = settings, sure or {}
         self._both: dict[int, CompressedArray] = {}
-        drawn = {n: (mask > 0) & (mask != UNSURE) for n, mask in self._corrected.items()}
+        drawn = {n: (mask > 0) & (mask != UNSURE) for n, mask in self._sure.items()}
         self._found = {n: CompressedArray(np.stack([mask] * 2).astype(np.uint8)) for n, mask in drawn.items()}
         self._seen = [*drawn.values()]
 
     def add(self, number: int, both: NDArray[np.uint8]) -> None:
-        """Add the probability (2 L, H, W) uint8 of a plane: of the base network, then of the branch."""
+        """Take the probability (2 L, H, W) uint8 of a plane: the first answer, then the second."""
         self._both[number] = CompressedArray(both)
-        if number not in self._corrected:
+        if number not in self._sure:
             labels = len(both) // 2
             found = np.stack([foreground(one, self._settings) for one in (both[:labels], both[labels:])])
             self._found[number] = CompressedArray(found.astype(np.uint8))
             self._seen = [np.logical_or.reduce([*self._seen, *found])]
 
     def iter_planes(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield every plane's number and its fused prediction (L, H, W) uint8, in the order of `add`."""
+        """Yield every plane's number and its one answer (L, H, W) uint8, in the order in which they came."""
         numbers, box = sorted(self._found), self._box()
         found = np.stack([self._found[n].array()[:, *box] > 0 for n in numbers], 1)
-        corrected, reach = np.isin(numbers, [*self._corrected]), REACH * max(self._found[numbers[0]].shape[1:])
-        takes, drops = connected_support(found[0], found[1], corrected, _depth(numbers), reach)
-        for number, compressed in self._both.items():
-            first, second = np.split(compressed.array(), 2)
-            fused, n = first.copy(), numbers.index(number)
-            fused[:, *box] = fuse(first[:, *box], second[:, *box], takes[n], drops[n])
-            yield number, fused
+        settled, reach = np.isin(numbers, [*self._sure]), REACH * max(self._found[numbers[0]].shape[1:])
+        takes, drops = connected_support(found[0], found[1], settled, _depth(numbers), reach)
+        for number, packed in self._both.items():
+            first, second = np.split(packed.array(), 2)
+            answer, n = first.copy(), numbers.index(number)
+            answer[:, *box] = fuse(first[:, *box], second[:, *box], takes[n], drops[n])
+            yield number, answer
 
     def _box(self) -> tuple[slice, slice]:
         """Return the rows and columns where there is any foreground."""
@@ -77,14 +77,14 @@ class AnswerFusion:
 
 
 def fuse_single_plane(both: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.uint8]:
-    """Return the fused prediction (L, H, W) of a plane without its neighbours, from both (2 L, H, W)."""
+    """Return the one answer (L, H, W) to a plane that is seen by itself, of both (2 L, H, W)."""
     fusion = AnswerFusion(settings)
     fusion.add(0, both)
     return next(fusion.iter_planes())[1]
 
 
 def foreground(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.bool_]:
-    """Return the foreground (H, W) of a probability (L, H, W)."""
+    """Return where the labels (L, H, W) together are foreground: (H, W)."""
     together = probability.sum(0, dtype=np.uint32)
     return np.asarray(together >= effective_threshold(together, settings))
 
@@ -92,30 +92,29 @@ def foreground(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDA
 def connected_support(
     first: NDArray[np.bool_],
     second: NDArray[np.bool_],
-    corrected: NDArray[np.bool_],
+    settled: NDArray[np.bool_],
     depth: Sequence[int],
     reach: float,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return where the second prediction is taken, and where the first is dropped in its favour; both (N, H, W).
+    """Return where the second answer is taken, and where the first is dropped for it; both (N, H, W).
 
     Parameters
     ----------
     first, second : numpy.ndarray
-        (N, H, W) foreground of the two predictions; for corrected planes, both are the corrected mask.
-    corrected : numpy.ndarray
-        (N,) whether the plane is corrected. Corrected planes support the second prediction; without any, the first
-        prediction does.
+        (N, H, W) foreground of the two answers; of settled planes what a person has drawn.
+    settled : numpy.ndarray
+        (N,) planes that a person has corrected; they support the branch's answer; else the base network's everywhere.
     depth : sequence of int
-        (N,) positions of the planes; only neighbours are connected.
+        (N,) where the planes lie; only neighbours hang together.
     reach : float
-        Distance in pixels up to which components are connected.
+        Pixels by which pieces may be apart and still be one.
     """
     if first.size > MOST:
         depth = [2 * n for n in range(len(first))]
     near = np.stack([_wider(one, reach) for one in second])
     pieces = _pieces(near, depth)
-    support = first & corrected[:, None, None] if corrected.any() else first
-    takes = np.isin(pieces, _in(pieces, support & near))
+    fusion = first & settled[:, None, None] if settled.any() else first
+    takes = np.isin(pieces, _in(pieces, fusion & near))
     own = _pieces(first, depth)
     return takes, np.isin(own, _in(own, takes)) & ~takes
 
@@ -123,7 +122,7 @@ def connected_support(
 def fuse(
     first: NDArray[np.uint8], second: NDArray[np.uint8], takes: NDArray[np.bool_], drops: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
-    """Return the fused prediction (L, H, W): the second where taken, the minimum where the first is dropped."""
+    """Return one answer (L, H, W) of two: the second where it is taken, the lower one where the first is dropped."""
     return np.where(takes, second, np.where(drops, np.minimum(first, second), first))
 
 
@@ -134,13 +133,13 @@ def _wider(where: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
 
 
 def _depth(numbers: Sequence[int]) -> list[int]:
-    """Return positions of planes: consecutive for neighbours, with a gap between others."""
+    """Return places of planes, neighbours side by side and any others one apart."""
     apart = np.minimum(np.diff(numbers, prepend=numbers[0]), 2)
     return [int(place) for place in np.cumsum(apart)]
 
 
 def _pieces(where: NDArray[np.bool_], depth: Sequence[int]) -> NDArray[np.int32]:
-    """Return the component number of every pixel, 0 elsewhere; components extend through neighbouring planes."""
+    """Give every piece a number, 0 elsewhere; pieces go on through neighbouring planes."""
     from scipy import ndimage
 
     spread = np.zeros((max(depth) + 1, *where.shape[1:]), bool)

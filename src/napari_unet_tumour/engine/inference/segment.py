@@ -160,7 +160,7 @@ def iter_segment_into(
         raise ScanError("keep_largest needs the whole mask in memory: switch it off for a scan of this size")
     shape = (layout.channels, *layout.plane_shape)
     read: Read = lambda planes, region: layout.read_planes(array, planes, region)  # noqa: E731
-    for progress in _iter_chunks(model, read, order, shape, settings, point):
+    for progress in _iter_parts(model, read, order, shape, settings, point):
         found, region = progress.values["probability"], progress.values["region"]
         part = streaming.PredictionChunk(progress.values["planes"], region, found, progress.done, progress.total)
         if probability is not None:
@@ -180,15 +180,15 @@ def iter_segment_planes(
 
     Parameters
     ----------
-    corrected : ReviewedContext, optional
-        Which planes of the scan these are, and the corrected masks; only used by models with a gated branch.
+    corrected : Corrected, optional
+        Which planes of the scan these are, and what a person has corrected there; only a model that has learnt
+        from corrections asks for it.
     """
     probability = _zeros(model, len(planes), planes.shape[2:])
     read: Read = lambda which, region: planes[(list(which), slice(None), *(region or ()))]  # noqa: E731
-    for progress in _iter_chunks(model, read, range(len(planes)), planes.shape[1:], settings, corrected=corrected):
-        numbers, region = progress.values["planes"], progress.values["region"]
-        probability[(numbers, slice(None), *(region or ()))] = progress.values["probability"]
-        yield progress
+    for tick in _iter_parts(model, read, range(len(planes)), planes.shape[1:], settings, corrected=corrected):
+        probability[(tick.values["planes"], slice(None), *(tick.values["region"] or ()))] = tick.values["probability"]
+        yield tick
     return probability
 
 
@@ -232,7 +232,7 @@ def _zeros(model: AnyModel, planes: int, shape: Sequence[int]) -> NDArray[np.uin
     return np.zeros((planes, len(model.spec.labels) - 1, *shape), np.uint8)
 
 
-def _iter_chunks(
+def _iter_parts(
     model: AnyModel,
     read: Read,
     order: Sequence[int],
