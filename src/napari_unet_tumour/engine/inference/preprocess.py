@@ -31,7 +31,6 @@ __all__ = [
     "STEP",
     "WorkingFrame",
     "WorkingPlanes",
-    "bounded",
     "check_channels",
     "resize",
     "to_working_planes",
@@ -154,20 +153,6 @@ def resize(values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
 
 def _interpolate(values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(values, size=shape, mode="bilinear", align_corners=False, antialias=True)
-
-
-def bounded(raw: NDArray[Any], sample: NDArray[Any]) -> torch.Tensor:
-    """Return a part of a plane as finite float32 values (N, C, h, w), as in the whole plane.
-
-    Parameters
-    ----------
-    raw : numpy.ndarray
-        (N, C, h, w) of any bool, integer or float type.
-    sample : numpy.ndarray
-        (1, C, a, b): pixels from all over the plane; their extremes replace NaN and infinities, and show whether the
-        values exceed float32.
-    """
-    return torch.from_numpy(base.bounded(raw, sample))
 
 
 def coloured(values: torch.Tensor, spec: ModelSpec) -> torch.Tensor:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from napari_unet_tumour.engine.inference.preprocess import STEP, bounded, coloured
+from napari_unet_tumour.engine.inference.preprocess import STEP, coloured
 from napari_unet_tumour.engine.normalisation import as_in
+from napari_unet_tumour.runtime.preprocess import bounded
 from napari_unet_tumour.tiling.grid import window_starts
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def block_probability(
         (L, H, W) uint8 of the tile's `region`, 0..255 for 0..1; (2 L, H, W) for a twofold network.
     """
     shape, factor = tuple(part.stop - part.start for part in block.region), max(1, settings.downsample)
-    here, whole = (coloured(bounded(one[None], sample[None]), spec) for one in (raw, sample))
+    here, whole = (coloured(torch.from_numpy(bounded(one[None], sample[None])), spec) for one in (raw, sample))
     if not bool(here.amax() > here.amin()) and bool(here.amax() <= whole.amin()):
         return np.zeros(((len(spec.labels) - 1) * (1 + run.twofold), *shape), np.uint8)
     normal = as_in(spec.normalisation, whole if bool(whole.amax() > whole.amin()) else here)
