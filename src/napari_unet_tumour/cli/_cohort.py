@@ -153,7 +153,9 @@ class Cohort:
         """Segment in tiles into a file; return the number of foreground pixels."""
         layout, spec, settings = work.layout, self.entry.spec, self._settings
         if settings.keep_largest:
-            raise ScanError(f"{work.item.name} is too large for --keep-largest: leave the flag out")
+            raise ScanError(
+                f"{work.item.name} is too large to keep only its largest component: leave --keep-largest out"
+            )
         if outputs.probability:
             raise OutputError(f"{work.item.name} is too large for a probability file: leave --probability out")
         if is_tiled(layout.plane_shape, spec, settings):

@@ -10,14 +10,13 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from napari_unet_tumour.engine.networks.tutorial_unet import TutorialUNet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import torch
 
 WIDTHS = (16, 32, 64, 128, 256)
 
@@ -81,7 +80,7 @@ def unet_plus_plus(**arguments: Any) -> nn.Module:
     return _OnlyOutput(_monai("basic_unetplusplus", "BasicUNetPlusPlus", **arguments))
 
 
-class _OnlyOutput(nn.Module):
+class _OnlyOutput(torch.nn.Module):
     """Unpacks the single output of a network that returns a list."""
 
     def __init__(self, net: nn.Module) -> None:
