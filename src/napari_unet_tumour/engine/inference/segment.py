@@ -157,7 +157,7 @@ def iter_segment_into(
     """
     order = range(layout.planes) if order is None else order
     if settings.keep_largest and not isinstance(mask, np.ndarray):
-        raise ScanError("keep_largest needs the whole mask in memory: switch it off for a scan of this size")
+        raise ScanError("keeping the largest piece needs the whole mask in memory: switch it off for a scan this large")
     shape = (layout.channels, *layout.plane_shape)
     read: Read = lambda planes, region: layout.read_planes(array, planes, region)  # noqa: E731
     for progress in _iter_parts(model, read, order, shape, settings, point):

@@ -123,7 +123,7 @@ def _downloaded(spec: ModelSpec) -> Mapping[str, torch.Tensor]:
     backbone = str(spec.arguments.get("backbone", "efficientnet-b0"))
     url = url_map.get(backbone)
     if spec.network != "flexible-unet" or url is None:
-        raise TrainingError(f"ImageNet weights exist for flexible-unet with {', '.join(url_map)}: choose one")
+        raise TrainingError(f"ImageNet weights are at hand for flexible-unet with {', '.join(url_map)}: choose one")
     try:
         found: Mapping[str, torch.Tensor] = torch.hub.load_state_dict_from_url(url, progress=False, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:
