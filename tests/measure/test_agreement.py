@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_unet_tumour import scans
-from napari_unet_tumour.engine import metrics
+from napari_unet_tumour.engine.metrics import overlap as metrics
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.measure import compare_masks, difference_names, write_agreement
 from napari_unet_tumour.measure.agreement import hd95
