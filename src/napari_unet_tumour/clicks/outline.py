@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     Plane = NDArray[np.uint8]
     Spacing = Sequence[float | None]
 
-# How far a lesion is followed, in mm along the slices. And again from there where at least this share of it is left,
-# and at least this share of that looks more like the clicked lesion than like what is around it.
-REACH_MM, LEFT, ALIKE = 25.0, 0.5, 0.8
-# A lesion has ended where fewer pixels of 256 x 256 than this show it.
-SMALLEST = 8
+# A lesion has ended where fewer pixels of 256 x 256 than this show it, or less than this share of it looks more like the
+# clicked lesion than like what is around that.
+SMALLEST, ALIKE = 8, 0.5
+# How far a lesion is followed, in mm along the slices; and again from there where at least this share of it is left, and
+# at least this share of that looks like the clicked lesion.
+REACH_MM, LEFT, CLEARLY = 25.0, 0.5, 0.9
 # What is around a lesion lies so far from it, in `UNITS`.
 GAP, AROUND = 1.5, 7.0
 
@@ -118,7 +119,7 @@ def _follow(look: _Look, start: int, done: dict[int, Plane], least: float) -> It
         for n in sorted(new, key=lambda n: (n < start, abs(n - start))):
             answered = look.at(n, carried[n])
             own = _touching(answered >= INSIDE, carried[n] >= INSIDE)
-            if (n > start) not in ended and int(own.sum()) >= SMALLEST * (max(own.shape) / UNITS) ** 2:
+            if (n > start) not in ended and look.shows(n, own):
                 yield n, answered
                 found[n] = _only(own, answered >= INSIDE)
             else:
@@ -153,6 +154,10 @@ class _Look:
             votes.append(given.base)
         total = np.sum(votes, axis=0, dtype=np.uint16)
         return np.asarray((total + len(votes) // 2) // len(votes), np.uint8)
+
+    def shows(self, n: int, mask: Mask) -> bool:
+        """Tell whether a slice's lesion (H, W) is one: neither a speck nor unlike the clicked one."""
+        return int(mask.sum()) >= SMALLEST * (max(mask.shape) / UNITS) ** 2 and self._alike(n, mask) >= ALIKE
 
     def going_on(self, ends: dict[int, Plane], start: int, least: float) -> dict[int, Plane]:
         """Return the outermost new slices on either side where a lesion is too large, and too alike, to end there."""

@@ -12,7 +12,6 @@ from napari_unet_tumour.widgets.correct.click_answers import ClickAnswers, Click
 from napari_unet_tumour.widgets.correct.click_known import ClickedSlice
 from napari_unet_tumour.widgets.correct.click_markers import ClickMarkers
 from napari_unet_tumour.widgets.correct.click_marks import Mark, MarkKind, line
-from napari_unet_tumour.widgets.correct.click_mode import SliceClicks
 from napari_unet_tumour.widgets.correct.click_mouse import ClickMouse, Gesture
 from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, TICK_KEY
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.case_controller import CaseController
-    from napari_unet_tumour.widgets.correct.click_mode import ClickOrder
+    from napari_unet_tumour.widgets.correct.click_mode import ClickOrder, SliceClicks
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
     from napari_unet_tumour.widgets.correct.view import CorrectView
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter

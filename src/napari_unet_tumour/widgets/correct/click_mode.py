@@ -22,9 +22,9 @@ from napari_unet_tumour.widgets.correct.click_marks import Mark, MarkKind, click
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_unet_tumour.clicks.answer import Click
-
     from numpy.typing import NDArray
+
+    from napari_unet_tumour.clicks.answer import Click
 
     Plane = NDArray[np.uint8]
     Flags = NDArray[np.bool_]
