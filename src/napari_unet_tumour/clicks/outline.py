@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     Plane = NDArray[np.uint8]
     Spacing = Sequence[float | None]
 
-# A lesion has ended where fewer pixels of 256 x 256 than this show it, or less than this share of it looks more like the
-# clicked lesion than like what is around that.
-SMALLEST, ALIKE = 8, 0.5
-# How far a lesion is followed, in mm along the slices; and again from there where at least this share of it is left, and
-# at least this share of that looks like the clicked lesion.
+# A lesion has ended where fewer pixels of 256 x 256 than this show it, or less than this share of it looks more like
+# the clicked lesion than like what is around that.
+SMALLEST, ALIKE = 8, 0.3
+# How far a lesion is followed, in mm along the slices; and again from there where at least this share of it is left,
+# and at least this share of that looks like the clicked lesion.
 REACH_MM, LEFT, CLEARLY = 25.0, 0.5, 0.9
 # What is around a lesion lies so far from it, in `UNITS`.
 GAP, AROUND = 1.5, 7.0
@@ -163,16 +163,16 @@ class _Look:
         """Return the outermost new slices on either side where a lesion is too large, and too alike, to end there."""
         sides = [[n for n in ends if n > start], [n for n in ends if n < start]]
         outer = [max(side, key=lambda n: abs(n - start)) for side in sides if side]
-        return {
-            n: ends[n] for n in outer if int((ends[n] == 1).sum()) >= least and self._alike(n, ends[n] == 1) >= ALIKE
-        }
+        large = [n for n in outer if int((ends[n] == 1).sum()) >= least]
+        return {n: ends[n] for n in large if self._alike(n, ends[n] == 1) >= CLEARLY}
 
     def _alike(self, n: int, mask: Mask) -> float:
         """Return the share of a slice's lesion that is more like the clicked one than like what is around that."""
         assert self.like.like is not None
         assert self.like.unlike is not None
         values = self.scale.of(self.stack.read(n))[mask][None]
-        return float((likeness(values, self.like.like) > likeness(values, self.like.unlike)).mean())
+        like, unlike = likeness(values, self.like.like), likeness(values, self.like.unlike)
+        return float(((like >= unlike) & (like > 0)).mean())
 
 
 class _Bases(Mapping[int, "Plane"]):

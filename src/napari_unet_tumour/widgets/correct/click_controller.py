@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from napari_unet_tumour.widgets.correct.click_known import ClickedSlice
 from napari_unet_tumour.widgets.correct.click_markers import ClickMarkers
 from napari_unet_tumour.widgets.correct.click_marks import Mark, MarkKind, line
 from napari_unet_tumour.widgets.correct.click_mouse import ClickMouse, Gesture
-from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, TICK_KEY
+from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, TICK_KEY, pressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.correct.case_controller import CaseController
     from napari_unet_tumour.widgets.correct.click_mode import ClickOrder, SliceClicks
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
+    from napari_unet_tumour.widgets.correct.state import CorrectState
     from napari_unet_tumour.widgets.correct.view import CorrectView
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
@@ -56,6 +58,7 @@ class ClickController:
         self._mouse = ClickMouse(viewer, self._on_gesture, self._on_drag, keys, self.stop)
         self._slices: dict[tuple[str, int, int], tuple[ClickedSlice, SliceClicks]] = {}
         self._mask: Labels | None = None
+        self._bound: list[Any] = []
         self.on = self._looking = False
 
     # ---- the mode ------------------------------------------------------------------------------------
@@ -94,10 +97,19 @@ class ClickController:
         self._watch(None)
         self._markers.close()
 
+    def begin(self, session: CorrectState) -> None:
+        """Have the mode's key work over the images of a case too, where napari has one of its own."""
+        for part in session.case.parts:
+            with suppress(ValueError):  # the person has bound this key: theirs stays
+                part.image.bind_key(CLICK_KEY, pressed(self.toggle))
+                self._bound.append(part.image)
+
     def drop(self) -> None:
         """Leave the mode and forget all marks: the case is another one now."""
         self.stop()
         self._slices.clear()
+        while self._bound:
+            self._bound.pop().bind_key(CLICK_KEY, None)
 
     def look(self) -> None:
         """Take up the mask on screen and show its marks; call it when the slice or the layers are others."""

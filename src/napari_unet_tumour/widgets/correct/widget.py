@@ -325,6 +325,7 @@ class CorrectWidget(Panel):
 
     def _on_opened(self, session: CorrectState) -> None:
         self._kept.list(session)
+        self._click.begin(session)
         mask = self._choice.mask
         made_with = "" if mask is None else mask.metadata.get(image_source.KEY, {}).get("hash", "")
         self._versions.use(str(made_with))
