@@ -59,7 +59,7 @@ class ClickController:
         self._slices: dict[tuple[str, int, int], tuple[ClickedSlice, SliceClicks]] = {}
         self._mask: Labels | None = None
         self._bound: list[Any] = []
-        self.on = self._looking = False
+        self.on = self._looking = self._writing = False
 
     # ---- the mode ------------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ class ClickController:
 
     def _on_pixels(self, event: Any = None) -> None:
         """Take marks along with undo and redo."""
-        found = self._desk.on_screen() if self.on else None
+        found = self._desk.on_screen() if self.on and not self._writing else None
         if found is None:
             return
         part, plane = found[0].case.where(found[1])
@@ -301,7 +301,11 @@ class ClickController:
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
             return
-        of.write(self._viewer, new)
+        self._writing = True
+        try:
+            of.write(self._viewer, new)
+        finally:
+            self._writing = False
         self._show(of.part)
         self._desk.watch.poke()
         self._panel.say(" ".join(filter(None, (reply.note, self._told(of, clicks, int((new == of.label).sum()))))))

@@ -34,24 +34,27 @@ class ClickMarkers:
         self._viewer = viewer
         self._layer: Points | None = None
         self._of: Labels | None = None
+        self._places: list[tuple[tuple[float, ...], int]] = []
 
     def show(self, shown: Sequence[tuple[ClickedSlice, Mark]], mask: Labels) -> None:
         """Show marks of slices of one mask layer, and no others."""
-        places = [(of.index(*pixel), mark.sign) for of, mark in shown for pixel in _shown(mark)]
+        places = [(tuple(of.index(*pixel)), mark.sign) for of, mark in shown for pixel in _shown(mark)]
         layer = self._layer_on(mask)
-        signs = np.array([sign for _, sign in places])
-        with layer.events.data.blocker(), layer.events.highlight.blocker():
+        if places == self._places:
+            return
+        self._places = places
+        with layer.events.blocker_all():  # napari would draw anew after each of these
             layer.data = np.array([place for place, _ in places], float).reshape(-1, mask.ndim)
-        if places:
-            layer.face_color = [ADD if sign > 0 else REMOVE for sign in signs]
-            layer.symbol = ["disc" if sign > 0 else "diamond" for sign in signs]
-            layer.size = SIZE
-        layer.selected_data = set()
-        layer.refresh()
+            if places:
+                layer.face_color = [ADD if sign > 0 else REMOVE for _, sign in places]
+                layer.symbol = ["disc" if sign > 0 else "diamond" for _, sign in places]
+                layer.size = SIZE
+            layer.selected_data = set()
+        layer.refresh(thumbnail=False)
 
     def close(self) -> None:
         """Take the layer away."""
-        layer, self._layer, self._of = self._layer, None, None
+        layer, self._layer, self._of, self._places = self._layer, None, None, []
         if layer is not None and layer in self._viewer.layers:
             with suppress(ValueError):
                 self._viewer.layers.remove(layer)

@@ -177,7 +177,8 @@ class SliceClicks:
         self.follow(held.now)
         state = self._states[self._at]
         strokes: Flags = (held.now != state.shown.array()) & (held.now != held.written)
-        return strokes | state.drawn.array().astype(bool)
+        found: Flags = strokes | state.drawn.array().astype(bool)
+        return found
 
     def _order(
         self, held: Held, start: Plane, marks: tuple[Mark, ...], drawn: Flags, lesion: int,
