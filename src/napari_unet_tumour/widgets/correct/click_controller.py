@@ -276,15 +276,11 @@ class ClickController:
         entry = self._choice.entry
         if entry is None:
             return
-        read = partial(_read, of)
         question = ClickQuestion(
-            entry, self._choice.scheduler, read, order.clicks, order.known, lambda: clicks.pending is not order,
+            entry, self._choice.scheduler, of.read, order.clicks, order.known, lambda: clicks.pending is not order,
             self._busy(),
         )  # fmt: skip
-        self._answers.ask(question, partial(self._on_reply, of, clicks, order), self._on_slow)
-
-    def _on_slow(self, word: str) -> None:
-        self._panel.say(word)
+        self._answers.ask(question, partial(self._on_reply, of, clicks, order), self._panel.say)
 
     def _on_reply(self, of: ClickedSlice, clicks: SliceClicks, order: ClickOrder, reply: ClickReply) -> None:
         """Write an answer, unless a newer one is on its way or the case is another one."""
@@ -315,8 +311,3 @@ class ClickController:
         name = slice_label(of.part.first + of.plane).capitalize()
         marks = f"{count} click{'s' * (count != 1)}"
         return f"{name}: {marks}, {pixels} pixels. {TICK_KEY} when it is right; undo takes the last click back."
-
-
-def _read(of: ClickedSlice) -> Any:
-    """Return the slice (C, H, W); any thread."""
-    return of.part.layout.read_planes(of.part.array, [of.plane])[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,6 +51,10 @@ class ClickedSlice:
         now = self.now()
         assert mask is not None
         return Held(now, drawn_pixels.written(mask, layout, self.plane).copy(), self.base(settings))
+
+    def read(self) -> NDArray[Any]:
+        """Return the grey values (C, H, W); any thread, since a lazy layer may take long."""
+        return self.part.layout.read_planes(self.part.array, [self.plane])[0]
 
     def now(self) -> NDArray[np.uint8]:
         """Return a copy (H, W) of the mask; ScanError where it cannot be clicked."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAME = "clicks"
 ADD, REMOVE, INK = "#00e676", "#ff9100", "#101418"
 # Size in pixels of the mask, and the least and the most that it takes on screen.
-SIZE, ON_SCREEN = 3.0, (9, 13)
+SIZE, ON_SCREEN = 3.0, (8, 13)
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 # Of a scribble every so many pixels are shown.
 EVERY = 4
@@ -68,7 +68,7 @@ class ClickMarkers:
 
         place = {name: getattr(mask, name) for name in PLACE}
         layer = Points(
-            np.zeros((0, mask.ndim)), name=NAME, size=SIZE, border_color=INK, border_width=0.15, face_color=ADD,
+            np.zeros((0, mask.ndim)), name=NAME, size=SIZE, border_color=INK, border_width=0.05, face_color=ADD,
             canvas_size_limits=ON_SCREEN, **place,
         )  # fmt: skip
         active = self._viewer.layers.selection.active
