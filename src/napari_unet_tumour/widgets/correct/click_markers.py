@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.correct.click_marks import Mark
 
 NAME = "clicks"
-ADD, REMOVE, INK = "#00e676", "#ff9100", "#101418"
+ADD, REMOVE = "#00e676", "#ff9100"
 # Size in pixels of the mask, and the least and the most that it takes on screen.
-SIZE, ON_SCREEN = 3.0, (8, 13)
+SIZE, ON_SCREEN = 3.0, (8, 12)
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 # Of a scribble every so many pixels are shown.
 EVERY = 4
@@ -46,7 +46,8 @@ class ClickMarkers:
         with layer.events.blocker_all():  # napari would draw anew after each of these
             layer.data = np.array([place for place, _ in places], float).reshape(-1, mask.ndim)
             if places:
-                layer.face_color = [ADD if sign > 0 else REMOVE for _, sign in places]
+                # The border too: of so small a marker napari shows little else.
+                layer.face_color = layer.border_color = [ADD if sign > 0 else REMOVE for _, sign in places]
                 layer.symbol = ["disc" if sign > 0 else "diamond" for _, sign in places]
                 layer.size = SIZE
             layer.selected_data = set()
@@ -68,7 +69,7 @@ class ClickMarkers:
 
         place = {name: getattr(mask, name) for name in PLACE}
         layer = Points(
-            np.zeros((0, mask.ndim)), name=NAME, size=SIZE, border_color=INK, border_width=0.05, face_color=ADD,
+            np.zeros((0, mask.ndim)), name=NAME, size=SIZE, face_color=ADD,
             canvas_size_limits=ON_SCREEN, **place,
         )  # fmt: skip
         active = self._viewer.layers.selection.active

@@ -93,7 +93,7 @@ class ClickMouse:
         """Give mouse and keys back."""
         if not self._on:
             return
-        self._on = False
+        self._on = self._panning = False
         for calls, call in (
             (self._viewer.mouse_drag_callbacks, self._on_drag),
             (self._viewer.mouse_double_click_callbacks, self._on_double_click),
