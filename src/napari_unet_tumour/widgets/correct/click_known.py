@@ -54,7 +54,8 @@ class ClickedSlice:
 
     def read(self) -> NDArray[Any]:
         """Return the grey values (C, H, W); any thread, since a lazy layer may take long."""
-        return self.part.layout.read_planes(self.part.array, [self.plane])[0]
+        taken: NDArray[Any] = self.part.layout.read_planes(self.part.array, [self.plane])[0]
+        return taken
 
     def now(self) -> NDArray[np.uint8]:
         """Return a copy (H, W) of the mask; ScanError where it cannot be clicked."""
