@@ -23,13 +23,15 @@ from skimage.segmentation import flood, random_walker
 
 from _machine import command, machine, show
 from napari_unet_tumour import scans, segment
+from napari_unet_tumour.api.clicks import spacing_of
 from napari_unet_tumour.api.pairs import read_pairs, read_truth
 from napari_unet_tumour.api.segment import default_settings, layout_for, load_model
 from napari_unet_tumour.clicks.answer import INSIDE, Click, Known, answer, relevelled
 from napari_unet_tumour.clicks.grey_values import guess
-from napari_unet_tumour.clicks.outline import iter_outline
+from napari_unet_tumour.clicks.outline import Stack, iter_outline
 from napari_unet_tumour.clicks.person import next_click
 from napari_unet_tumour.clicks.picture import grey_of, robust
+from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.clicks.predict import net_of
 from napari_unet_tumour.engine.inference.segment import Segmentation
@@ -64,9 +66,10 @@ class Case:
 
 @dataclass(eq=False)
 class Volume:
-    """All slices of a scan, with the case of its largest one."""
+    """All slices of a scan, with the case of its largest one; the spacing is that of `api.clicks.spacing_of`."""
 
     name: str
+    spacing: tuple[float | None, float | None, float | None]
     planes: list[np.ndarray]
     truth: np.ndarray
     base: list[np.ndarray]
@@ -94,7 +97,7 @@ def main() -> None:
         if n % 20 == 19:
             print(f"{n + 1} of {len(cases)} slices: {line(cases[: n + 1])}", flush=True)
     summary = summarise(cases, took, empty)
-    summary["volume_dice_by_clicks"] = volume_dice(net, volumes, given)
+    summary["volume_dice_by_clicks"] = volume_dice(net, volumes, given, carry_weights(model))
     summary["controls"] = {} if given.no_controls else control_scores(cases)
     print("\n" + table(summary))
     if given.json:
@@ -142,7 +145,9 @@ def read(given: argparse.Namespace, model: Any) -> tuple[list[Case], list[Volume
             bool((base[n] >= INSIDE).any()) for n in range(layout.planes) if not masks[n].any() and np.ptp(planes[n])
         ]
         if layout.planes > 1:
-            volumes.append(Volume(str(pair.scan), planes, masks, base, int(masks.sum((1, 2)).argmax())))
+            volumes.append(
+                Volume(str(pair.scan), spacing_of(scan, layout), planes, masks, base, int(masks.sum((1, 2)).argmax()))
+            )
     return cases, volumes, empty
 
 
@@ -257,8 +262,13 @@ CONTROLS: dict[str, Callable[[Case, list[Click], np.ndarray | None], np.ndarray]
 }
 
 
-def volume_dice(net: Net, volumes: list[Volume], given: argparse.Namespace) -> list[float]:
-    """Return the mean Dice of whole volumes after 0, 1, ... 5 clicks on the largest slice, each outlined in 3D."""
+def volume_dice(
+    net: Net, volumes: list[Volume], given: argparse.Namespace, weights: CarryWeights | None
+) -> list[float]:
+    """Return the mean Dice of whole volumes after 0, 1, ... 5 clicks on the largest slice, each outlined in 3D.
+
+    Slices that an outline does not reach are as the automatic answer has them.
+    """
     scores: list[list[float]] = []
     for n, volume in enumerate(volumes):
         rng = np.random.default_rng((given.seed, n, 3))
@@ -269,18 +279,20 @@ def volume_dice(net: Net, volumes: list[Volume], given: argparse.Namespace) -> l
             click = next_click(mask, volume.truth[start], rng, given.jitter)
             if click is not None:
                 clicks.append(Click(*click))
-            found = np.zeros(volume.truth.shape, bool)
-            steps = iter_outline(
-                net, volume.planes.__getitem__, len(volume.planes), start, clicks,
-                lambda k, volume=volume: Known(base=volume.base[k]),
-            )  # fmt: skip
-            for k, one in steps:
+            found = np.stack(volume.base) >= INSIDE
+            stack = Stack(volume.planes.__getitem__, len(volume.planes), volume.spacing, weights=weights)
+            known = [Known(base=one) for one in volume.base]
+            for k, one in iter_outline(net, stack, start, clicks, known.__getitem__):
                 found[k] = one >= INSIDE
             mask = found[start]
             curve.append(dice(found, volume.truth))
         scores.append(curve)
         print(f"{volume.name}: volume Dice {' '.join(f'{one:.3f}' for one in curve)}", flush=True)
     return [float(one) for one in np.mean(scores, axis=0)] if scores else []
+
+
+def carry_weights(model: Any) -> CarryWeights | None:
+    return CarryWeights.from_dict(model.spec.carry) if model.spec.carry else None
 
 
 def summarise(cases: list[Case], took: list[float], empty: list[bool]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_unet_tumour.clicks.answer import INSIDE, Click, Known
-from napari_unet_tumour.clicks.outline import iter_outline
+from napari_unet_tumour.clicks.outline import Stack, iter_outline
 
 
 def ball(depth: int = 15) -> tuple[np.ndarray, np.ndarray]:
@@ -18,7 +18,7 @@ def ball(depth: int = 15) -> tuple[np.ndarray, np.ndarray]:
 
 
 def outlined(net, volume, start, clicks, **more):
-    return dict(iter_outline(net, volume.__getitem__, len(volume), start, clicks, **more))
+    return dict(iter_outline(net, Stack(volume.__getitem__, len(volume)), start, clicks, **more))
 
 
 def test_a_lesion_is_followed_and_ends(net) -> None:

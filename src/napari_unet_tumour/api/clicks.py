@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.engine.inference.segment import Segmentation
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.models.spec import ModelSpec
+    from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import SegmentSettings
 
 SIGNS = {"+1": 1, "1": 1, "+": 1, "add": 1, "-1": -1, "-": -1, "remove": -1}
@@ -228,6 +229,7 @@ def with_clicks(
     model: Model,
     settings: SegmentSettings,
     outline: bool = False,
+    spacing: Sequence[float | None] = (None, None, None),
 ) -> Segmentation:
     """Return a segmentation with the clicked lesions added and removed.
 
@@ -239,6 +241,8 @@ def with_clicks(
         (N, C, H, W), all planes of the scan.
     outline : bool
         Follow each lesion from the clicked slice to its neighbours, as far as it reaches.
+    spacing : sequence of float or None
+        Height and width of a pixel and distance of the slices in mm; None where unknown.
 
     Raises
     ------
@@ -251,9 +255,11 @@ def with_clicks(
     answers: dict[tuple[int, int], NDArray[np.uint8]] = {}
     if outline:
         for (plane, label), marked in wanted.items():
-            for n, one in _followed(model, planes, plane, label, marked, base, layout).items():
-                before = answers.get((n, label))
-                answers[n, label] = one if before is None else np.maximum(before, one)
+            for n, one in _followed(model, planes, plane, label, marked, base, layout, spacing).items():
+                own, before = base.of(n, label), answers.get((n, label))
+                # Each lesion's outline changes what the network said around that lesion, and nothing else.
+                changed = (one >= INSIDE) != (own >= INSIDE)
+                answers[n, label] = one if before is None else np.where(changed, one, before)
     for (plane, label), marked in wanted.items():
         known = Known(base=base.of(plane, label), region=marked.region)
         answers[plane, label] = _answered(model, planes[plane], marked.clicks, known)
@@ -262,6 +268,16 @@ def with_clicks(
         layout.write_plane(mask, plane, np.where(inside, label, np.where(old == label, 0, old)).astype(np.uint8))
         probability[plane, label - 1] = relevelled(one, INSIDE, base.level(plane))
     return replace(found, mask=mask, probability=probability)
+
+
+def spacing_of(scan: Scan, layout: SliceLayout) -> tuple[float | None, float | None, float | None]:
+    """Return height and width of a scan's pixels and the distance of its slices in mm, None where it says nothing."""
+    if scan.units != "mm":
+        return None, None, None if layout.slice_distance else 0.0
+    sides = dict(zip(scan.spatial, scan.spacing, strict=True))
+    row, column = (float(sides[axis]) if axis in sides else None for axis in (layout.rows, layout.columns))
+    step = None if row is None or column is None else layout.slice_distance * math.sqrt(row * column)
+    return row, column, step
 
 
 class _Base:
@@ -287,8 +303,9 @@ def _answered(model: Model, plane: NDArray[Any], clicks: list[Click], known: Kno
 
 
 def _followed(
-    model: Model, planes: NDArray[Any], plane: int, label: int, marked: Marked, base: _Base, layout: SliceLayout
-) -> dict[int, NDArray[np.uint8]]:
+    model: Model, planes: NDArray[Any], plane: int, label: int, marked: Marked, base: _Base, layout: SliceLayout,
+    spacing: Sequence[float | None],
+) -> dict[int, NDArray[np.uint8]]:  # fmt: skip
     """Return the answers by plane of a lesion that was clicked on one, among the planes that are its neighbours."""
     from napari_unet_tumour.engine.clicks.predict import iter_outline_volume
 
@@ -297,7 +314,9 @@ def _followed(
     first = plane - plane % length
     bases = np.stack([base.of(n, label) for n in range(first, first + length)])
     known = Known(base=bases[plane - first], region=marked.region)
-    steps = iter_outline_volume(model, planes[first : first + length], plane - first, marked.clicks, bases, known)
+    steps = iter_outline_volume(
+        model, planes[first : first + length], plane - first, marked.clicks, bases, known, spacing
+    )
     while True:
         try:
             next(steps)

@@ -142,7 +142,8 @@ def segment(
     found = to_segmentation(answer, work.layout, settings, chosen.spec.labels)
     if marks:
         clicked = load_model(model) if isinstance(model, (str, Path)) else model  # the click network runs in torch
-        found = clicking.with_clicks(found, marks, planes, work.layout, clicked, settings, outline)
+        spacing = clicking.spacing_of(work.scan, work.layout)
+        found = clicking.with_clicks(found, marks, planes, work.layout, clicked, settings, outline, spacing)
     return replace(found, match=match_scan(work.scan, work.layout, chosen.spec))
 
 

@@ -12,7 +12,7 @@ from napari_unet_tumour.engine.inference import loading, segment
 from napari_unet_tumour.settings import Progress, SegmentSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -73,12 +73,14 @@ def iter_outline(
     clicks: Sequence[Click],
     base: NDArray[np.uint8] | None = None,
     known: Known | None = None,
+    spacing: Sequence[float | None] = (None, None, None),
+    corrected: Mapping[int, NDArray[np.bool_]] | None = None,
 ) -> Generator[Progress, None, dict[int, NDArray[np.uint8]]]:
     """Outline a lesion in a volume (N, C, H, W) from clicks on one slice, see `clicks.predict.iter_outline_volume`."""
     from napari_unet_tumour.engine.clicks.predict import iter_outline_volume
     from napari_unet_tumour.engine.model import load
 
-    return (yield from iter_outline_volume(load(model), planes, start, clicks, base, known))
+    return (yield from iter_outline_volume(load(model), planes, start, clicks, base, known, spacing, corrected))
 
 
 def iter_finetune(

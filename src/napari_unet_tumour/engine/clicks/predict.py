@@ -9,13 +9,14 @@ import torch
 
 from napari_unet_tumour.clicks.answer import Known, answer
 from napari_unet_tumour.clicks.grey_values import guess
-from napari_unet_tumour.clicks.outline import iter_outline
+from napari_unet_tumour.clicks.outline import Stack, iter_outline
 from napari_unet_tumour.clicks.picture import grey_of
+from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.runtime.preprocess import COLOURS, check_channels, check_type
 from napari_unet_tumour.settings import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -56,6 +57,8 @@ def iter_outline_volume(
     clicks: Sequence[Click],
     base: NDArray[np.uint8] | None = None,
     known: Known | None = None,
+    spacing: Sequence[float | None] = (None, None, None),
+    corrected: Mapping[int, NDArray[np.bool_]] | None = None,
 ) -> Generator[Progress, None, dict[int, NDArray[np.uint8]]]:
     """Outline a lesion in a volume from clicks on one slice.
 
@@ -71,6 +74,10 @@ def iter_outline_volume(
         (N, H, W) uint8, the automatic answers, inside from 128 on.
     known : Known, optional
         What else is known of the slice with the clicks.
+    spacing : sequence of float or None
+        Height and width of a pixel and distance of the slices in mm; None where unknown.
+    corrected : mapping of int to numpy.ndarray, optional
+        (H, W) bool: the mask of slices where it is known, see `clicks.outline.Stack`.
 
     Yields
     ------
@@ -80,7 +87,7 @@ def iter_outline_volume(
     Returns
     -------
     dict
-        The answers by slice, of those that show the lesion.
+        The answers by slice, of those that change; away from the lesion they are the automatic ones.
     """
     found: dict[int, NDArray[np.uint8]] = {}
 
@@ -89,8 +96,9 @@ def iter_outline_volume(
             return known
         return Known(base=None if base is None else base[n])
 
-    steps = iter_outline(net_of(model), lambda n: _grey(model, planes[n]), len(planes), start, clicks, known_of)
-    for n, one in steps:
+    weights = CarryWeights.from_dict(model.spec.carry) if model.spec.carry else None
+    stack = Stack(lambda n: _grey(model, planes[n]), len(planes), spacing, corrected or {}, weights)
+    for n, one in iter_outline(net_of(model), stack, start, clicks, known_of):
         found[n] = one
         yield Progress(len(found), len(planes), "outlining", {"plane": n, "answer": one})
     return found

@@ -15,7 +15,7 @@ from napari_unet_tumour.widgets.common.start import start_with_scan
 from napari_unet_tumour.widgets.common.style import RED, TEXT_WIDTH, about, flat, note, picker, row, strong, two_lines
 from napari_unet_tumour.widgets.correct.add_class_view import AddClassView
 from napari_unet_tumour.widgets.correct.before_after_view import MEASURES, BeforeAfterView, figures
-from napari_unet_tumour.widgets.correct.keys import NEXT_KEY, TICK_KEY
+from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, NEXT_KEY, TICK_KEY
 from napari_unet_tumour.widgets.correct.loss_curve_view import LossCurve
 from napari_unet_tumour.widgets.correct.slice_strip_view import SliceStrip
 
@@ -30,6 +30,12 @@ TELL_CARRY = (
     "When you mark a slice as reviewed, the slices beside it follow: by grey values and distance, without learning. "
     "Slices that you drew or reviewed stay. One undo step per slice."
 )
+TELL_CLICK = (
+    "Click lesions: left adds, right or Alt removes, a drag is a box, Shift begins another lesion. "
+    "Delete takes a click back, Esc ends. One undo step per click."
+)
+TELL_OUTLINE = "From the clicks on this slice, outline the lesion on its neighbours (Shift-C). Again: cancel."
+TELL_HINT = "A drag is a scribble of hints, not a box: left where the lesion is, right where it is not."
 TOOLS = (
     ("smooth", "Smooth", "Round the outline on this slice. One undo step."),
     ("specks", "Remove specks", "Remove pieces much smaller than the largest on this slice. One undo step."),
@@ -60,6 +66,9 @@ class CorrectView:
         self.tick = _button(f"Reviewed ({TICK_KEY})", "This slice is right as it is; an empty one has no tumour.")
         self.carry = CheckBox(text="Carry to neighbouring slices", value=True, tooltip=TELL_CARRY)
         self.paint = picker("Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour.")
+        self.click = _button(f"Click ({CLICK_KEY})", TELL_CLICK)
+        self.outline = _button("Outline in 3D", TELL_OUTLINE)
+        self.hint = CheckBox(text="Hint", value=False, tooltip=TELL_HINT)
         self.tools = {name: _button(text, tip) for name, text, tip in TOOLS}
         self.seconds = _learning_time()
         self.run_on = RunOn(device_choices(FinetuneSettings), "Where the network learns and segments.")
@@ -94,7 +103,8 @@ class CorrectView:
         tools = list(self.tools.values())
         return [
             *self.start_view.rows(), row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
-            self.offer, self.restoring, self.carry, row(self.paint), flat(tools[:3]), flat(tools[3:]),
+            self.offer, self.restoring, self.carry, row(self.paint),
+            flat([self.click, self.outline, self.hint]), flat(tools[:3]), flat(tools[3:]),
             row(self.seconds), row(self.device), self.run_on.address_row, self.keeping, self.table,
         ]  # fmt: skip
 
@@ -126,6 +136,7 @@ class CorrectView:
         strong(self.run, 30)
         self.accept.native.setStyleSheet("font-weight: bold;")
         self.tick.native.setCheckable(True)
+        self.click.native.setCheckable(True)
         two_lines(self.status)
         self.table.native.setTextFormat(Qt.TextFormat.RichText)
         self.table.native.setWordWrap(False)

@@ -17,11 +17,13 @@ from napari_unet_tumour.widgets.correct import edit_tools, messages
 from napari_unet_tumour.widgets.correct.add_class import AddClassController
 from napari_unet_tumour.widgets.correct.carry_controller import CarryController
 from napari_unet_tumour.widgets.correct.case_controller import CaseController
+from napari_unet_tumour.widgets.correct.click_controller import ClickController
 from napari_unet_tumour.widgets.correct.finetune_controller import FineTuneController, UnknownLabels, check
 from napari_unet_tumour.widgets.correct.finetune_job import FineTuneRequest
 from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
-from napari_unet_tumour.widgets.correct.keys import NEXT_KEY, TICK_KEY
+from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, NEXT_KEY, OUTLINE_KEY, TICK_KEY, pressed
 from napari_unet_tumour.widgets.correct.navigator import SliceNavigator
+from napari_unet_tumour.widgets.correct.outline_controller import OutlineController
 from napari_unet_tumour.widgets.correct.restore import Restore
 from napari_unet_tumour.widgets.correct.saved_corrections import SavedCorrections
 from napari_unet_tumour.widgets.correct.segment_controller import SegmentController
@@ -69,6 +71,10 @@ class CorrectWidget(Panel):
         self._tour = SliceNavigator(viewer, panel, self._choice, self._desk, self._again, self._is_quiet, self._on_dims)
         self._restoring = Restore(viewer, panel, inbox, self._desk, self._versions, self._on_seen)
         self._carry = CarryController(panel, self._choice, inbox, self._masks, lambda: self.running, self._is_quiet)
+        self._click = ClickController(viewer, panel, inbox, self._choice, self._desk, self._masks, self._why_busy)
+        self._outline = OutlineController(
+            viewer, panel, inbox, self._choice, self._desk, self._masks, self._click, lambda: self.running
+        )
         self._trouble = self._stopped = ""
         self._bound: list[str] = []
         self._listen()
@@ -115,6 +121,14 @@ class CorrectWidget(Panel):
             word = messages.ticked(session, number)
             self._panel.say(word if reviewed else f"{slice_label(number).capitalize()}: no longer reviewed.")
         self._carry.ticked(session, number)
+
+    def click(self) -> None:
+        """Begin Click mode, or leave it."""
+        self._click.toggle()
+
+    def outline(self) -> None:
+        """Follow the lesions clicked on the slice on screen to its neighbours; again: cancel."""
+        self._outline.toggle()
 
     def use_tool(self, name: str) -> None:
         """Use one of the tools on the slice on screen."""
@@ -199,7 +213,7 @@ class CorrectWidget(Panel):
         for button, call in (
             (panel.next, self.next_slice), (panel.tick, self.tick), (panel.run, self._on_run),
             (panel.segment, self.segment), (panel.restore, self.restore), (panel.afresh, self.start_afresh),
-            (panel.measure, self.open_report),
+            (panel.measure, self.open_report), (panel.click, self.click), (panel.outline, self.outline),
             *((button, partial(self.use_tool, name)) for name, button in panel.tools.items()),
         ):  # fmt: skip
             button.native.clicked.connect(partial(_called, call))
@@ -216,18 +230,14 @@ class CorrectWidget(Panel):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._on_selection)
         self._viewer.dims.events.current_step.connect(self._on_dims)
-        for key, call in ((NEXT_KEY, self._on_next_key), (TICK_KEY, self._on_tick_key)):
+        for key, call in (
+            (NEXT_KEY, self.next_slice), (TICK_KEY, self.tick), (CLICK_KEY, self.click), (OUTLINE_KEY, self.outline),
+        ):  # fmt: skip
             with suppress(ValueError):  # the person has bound this key: theirs stays
-                self._viewer.bind_key(key, call)
+                self._viewer.bind_key(key, pressed(call))
                 self._bound.append(key)
         UndockFilter(self.native, self.close_down)
         self.native.destroyed.connect(self._drop)
-
-    def _on_next_key(self, viewer: Any) -> None:
-        self.next_slice()
-
-    def _on_tick_key(self, viewer: Any) -> None:
-        self.tick()
 
     def _on_run(self) -> None:
         if self._learning.running:
@@ -265,6 +275,7 @@ class CorrectWidget(Panel):
         if self.session is None or (mask is None and found is None):
             self._complain()
         elif value is not None:
+            self._click.stop()
             self._desk.settle_values()
             if mask is None and found is not None:
                 mask = self._desk.mask_of(*found)
@@ -281,6 +292,7 @@ class CorrectWidget(Panel):
         if found is not None:
             session, number = found
             self._panel.tell_place(messages.place(session, number), session.is_reviewed(number))
+            self._click.look()
         elif self.session is not None:
             self._panel.tell_place("No slice of this scan is on screen.", False)
 
@@ -302,6 +314,9 @@ class CorrectWidget(Panel):
     def _complain(self) -> None:
         self._panel.say(self._desk.complaint(), wrong=True)
 
+    def _why_busy(self) -> str:
+        return "The network is learning" if self._learning.running else ""
+
     def _is_quiet(self) -> bool:
         """Tell whether the status line is free: it is not while it is about a fine-tuning."""
         return not self._learning.running and self._learning.judged is None
@@ -310,6 +325,7 @@ class CorrectWidget(Panel):
 
     def _on_opened(self, session: CorrectState) -> None:
         self._kept.list(session)
+        self._click.begin(session)
         mask = self._choice.mask
         made_with = "" if mask is None else mask.metadata.get(image_source.KEY, {}).get("hash", "")
         self._versions.use(str(made_with))
@@ -341,6 +357,8 @@ class CorrectWidget(Panel):
         self._panel.question.drop()
         self._learning.forget()
         self._carry.drop()
+        self._outline.drop()
+        self._click.drop()
         self._new_class.forget()
         self._panel.ask_to_restore("")
         self._panel.strip.fill([])

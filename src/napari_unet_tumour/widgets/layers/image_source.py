@@ -204,6 +204,12 @@ def slider_point(viewer: ViewerModel, layer: Any, index: Sequence[float]) -> dic
     return {axis + missing: float(at) for axis, at in zip(hidden, world, strict=True)}
 
 
+def index_at(viewer: ViewerModel, layer: Any, position: Sequence[float]) -> NDArray[np.float64]:
+    """Return a position in the viewer's world as an index of a layer, one number an axis, not rounded or clipped."""
+    found: NDArray[np.float64] = np.asarray(_world_to_data(viewer, layer)(np.array(position[-layer.ndim :], float)))
+    return found
+
+
 def _world_to_data(viewer: ViewerModel, layer: Any) -> Any:
     """Return the transform from the viewer's world, in the viewer's units, to a layer's pixels."""
     from napari.utils.transforms import Affine
@@ -242,7 +248,7 @@ def plane_on_screen(viewer: ViewerModel, layer: Any, layout: SliceLayout) -> int
 def nearest_plane(viewer: ViewerModel, layer: Any, layout: SliceLayout) -> int:
     """Return the plane nearest to what the sliders say, where none is on screen."""
     axes, own = _slice_axes(layout), _axes_in(layer, layout)
-    point = np.round(_world_to_data(viewer, layer)(np.array(viewer.dims.point[-layer.ndim :])))
+    point = np.round(index_at(viewer, layer, viewer.dims.point))
     at = [int(np.nan_to_num(point[own[axis]])) for axis in axes]
     return int(np.ravel_multi_index(at, [layout.mask_shape[axis] for axis in axes], mode="clip")) if axes else 0
 

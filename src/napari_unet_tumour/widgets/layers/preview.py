@@ -112,7 +112,7 @@ class DrawingHand:
 
     def _on_drag(self, viewer: Any, event: Any) -> Iterator[None]:
         # napari tells the viewer before the layer, so nothing is drawn yet.
-        self._down = _drawn_on(viewer)
+        self._down = drawn_on(viewer)
         if self._down is not None:
             self._pressed(self._down)
         yield
@@ -123,12 +123,12 @@ class DrawingHand:
             self.listen(False)
 
     def _on_double_click(self, viewer: Any, event: Any) -> None:
-        mask = _drawn_on(viewer)
+        mask = drawn_on(viewer)
         if mask is not None:
             self._pressed(mask)
 
 
-def _drawn_on(viewer: Any) -> Any:
+def drawn_on(viewer: Any) -> Any:
     """Return the mask layer that a press of the mouse button would draw on; None where it draws nothing.
 
     The viewer is the one that the event tells of: a widget is given a proxy, whose layers are not identical to ours.

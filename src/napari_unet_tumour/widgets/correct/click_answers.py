@@ -1,0 +1,170 @@
+"""Has clicks answered: by the network in the worker, by grey values here where it is busy or gone; knows no Qt."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_unet_tumour import jobs
+from napari_unet_tumour.clicks.answer import Click, answer
+from napari_unet_tumour.clicks.grey_values import guess
+from napari_unet_tumour.clicks.picture import grey_of
+from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.runtime.preprocess import COLOURS
+from napari_unet_tumour.widgets.segment.run import check_model, model_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_unet_tumour.clicks.answer import Known
+    from napari_unet_tumour.models.registry import ModelEntry
+
+# The person hears that the network is slow after so many seconds; grey values answer after the second number. While the
+# network is being loaded they have the third in all, and from then on the fourth a click.
+SLOW_S, PATIENCE_S, LOADING_S, HURRY_S = 0.6, 4.0, 12.0, 1.0
+GREY = "grey values answer"
+
+
+@dataclass(frozen=True, eq=False)
+class ClickQuestion:
+    """What is asked.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the slice (C, H, W); called on a background thread, since a lazy layer may take long.
+    stale : callable
+        Tells whether a newer question has taken its place.
+    busy : str
+        Why the network cannot be asked now, "" where it can.
+    """
+
+    entry: ModelEntry
+    scheduler: str
+    read: Callable[[], NDArray[Any]]
+    clicks: Sequence[Click]
+    known: Known
+    stale: Callable[[], bool]
+    busy: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ClickReply:
+    """The answer (H, W) uint8, inside from 128 on; None where the slice cannot be read. `note` is for the person."""
+
+    answer: NDArray[np.uint8] | None
+    note: str = ""
+
+
+class ClickAnswers:
+    """Asks on a background thread per question, so that the viewer never waits.
+
+    Parameters
+    ----------
+    put : callable
+        Makes a call on the GUI thread.
+    """
+
+    def __init__(self, put: Callable[[Callable[[], None]], None]) -> None:
+        self._put = put
+        self._warming: dict[tuple[str, str], float] = {}
+
+    def warm(self, entry: ModelEntry, scheduler: str) -> None:
+        """Have the worker load the network, so that the first click is answered at once."""
+        place = (entry.hash, scheduler)
+        if not entry.spec.clicks or place in self._warming:
+            return
+        self._warming[place] = time.monotonic()
+        threading.Thread(target=self._warm, args=(entry, scheduler), daemon=True).start()
+
+    def _warm(self, entry: ModelEntry, scheduler: str) -> None:
+        place = (entry.hash, scheduler)
+        noise = np.random.default_rng(0).random((max(1, entry.spec.in_channels), 64, 64), np.float32)
+        try:
+            check_model(entry)
+            model = model_for(entry, scheduler or None)
+        except (UNetTumourError, OSError):  # the first click says so
+            self._warming.pop(place, None)
+            return
+        hear = partial(self._on_warm, place)
+        jobs.submit("click", model, noise, [Click(32, 32)], None, on_event=hear, scheduler=scheduler or None)
+
+    def _on_warm(self, place: tuple[str, str], event: jobs.Event) -> None:
+        self._warming.pop(place, None)
+
+    def ask(self, question: ClickQuestion, then: Callable[[ClickReply], None], slow: Callable[[str], None]) -> None:
+        """Ask; `then` gets the reply on the GUI thread unless the question is stale, `slow` a line while it lasts."""
+        threading.Thread(target=self._work, args=(question, then, slow), daemon=True).start()
+
+    def _work(self, question: ClickQuestion, then: Callable[[ClickReply], None], slow: Callable[[str], None]) -> None:
+        try:
+            plane = question.read()
+        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
+            said = str(error).partition("\n")[0] or type(error).__name__
+            reply = ClickReply(None, f"The slice cannot be read ({said}): check the scan's file.")
+        else:
+            reply = self._reply(question, plane, slow)
+        if not question.stale():
+            self._put(partial(then, reply))
+
+    def _reply(self, question: ClickQuestion, plane: NDArray[Any], slow: Callable[[str], None]) -> ClickReply:
+        entry = question.entry
+        if not entry.spec.clicks:
+            note = f"The model {entry.name} takes no clicks: {GREY}."
+        elif question.busy:
+            note = f"{question.busy}: {GREY} until then."
+        else:
+            found = self._ask_worker(question, plane, slow)
+            if not isinstance(found, str):
+                return ClickReply(found)
+            note = f"{found.rstrip('.')}: {GREY}."
+        if question.stale():
+            return ClickReply(None)
+        grey = grey_of(plane, entry.spec.in_channels == 1 or entry.spec.channels == COLOURS)
+        return ClickReply(answer(guess, grey, question.clicks, question.known), note)
+
+    def _ask_worker(
+        self, question: ClickQuestion, plane: NDArray[Any], slow: Callable[[str], None]
+    ) -> NDArray[np.uint8] | str:
+        """Return the worker's answer, or why there is none."""
+        events: queue.Queue[jobs.Event] = queue.Queue()
+        scheduler = question.scheduler or None
+        try:
+            model = model_for(question.entry, scheduler)
+        except OSError as error:
+            return f"The model {question.entry.name} cannot be read ({error.strerror})"
+        asked = (model, plane, question.clicks, question.known)
+        job = jobs.submit("click", *asked, on_event=events.put, scheduler=scheduler)
+        began, told = time.monotonic(), False
+        while not question.stale():
+            try:
+                return _outcome(events.get(timeout=0.1), plane)
+            except queue.Empty:
+                waited = time.monotonic() - began
+            if waited > self._patience(question):
+                break
+            if waited > SLOW_S and not told:
+                told = True
+                self._put(partial(slow, "Waiting for the network…"))
+        if not job.started:  # one that is under way ends by itself, and soon
+            job.cancel()
+        return "The network does not answer in time"
+
+    def _patience(self, question: ClickQuestion) -> float:
+        began = self._warming.get((question.entry.hash, question.scheduler))
+        return PATIENCE_S if began is None else max(HURRY_S, LOADING_S + began - time.monotonic())
+
+
+def _outcome(event: jobs.Event, plane: NDArray[Any]) -> NDArray[np.uint8] | str:
+    if isinstance(event, jobs.Done) and getattr(event.result, "shape", None) == plane.shape[1:]:
+        found: NDArray[np.uint8] = event.result
+        return found
+    return str(event.error) if isinstance(event, jobs.Failed) else "The network was stopped"
