@@ -79,6 +79,26 @@ def test_a_tick_that_is_taken_back_goes_from_the_disk(opened):
     assert Store(registry.data_dir() / "corrections").load(one.widget.session.case.parts[0].scan).reviewed == []
 
 
+def test_a_tick_that_is_made_while_the_record_is_written_gets_written_too(opened, monkeypatch):
+    one = window(opened)
+    session = one.widget.session
+    part = session.case.parts[0]
+    save = session.journal._store.save
+
+    def save_while_the_person_goes_on(record):
+        save(record)
+        if not session.is_reviewed(3):
+            session.tick(3, part.pixels(3))
+
+    one.viewer.dims.set_point(0, 3)
+    part.mask.data_setitem((np.full(4, 3), np.arange(4), np.arange(4)), 1)
+    monkeypatch.setattr(session.journal._store, "save", save_while_the_person_goes_on)
+    draw_and_tick(one, 1)
+    one.widget._desk.watch.flush()
+    store = Store(registry.data_dir() / "corrections")
+    assert sorted(store.load(part.scan).reviewed) == [1, 3]
+
+
 def test_copies_of_a_scan_in_one_window_have_corrections_of_their_own(opened):
     one = window(opened)
     draw_and_tick(one, 1)
