@@ -338,7 +338,7 @@ def test_what_is_odd_about_a_series_is_said(make_napari_viewer, tmp_path, array)
     before = len(notification_manager.records)
     viewer.open(tmp_path / "s", plugin="napari-unet-tumour")
     said = [record.message for record in list(notification_manager.records)[before:]]
-    assert said == ["brain: 1 slices are missing and shown empty"]
+    assert said == ["brain: 1 slice is missing and shown empty"]
 
 
 def test_what_cannot_be_opened_is_left_to_others_or_named(tmp_path):
