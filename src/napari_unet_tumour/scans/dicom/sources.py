@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,8 @@ class SourceImage:
     frame: int = 0
 
     def refer(self, item: Any) -> Any:
-        """Fill a reference in; returns it."""
+        """Return a copy of a reference that refers to this image."""
+        item = copy.deepcopy(item)  # highdicom uses the same items in several sequences
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = self.storage, self.instance
         if self.frame and self.storage not in _SINGLE:
             item.ReferencedFrameNumber = self.frame
