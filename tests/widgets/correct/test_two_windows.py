@@ -52,6 +52,7 @@ def test_a_slice_that_both_windows_drew_is_kept_twice(opened):
     first, second = window(opened), window(opened)
     draw_and_tick(first, 5, 1)
     draw_and_tick(second, 5, 2)
+    assert second.widget.session.journal.notice.startswith("Slice 6 was drawn in another window too")
     scan = first.widget.session.case.parts[0].scan
     folder = registry.data_dir() / "corrections" / scan
     kept = [np.load(path)["a"] for path in folder.glob("other-00005-*.npz")]

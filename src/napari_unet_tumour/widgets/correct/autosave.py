@@ -16,6 +16,7 @@ import numpy as np
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.corrections.record import merged
 from napari_unet_tumour.errors import OutputError
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.layers import drawn_pixels
 from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS
 
@@ -275,7 +276,8 @@ class Autosave:
         found = self._store.mask(scan, plane) if marked else None
         if found is not None and checksum(found) != self._on_disk.get(number, 0) and found.any():
             self._store.keep_beside(scan, plane, found)
-            self.notice = f"Slice {number} was drawn in another window too: that mask is kept beside this one on disk."
+            where = slice_label(number).capitalize()
+            self.notice = f"{where} was drawn in another window too: that mask is kept beside this one on disk."
 
     def _save_images(self, part: CasePart) -> None:
         for number in self._of_part(self._imageless, part):
@@ -291,7 +293,7 @@ class Autosave:
             return self._case.image(number)
         except Exception as error:
             said = str(error).partition("\n")[0] or type(error).__name__
-            raise OutputError(f"slice {number} of the scan cannot be read ({said}): check its file") from error
+            raise OutputError(f"{slice_label(number)} of the scan cannot be read ({said}): check its file") from error
 
     def _merged(self, scan: str) -> Record:
         """Return the record to write: while the earlier session is still offered, its ticks are kept too."""
