@@ -76,7 +76,7 @@ def read_zarr(path: Path, image: str | None = None) -> Scan:
     turned = iter(space)
     order = [next(turned) if letters[i] in "zyx" else i for i in keep]
     if order != keep:
-        array = da.asarray(array).transpose([keep.index(i) for i in order])
+        array = da.asarray(array).transpose([keep.index(i) for i in order])  # type: ignore[no-untyped-call]
     axes = "".join(letters[i] for i in order)
     affine = None
     if units == "mm":
