@@ -46,6 +46,7 @@ def test_paths_are_relative_to_the_table(files, monkeypatch):
         "mask,extra,scan\nmasks/1.png,x,images/1.png\n",
         "scan, mask\nimages/1.png, masks/1.png\n\n",
         "scan,mask\r\nimages/1.png,masks/1.png\r\n",
+        "Scan;Segmentation\nimages\\1.png;masks\\1.png\n",
     ],
 )
 def test_reads_what_spreadsheets_write(files, text):

@@ -30,6 +30,11 @@ def read(folder, content, encoding="utf-8"):
         ("sep=;\r\n" + PLAIN.replace(",", ";").replace("\n", "\r\n"), "utf-8"),
         (PLAIN.replace("file,person", " Image File , PATIENT_ID "), "utf-8"),
         (PLAIN.replace("file,person", "Scan,Subject"), "utf-8"),
+        (PLAIN.replace("file,person", "image_path,Patient No."), "utf-8"),
+        (PLAIN.replace("file,person", "Image ID,Subject #"), "utf-8"),
+        ("\n# of the second reader\n;\n" + PLAIN.replace(",", ";"), "utf-8-sig"),
+        ('"sep=;"\n' + PLAIN.replace(",", ";"), "utf-8-sig"),
+        ("sep=\t\n" + PLAIN.replace(",", "\t"), "utf-16"),
         ("person,file\n P1 ,a.png \nP2,\u00a0b.png\n\n", "utf-8"),
     ],
 )
@@ -45,6 +50,8 @@ def test_one_table_in_many_forms(tmp_path, content, encoding):
     [
         ("photo,person\na,b\n", "no column 'file' (found: photo, person)"),
         ("file,Patient code\na,b\n", "column 'Patient code' that may say whose a scan is"),
+        ("file,case_id\na,b\n", "column 'case_id' that may say whose a scan is"),
+        ("file,person\nMüller,b\n".encode("cp1252"), "not in UTF-8"),
         ("file,patient,subject\na,b,c\n", "2 columns for one thing (patient, subject)"),
         ("file,person\na.png,Doe, Jane\n", "line 2 has 3 cells"),
         (b"\x89PNG\r\n\x1a\n\xff", "no text file"),

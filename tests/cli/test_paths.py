@@ -52,6 +52,18 @@ def test_a_scan_keeps_its_name_and_none_gets_anothers(tmp_path):
     assert names([other, one], tmp_path, owners) == {other: "P2_T1_mask.nii.gz", one: "T1_mask.nii.gz"}
 
 
+def test_links_to_one_scan_are_one_scan_with_one_name_in_any_order(tmp_path):
+    scan = put(tmp_path / "P1/T1.nii")
+    link = tmp_path / "other.nii"
+    try:
+        link.symlink_to(scan)
+    except OSError:
+        pytest.skip("no links here")
+    found = [_paths.expand(order) for order in ([str(scan), str(link)], [str(link), str(scan)])]
+    assert len(found[0]) == 1
+    assert names(found[0], tmp_path) == names(found[1], tmp_path)
+
+
 def test_the_same_name_in_two_unicode_forms_is_one(tmp_path):
     paths = [put(tmp_path / form / unicodedata.normalize(form, "é.nii")) for form in ("NFC", "NFD")]
     assert len({unicodedata.normalize("NFC", name) for name in names(paths, tmp_path).values()}) == 2

@@ -50,6 +50,43 @@ def test_a_mask_in_the_transparency_is_found(tmp_path, channels):
     np.testing.assert_array_equal(shown(Image.fromarray(np.dstack(channels)), tmp_path / "a.png"), MASK > 0)
 
 
+@pytest.mark.parametrize("opacity", [100, 200])
+def test_a_palette_with_a_mask_half_clear_is_found(tmp_path, opacity):
+    picture = Image.fromarray((MASK > 0).astype(np.uint8))
+    picture.putpalette([255, 255, 255, 255, 0, 0])
+    found = shown(picture, tmp_path / "a.png", transparency=bytes([0, opacity]))
+    np.testing.assert_array_equal(found, MASK > 0)
+
+
+def test_a_palette_that_shows_nothing_is_refused(tmp_path):
+    picture = Image.fromarray((MASK > 0).astype(np.uint8))
+    picture.putpalette([255] * 6)
+    picture.save(tmp_path / "a.png")
+    with pytest.raises(ScanError, match="all its labels in one colour"):
+        read_mask(tmp_path / "a.png")
+    picture.putpalette([0, 0, 0, 255, 0, 0])
+    picture.save(tmp_path / "b.png", transparency=bytes([0, 0]))
+    with pytest.raises(ScanError, match="wholly transparent"):
+        read_mask(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("values", [MASK > 0, MASK, MASK.astype(np.uint16) * 257])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_tiff_that_stores_0_for_white_is_read_as_it_is_seen(tmp_path, values, compression):
+    turned = ~values if values.dtype == bool else np.iinfo(values.dtype).max - values
+    tifffile.imwrite(tmp_path / "a.tif", turned, photometric="miniswhite", compression=compression)
+    np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "a.tif").array) > 0, MASK > 0)
+    np.testing.assert_array_equal(np.asarray(read(tmp_path / "a.tif").array), values)
+
+
+def test_a_fax_and_a_mask_under_imagejs_inverting_table(tmp_path):
+    Image.fromarray(MASK > 0).save(tmp_path / "fax.tif", compression="group4", tiffinfo={262: 0})
+    np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "fax.tif").array) > 0, MASK > 0)
+    tifffile.imwrite(tmp_path / "ij.tif", MASK, photometric="miniswhite", imagej=True)
+    with pytest.raises(ScanError, match=r"ij\.tif .*Invert LUT"):
+        read_mask(tmp_path / "ij.tif")
+
+
 def test_colours_under_transparency_are_refused(tmp_path):
     Image.fromarray(np.dstack([MASK, NONE, 255 - MASK, FULL // 2])).save(tmp_path / "a.png")
     with pytest.raises(ScanError, match="colour picture"):

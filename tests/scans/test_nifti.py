@@ -283,6 +283,22 @@ def test_a_broken_sform_gives_way_to_the_qform(tmp_path, volume, rows, value):
     np.testing.assert_allclose(nibabel.load(tmp_path / "m.nii.gz").affine, good, atol=1e-4)
 
 
+def qform_file(path, volume, quaternion):
+    image = nibabel.Nifti1Image(volume, np.diag([2.0, 2.0, 2.0, 1.0]))
+    header = image.header.copy()
+    header["magic"], header["vox_offset"], header["sform_code"], header["qform_code"] = b"n+1", 352, 0, 1
+    header["quatern_b"], header["quatern_c"], header["quatern_d"] = quaternion
+    path.write_bytes(header.binaryblock + b"\0\0\0\0" + volume.tobytes(order="F"))
+    return path
+
+
+def test_a_rotation_that_rounding_made_a_hair_too_long_is_read_and_a_wrong_one_named(tmp_path, volume):
+    scan = read(qform_file(tmp_path / "a.nii", volume, (1.0000005, 0.0, 0.0)))
+    np.testing.assert_allclose(scan.spacing, 2.0, atol=1e-4)
+    with pytest.raises(ScanError, match=r"b\.nii has a broken affine .*dcm2niix"):
+        read(qform_file(tmp_path / "b.nii", volume, (2.0, 0.0, 0.0)))
+
+
 @pytest.mark.parametrize("suffix", [".NII.GZ", ".Nii.Gz", ".nii.GZ", ".NII", ".Nii"])
 def test_suffixes_are_spelt_in_any_way(tmp_path, nifti_file, volume, suffix):
     whole = nifti_file.read_bytes()

@@ -89,6 +89,23 @@ def test_arrays_in_a_plain_group_are_named(tmp_path, volume):
     assert read(refused.rpartition("such as ")[2]).array.shape == volume.shape
 
 
+@pytest.mark.parametrize("letters", ["xyz", "yxz", "zxy"])
+def test_axes_of_space_come_in_one_order(tmp_path, volume, letters):
+    turn = ["zyx".index(letter) for letter in letters]
+    steps = dict(zip("zyx", (3000.0, 500.0, 700.0), strict=True))
+    level = [{"type": "scale", "scale": [steps[letter] for letter in letters]}]
+    axes = [{"name": letter, "type": "space", "unit": "micrometer"} for letter in letters]
+    image(group_at(tmp_path / "a.zarr"), volume.transpose(turn), level, axes=axes)
+    scan = read(tmp_path / "a.zarr")
+    assert (scan.axes, scan.spacing) == ("zyx", pytest.approx((3.0, 0.5, 0.7)))
+    np.testing.assert_array_equal(np.asarray(scan.array), volume)
+
+
+def test_a_unit_without_a_scale_is_no_size(tmp_path, volume):
+    image(group_at(tmp_path / "a.zarr"), volume, [])
+    assert read(tmp_path / "a.zarr").units == "pixel"
+
+
 def test_versions_without_axes_and_unknown_transformations(tmp_path, volume):
     image(group_at(tmp_path / "old.zarr", "0.1"), volume[None, None], [], axes=None, version="0.1")
     old = read(tmp_path / "old.zarr")

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_unet_tumour import scans
@@ -65,6 +65,8 @@ grids = st.builds(
 
 @settings(max_examples=40, deadline=None)
 @given(grids, grids, st.integers(0, 99))
+@example(affine((1.0, -1.0, -1.0), (0.0, 0.0, 0.0), 0.0, -0.19), affine((1.0, 1.0, -1.0), (0.0, 0.0, 0.0)), 0)
+@example(affine((2.0, 2.0, -1.0), (0.0, 0.0, 0.0)), affine((1.0, -1.0, 1.0), (0.0, 0.0, 0.0), 0.0, -0.26), 12)
 def test_simpleitk_finds_the_same_labels_for_any_two_grids(one, other, seed):
     mask = Scan(labels((6, 9, 8), seed), "zyx", one, "mm", "mask")
     scan = Scan(np.zeros((7, 10, 6)), "zyx", other, "mm", "scan")
@@ -233,6 +235,30 @@ def test_a_scan_of_1_mm_at_the_origin_and_its_canonical_mask(tmp_path):
     assert one.units != other.units
     np.testing.assert_array_equal(put_on_scan(other, one).mask.array, one.array)
     np.testing.assert_array_equal(put_on_scan(one, other).mask.array, other.array)
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 1)])
+def test_a_scan_without_sform_and_qform_has_no_place_but_its_canonical_mask_is_turned(tmp_path, codes):
+    """Programs make up other places for such a scan: nibabel centres it, ITK begins at 0."""
+    drawn = labels((7, 6, 5))
+    image = nibabel.Nifti1Image(drawn.astype(np.int16), None)
+    image.header.set_zooms((1.0, 1.2, 3.0))
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "scan.nii")
+    scan = scans.read(tmp_path / "scan.nii")
+    assert not knows_place(scan)
+    np.testing.assert_allclose(sorted(scan.spacing), [1.0, 1.2, 3.0], atol=1e-6)
+    itk = nibabel.Nifti1Image(drawn, np.diag([-1.0, -1.2, 3.0, 1.0]))
+    itk.set_sform(itk.affine, codes[0])
+    itk.set_qform(itk.affine, codes[1])
+    nibabel.save(itk, tmp_path / "itk.nii")
+    nibabel.save(
+        nibabel.as_closest_canonical(nibabel.Nifti1Image(drawn, nibabel.load(tmp_path / "scan.nii").affine)),
+        tmp_path / "canonical.nii",
+    )
+    for name in ("itk", "canonical"):
+        mask = scans.read_mask(tmp_path / f"{name}.nii")
+        np.testing.assert_array_equal(put_on_scan(mask, scan).mask.array, scan.array)
 
 
 def test_time_points_keep_their_index_and_their_number():

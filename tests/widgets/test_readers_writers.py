@@ -317,6 +317,41 @@ def test_a_mask_made_for_a_layer_is_saved_as_dicom_seg(make_napari_viewer, tmp_p
     assert read_mask(saved).array.sum() == mask.data.sum()
 
 
+@pytest.mark.parametrize("typed", ["m", "m.dcm", "m{suffix}"])
+@pytest.mark.parametrize(
+    ("chosen", "suffix", "kind"),
+    [("RT Structure Set", ".rtstruct.dcm", "RTSTRUCT"), ("DICOM label map", ".labelmap.dcm", "SEG")],
+)
+def test_file_save_writes_the_kind_that_is_chosen_there(
+    make_napari_viewer, tmp_path, array, monkeypatch, chosen, suffix, kind, typed
+):
+    import pydicom
+    from qtpy.QtWidgets import QFileDialog
+
+    slices(tmp_path / "s", array, (1, 0, 0, 0, 1, 0))
+    viewer = make_napari_viewer()
+    (image,) = viewer.open(tmp_path / "s", plugin="napari-unet-tumour")
+    drawn = np.zeros(image.data.shape, np.uint8)
+    drawn[1:4, 1:5, 2:6] = 1
+    viewer.add_labels(drawn, scale=image.scale, translate=image.translate, units=image.units)
+    offered = []
+
+    def choose(*args, filter, **more):
+        offered.extend(filter.split(";;"))
+        return str(tmp_path / typed.format(suffix=suffix)), next(one for one in offered if chosen in one)
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
+    viewer.layers.selection.active = viewer.layers[-1]
+    viewer.window._qt_viewer._save_layers_dialog(selected=True)
+    path = tmp_path / f"m{suffix}"
+    assert pydicom.dcmread(path).Modality == kind
+    (back,) = viewer.open(path, plugin="napari-unet-tumour")
+    assert isinstance(back, Labels)
+    # What is cropped to the drawn slices lies where it was drawn.
+    at = [back.data_to_world(index) for index in np.argwhere(back.data)]
+    np.testing.assert_allclose(at, [image.data_to_world(index) for index in np.argwhere(drawn)], atol=1e-3)
+
+
 def test_several_series_are_chosen_by_the_person(make_napari_viewer, tmp_path, array, monkeypatch):
     from qtpy.QtWidgets import QInputDialog
 
@@ -339,7 +374,7 @@ def test_what_is_odd_about_a_series_is_said(make_napari_viewer, tmp_path, array)
     before = len(notification_manager.records)
     viewer.open(tmp_path / "s", plugin="napari-unet-tumour")
     said = [record.message for record in list(notification_manager.records)[before:]]
-    assert said == ["brain: 1 slices are missing and shown empty"]
+    assert said == ["brain: 1 slice is missing and shown empty"]
 
 
 def test_what_cannot_be_opened_is_left_to_others_or_named(tmp_path):

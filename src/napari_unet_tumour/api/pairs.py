@@ -182,7 +182,7 @@ def read_truth(
     grey : bool
         Return the values as in the file, as uint8.
     notes : list of str, optional
-        Takes a line that says how the mask was moved, where the grids differ.
+        Takes what was said of the files on reading, and how the mask was moved where the grids differ.
 
     Returns
     -------
@@ -197,6 +197,10 @@ def read_truth(
     if pair.is_tumour_free:
         return np.zeros(shape, np.uint8)
     mask = scans.read_mask(pair.mask, contours_on=scan)
+    if notes is not None:
+        read = ((pair.scan, scan), (pair.mask, mask))
+        said = [f"{path.name}: {note}" for path, one in read for note in one.extra.get("notes", ())]
+        notes += [note for note in said if note not in notes]
     values = _on_grid(pair, scan, mask, notes)
     if values.shape != shape:
         raise ScanError(
@@ -223,14 +227,20 @@ def read_truth(
 def _pair(path: Path, line: int, row: Mapping[str, str]) -> Pair:
     if not row["scan"] or not row["mask"]:
         raise ScanError(f"{path.name} line {line} names no {'mask' if row['scan'] else 'scan'}: fill it in")
-    scan, mask = (tables.existing(path.parent / Path(row[name]).expanduser()) for name in ("scan", "mask"))
+    scan, mask = (_path(path.parent, row[name]) for name in ("scan", "mask"))
     try:
         slices = tuple(int(number) for number in re.split(r"[;,\s]+", row.get("slices", "")) if number)
     except ValueError as error:
         raise ScanError(f"{path.name} line {line}: slices must look like 3;4;9, not '{row['slices']}'") from error
     second = row.get("second", "")
-    other = tables.existing(path.parent / Path(second).expanduser()) if second else None
+    other = _path(path.parent, second) if second else None
     return Pair(scan, mask, str(scan), slices, other)
+
+
+def _path(folder: Path, cell: str) -> Path:
+    """Return the file of a cell, which may be written as Windows writes paths."""
+    found = tables.existing(folder / Path(cell).expanduser())
+    return found if found.exists() else tables.existing(folder / Path(cell.replace("\\", "/")).expanduser())
 
 
 def _check_files(files: list[tuple[Path, str]]) -> None:

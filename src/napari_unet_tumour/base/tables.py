@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DELIMITERS = ",;\t|"
+_NAMED = ("", "file", "files", "filename", "name", "path", "id")
 FILE = (
-    "file", "files", "filename", "filepath", "image", "images", "imagefile", "imagename", "imagepath", "img", "scan",
-    "scans", "scanfile", "scanpath", "path", "picture", "volume", "slicefile",
+    "file", "files", "filename", "filenames", "filepath", "fname", "path", "datei", "dateiname", "images", "scans",
+    *(what + named for what in ("image", "img", "scan", "picture", "volume", "bild") for named in _NAMED), "slicefile",
 )  # fmt: skip
 MASK = (
     "mask", "masks", "maskfile", "maskname", "maskpath", "label", "labels", "labelfile", "labelmap", "labelpath", "seg",
@@ -29,17 +30,21 @@ SECOND = (
     "second", "secondmask", "secondmasks", "secondreader", "secondreadermask", "secondrater", "mask2", "reader2",
     "rater2",
 )  # fmt: skip
+_PERSONS = ("person", "patient", "subject", "subj", "participant", "proband", "individual", "patienten", "pat")
+_NUMBERED = ("", "s", "id", "ids", "no", "nr", "num", "number", "nummer", "key", "identifier", "name")
 PERSON = (
-    "person", "persons", "personid", "patient", "patients", "patientid", "patientnumber", "patientname", "subject",
-    "subjects", "subjectid", "participant", "participantid", "group", "groups", "groupid", "individual", "pid", "mrn",
-    "proband", "probandid",
+    *(who + numbered for who in _PERSONS for numbered in _NUMBERED),
+    "group", "groups", "groupid", "pid", "mrn", "sub", "subid",
 )  # fmt: skip
 TUMOUR = ("tumour", "tumor", "tumours", "tumors", "tumourtype", "tumortype", "type", "class", "diagnosis")
 SPLIT = ("split", "part", "set", "subset", "partition")
 SLICES = ("slices", "slice", "reviewed", "reviewedslices")
 # Words of a column that may name the person under a name that is not known here; those of what else a person has.
-_PERSONAL = re.compile("patient|person|subject|participant|proband|individual|pid|mrn")
+_PERSONAL = re.compile("patient|person|subj|participant|proband|individual|anon|pid|mrn|^pat|^(case|fall)(id|nr|no)?$")
 _OTHER = re.compile("age|sex|gender|weight|size|height|birth|date|comment|position|orientation|group")
+# What may stand above the names of the columns; what no text has.
+_ABOVE = re.compile(r'(#.*|"?sep=.?"?|[,;|\t ]*)', re.IGNORECASE)
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 # What spreadsheets and programs write for nothing.
 _NOTHING = {"", "na", "n/a", "nan", "none", "null", "-", "?", "#n/a", "<na>"}
 
@@ -98,14 +103,12 @@ def read_table(path: Path, known: Mapping[str, Sequence[str]], required: Sequenc
         The file is not a table, lacks a column or has it twice, or a line has more cells than the first one.
     """
     text = _text(path)
-    lines = text.splitlines()
-    if lines and re.fullmatch(r"sep=.", lines[0].strip(), re.IGNORECASE):
-        text = text.split("\n", 1)[1] if "\n" in text else ""
+    above, text = _head_lines(text)
     delimiter = _delimiter(text, known)
     try:
         cells = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
         head = [_plain(name) for name in next(cells, [])]
-        found = [(cells.line_num, [_plain(cell) for cell in row]) for row in cells]
+        found = [(above + cells.line_num, [_plain(cell) for cell in row]) for row in cells]
     except csv.Error as error:
         raise TableError(f"{path.name} is no table ({error}): save it as CSV (UTF-8)") from error
     columns = _columns(path, head, known)
@@ -183,10 +186,20 @@ def _text(path: Path) -> str:
     try:
         text = raw.decode(_encoding(raw))
     except UnicodeDecodeError as error:
-        raise TableError(f"{path.name} is no text file of comma-separated values: save it as CSV (UTF-8)") from error
+        what = "no text file of comma-separated values" if _CONTROL.search(raw) else "not in UTF-8 or UTF-16"
+        raise TableError(f"{path.name} is {what}: save it as CSV (UTF-8)") from error
     if "\0" in text:
         raise TableError(f"{path.name} is no text file of comma-separated values: save it as CSV (UTF-8)")
     return text
+
+
+def _head_lines(text: str) -> tuple[int, str]:
+    """Return how many empty lines, comments and "sep=;" of Excel stand above the names of the columns, and the rest."""
+    lines = text.splitlines(keepends=True)
+    above = 0
+    while above < len(lines) and _ABOVE.fullmatch(lines[above].strip("\r\n \ufeff")):
+        above += 1
+    return above, "".join(lines[above:])
 
 
 def _encoding(raw: bytes) -> str:
@@ -207,8 +220,8 @@ def _plain(cell: str | None) -> str:
 
 
 def column_key(name: str) -> str:
-    """Return the name of a column in small letters, without spaces, "_", "-" and "."."""
-    return re.sub(r"[\s_\-.]+", "", unicodedata.normalize("NFKC", name).casefold())
+    """Return the name of a column in small letters, without spaces, "_", "-", "." and "#"."""
+    return re.sub(r"[\s_\-.#]+", "", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _delimiter(text: str, known: Mapping[str, Sequence[str]]) -> str:

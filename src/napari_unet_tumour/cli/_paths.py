@@ -38,7 +38,8 @@ def expand(words: Sequence[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for word in words:
         for path in _expand(word):
-            found.setdefault(path.resolve(), path)
+            real = path.resolve()
+            found[real] = min(found.get(real, path), path)  # of several links to a scan the same one in any order
     return list(found.values())
 
 

@@ -130,7 +130,7 @@ def iter_measure(
     ScanError
         If the mask is not a mask, or mask, scan and geometry are inconsistent.
     """
-    moved, geometry = "", scan
+    moved, geometry, said = "", scan, _reading_notes(scan, mask)
     if isinstance(mask, Scan):
         mask_name = mask_name or mask.name
         mask, geometry, moved = _on_grid(mask, scan)
@@ -156,7 +156,7 @@ def iter_measure(
         mask=mask_name,
         model=model,
         model_hash=model_hash,
-        notes=(*_notes(grid), *([moved] if moved else [])),
+        notes=(*_notes(grid), *said, *([moved] if moved else [])),
     )
 
 
@@ -166,6 +166,11 @@ def _on_grid(mask: Scan, scan: Any) -> tuple[Any, Any, str]:
         return mask.array, mask, ""
     placed = put_on_scan(mask, scan)
     return placed.mask.array, scan, placed.note
+
+
+def _reading_notes(*given: Any) -> list[str]:
+    """Return what a person should know of the files that scan and mask were read from."""
+    return [f"{one.name}: {note}" for one in given if isinstance(one, Scan) for note in one.extra.get("notes", ())]
 
 
 def _names(labels: Labels) -> dict[int, str]:

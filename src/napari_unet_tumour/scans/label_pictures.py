@@ -41,7 +41,16 @@ def labels_of_palette(path: Path, indices: NDArray[Any], palette: NDArray[np.uin
     """
     used = np.unique(indices)
     colours = palette[np.minimum(used, len(palette) - 1)]
-    clear = colours[:, 3] < 128
+    if len(used) > 1 and (colours == colours[0]).all():
+        raise ScanError(
+            f"{path.name} has a palette that shows all its labels in one colour: save it in grey values, "
+            "0 for the background"
+        )
+    opacity = colours[:, 3].astype(int)
+    # As in `_seen`: a mask may be exported half clear.
+    clear = opacity * 2 <= opacity.max(initial=0)
+    if not opacity.any():
+        raise _wholly_transparent(path)
     if clear.any() and (~clear).sum() <= 1:
         return np.where(np.isin(indices, used[~clear]), MARKED, 0).astype(np.uint8)
     colours = np.where(clear[:, None], 0, colours)
@@ -100,7 +109,7 @@ def _seen(path: Path, colours: NDArray[Any], opacity: NDArray[Any]) -> NDArray[A
     visible = opacity * 2.0 > opacity.max(initial=0)
     if not opacity.any():
         if varies:
-            raise ScanError(f"{path.name} is wholly transparent, with a picture under it: save it without transparency")
+            raise _wholly_transparent(path)
         return np.zeros(opacity.shape, np.uint8)
     shown = colours[visible]
     if (shown == shown[0]).all():
@@ -108,6 +117,10 @@ def _seen(path: Path, colours: NDArray[Any], opacity: NDArray[Any]) -> NDArray[A
     if grey:
         return np.where(visible, colours[..., 0], 0).astype(colours.dtype)
     raise ScanError(f"{path.name} is a colour picture, not a mask: save it in grey values or with a palette")
+
+
+def _wholly_transparent(path: Path) -> ScanError:
+    return ScanError(f"{path.name} is wholly transparent, with a picture under it: save it without transparency")
 
 
 def labels_of_jpeg(path: Path, values: NDArray[Any]) -> NDArray[Any]:

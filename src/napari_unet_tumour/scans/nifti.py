@@ -6,6 +6,7 @@ import gzip
 import logging
 import re
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,8 @@ _TO_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _PLAUSIBLE_MM = (0.05, 20.0)
 _LABEL_INTENT = 1002
 _MAPPED_FROM = 1 << 30
+# The quaternion of the qform is three float32 numbers: 1 less their squares may come out so far below 0.
+_ROUNDED = 1e-5
 _HEADER = 1024
 
 # Else Python itself prints what nibabel logs of a bad header, beside our one line.
@@ -81,6 +84,8 @@ def read_nifti(path: Path) -> Scan:
             "nifti": kept,
             "labels": "intent_code" in header and int(header["intent_code"]) == _LABEL_INTENT,
             "notes": notes,
+            # Without a sform and a qform nothing but the size of the voxels is in the file.
+            "spacing_only": int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0,
         },
     )
 
@@ -146,14 +151,41 @@ def _image(path: Path, file: Any) -> Any:
     made: Any = nibabel
     start = file.read(_HEADER)
     file.seek(0)
-    kinds = (made.Nifti1Image, made.Nifti2Image)
-    kind = next((one for one in kinds if one.header_class.may_contain_header(start)), None)
+    kind = next((one for one in _kinds() if one.header_class.may_contain_header(start)), None)
     if kind is None:
         raise damaged(path)
     mapped = path.stat().st_size >= _MAPPED_FROM and not isinstance(file, gzip.GzipFile)
     holder = made.FileHolder(filename=str(path)) if mapped else made.FileHolder(fileobj=file)
     with made.imageglobals.LoggingOutputSuppressor():
+        header = kind.header_class(start[: kind.header_class.sizeof_hdr])
+        try:
+            header.get_best_affine()
+        except ValueError as error:
+            raise _broken_affine(path) from error
         return kind.from_file_map({"image": holder}, mmap="c" if mapped else False)
+
+
+@cache
+def _kinds() -> tuple[Any, ...]:
+    """Return nibabel's image classes, which take a rotation that rounding made a hair longer than 1."""
+    import nibabel
+
+    made: Any = nibabel
+    return tuple(
+        type(
+            image.__name__,
+            (image,),
+            {"header_class": type("Header", (image.header_class,), {"quaternion_threshold": _ROUNDED})},
+        )
+        for image in (made.Nifti1Image, made.Nifti2Image)
+    )
+
+
+def _broken_affine(path: Path) -> ScanError:
+    return ScanError(
+        f"{path.name} has a broken affine (NaN, an axis of length 0, or no rotation): make it again from its DICOM "
+        "series with dcm2niix"
+    )
 
 
 def _placed(path: Path, image: Any) -> tuple[Any, NDArray[np.float64], tuple[str, ...]]:
@@ -166,7 +198,7 @@ def _placed(path: Path, image: Any) -> tuple[Any, NDArray[np.float64], tuple[str
         if geometry.is_usable(ras):
             header.set_sform(ras, code=int(header["qform_code"]))
             return header, ras, ("its sform is broken: it lies where its qform says",)
-    raise ScanError(f"{path.name} has a broken affine (NaN, or an axis of length 0): repair its header first")
+    raise _broken_affine(path)
 
 
 def _read_to_end(file: Any) -> None:

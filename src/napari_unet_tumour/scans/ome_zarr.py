@@ -13,7 +13,7 @@ import numpy as np
 from napari_unet_tumour.base.atomic_write import temporary
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans.checks import damaged
-from napari_unet_tumour.scans.ome_zarr_metadata import axes_of, images_in, multiscale, place_of
+from napari_unet_tumour.scans.ome_zarr_metadata import axes_of, has_scale, images_in, multiscale, place_of
 from napari_unet_tumour.scans.scan import Scan
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def find_images(path: Path) -> list[str]:
 def read_zarr(path: Path, image: str | None = None) -> Scan:
     """Open a zarr array, or the largest level of an OME-Zarr image (0.1 to 0.5); nothing is read yet.
 
-    Axes of length 1 other than rows and columns are dropped.
+    Axes of length 1 other than rows and columns are dropped; those of space come in the order z, y, x.
 
     Parameters
     ----------
@@ -72,8 +72,12 @@ def read_zarr(path: Path, image: str | None = None) -> Scan:
     if len(keep) < node.ndim:
         first = tuple(slice(None) if i in keep else 0 for i in range(node.ndim))
         array = da.from_zarr(node)[first]  # type: ignore[no-untyped-call]
-    axes = "".join(letters[i] for i in keep)
-    space = [i for i in keep if letters[i] in "zyx"]
+    space = sorted((i for i in keep if letters[i] in "zyx"), key=lambda i: "zyx".index(letters[i]))
+    turned = iter(space)
+    order = [next(turned) if letters[i] in "zyx" else i for i in keep]
+    if order != keep:
+        array = da.asarray(array).transpose([keep.index(i) for i in order])  # type: ignore[no-untyped-call]
+    axes = "".join(letters[i] for i in order)
     affine = None
     if units == "mm":
         affine = np.diag([*(steps[i] for i in space), 1.0])
@@ -108,7 +112,7 @@ def _placed(path: Path, image: str) -> tuple[Any, str, list[float], list[float],
         steps, starts = place_of(path, about, len(letters))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise damaged(path) from error
-    known = all(factor for letter, factor in zip(letters, factors, strict=True) if letter in "zyx")
+    known = has_scale(about) and all(f for letter, f in zip(letters, factors, strict=True) if letter in "zyx")
     to_mm = np.array([factor or 1.0 for factor in factors]) if known else np.ones(len(letters))
     return array, letters, [*(steps * to_mm)], [*(starts * to_mm)], "mm" if known else "pixel"
 

@@ -82,6 +82,16 @@ def axes_of(path: Path, about: dict[str, Any], shape: tuple[int, ...]) -> tuple[
     return letters, [_TO_MM.get(str(one.get("unit", "")).lower(), 0.0) for one in axes]
 
 
+def has_scale(about: dict[str, Any]) -> bool:
+    """Tell whether an image says how large its pixels are: without a scale a unit alone does not."""
+    return any(one.get("type") == "scale" for one in _transformations(about))
+
+
+def _transformations(about: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the transformations of the largest level, then those of the whole image."""
+    return [t for level in (about["datasets"][0], about) for t in level.get("coordinateTransformations") or []]
+
+
 def place_of(path: Path, about: dict[str, Any], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return step and start along each axis of the largest level, in the axes' units.
 
@@ -93,8 +103,7 @@ def place_of(path: Path, about: dict[str, Any], count: int) -> tuple[NDArray[np.
         A transformation is of a kind that is not read here, or does not fit the axes.
     """
     step, start = np.ones(count), np.zeros(count)
-    levels = [about["datasets"][0], about]
-    for one in (t for level in levels for t in level.get("coordinateTransformations") or []):
+    for one in _transformations(about):
         kind = one.get("type")
         if kind == "identity":
             continue

@@ -91,6 +91,11 @@ def read_label_tiff(path: Path) -> Scan:
     scan = read_tiff(path)
     with decoding(path), tifffile.TiffFile(path) as file:
         page: Any = file.pages[0]
+        if file.is_imagej and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            raise ScanError(
+                f"{path.name} is shown black on white by ImageJ's inverting lookup table, so it is not clear what it "
+                "marks: choose Image > Lookup Tables > Invert LUT in ImageJ, and save it again"
+            )
         colormap = page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE else None
     if colormap is not None and scan.axes[-2:] == "yx":
         palette = np.full((colormap.shape[1], 4), 255, np.uint8)
@@ -294,9 +299,19 @@ def _is_grey(colours: Any) -> bool:
     return bool((values[..., :3] == values[..., :1]).all() and (values[..., 3:] == 255).all())
 
 
+def _black_is_0(array: Any, series: Any) -> Any:
+    """Return pixels that are stored the other way round, 0 for white, as they are seen."""
+    import tifffile
+
+    page = series.keyframe
+    if page.photometric != tifffile.PHOTOMETRIC.MINISWHITE or array.dtype.kind not in "bu":
+        return array
+    return ~array if array.dtype.kind == "b" else (2 ** int(page.bitspersample) - 1) - array
+
+
 def _pages(path: Path, series: Any) -> NDArray[Any]:
     """Decode one series, with Pillow's libtiff where tifffile needs a codec that is not installed."""
-    return np.asarray(series.asarray()) if _has_codec(series) else _libtiff(path, series)
+    return _black_is_0(np.asarray(series.asarray()), series) if _has_codec(series) else _libtiff(path, series)
 
 
 def _has_codec(series: Any) -> bool:
@@ -324,7 +339,7 @@ def _on_disk(series: Any) -> Any:
         min(whole, n * -(-1024 // n)) if letter in "YX" else n
         for n, whole, letter in zip(found.chunks, found.shape, series.axes, strict=True)
     )
-    return da.from_zarr(found, chunks=chunks)  # type: ignore[no-untyped-call]
+    return _black_is_0(da.from_zarr(found, chunks=chunks), series)  # type: ignore[no-untyped-call]
 
 
 def _libtiff(path: Path, series: Any) -> NDArray[Any]:
@@ -333,7 +348,9 @@ def _libtiff(path: Path, series: Any) -> NDArray[Any]:
     try:
         with Image.open(path) as picture:
             pages = [np.array(_plain(page)) for page in ImageSequence.Iterator(picture)]
-        return np.stack(pages).reshape(series.shape).astype(series.dtype, copy=False)
+        stack = np.stack(pages).reshape(series.shape).astype(series.dtype, copy=False)
+        # Up to 8 bits Pillow has turned them round.
+        return stack if stack.itemsize == 1 else np.asarray(_black_is_0(stack, series))
     except (OSError, ValueError) as error:
         raise ScanError(f"{path.name} is compressed in a way that needs a codec: pip install imagecodecs") from error
 

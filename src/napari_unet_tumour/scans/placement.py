@@ -192,7 +192,8 @@ def move_labels(array: Any, where: GridMap, axes: str = "", spacings: str = "") 
     else:
         moved, lost, gone = _nearest(values, where)
         how = f"The mask was resampled onto the scan's grid (nearest neighbour{'; ' * bool(spacings)}{spacings})."
-    if drawn and lost == drawn:
+    # A large voxel may reach into the scan with its centre outside.
+    if drawn and lost == drawn and not moved.any():
         raise OutsideError("what the mask marks lies outside the scan: choose the mask of this scan")
     return Placed(moved, " ".join([how, *_lost_sentences(lost, drawn, gone)]), lost)
 
@@ -285,7 +286,8 @@ def _full_turn(mask: Scan, scan: Scan) -> GridMap | None:
     A program that turns an array moves its origin: one of the two may look like a default that says nothing, and the
     other may not.
     """
-    if any(one.affine is None or one.extra.get("spacing_only") for one in (mask, scan)):
+    # The default of a NIfTI file that gives no place is a place too where a program has written it into the mask.
+    if any(one.affine is None or (one.extra.get("spacing_only") and "nifti" not in one.extra) for one in (mask, scan)):
         return None
     if len(mask.spatial) != len(scan.spatial):
         return None
@@ -413,7 +415,7 @@ def _as_turn(where: GridMap) -> GridMap:
     offset = np.ceil(drift - 0.5 - TIE).astype(int)
     spans = [_span(n, where.source[j], s, int(offset[j])) for n, j, s in zip(where.shape, order, signs, strict=True)]
     if any(start >= stop for start, stop in spans):
-        raise NoOverlapError("the mask does not overlap the scan: choose the mask of this scan")
+        return where  # they touch by an edge or a corner only: voxel by voxel
     corners = np.array(list(np.ndindex(*(2,) * len(spans)))) * [stop - 1 - start for start, stop in spans]
     corners = corners + [start for start, _ in spans]
     apart = float(np.abs(corners @ (linear - steps).T + where.to_mask[:-1, -1] - offset).max())

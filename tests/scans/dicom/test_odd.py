@@ -242,7 +242,7 @@ def test_what_is_not_read_is_named_and_the_rest_of_a_folder_opens(tmp_path, dico
     dicom_series(tmp_path / "T1", volume, straight)
     scan = read(tmp_path)
     np.testing.assert_array_equal(scan.array, volume)
-    assert scan.extra["notes"][0].startswith("5 files of the folder were left out: ")
+    assert scan.extra["notes"][0].startswith("5 files of the folder left out: ")
 
 
 def test_a_damaged_file_stops_a_folder_and_its_name_does_not(tmp_path, dicom_series, volume, straight):
@@ -266,4 +266,38 @@ def test_a_series_broken_off_in_its_second_volume_and_a_slice_taken_again(tmp_pa
     more[1].unlink()
     again = read(tmp_path)
     assert again.axes == "zyx"
-    assert again.extra["notes"] == ("1 slices lie where another one does and were left out",)
+    assert again.extra["notes"] == ("1 slice lies where another one does, left out",)
+
+
+@pytest.mark.parametrize("value", ["", "1.0", "nan\\nan", "0\\0", "unknown"])
+def test_a_series_without_a_usable_spacing_says_that_sizes_count_pixels(
+    tmp_path, dicom_series, volume, straight, value
+):
+    def spoil(found, n):
+        found[0x00280030] = pydicom.dataelem.RawDataElement(
+            pydicom.tag.Tag(0x00280030), "DS", len(value), value.encode(), 0, False, True
+        )
+
+    change(dicom_series(tmp_path, volume, straight), spoil)
+    scan = read(tmp_path)
+    assert (scan.units, scan.extra["notes"]) == ("pixel", ("its header gives no pixel spacing: sizes count pixels",))
+    np.testing.assert_array_equal(scan.array, volume)
+
+
+def test_a_negative_spacing_is_a_distance_and_a_slope_of_0_is_none(tmp_path, dicom_series, volume, straight):
+    dicom_series(tmp_path / "plain", volume, straight)
+
+    def spoil(found, n):
+        found.PixelSpacing = [-one for one in found.PixelSpacing]
+        found.RescaleSlope, found.RescaleIntercept = 0, 0
+
+    change(dicom_series(tmp_path / "odd", volume, straight), spoil)
+    plain, odd = read(tmp_path / "plain"), read(tmp_path / "odd")
+    np.testing.assert_array_equal(odd.array, plain.array)
+    np.testing.assert_allclose(odd.affine, plain.affine)
+
+
+def test_an_empty_file_among_the_slices_is_named(tmp_path, dicom_series, volume, straight):
+    files = dicom_series(tmp_path, volume, straight)
+    files[-1].write_bytes(b"")
+    assert read(tmp_path).extra["notes"] == (f"1 empty file left out: {files[-1].name}",)

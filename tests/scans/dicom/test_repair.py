@@ -203,6 +203,6 @@ def test_a_mask_in_the_folder_of_its_series_does_not_change_it(tmp_path, series,
 @pytest.mark.parametrize("text", ["a\\b", "\u00f6" * 80, " x\n", "\x1b[0m"])
 def test_a_label_fits_its_element(text):
     found = repair.printable(text)
-    assert 0 < len(found) <= 64
+    assert 0 < len(found.encode()) <= 64
     assert "\\" not in found
     assert found == found.strip()

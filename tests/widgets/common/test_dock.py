@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_unet_tumour.widgets.common import dock
 from napari_unet_tumour.widgets.common.run_on import THERE
 from napari_unet_tumour.widgets.common.style import ABOUT
 
@@ -239,3 +240,19 @@ def test_rows_without_flowing_texts_scroll_and_never_overlap(qtbot):
     qtbot.waitUntil(lambda: panel.area.widget().height() < 6 * 80, timeout=5000)
     shown = [row.native.geometry() for row in rows[:-1]]
     assert not any(one.intersects(other) for one, other in pairwise(shown))
+
+
+def test_an_event_after_qt_has_deleted_the_panel_does_no_harm(qtbot):
+    native = QWidget()
+    tabs = dock._JoinTabs(native)
+    native.deleteLater()
+    qtbot.waitUntil(lambda: _is_gone(native))
+    assert tabs.eventFilter(None, QEvent(QEvent.Type.ParentChange)) is False
+
+
+def _is_gone(widget):
+    try:
+        widget.parent()
+    except RuntimeError:
+        return True
+    return False

@@ -30,9 +30,19 @@ class Window:
 
     def truth(self):
         truth = self.drawn.copy()
-        for n, pixels in self.ticked.items():
-            truth[n] = pixels
+        for (axis, n), pixels in self.ticked.items():
+            np.moveaxis(truth, axis, 0)[n] = pixels
         return truth
+
+    def axis(self):
+        """The axis that the panel counts slices along: the one that was across when it opened the scan."""
+        index = self.widget.session.case.parts[0].layout.index(0)
+        return next(n for n, at in enumerate(index) if not isinstance(at, slice))
+
+    def note_ticked(self, pixels):
+        """The person has changed the mask: ticked slices hold what it shows now."""
+        for axis, n in self.ticked:
+            self.ticked[axis, n] = np.moveaxis(pixels, axis, 0)[n].copy()
 
 
 class Correcting(RuleBasedStateMachine):
@@ -79,19 +89,21 @@ class Correcting(RuleBasedStateMachine):
         if (mask.data[at] != value).any():
             mask.data_setitem(at, value)
             one.drawn[at] = value
-            if n in one.ticked:
-                one.ticked[n] = mask.data[n].copy()
+            one.note_ticked(mask.data)
 
     @rule(which=st.integers(0, 1), n=slices)
     def tick(self, which, n):
         one = self.of(which)
-        one.viewer.dims.order = (0, 1, 2)
-        one.viewer.dims.set_point(0, n)
+        axis = one.axis()
+        one.viewer.dims.order = (axis, *(other for other in range(3) if other != axis))
+        one.viewer.dims.set_point(axis, n)
+        was = one.widget.session.is_reviewed(n)
         self.click(one.widget._panel.tick)
-        if one.widget.session.is_reviewed(n):
-            one.ticked[n] = self.mask(one).data[n].copy()
+        assert one.widget.session.is_reviewed(n) is not was
+        if was:
+            one.ticked.pop((axis, n))
         else:
-            one.ticked.pop(n, None)
+            one.ticked[axis, n] = np.moveaxis(self.mask(one).data, axis, 0)[n].copy()
 
     @rule(which=st.integers(0, 1))
     def undo(self, which):
@@ -102,8 +114,7 @@ class Correcting(RuleBasedStateMachine):
         was = mask.data.copy()
         mask.undo()
         one.drawn[mask.data != was] = -1  # the person took it back
-        for n in one.ticked:
-            one.ticked[n] = mask.data[n].copy()
+        one.note_ticked(mask.data)
 
     @rule(which=st.integers(0, 1))
     def segment(self, which):
@@ -127,7 +138,7 @@ class Correcting(RuleBasedStateMachine):
         one = self.of(which)
         part = one.widget.session.case.parts[0]
         if part.mask is not None:
-            one.widget._masks.show_preview(part.mask, part.layout, n, np.ones((SIDE, SIDE), np.uint8))
+            one.widget._masks.show_preview(part.mask, part.layout, n, np.ones(part.layout.plane_shape, np.uint8))
             one.widget._masks.hide_preview()
 
     @rule(which=st.integers(0, 1), order=ORDERS)
@@ -164,16 +175,16 @@ class Correcting(RuleBasedStateMachine):
                 assert (truth < 0).all()
 
     def teardown(self):
-        ticked = set()
+        ticked = []
         for one in self.windows:
             if one.widget is not None:
-                scan = one.widget.session.case.parts[0].scan
-                ticked |= set(one.widget.session.reviewed())
+                session = one.widget.session
+                ticked += [(session.case.parts[0].scan, n) for n in session.reviewed()]
                 one.viewer.window.remove_dock_widget(one.widget.native)
-        if ticked:
-            store = Store(registry.data_dir() / "corrections")
-            assert ticked <= set(store.load(scan).reviewed)
-            assert all(store.mask(scan, n) is not None for n in ticked)
+        store = Store(registry.data_dir() / "corrections")
+        for scan, n in ticked:
+            assert n in store.load(scan).reviewed
+            assert store.mask(scan, n) is not None
         for one in self.windows:
             one.viewer.layers.clear()
         self.qtbot.wait(20)

@@ -52,6 +52,7 @@ def test_a_slice_that_both_windows_drew_is_kept_twice(opened):
     first, second = window(opened), window(opened)
     draw_and_tick(first, 5, 1)
     draw_and_tick(second, 5, 2)
+    assert second.widget.session.journal.notice.startswith("Slice 6 was drawn in another window too")
     scan = first.widget.session.case.parts[0].scan
     folder = registry.data_dir() / "corrections" / scan
     kept = [np.load(path)["a"] for path in folder.glob("other-00005-*.npz")]
@@ -77,6 +78,26 @@ def test_a_tick_that_is_taken_back_goes_from_the_disk(opened):
     one.click(one.panel.tick)
     one.widget._desk.watch.flush()
     assert Store(registry.data_dir() / "corrections").load(one.widget.session.case.parts[0].scan).reviewed == []
+
+
+def test_a_tick_that_is_made_while_the_record_is_written_gets_written_too(opened, monkeypatch):
+    one = window(opened)
+    session = one.widget.session
+    part = session.case.parts[0]
+    save = session.journal._store.save
+
+    def save_while_the_person_goes_on(record):
+        save(record)
+        if not session.is_reviewed(3):
+            session.tick(3, part.pixels(3))
+
+    one.viewer.dims.set_point(0, 3)
+    part.mask.data_setitem((np.full(4, 3), np.arange(4), np.arange(4)), 1)
+    monkeypatch.setattr(session.journal._store, "save", save_while_the_person_goes_on)
+    draw_and_tick(one, 1)
+    one.widget._desk.watch.flush()
+    store = Store(registry.data_dir() / "corrections")
+    assert sorted(store.load(part.scan).reviewed) == [1, 3]
 
 
 def test_copies_of_a_scan_in_one_window_have_corrections_of_their_own(opened):

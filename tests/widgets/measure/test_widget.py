@@ -237,6 +237,36 @@ def test_painting_after_the_report_is_noticed(viewer, widget, press):
     assert "has changed" in widget._panel.status.value
 
 
+CHANGES = {
+    "other pixels of the mask": lambda mask, image: setattr(mask, "data", 1 - mask.data),
+    "another shape of the mask": lambda mask, image: setattr(mask, "data", mask.data[0]),
+    "a stroke": lambda mask, image: mask.data_setitem((np.array([2]), np.array([5]), np.array([5])), 1),
+    "other pixels of the image": lambda mask, image: setattr(image, "data", image.data + 1),
+    "another spacing": lambda mask, image: setattr(image, "scale", (1.0, 1.0, 1.0)),
+    "another place": lambda mask, image: setattr(mask, "translate", (1.0, 0.0, 0.0)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_changes_under_a_running_report_stops_it(viewer, widget, qtbot, change):
+    mask, image = viewer.layers["head mask"], viewer.layers["head"]
+    widget.measure()
+    run = widget._run
+    change(mask, image)
+    assert not widget.running
+    assert "Stopped, since layer 'head" in widget._panel.status.value
+    qtbot.waitUntil(lambda: not run._thread.is_alive(), timeout=5000)
+    assert widget.found is None
+    assert widget.table.rowCount() == 0
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_changes_after_a_report_is_said(viewer, widget, press, change):
+    press()
+    change(viewer.layers["head mask"], viewer.layers["head"])
+    assert "has changed since: measure again" in widget._panel.status.value
+
+
 def test_an_empty_mask(viewer, widget, press):
     viewer.layers["head mask"].data = np.zeros_like(volume())
     press()

@@ -15,6 +15,7 @@ from napari_unet_tumour.scans.dicom.files import dicom_files, read_planes
 from napari_unet_tumour.scans.dicom.pixels import pixels, rescale
 from napari_unet_tumour.scans.dicom.seg import read_dicom_seg
 from napari_unet_tumour.scans.dicom.sorting import Series, alike, sort_slices
+from napari_unet_tumour.scans.dicom.times import counted
 from napari_unet_tumour.scans.dicom.volume import LABELMAP, scan_of
 from napari_unet_tumour.settings import Progress
 
@@ -46,7 +47,11 @@ def find_series(path: Path | Sequence[Path]) -> list[Series]:
         name = path.name if isinstance(path, Path) else path[0].parent.name
         raise found.unread or found.skipped or ScanError(f"{name} holds no DICOM files: choose another folder")
     series = [sort_slices(part) for group in groups.values() for part in alike(group)]
-    notes = [] if found.unread is None else [f"{found.count} files of the folder were left out: {found.unread}"]
+    notes = []
+    if found.unread is not None:
+        notes.append(f"{counted(found.count, 'file', 'files')} of the folder left out: {found.unread}")
+    if found.empty:
+        notes.append(f"{counted(len(found.empty), 'empty file', 'empty files')} left out: {', '.join(found.empty[:3])}")
     return sorted((replace(s, notes=(*s.notes, *notes)) for s in series), key=_rank)
 
 
@@ -145,12 +150,13 @@ def _block(plane: DicomPlane | None, shape: tuple[int, ...], kind: str, whole: b
 
 @dataclass
 class _Found:
-    """The planes of some files, and why the first file without an image and the first unsupported one are left out."""
+    """The planes of some files, and what is left out: the first file without an image, unsupported ones, empty ones."""
 
     planes: list[DicomPlane] = field(default_factory=list)
     skipped: ScanError | None = None
     unread: UnsupportedError | None = None
     count: int = 0
+    empty: list[str] = field(default_factory=list)
 
 
 def _found_in(path: Path | Sequence[Path]) -> _Found:
@@ -160,6 +166,9 @@ def _found_in(path: Path | Sequence[Path]) -> _Found:
     files: Iterable[Path] = dicom_files(path) if isinstance(path, Path) else path
     found, known = _Found(), dict[Any, "DicomPlane"]()
     for file in files:
+        if not file.stat().st_size:
+            found.empty.append(file.name)
+            continue
         try:
             found.planes += read_planes(file, known)
         except DamagedError:

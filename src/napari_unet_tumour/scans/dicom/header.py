@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 # Frame time, its vector, trigger time, time slot: what FrameIncrementPointer names where frames follow in time.
 _TIMES = {0x00181063, 0x00181065, 0x00181060, 0x00540070}
-_SLICED = ("MR", "CT", "PT")
+SLICED = ("MR", "CT", "PT")
+# Sine of the angle between rows and columns below which they make no plane.
+_LEAST_ANGLE = 0.1
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _has_slices(found: Any) -> bool:
     named = pointer if isinstance(pointer, list) or type(pointer).__name__ == "MultiValue" else [pointer]
     timed = any(isinstance(tag, int) and tag in _TIMES for tag in named)
     nuclear = text(found, "Modality") == "NM" and "RECON TOMO" in text(found, "ImageType")
-    return not timed and (nuclear or text(found, "Modality") in _SLICED)
+    return not timed and (nuclear or text(found, "Modality") in SLICED)
 
 
 def plane_of(found: Any, head: DicomHeader, n: int) -> DicomPlane:
@@ -158,23 +160,39 @@ def plane_of(found: Any, head: DicomHeader, n: int) -> DicomPlane:
     shared = _first(found, "SharedFunctionalGroupsSequence")
     each = found.get("PerFrameFunctionalGroupsSequence") or []
     groups = [each[n] if n < len(each) else None, shared, found]
-    orientation = vector(_nested(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6)
+    orientation = _directions(_nested(groups, "PlaneOrientationSequence", "ImageOrientationPatient"))
     position = vector(_nested(groups, "PlanePositionSequence", "ImagePositionPatient"), 3)
     if integer(found, "NumberOfFrames", 1) > 1 and not each:
         position = _stepped(found, head, position, orientation, n)
     slope = numbers(_nested(groups, "PixelValueTransformationSequence", "RescaleSlope"))
     slope = slope or numbers(value_of(found, "DoseGridScaling"))
+    # A slope of 0 stands for a missing one: it would make every pixel the same.
+    scaled = bool(slope and slope[0]) and not head.lut
     intercept = numbers(_nested(groups, "PixelValueTransformationSequence", "RescaleIntercept"))
     return DicomPlane(
         head=head,
         frame=n,
         position=position,
         orientation=orientation,
-        spacing=vector(_nested(groups, "PixelMeasuresSequence", "PixelSpacing"), 2),
-        slope=slope[0] if slope and not head.lut else 1.0,
+        spacing=_distances(_nested(groups, "PixelMeasuresSequence", "PixelSpacing")),
+        slope=slope[0] if scaled else 1.0,
         intercept=intercept[0] if intercept and not head.lut else 0.0,
         turn=(*_sort_key(found, groups), float(n)),
     )
+
+
+def _directions(value: Any) -> Vector | None:
+    """Return the directions of a row and of a column; None where they are missing, 0 or one and the same."""
+    found = vector(value, 6)
+    if found is None or np.linalg.norm(np.cross(found[:3], found[3:])) < _LEAST_ANGLE:
+        return None
+    return found
+
+
+def _distances(value: Any) -> Vector | None:
+    """Return the distances of rows and of columns, whatever their sign; None where they are missing or 0."""
+    found = vector(value, 2)
+    return None if found is None or not all(found) else tuple(abs(one) for one in found)
 
 
 def _stepped(

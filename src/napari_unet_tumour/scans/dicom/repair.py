@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -40,33 +41,31 @@ _CODES = {"PatientIdentityRemoved": ("YES", "NO"), "LossyImageCompression": ("00
 _LONGEST = {"SH": 16, "LO": 64, "LT": 10240, "PN": 64}
 
 
-def read_headers(path: Path, planes: Sequence[DicomPlane]) -> list[Any]:
-    """Read the headers of a series' files, one each, in the order of `planes`, and repair them.
+def read_headers(path: Path, planes: Sequence[DicomPlane]) -> dict[Path, Any]:
+    """Read the header of every file of a series, and repair it.
 
     Parameters
     ----------
     path : Path
         What is to be written: named in errors.
     planes : sequence of Plane
-        Of one series: one plane a file, or all frames of one file.
+        Of one series.
 
     Returns
     -------
-    list of pydicom.Dataset
-        With UTF-8 text, every element of patient and study that a derived object needs, and the planes' places.
+    dict of Path to pydicom.Dataset
+        With UTF-8 text and every element of patient and study that a derived object needs. A file of several frames
+        keeps its other elements; a file of one has the place of its plane.
 
     Raises
     ------
     OutputError
         A file is gone, or lacks an identifier that cannot be made up.
     """
-    firsts = {plane.head.path: plane for plane in reversed(planes)}
-    several = len({plane.head.path for plane in planes}) < len(planes)
-    distance = slice_distance(planes)
+    held = Counter(plane.head.path for plane in planes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        files = dict.fromkeys(plane.head.path for plane in planes)
-        return [_repaired(path, file, firsts[file], planes[0], None if several else distance) for file in files]
+        return {file: _repaired(path, file, several=count > 1) for file, count in held.items()}
 
 
 def slice_distance(planes: Sequence[DicomPlane]) -> float:
@@ -100,10 +99,14 @@ def text_of(found: Any, keyword: str) -> str:
 
 
 def printable(text: str, longest: int = 64) -> str:
-    """Return text that an element of one value can hold: no backslash, no control characters, not too long."""
+    """Return text that an element of one value can hold: no backslash, no control characters, not too long.
+
+    Its length is counted in bytes of UTF-8, as some checkers do, although the standard counts characters.
+    """
     text = unicodedata.normalize("NFC", text).replace("\\", "/")
     plain = "".join(" " if unicodedata.category(one).startswith("C") else one for one in text)
-    return re.sub(r"\s+", " ", plain).strip()[:longest].strip()
+    short = re.sub(r"\s+", " ", plain).strip().encode()[:longest]
+    return short.decode(errors="ignore").strip()
 
 
 def repaired(keyword: str, text: str) -> str:
@@ -134,8 +137,8 @@ def _has_character_set(found: Any) -> bool:
     return any(words) and all(word in python_encoding for word in words)
 
 
-def _repaired(path: Path, file: Path, plane: DicomPlane, first: DicomPlane, distance: float | None) -> Any:
-    """Return the header of one file; `distance` of its slices is None where the file holds all frames."""
+def _repaired(path: Path, file: Path, *, several: bool) -> Any:
+    """Return the header of one file; `several` where it holds several frames."""
     import pydicom
     from pydicom.uid import generate_uid
 
@@ -145,7 +148,7 @@ def _repaired(path: Path, file: Path, plane: DicomPlane, first: DicomPlane, dist
         raise OutputError(
             f"{path.name}: a file of the source series is gone: put it back, or choose .nii.gz"
         ) from error
-    made = pydicom.Dataset() if distance is not None else _without_text(found)
+    made = _without_text(found) if several else pydicom.Dataset()
     made.SpecificCharacterSet = UTF8
     _take_identity(path, file, found, made)
     made.FrameOfReferenceUID = text_of(found, "FrameOfReferenceUID") or generate_uid(
@@ -153,8 +156,29 @@ def _repaired(path: Path, file: Path, plane: DicomPlane, first: DicomPlane, dist
     )
     made.Modality = printable(text_of(found, "Modality"), 16) or "OT"
     made.SeriesNumber = _whole(text_of(found, "SeriesNumber"))
-    if distance is not None:
-        _place(made, plane, first, distance, text_of(found, "SliceThickness"))
+    thickness = _number(text_of(found, "SliceThickness"))
+    if thickness and float(thickness) > 0 and not several:
+        made.SliceThickness = thickness
+    return made
+
+
+def of_plane(header: Any, plane: DicomPlane, first: DicomPlane, distance: float) -> Any:
+    """Return the header of one plane as if it lay in a file of its own; `distance` of its slices in mm."""
+    import pydicom
+
+    made = pydicom.Dataset()
+    kept = (*REQUIRED, *_OPTIONAL, *_UIDS, "SpecificCharacterSet", "FrameOfReferenceUID", "Modality", "SeriesNumber")
+    for keyword in (*kept, "SliceThickness"):
+        if header.get(keyword) is not None:
+            setattr(made, keyword, header.get(keyword))
+    made.Rows, made.Columns = plane.head.shape[:2]
+    if plane.position is not None and first.orientation is not None:
+        # One orientation for all: scanners let it jitter in the last digit.
+        made.ImageOrientationPatient = [_decimal(value) for value in first.orientation]
+        made.ImagePositionPatient = [_decimal(value) for value in plane.position]
+    made.PixelSpacing = [_decimal(value) for value in first.spacing or (1.0, 1.0)]
+    if "SliceThickness" not in made:
+        made.SliceThickness = _decimal(distance)
     return made
 
 
@@ -190,18 +214,6 @@ def _without_text(found: Any) -> Any:
             with suppress(Exception):
                 made[tag] = found[tag]
     return made
-
-
-def _place(made: Any, plane: DicomPlane, first: DicomPlane, distance: float, thickness: str) -> None:
-    rows, columns = plane.head.shape[:2]
-    made.Rows, made.Columns = rows, columns
-    if plane.position is not None and first.orientation is not None:
-        # One orientation for all: scanners let it jitter in the last digit.
-        made.ImageOrientationPatient = [_decimal(value) for value in first.orientation]
-        made.ImagePositionPatient = [_decimal(value) for value in plane.position]
-    made.PixelSpacing = [_decimal(value) for value in first.spacing or (1.0, 1.0)]
-    own = _number(thickness)
-    made.SliceThickness = own if own and float(own) > 0 else _decimal(distance)
 
 
 def _decimal(value: float) -> str:

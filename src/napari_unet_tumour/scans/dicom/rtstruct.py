@@ -6,6 +6,7 @@ import io
 import warnings
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ from napari_unet_tumour.scans.contours import polygons_of
 from napari_unet_tumour.scans.contours_to_labels import Structure, label_map
 from napari_unet_tumour.scans.dicom import repair
 from napari_unet_tumour.scans.dicom.files import is_dicom_file, read_planes
-from napari_unet_tumour.scans.dicom.seg import COLOURS, MAKER, names_of, source_frames
+from napari_unet_tumour.scans.dicom.seg import COLOURS, MAKER, names_of
 from napari_unet_tumour.scans.dicom.sorting import sort_slices
+from napari_unet_tumour.scans.dicom.sources import SourceImage, source_frames, source_images
 from napari_unet_tumour.scans.dicom.volume import scan_of
 from napari_unet_tumour.version import __version__
 
@@ -142,19 +144,18 @@ def _structure_set(path: Path, planes: list[DicomPlane], frames: NDArray[Any], l
             f"{path.name}: the slices of the series have no place in the patient, where contours could lie: "
             "choose .nii.gz"
         )
-    headers = repair.read_headers(path, planes)
+    sources = source_images(path, planes)
     names = names_of(frames, labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = _derived(headers[0])
+        made = _derived(sources[0].header)
         made.file_meta = pydicom.dataset.FileMetaDataset()
         made.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
         made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = STORAGE
         made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = generate_uid()
-        made.ReferencedFrameOfReferenceSequence = [_referenced(headers, planes)]
+        made.ReferencedFrameOfReferenceSequence = [_referenced(sources)]
         made.StructureSetROISequence = [_roi(n, name, made.FrameOfReferenceUID) for n, name in enumerate(names, 1)]
-        images = [_image(headers, plane) for plane in planes]
-        made.ROIContourSequence = [_outlined(n, planes, frames == n, images) for n in range(1, len(names) + 1)]
+        made.ROIContourSequence = [_outlined(n, planes, frames == n, sources) for n in range(1, len(names) + 1)]
         made.RTROIObservationsSequence = [_observed(n) for n in range(1, len(names) + 1)]
     return made
 
@@ -183,27 +184,17 @@ def _derived(header: Any) -> Any:
     return made
 
 
-def _referenced(headers: list[Any], planes: list[DicomPlane]) -> Any:
+def _referenced(sources: list[SourceImage]) -> Any:
     study, series, frame = _items(3)
-    series.SeriesInstanceUID = headers[0].SeriesInstanceUID
-    series.ContourImageSequence = [_image(headers[:1], planes[0], whole=True)] if len(headers) == 1 else [
-        _image([header], plane) for header, plane in zip(headers, planes, strict=True)
-    ]  # fmt: skip
-    study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = _STUDY, headers[0].StudyInstanceUID
+    header = sources[0].header
+    files = {source.instance: replace(source, frame=0) for source in sources if source.instance}
+    series.SeriesInstanceUID = header.SeriesInstanceUID
+    series.ContourImageSequence = [file.refer(*_items(1)) for file in files.values()]
+    study.ReferencedSOPClassUID, study.ReferencedSOPInstanceUID = _STUDY, header.StudyInstanceUID
     study.RTReferencedSeriesSequence = [series]
-    frame.FrameOfReferenceUID = headers[0].FrameOfReferenceUID
+    frame.FrameOfReferenceUID = header.FrameOfReferenceUID
     frame.RTReferencedStudySequence = [study]
     return frame
-
-
-def _image(headers: list[Any], plane: DicomPlane, whole: bool = False) -> Any:
-    """Return a reference to the image of a plane; `whole` means all frames of its file."""
-    header = next((one for one in headers if one.SOPInstanceUID == plane.head.instance), headers[0])
-    (item,) = _items(1)
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
-    if len(headers) == 1 and int(header.get("NumberOfFrames") or 1) > 1 and not whole:
-        item.ReferencedFrameNumber = plane.frame + 1
-    return item
 
 
 def _items(count: int) -> list[Any]:
@@ -226,14 +217,14 @@ def _observed(number: int) -> Any:
     return item
 
 
-def _outlined(number: int, planes: list[DicomPlane], mask: NDArray[np.bool_], images: list[Any]) -> Any:
+def _outlined(number: int, planes: list[DicomPlane], mask: NDArray[np.bool_], sources: list[SourceImage]) -> Any:
     (item,) = _items(1)
     word = COLOURS[(number - 1) % len(COLOURS)]
     item.ROIDisplayColor = [int(word[at : at + 2], 16) for at in (1, 3, 5)]
     item.ReferencedROINumber = number
     contours = [
-        _contour(planes, plane, points, image)
-        for plane, here, image in zip(planes, mask, images, strict=True)
+        _contour(planes, plane, points, source)
+        for plane, here, source in zip(planes, mask, sources, strict=True)
         for points in polygons_of(here)
     ]
     if contours:
@@ -243,11 +234,12 @@ def _outlined(number: int, planes: list[DicomPlane], mask: NDArray[np.bool_], im
     return item
 
 
-def _contour(planes: list[DicomPlane], plane: DicomPlane, points: NDArray[np.float64], image: Any) -> Any:
+def _contour(planes: list[DicomPlane], plane: DicomPlane, points: NDArray[np.float64], source: SourceImage) -> Any:
     (item,) = _items(1)
     orientation, spacing = np.asarray(planes[0].orientation), planes[0].spacing or (1.0, 1.0)
     along = points[:, 1:] * orientation[:3] * spacing[1] + points[:, :1] * orientation[3:] * spacing[0]
-    item.ContourImageSequence = [image]
+    if source.instance:
+        item.ContourImageSequence = [source.refer(*_items(1))]
     item.ContourGeometricType, item.NumberOfContourPoints = "CLOSED_PLANAR", len(points)
     item.ContourData = [f"{value:.4f}" for value in (np.asarray(plane.position) + along).ravel() + 0.0]
     return item

@@ -16,6 +16,7 @@ from napari_unet_tumour.scans.dicom import repair
 from napari_unet_tumour.scans.dicom.files import read_planes
 from napari_unet_tumour.scans.dicom.pixels import pixels
 from napari_unet_tumour.scans.dicom.sorting import sort_slices
+from napari_unet_tumour.scans.dicom.sources import headers_of, refer_to_files, source_frames, source_images
 from napari_unet_tumour.scans.dicom.volume import LABELMAP, scan_of
 from napari_unet_tumour.version import __version__
 
@@ -55,8 +56,7 @@ def write_dicom_seg(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence
     OutputError
         The scan is no DICOM series, its files are gone or incomplete, or the folder does not take the file.
     """
-    planes, frames = source_frames(path, mask, scan)
-    made = _segmentation(path, repair.read_headers(path, planes), frames, names_of(frames, labels), kind)
+    made = _made(path, mask, scan, labels, kind)
     with atomic(path) as beside:
         made.save_as(beside)
 
@@ -69,9 +69,7 @@ def write_dicom_labelmap(path: Path, mask: NDArray[Any], scan: Scan, labels: Seq
 def check_dicom_seg(path: Path, scan: Scan, labels: Sequence[str], kind: str = "BINARY") -> None:
     """Raise what `write_dicom_seg` would raise because of the scan, without any mask: before a network runs."""
     shape = tuple(n for n, letter in zip(scan.array.shape, scan.axes, strict=True) if letter != "c")
-    planes, frames = source_frames(path, np.broadcast_to(np.zeros((), np.uint8), shape), scan)
-    headers = repair.read_headers(path, planes)
-    made = _segmentation(path, headers, frames, names_of(frames, labels), kind)
+    made = _made(path, np.broadcast_to(np.zeros((), np.uint8), shape), scan, labels, kind)
     made.save_as(io.BytesIO())
 
 
@@ -133,35 +131,12 @@ def _thin_enough(planes: list[DicomPlane]) -> float | None:
     return thickness if (np.abs(gaps - np.round(gaps)) < 0.02).all() and (gaps > 0.5).all() else None
 
 
-def source_frames(path: Path, mask: NDArray[Any], scan: Scan) -> tuple[list[DicomPlane], NDArray[Any]]:
-    """Return the source series' planes and, in the same order, the mask's (n, rows, columns) as uint8 or uint16.
-
-    Raises
-    ------
-    OutputError
-        The mask holds no labels, or the scan is not read from a DICOM series of one plane a place.
-    """
-    if mask.dtype.kind not in "iub":
-        raise OutputError(f"{path.name}: a DICOM mask holds labels, not probability: choose .nii.gz")
-    source = scan.extra.get("dicom")
-    if source is None:
-        raise OutputError(
-            f"{path.name}: {scan.name!r} is no DICOM series, so it cannot have a DICOM mask: choose .nii.gz"
-        )
-    if source["times"] > 1:
-        raise OutputError(f"{path.name}: {scan.name!r} repeats in time: choose .nii.gz for its mask")
-    turned = mask.transpose(np.argsort(source["order"])) if "order" in source else mask.reshape(-1, *mask.shape[-2:])
-    there = [n for n, plane in enumerate(source["planes"]) if plane is not None]
-    planes = [source["planes"][n] for n in there]
-    frames = turned[there]
-    if planes[0].frame != planes[-1].frame or planes[0].head is planes[-1].head:
-        frames = frames[np.argsort([plane.frame for plane in planes], kind="stable")]
-        planes = sorted(planes, key=_frame)
-    return planes, np.ascontiguousarray(frames.astype(np.uint16 if frames.max(initial=0) > 255 else np.uint8))
-
-
-def _frame(plane: DicomPlane) -> int:
-    return plane.frame
+def _made(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str], kind: str) -> Any:
+    planes, frames = source_frames(path, mask, scan)
+    images = source_images(path, planes)
+    made = _segmentation(path, headers_of(images), frames, names_of(frames, labels), kind)
+    refer_to_files(made, images)
+    return made
 
 
 def _segmentation(
@@ -171,7 +146,7 @@ def _segmentation(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return hd.seg.Segmentation(
+            made = hd.seg.Segmentation(
                 source_images=sources,
                 pixel_array=frames,
                 segmentation_type=kind,
@@ -188,6 +163,9 @@ def _segmentation(
                 series_description="tumour segmentation",
                 omit_empty_frames=bool(frames.any()),
             )
+            if "FrameOfReferenceUID" not in made or "ImageOrientationPatient" not in sources[0]:
+                made.PatientOrientation = made.get("PatientOrientation")  # required, and may be empty
+            return made
     except (AttributeError, ValueError, TypeError, KeyError) as error:
         raise OutputError(
             f"{path.name}: the source series lacks what a DICOM segmentation needs ({error}): "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.scans.dicom.times import stacked
+from napari_unet_tumour.scans.dicom.times import counted, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,9 @@ def sort_slices(planes: list[DicomPlane], gap: float | None = None) -> Series:
     """Sort planes of one kind by place, and find what is missing or there twice; `gap` in mm where it is known."""
     name = planes[0].head.name
     once = list({(p.head.instance or str(p.head.path), p.frame, p.position): p for p in planes}.values())
-    notes = [f"{len(planes) - len(once)} files are there twice"] if len(once) < len(planes) else []
+    notes = (
+        [f"{counted(len(planes) - len(once), 'file is', 'files are')} there twice"] if len(once) < len(planes) else []
+    )
     if any(p.position is None or p.orientation is None for p in once):
         in_turn = sorted(once, key=_is_turned)
         return Series(name, tuple(in_turn), notes=tuple(notes))
@@ -132,7 +134,7 @@ def _numbers(along: NDArray[np.float64], gap: float | None) -> tuple[list[int], 
         numbers = np.arange(len(along))
         off = np.abs(along - numbers * along[-1] / numbers[-1]).max()
     missing = int(numbers[-1]) + 1 - len(numbers)
-    notes = [f"{missing} slices are missing and shown empty"] if missing else []
+    notes = [f"{counted(missing, 'slice is', 'slices are')} missing and shown empty"] if missing else []
     if off > _UNEVEN:
         notes.append(f"the distance between slices varies: some lie up to {off:.2f} mm from where they are shown")
     return [int(n) for n in numbers], notes

@@ -105,6 +105,11 @@ def _fits(key: Key, places: list[Place], most: int) -> bool:
     return len({v for place in values for v in place}) == most > 1 and all(len({*v}) == len(v) for v in values)
 
 
+def counted(n: int, one: str, several: str) -> str:
+    """Return e.g. "1 slice is" or "3 slices are"."""
+    return f"{n} {one if n == 1 else several}"
+
+
 def _uneven(places: list[Place]) -> tuple[list[Stack], list[str]]:
     """Arrange places with unequal numbers of planes: volumes that lack slices, or one volume and what is left over."""
     usual = Counter(len(place) for place in places).most_common(1)[0][0]
@@ -119,7 +124,9 @@ def _uneven(places: list[Place]) -> tuple[list[Stack], list[str]]:
     extra = sum(len(place) - 1 for place in places)
     # One slice that was taken again is no second volume.
     if usual == 1 and (key is None or 0 not in lacking or extra == 1):
-        return [[place[0]] for place in places], [f"{extra} slices lie where another one does and were left out"]
+        return [[place[0]] for place in places], [
+            f"{counted(extra, 'slice lies', 'slices lie')} where another one does, left out"
+        ]
     return stacks, [
         f"volume {n} of {len(lacking)} lacks {count} of {len(places)} slices: they are shown empty"
         for n, count in enumerate(lacking, start=1)

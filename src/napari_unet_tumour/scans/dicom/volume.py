@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans import geometry
+from napari_unet_tumour.scans.dicom.header import SLICED
 from napari_unet_tumour.scans.patient_id import person_in
 from napari_unet_tumour.scans.scan import Scan
 
@@ -59,16 +60,35 @@ def _lps(series: Series) -> NDArray[np.float64]:
     lps[:3, 2] = series.step
     lps[:3, 3] = np.asarray(plane.position) - gap * np.asarray(series.step)
     if not geometry.is_usable(lps):
-        raise ScanError(f"{plane.head.path.name} has a broken position or orientation: repair its header first")
+        raise ScanError(
+            f"{plane.head.path.name} has a broken position or orientation: convert the series with dcm2niix, and open "
+            "the NIfTI file that it makes"
+        )
     return lps
+
+
+def _lacking_note(series: Series, measured: bool) -> list[str]:
+    """Return what the header of a sliced scan does not say of its place; `measured`: sizes are in mm all the same."""
+    planes = [plane for plane in series.planes if plane is not None]
+    named = {
+        "pixel spacing": all(plane.spacing for plane in planes),
+        "position": all(plane.position for plane in planes),
+        "orientation": all(plane.orientation for plane in planes),
+    }
+    lacking = [name for name, known in named.items() if not known]
+    if not lacking or series.first.head.modality not in SLICED:
+        return []
+    unknown = "where it lies is not known" if measured else "sizes count pixels"
+    return [f"its header gives no {' and no '.join(lacking)}: {unknown}"]
 
 
 def _flat(scan: Scan, series: Series, colours: bool) -> Scan:
     """Return pictures without a place in the patient: one as "yx", several as "zyx" or, in time in one file, "tyx"."""
     stack, spacing, head = scan.array, series.first.spacing, series.first.head
     affine = None if spacing is None or min(spacing) <= 0 else np.diag([*spacing, 1.0])
-    scan = replace(scan, extra={**scan.extra, "spacing_only": True})
     units = "pixel" if affine is None else "mm"
+    notes = (*series.notes, *_lacking_note(series, affine is not None and len(series.planes) == 1))
+    scan = replace(scan, extra={**scan.extra, "spacing_only": True, "notes": notes})
     if len(series.planes) == 1:
         return replace(scan, array=stack[0], axes="yx" + "c" * colours, affine=affine, units=units)
     one_file = all(plane is not None and plane.head is head for plane in series.planes)

@@ -194,12 +194,17 @@ class _JoinTabs(QObject):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Wait for the moment when the panel gets its dock."""
-        parent = self._native.parent()
-        if event is not None and event.type() == QEvent.Type.ParentChange and isinstance(parent, QDockWidget):
+        if event is None or event.type() != QEvent.Type.ParentChange:
+            return False
+        with suppress(RuntimeError):  # Python is ending: Qt has deleted the panel
+            self._on_parent(self._native.parent())
+        return False
+
+    def _on_parent(self, parent: QObject | None) -> None:
+        if isinstance(parent, QDockWidget):
             self._native.removeEventFilter(self)
             parent.setWindowTitle(str(self._native.property(MINE)))  # the full name is cut off in a row of tabs
             QTimer.singleShot(0, self._join)
-        return False
 
     def _join(self) -> None:
         with suppress(RuntimeError):  # closed at once

@@ -16,6 +16,7 @@ import numpy as np
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.corrections.record import merged
 from napari_unet_tumour.errors import OutputError
+from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.layers import drawn_pixels
 from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS
 
@@ -213,18 +214,26 @@ class Autosave:
         """Write what is new of a scan; another window may have written of it meanwhile, and goes on to do so."""
         scan, disk = part.scan, self._store.load(part.scan)
         self._heal(part, disk)
-        known = self._merged(scan)
         safe = self._save_masks(part, _persons(disk))
         self._save_images(part)
         if scan in self._stale:
-            record = merged(disk, known, self._last.get(scan))
-            self._store.save(record)
-            self._records[scan].roles.update(record.roles)
-            self._last[scan] = _copy(known)
-            self._stale.discard(scan)
+            self._save_record(scan, disk)
             safe = True
         if safe:
             self._store.settle(scan)
+
+    def _save_record(self, scan: str, disk: Record | None) -> None:
+        """Write the record as it is now; what the person ticks meanwhile has it written again at the next look."""
+        self._stale.discard(scan)
+        known = _copy(self._merged(scan))
+        try:
+            record = merged(disk, known, self._last.get(scan))
+            self._store.save(record)
+        except OutputError:
+            self._stale.add(scan)
+            raise
+        self._records[scan].roles.update(record.roles)
+        self._last[scan] = known
 
     def _heal(self, part: CasePart, disk: Record | None) -> None:
         """Have written again what another window has removed, by beginning anew; notice what it has added."""
@@ -236,7 +245,7 @@ class Autosave:
             if plane in mine.reviewed and not self._store.has_image(part.scan, plane):
                 self._imageless.add(part.first + plane)
         theirs = _persons(disk)
-        if last is not None and not _persons(mine) <= theirs:
+        if last is not None and not (disk is not None and _holds(disk, mine)):
             self._stale.add(part.scan)
         own = _persons(mine) | _persons(kept) | _persons(last)
         if theirs - own:
@@ -245,7 +254,7 @@ class Autosave:
     def _save_masks(self, part: CasePart, theirs: set[int]) -> bool:
         """Write masks that changed; tell whether they must be safe on disk before the look ends."""
         safe = False
-        for number in sorted(n for n in self._dirty if self._case.where(n)[0].scan == part.scan):
+        for number in self._of_part(self._dirty, part):
             plane = self._case.where(number)[1]
             mine = self._is_mine(number)
             if not mine and (part.scan in self._kept or plane in theirs - _persons(self._last.get(part.scan))):
@@ -267,19 +276,24 @@ class Autosave:
         found = self._store.mask(scan, plane) if marked else None
         if found is not None and checksum(found) != self._on_disk.get(number, 0) and found.any():
             self._store.keep_beside(scan, plane, found)
-            self.notice = f"Slice {number} was drawn in another window too: that mask is kept beside this one on disk."
+            where = slice_label(number).capitalize()
+            self.notice = f"{where} was drawn in another window too: that mask is kept beside this one on disk."
 
     def _save_images(self, part: CasePart) -> None:
-        for number in sorted(n for n in self._imageless if self._case.where(n)[0].scan == part.scan):
+        for number in self._of_part(self._imageless, part):
             self._store.save_image(part.scan, self._case.where(number)[1], self._image(number))
             self._imageless.discard(number)
+
+    def _of_part(self, numbers: set[int], part: CasePart) -> list[int]:
+        """Return the numbers that belong to a part, in order; the window may add to the set meanwhile."""
+        return sorted(n for n in [*numbers] if self._case.where(n)[0].scan == part.scan)
 
     def _image(self, number: int) -> NDArray[Any]:
         try:
             return self._case.image(number)
         except Exception as error:
             said = str(error).partition("\n")[0] or type(error).__name__
-            raise OutputError(f"slice {number} of the scan cannot be read ({said}): check its file") from error
+            raise OutputError(f"{slice_label(number)} of the scan cannot be read ({said}): check its file") from error
 
     def _merged(self, scan: str) -> Record:
         """Return the record to write: while the earlier session is still offered, its ticks are kept too."""
@@ -298,6 +312,11 @@ class Autosave:
 def _persons(record: Record | None) -> set[int]:
     """Return the planes that a person has ticked or drawn on."""
     return set() if record is None else {*record.reviewed, *record.edited}
+
+
+def _holds(disk: Record, mine: Record) -> bool:
+    """Tell whether a record on disk has all ticks and strokes of another one."""
+    return set(mine.reviewed) <= set(disk.reviewed) and set(mine.edited) <= set(disk.edited)
 
 
 def _copy(record: Record) -> Record:

@@ -22,12 +22,15 @@ from napari_unet_tumour.widgets.measure.view import MeasureView, ask_where, ask_
 
 if TYPE_CHECKING:
     import napari.viewer
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
 
     from napari_unet_tumour.measure import MeasuredLesion
 
 BAR_MS = 1000
 CHANGED = "The mask has changed since: measure again."
+# What a report is made of: pixels, and where they lie.
+MEASURED = ("data", "scale", "translate", "rotate", "shear", "affine", "units")
+DRAWN = ("paint", "labels_update")
 
 
 class LesionReport(Panel):
@@ -49,6 +52,7 @@ class LesionReport(Panel):
         self._run: MeasureRun | None = None
         self._found: MeasureResult | None = None
         self._mask: Labels | None = None
+        self._watched: list[Any] = []
         self._counted: Any = None  # the layer whose pixels the figures count
         self._slow = single_shot_timer(self._inbox, BAR_MS, self._panel.show_bar)
         self.order_tabs()
@@ -79,7 +83,7 @@ class LesionReport(Panel):
         except UNetTumourError as error:
             panel.say(str(error), wrong=True)
             return
-        self._watch(mask)
+        self._watch(mask, panel.scan.value, earlier)
         self._counted = now.layer
         self._run = MeasureRun(now, before, partial(self._tell, self._inbox))
         panel.start()
@@ -217,21 +221,29 @@ class LesionReport(Panel):
         if text:
             self._panel.say(text, wrong)
 
-    def _watch(self, mask: Labels) -> None:
-        """Hear of changes of the mask that is being measured, and of no other."""
+    def _watch(self, mask: Labels, *others: Layer | None) -> None:
+        """Hear of changes of the layers that are being measured, and of no other."""
         self._unwatch()
         self._mask = mask
-        for event in (mask.events.paint, mask.events.data):
+        for layer in (mask, *(one for one in others if one is not None)):
+            names = (*MEASURED, *(DRAWN if hasattr(layer.events, "paint") else ()))
+            self._watched += [getattr(layer.events, name) for name in names]
+        for event in self._watched:
             event.connect(self._on_change)
 
     def _unwatch(self) -> None:
-        if self._mask is not None:
-            for event in (self._mask.events.paint, self._mask.events.data):
-                event.disconnect(self._on_change)
-        self._mask = None
+        for event in self._watched:
+            event.disconnect(self._on_change)
+        self._watched = []
 
     def _on_change(self, event: Any = None) -> None:
-        self._panel.say(CHANGED)
+        if self.running:
+            self._unwatch()  # one stroke is told of several times
+            self.cancel(f"Stopped, since layer '{event.source.name}' was changed: press Measure again.")
+        elif event.source is self._mask:
+            self._panel.say(CHANGED)
+        else:
+            self._panel.say(f"Layer '{event.source.name}' has changed since: measure again.")
 
     # ---- the end ---------------------------------------------------------------------------------
 
