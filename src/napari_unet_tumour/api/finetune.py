@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 from napari_unet_tumour.api.segment import layout_for, load_model
 from napari_unet_tumour.corrections import Record, ReviewedSlice, scan_id
+from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.corrections.holdout import place_of
 from napari_unet_tumour.corrections.matching import exclude_leaks
+from napari_unet_tumour.corrections.stack import ScanStack, stacks_of
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.settings import FinetuneSettings, Progress
@@ -24,8 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.api.batch import OnTick
+    from napari_unet_tumour.base.slicing import SliceLayout
     from napari_unet_tumour.corrections import FineTuneOutcome
     from napari_unet_tumour.engine.model import Model
+    from napari_unet_tumour.models.spec import ModelSpec
+    from napari_unet_tumour.scans.scan import Scan
 
 
 def finetune(
@@ -74,12 +80,18 @@ def finetune(
     parent = _with_classes(load_model(registry.find(model).path), add_classes)
     known: list[Record] = []
     notes: list[str] = []
-    given = [_reviewed(pair, parent.spec.labels, axis, known, notes) for pair in chosen]
+    given = [_reviewed(pair, parent.spec, axis, known, notes) for pair in chosen]
     if on_tick is not None:
         for note in notes:
             on_tick(Progress(len(chosen), len(chosen), note))
-    corrections = exclude_leaks((one for some, _ in given for one in some), known)
-    steps = iter_finetune(parent, corrections, settings or FinetuneSettings(), context=_together([c for _, c in given]))
+    corrections = exclude_leaks((one for scan in given for one in scan.slices), known)
+    steps = iter_finetune(
+        parent,
+        corrections,
+        settings or FinetuneSettings(),
+        context=_together([scan.others for scan in given]),
+        stacks=[stack for scan in given for stack in scan.stacks],
+    )
     while True:
         try:
             tick = next(steps)
@@ -87,6 +99,15 @@ def finetune(
             return end.value  # type: ignore[no-any-return]
         if on_tick is not None:
             on_tick(tick)
+
+
+@dataclass(frozen=True, eq=False)
+class _Reviewed:
+    """A scan's corrected slices, the planes (n, C, H, W) that nobody reviewed, and the corrected slices' neighbours."""
+
+    slices: list[ReviewedSlice]
+    others: NDArray[Any]
+    stacks: list[ScanStack]
 
 
 def _with_classes(parent: Model, names: Sequence[str]) -> Model:
@@ -99,13 +120,11 @@ def _with_classes(parent: Model, names: Sequence[str]) -> Model:
     return replace(load(add_classes(parent, names)), hash=parent.hash)
 
 
-def _reviewed(
-    pair: Pair, labels: Sequence[str], axis: int | None, known: list[Record], notes: list[str]
-) -> tuple[list[ReviewedSlice], NDArray[Any]]:
-    """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed; it joins those known."""
+def _reviewed(pair: Pair, spec: ModelSpec, axis: int | None, known: list[Record], notes: list[str]) -> _Reviewed:
+    """Read what a table's row says is reviewed of a scan; it joins those known."""
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
-    truth = read_truth(pair, scan, layout.mask_shape, labels, unsure=True, notes=notes)
+    truth = read_truth(pair, scan, layout.mask_shape, spec.labels, unsure=True, notes=notes)
     images = layout.read_planes(scan.array, range(layout.planes))
     beyond = [n for n in pair.slices if not 0 <= n < layout.planes]
     if beyond:
@@ -121,7 +140,19 @@ def _reviewed(
         record.tick(n, foreground, kin=[one for one in known if one.person == person != ""])
         found.append(ReviewedSlice(record.scan, n, images[n], mask, n in record.held_out, person))
     known.append(record)
-    return found, np.delete(images, list(reviewed), axis=0)
+    learnt = [one.slice for one in found if not one.held_out]
+    weights, spacing = CarryWeights.from_dict(spec.carry), _spacing(scan, layout)
+    stacks = stacks_of(record.scan, layout, spacing, learnt, lambda some: images[some], weights)
+    return _Reviewed(found, np.delete(images, list(reviewed), axis=0), stacks)
+
+
+def _spacing(scan: Scan, layout: SliceLayout) -> tuple[float | None, float | None, float | None]:
+    """Return height and width of a pixel and the distance of the slices in mm, None where the file does not say."""
+    sides = dict(zip(scan.spatial, scan.spacing, strict=True))
+    if scan.units != "mm":
+        return None, None, None if layout.slice_distance else 0.0
+    row, column = sides[layout.rows], sides[layout.columns]
+    return row, column, layout.slice_distance * math.sqrt(row * column)
 
 
 def _together(planes: Sequence[NDArray[Any]]) -> NDArray[Any] | None:

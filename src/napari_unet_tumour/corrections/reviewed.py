@@ -50,7 +50,10 @@ class ReviewedContext:
         Which planes of the scan are segmented, in their order; 0, 1, ... where empty.
     masks : dict of int to numpy.ndarray
         (H, W) uint8 label values of corrected planes, by number; `UNSURE` pixels say nothing.
+    recall : bool
+        Whether corrections that the model's file keeps count where `masks` is empty.
     """
 
     numbers: Sequence[int] = ()
     masks: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    recall: bool = True
