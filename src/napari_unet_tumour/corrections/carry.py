@@ -86,8 +86,8 @@ class CarryWeights:
         return cls(**{name: float(value) for name, value in found.items() if name in known})
 
     def to_dict(self) -> dict[str, float]:
-        """Return the weights as a model file keeps them."""
-        return asdict(self)
+        """Return the weights as a model file keeps them; the network's only where it has one."""
+        return {name: value for name, value in asdict(self).items() if value or name != "network"}
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,7 @@ class AnswerFusion:
         numbers, box = sorted(self._found), self._box()
         found = np.stack([self._found[n].array()[:, *box] > 0 for n in numbers], 1)
         settled, reach = np.isin(numbers, [*self._sure]), REACH * max(self._found[numbers[0]].shape[1:])
-        takes, drops = connected_support(found[0], found[1], found[2], settled, _depth(numbers), reach)
+        takes, drops = connected_support(found[0], found[1], settled, _depth(numbers), reach, hint=found[2])
         for number, packed in self._both.items():
             first, second = np.split(packed.array(), 2)
             answer, n = first.copy(), numbers.index(number)
@@ -97,10 +97,10 @@ def foreground(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDA
 def connected_support(
     first: NDArray[np.bool_],
     second: NDArray[np.bool_],
-    hint: NDArray[np.bool_],
     settled: NDArray[np.bool_],
     depth: Sequence[int],
     reach: float,
+    hint: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return where the second answer is taken, and where the first is dropped for it; both (N, H, W).
 
@@ -108,8 +108,6 @@ def connected_support(
     ----------
     first, second : numpy.ndarray
         (N, H, W) foreground of the two answers; of settled planes what a person has drawn.
-    hint : numpy.ndarray
-        (N, H, W) where the base network sees anything at all.
     settled : numpy.ndarray
         (N,) planes that a person has corrected; among their neighbours they alone support the branch's answer, where
         there are none the base network's.
@@ -117,10 +115,13 @@ def connected_support(
         (N,) where the planes lie; only neighbours hang together.
     reach : float
         Pixels by which pieces may be apart and still be one.
+    hint : numpy.ndarray, optional
+        (N, H, W) where the base network sees anything at all; everywhere when left out.
     """
     if first.size > MOST:
         depth = [2 * n for n in range(len(first))]
-    near = np.stack([_with_any(_wider(one, reach), seen) for one, seen in zip(second, hint, strict=True)])
+    seen = np.ones_like(first) if hint is None else hint
+    near = np.stack([_with_any(_wider(one, reach), other) for one, other in zip(second, seen, strict=True)])
     pieces = _pieces(near, depth)
     runs = np.cumsum(np.diff(depth, prepend=depth[0]) > 1)
     supports = settled | ~np.isin(runs, runs[settled])

@@ -11,7 +11,7 @@ import numpy as np
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.settings import Progress
-from napari_unet_tumour.widgets.correct.finetune_job import FineTuneJob, FineTuneRequest, FineTuneResult
+from napari_unet_tumour.widgets.correct.finetune_job import FineTuneJob, FineTuneResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.corrections import Store
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
+    from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
     from napari_unet_tumour.widgets.correct.view import CorrectView
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 

@@ -15,8 +15,8 @@ from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.corrections.matching import exclude_leaks
 from napari_unet_tumour.corrections.stack import stacks_of
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
-from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture
 from napari_unet_tumour.widgets.correct.carry_stack import spacing
+from napari_unet_tumour.widgets.correct.comparison import Comparison
 from napari_unet_tumour.widgets.segment.run import check_model, model_for
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from napari_unet_tumour.corrections import ReviewedSlice, Store
     from napari_unet_tumour.corrections.stack import ScanStack
     from napari_unet_tumour.settings import Progress
+    from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture
+    from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
     from napari_unet_tumour.widgets.correct.state import CorrectState
 
 CONTEXT = 24

@@ -18,7 +18,7 @@ from napari_unet_tumour.widgets.correct.add_class import AddClassController
 from napari_unet_tumour.widgets.correct.carry_controller import CarryController
 from napari_unet_tumour.widgets.correct.case_controller import CaseController
 from napari_unet_tumour.widgets.correct.finetune_controller import FineTuneController, UnknownLabels, check
-from napari_unet_tumour.widgets.correct.finetune_job import FineTuneRequest
+from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
 from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
 from napari_unet_tumour.widgets.correct.keys import NEXT_KEY, TICK_KEY
 from napari_unet_tumour.widgets.correct.navigator import SliceNavigator
