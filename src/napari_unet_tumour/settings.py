@@ -104,7 +104,7 @@ class FinetuneSettings:
     seconds: Annotated[
         float,
         Option(
-            "Longest learning time in seconds. It ends sooner when all is learnt. A second network takes its first 20 "
+            "Longest learning time in seconds. It ends sooner when all is learnt. A fine-tuned copy takes its first 20 "
             "steps in any case, since fewer are worth nothing.",
             label="longest learning time (s)",
             low=1.0,
