@@ -282,9 +282,10 @@ def part_default_scan(given: argparse.Namespace, report: dict) -> dict:
 FIRST_MASK = """
 import time; start = time.perf_counter()
 import numpy as np
-from napari_unet_tumour import jobs, shelf
+from napari_unet_tumour import jobs
+from napari_unet_tumour.models import registry
 from napari_unet_tumour.settings import SegmentSettings
-entry = shelf.find({model!r})
+entry = registry.find({model!r})
 jobs.warm(str(entry.path))
 planes = np.random.default_rng(0).random((1, entry.spec.in_channels, 256, 256), np.float32)
 words = "segment_planes", str(entry.path), planes, SegmentSettings(**entry.spec.defaults)

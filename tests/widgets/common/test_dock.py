@@ -1,6 +1,7 @@
 """The three panels in one window: small enough for a laptop, the next action in sight, every control explained."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -218,3 +219,23 @@ def test_what_the_controls_do(three, qtbot, settle):
     check_paint_paints(opened, qtbot, settle)
     check_run_on_is_one_control(opened)
     check_a_panel_that_was_moved_away_is_left_there(opened, settle)
+
+
+def test_rows_without_flowing_texts_scroll_and_never_overlap(qtbot):
+    from magicgui.widgets import Label
+
+    from napari_unet_tumour.widgets.common.dock import Panel
+
+    rows = [Label(value=str(n)) for n in range(6)]
+    for row in rows:
+        row.native.setMinimumHeight(80)
+    panel = Panel(rows, [Label(value="below")], "Rows")
+    qtbot.addWidget(panel.native)
+    panel.native.resize(318, 300)
+    panel.native.show()
+    qtbot.waitExposed(panel.native)
+    qtbot.waitUntil(lambda: panel.area.verticalScrollBar().maximum() > 0, timeout=5000)
+    rows[-1].native.hide()
+    qtbot.waitUntil(lambda: panel.area.widget().height() < 6 * 80, timeout=5000)
+    shown = [row.native.geometry() for row in rows[:-1]]
+    assert not any(one.intersects(other) for one, other in pairwise(shown))

@@ -45,7 +45,7 @@ class ContentArea(QScrollArea):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, policy)
         self.setMinimumHeight(LEAST_HEIGHT)
         self.setWidget(content)
-        content.setMinimumHeight(1)  # else the height of its texts at their narrowest counts
+        self._set_least_height()
         content.installEventFilter(self)
 
     def sizeHint(self) -> QSize:
@@ -77,7 +77,17 @@ class ContentArea(QScrollArea):
         with suppress(RuntimeError):  # the window was closed meanwhile
             self._fit()
 
+    def _set_least_height(self) -> None:
+        """Let rows scroll rather than overlap."""
+        layout = self._content.layout()
+        # Qt scrolls texts that flow by their height at this width; a minimum would be that at their narrowest.
+        flows = layout is not None and layout.hasHeightForWidth()
+        least = 1 if layout is None or flows else max(1, layout.minimumSize().height())
+        if self._content.minimumHeight() != least:
+            self._content.setMinimumHeight(least)
+
     def _fit(self) -> None:
+        self._set_least_height()
         most = max(self._needed(), LEAST_HEIGHT)
         if not self._fills and self.maximumHeight() != most:
             self.setMaximumHeight(most)
@@ -85,9 +95,10 @@ class ContentArea(QScrollArea):
 
     def _needed(self) -> int:
         layout = self._content.layout()
+        frame = 2 * self.frameWidth()  # the window's style may draw one
         if layout is not None and layout.hasHeightForWidth() and self._content.width() > 0:
-            return int(layout.totalHeightForWidth(self._content.width()))
-        return self._content.sizeHint().height()
+            return int(layout.totalHeightForWidth(self._content.width())) + frame
+        return self._content.sizeHint().height() + frame
 
 
 class Panel(Container[Widget]):
