@@ -9,11 +9,12 @@ import torch
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.corrections.stack import stacks_of
+from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
 from napari_unet_tumour.engine.finetuning.carried import iter_carried
 from napari_unet_tumour.engine.finetuning.cases import fine_tune_slices
 from napari_unet_tumour.engine.finetuning.context import prepare_context
 from napari_unet_tumour.engine.finetuning.data import FineTuneData
-from napari_unet_tumour.engine.finetuning.finetune import finetune, iter_finetune
+from napari_unet_tumour.engine.finetuning.finetune import _iter_loss, finetune, iter_finetune
 from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
 from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
 from napari_unet_tumour.engine.model import load
@@ -87,10 +88,27 @@ def test_the_file_keeps_what_was_learnt_from_and_no_slice_that_is_scored(lite, v
     assert [[*one["masks"]] for one in spec.corrected] == [["4", "5"]]
 
 
-def test_how_long_it_takes_is_said_and_so_is_a_time_that_was_too_short(small_model, corrected, draw):
-    ticks, tuned = draw.finished(iter_finetune(small_model, corrected(4, 5), replace(SETTINGS, seconds=2.0)))
-    said = {tick.message for tick in ticks}
-    assert any("steps in about" in word for word in said)
-    assert all(tick.done <= tick.total for tick in ticks)
-    if tuned.steps < HyperParameters().most:
-        assert f"{tuned.steps} of {HyperParameters().most} steps" in tuned.note or not tuned.data
+def test_how_long_it_takes_is_said_and_it_ends_when_all_is_learnt(small_model, corrected, draw):
+    recipe = HyperParameters(most=6)
+    ticks, tuned = draw.finished(iter_finetune(small_model, corrected(4, 5), SETTINGS, recipe=recipe))
+    assert tuned.steps == 6
+    assert any(tick.message.startswith("learning, 6 steps in about") for tick in ticks)
+    assert all(0 <= tick.done <= tick.total for tick in ticks)
+    assert "fitted" not in tuned.note
+
+
+def test_a_time_that_was_too_short_is_said(small_model, corrected, draw):
+    recipe = HyperParameters(most=5000)
+    _, tuned = draw.finished(iter_finetune(small_model, corrected(4, 5), replace(SETTINGS, seconds=1), recipe=recipe))
+    assert 0 < tuned.steps < 5000
+    assert f"{tuned.steps} of 5000 steps fitted into the time" in tuned.note or not tuned.data
+
+
+@pytest.mark.parametrize(("steps", "taken"), [(0, 20), (5, 5)])
+def test_a_copy_takes_the_fewest_steps_that_are_worth_anything(lite, corrected, monkeypatch, steps, taken):
+    settings = replace(SETTINGS, seconds=1, steps=steps)
+    desk = prepare_context(lite, corrected(4, 5), settings, None, (), None, HyperParameters())
+    desk = replace(desk, begin=desk.begin - 100)  # the time is over
+    learner = BranchFineTuner.__new__(BranchFineTuner)
+    monkeypatch.setattr(learner, "iter_fit", lambda: iter([0.5] * 40), raising=False)
+    assert len([*_iter_loss(desk, learner)]) == taken
