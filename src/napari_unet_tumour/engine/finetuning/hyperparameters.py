@@ -99,7 +99,7 @@ class HyperParameters:
     threshold: float = 0.1
     rounds: int = 15
     enough: int = 2
-    moves: int = 40
+    moves: int = 28
     fewest: int = 20
     pace: float = 1e-4
     pair: int = 2
@@ -111,8 +111,23 @@ class HyperParameters:
     @property
     def moving(self) -> HyperParameters:
         """How a second network is moved: around lesions, all weights, one rate, no average."""
-        near = {"crops": self.pair, "crop": self.near_side, "whole": 0}
-        return replace(self, part="all", rate=self.pace, context=0, replay=1, ema=0.0, **near)
+        return replace(
+            self,
+            part="all",
+            rate=self.pace,
+            crops=self.pair,
+            crop=self.near_side,
+            whole=0,
+            context=0,
+            replay=1,
+            ema=0.0,
+        )
+
+
+def moving(self) -> HyperParameters:
+    """How a second network is moved: around lesions, all weights, one rate, no average."""
+    near = {"crops": self.pair, "crop": self.near_side, "whole": 0}
+    return replace(self, part="all", rate=self.pace, context=0, replay=1, ema=0.0, **near)
 
 
 def moving(net: nn.Module, part: str) -> list[nn.Parameter]:
