@@ -124,12 +124,6 @@ class HyperParameters:
         )
 
 
-def moving(self) -> HyperParameters:
-    """How a second network is moved: around lesions, all weights, one rate, no average."""
-    near = {"crops": self.pair, "crop": self.near_side, "whole": 0}
-    return replace(self, part="all", rate=self.pace, context=0, replay=1, ema=0.0, **near)
-
-
 def moving(net: nn.Module, part: str) -> list[nn.Parameter]:
     """Let only the weights of a part move, and return them."""
     chosen = {name for name, _ in net.named_parameters() if PARTS[part](name)}

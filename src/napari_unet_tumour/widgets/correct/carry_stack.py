@@ -63,10 +63,13 @@ class CarryAnswers:
         Those that follow a correction.
     back : list of PlanePrediction
         Those that followed one which is no more: the network's own answer again, nothing where it was not asked.
+    same : list of int
+        Those that follow a correction and show it already.
     """
 
     follow: list[PlanePrediction] = field(default_factory=list)
     back: list[PlanePrediction] = field(default_factory=list)
+    same: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +141,9 @@ class CarryStack:
         planes: Any = self  # a sequence, as far as it is read
         found = carry(planes, reviewed, _Probabilities(self), labels, self.spacing, weights).probability
         follow = [self._carried(first + n, answer) for n, answer in found.items() if self._is_new(first + n, answer)]
-        return CarryAnswers(follow, [self._back(n) for n, one in self.shown.items() if self._is_over(n, one, found)])
+        back = [self._back(n) for n, one in self.shown.items() if self._is_over(n, one, found)]
+        new = {plane.number for plane in follow}
+        return CarryAnswers(follow, back, [first + n for n in found if first + n not in new])
 
     def whole(self, plane: PlanePrediction) -> NDArray[np.uint8]:
         """Return the probability (L, H, W) of a plane, 0 where it was not asked about."""
