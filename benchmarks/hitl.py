@@ -40,6 +40,7 @@ from napari_unet_tumour.api.segment import default_settings, layout_for, load_mo
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.corrections import ReviewedContext, ReviewedSlice, ranking
 from napari_unet_tumour.corrections.carry import CarryWeights, carry
+from napari_unet_tumour.corrections.reviewed import with_stacks
 from napari_unet_tumour.corrections.stack import ScanStack, stacks_of
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.finetuning.cases import context_of, fine_tune_slices
@@ -272,11 +273,12 @@ def tuned(model, base, volume, fixed, method, given, **more) -> models.Model:
     if method in ("none", "copy", "carry"):
         return base
     corrections = [ReviewedSlice(volume.name, n, volume.planes[n], mask) for n, mask in fixed.items()]
+    corrections = with_stacks(corrections, stacks(volume, fixed))
     rest = np.delete(volume.planes, list(fixed), axis=0)
     if method == "plain":
         return plain(base, corrections, rest, given)
     settings, inside = FinetuneSettings(seconds=given.seconds), {"recipe": given.recipe, **more}
-    found = finetune(model, corrections, settings, context=rest, stacks=stacks(volume, fixed), **inside)
+    found = finetune(model, corrections, settings, context=rest, **inside)
     return models.load(found.data) if found.data else model
 
 
@@ -408,8 +410,8 @@ def sequence(volumes, base, given) -> tuple[list[float], list[float]]:
         number = ranking.rank_slices(answer(model, volume.planes))[0]
         corrections = [ReviewedSlice(volume.name, number, volume.planes[number], volume.truth[number])]
         rest = np.delete(volume.planes, [number], axis=0)
-        settings, near = FinetuneSettings(seconds=given.seconds), stacks(volume, {number: volume.truth[number]})
-        result = finetune(model, corrections, settings, context=rest, replay=kept, stacks=near)
+        corrections = with_stacks(corrections, stacks(volume, {number: volume.truth[number]}))
+        result = finetune(model, corrections, FinetuneSettings(seconds=given.seconds), context=rest, replay=kept)
         model, kept = models.load(result.data) if result.data else model, kept + corrections
         fixed = {number: volume.truth[number]}
         step = scored(volume, after(model, base, volume, fixed), [number], 0, 0, "")

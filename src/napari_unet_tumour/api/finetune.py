@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ from napari_unet_tumour.corrections import Record, ReviewedSlice, scan_id
 from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.corrections.holdout import place_of
 from napari_unet_tumour.corrections.matching import exclude_leaks
-from napari_unet_tumour.corrections.stack import ScanStack, stacks_of
+from napari_unet_tumour.corrections.reviewed import with_stacks
+from napari_unet_tumour.corrections.stack import stacks_of
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.settings import FinetuneSettings, Progress
@@ -84,14 +85,8 @@ def finetune(
     if on_tick is not None:
         for note in notes:
             on_tick(Progress(len(chosen), len(chosen), note))
-    corrections = exclude_leaks((one for scan in given for one in scan.slices), known)
-    steps = iter_finetune(
-        parent,
-        corrections,
-        settings or FinetuneSettings(),
-        context=_together([scan.others for scan in given]),
-        stacks=[stack for scan in given for stack in scan.stacks],
-    )
+    corrections = exclude_leaks((one for some, _ in given for one in some), known)
+    steps = iter_finetune(parent, corrections, settings or FinetuneSettings(), context=_together([c for _, c in given]))
     while True:
         try:
             tick = next(steps)
@@ -99,15 +94,6 @@ def finetune(
             return end.value  # type: ignore[no-any-return]
         if on_tick is not None:
             on_tick(tick)
-
-
-@dataclass(frozen=True, eq=False)
-class _Reviewed:
-    """A scan's corrected slices, the planes (n, C, H, W) that nobody reviewed, and the corrected slices' neighbours."""
-
-    slices: list[ReviewedSlice]
-    others: NDArray[Any]
-    stacks: list[ScanStack]
 
 
 def _with_classes(parent: Model, names: Sequence[str]) -> Model:
@@ -120,8 +106,10 @@ def _with_classes(parent: Model, names: Sequence[str]) -> Model:
     return replace(load(add_classes(parent, names)), hash=parent.hash)
 
 
-def _reviewed(pair: Pair, spec: ModelSpec, axis: int | None, known: list[Record], notes: list[str]) -> _Reviewed:
-    """Read what a table's row says is reviewed of a scan; it joins those known."""
+def _reviewed(
+    pair: Pair, spec: ModelSpec, axis: int | None, known: list[Record], notes: list[str]
+) -> tuple[list[ReviewedSlice], NDArray[Any]]:
+    """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed; it joins those known."""
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
     truth = read_truth(pair, scan, layout.mask_shape, spec.labels, unsure=True, notes=notes)
@@ -143,7 +131,7 @@ def _reviewed(pair: Pair, spec: ModelSpec, axis: int | None, known: list[Record]
     learnt = [one.slice for one in found if not one.held_out]
     weights, spacing = CarryWeights.from_dict(spec.carry), _spacing(scan, layout)
     stacks = stacks_of(record.scan, layout, spacing, learnt, lambda some: images[some], weights)
-    return _Reviewed(found, np.delete(images, list(reviewed), axis=0), stacks)
+    return with_stacks(found, stacks), np.delete(images, list(reviewed), axis=0)
 
 
 def _spacing(scan: Scan, layout: SliceLayout) -> tuple[float | None, float | None, float | None]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.clicks.answer import Click, Known
     from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedContext, ReviewedSlice
-    from napari_unet_tumour.corrections.stack import ScanStack
     from napari_unet_tumour.settings import FinetuneSettings
     from napari_unet_tumour.tiling.grid import Tile
 
@@ -89,14 +88,12 @@ def iter_finetune(
     context: NDArray[Any] | None = None,
     replay: Sequence[ReviewedSlice] = (),
     watch: NDArray[Any] | None = None,
-    stacks: Sequence[ScanStack] = (),
 ) -> Generator[Progress, None, FineTuneOutcome]:
     """Fine-tune a model, see `finetune.iter_finetune`; ModelError for a bad model."""
     from napari_unet_tumour.engine.finetuning import finetune
     from napari_unet_tumour.engine.model import load
 
-    parent = load(model)
-    return (yield from finetune.iter_finetune(parent, corrections, settings, context, replay, watch, stacks=stacks))
+    return (yield from finetune.iter_finetune(load(model), corrections, settings, context, replay, watch))
 
 
 def add_classes(model: str | bytes, names: Sequence[str]) -> bytes:

@@ -8,6 +8,7 @@ import torch
 
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.corrections.reviewed import with_stacks
 from napari_unet_tumour.corrections.stack import stacks_of
 from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
 from napari_unet_tumour.engine.finetuning.carried import iter_carried
@@ -51,7 +52,8 @@ def stacks(volume, numbers):
 
 
 def carried(model, corrections, stacks, draw):
-    desk = prepare_context(model, corrections, SETTINGS, None, (), None, HyperParameters(), stacks)
+    corrections = with_stacks(corrections, stacks)
+    desk = prepare_context(model, corrections, SETTINGS, None, (), None, HyperParameters())
     return draw.finished(iter_carried(desk))[1]
 
 
@@ -83,7 +85,7 @@ def test_views_are_around_lesions_and_slices_without_one_count_at_the_same_place
 
 def test_the_file_keeps_what_was_learnt_from_and_no_slice_that_is_scored(lite, volume, corrected):
     given = corrected(4, 5, 6, held_out=(6,))
-    tuned = finetune(lite, given, replace(SETTINGS, steps=8), stacks=stacks(volume, [4, 5]))
+    tuned = finetune(lite, with_stacks(given, stacks(volume, [4, 5])), replace(SETTINGS, steps=8))
     spec = load(tuned.data).spec
     assert [[*one["masks"]] for one in spec.corrected] == [["4", "5"]]
 

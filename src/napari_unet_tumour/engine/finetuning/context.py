@@ -102,7 +102,6 @@ def prepare_context(
     replay: Sequence[ReviewedSlice],
     watch: NDArray[Any] | None,
     recipe: HyperParameters,
-    stacks: Sequence[ScanStack] = (),
 ) -> FineTuneContext:
     """Bring everything to the working grid and the device; see `iter_finetune` for the arguments."""
     spec, device, begin = model.spec, pick_device(settings.device), time.monotonic()
@@ -129,6 +128,7 @@ def prepare_context(
         seed=settings.seed,
     )
     held_out = cases([one for one in corrections if one.held_out])
+    stacks = [*{id(one.stack): one.stack for one in learn if one.stack is not None}.values()]
     return FineTuneContext(model, settings, lesson, held_out, cases(reference), planes(watch), begin, stacks)
 
 

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedSlice
-    from napari_unet_tumour.corrections.stack import ScanStack
     from napari_unet_tumour.engine.finetuning.cases import FineTuneSlices
     from napari_unet_tumour.engine.finetuning.data import FineTuneData
     from napari_unet_tumour.engine.model import Model
@@ -71,7 +70,6 @@ def iter_finetune(
     replay: Sequence[ReviewedSlice] = (),
     watch: NDArray[Any] | None = None,
     recipe: HyperParameters | None = None,
-    stacks: Sequence[ScanStack] = (),
 ) -> Generator[Progress, None, FineTuneOutcome]:
     """Fine-tune a copy of a model.
 
@@ -89,8 +87,6 @@ def iter_finetune(
         (1, C, H, W) raw plane on screen; ticks carry its new probability.
     recipe : Recipe, optional
         How it learns; only benchmarks give another one.
-    stacks : sequence of ScanStack
-        The corrected slices' neighbours, where they have any: corrections are carried to them and learnt from too.
 
     Yields
     ------
@@ -115,9 +111,7 @@ def iter_finetune(
     try:
         return (
             yield from _iter_tuned(
-                prepare_context(
-                    model, corrections, settings, context, replay, watch, recipe or HyperParameters(), stacks
-                )
+                prepare_context(model, corrections, settings, context, replay, watch, recipe or HyperParameters())
             )
         )
     except torch.OutOfMemoryError as error:

@@ -13,6 +13,7 @@ from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import FineTuneOutcome, scan_id
 from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.corrections.matching import exclude_leaks
+from napari_unet_tumour.corrections.reviewed import with_stacks
 from napari_unet_tumour.corrections.stack import stacks_of
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
 from napari_unet_tumour.widgets.correct.carry_stack import spacing
@@ -117,7 +118,8 @@ class FineTuneJob:
             watch = session.case.image(order.shown)[None]
         context = self._context(corrections)
         parent = model_for(order.entry, order.scheduler or None)
-        return parent, corrections, order.settings, context, replay, watch, self._stacks(corrections)
+        corrections = with_stacks(corrections, self._stacks(corrections))
+        return parent, corrections, order.settings, context, replay, watch
 
     def _stacks(self, corrections: list[ReviewedSlice]) -> list[ScanStack]:
         """Return the neighbours of the corrected slices that are learnt from, where corrections are carried at all."""
