@@ -106,7 +106,7 @@ class HyperParameters:
     near_side: int = 160
     carried: int = 1
     moved: float = 0.85
-    say: float = 0.25
+    say: float = 0.15
 
     @property
     def moving(self) -> HyperParameters:
