@@ -65,8 +65,7 @@ class HyperParameters:
     enough : int
         Corrected slices that show a lesion, from which a second network is moved instead of an expert being fitted.
     moves, fewest, pace : int, int, float
-        Second: most steps, those below which nothing is worth having, however short the time, and their learning
-        rate (Adam).
+        Second: most steps, those that are taken however short the time is, and their learning rate (Adam).
     pair, near_side : int
         Second: views around lesions in a step, and their side in pixels.
     carried : int
