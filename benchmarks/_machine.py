@@ -1,4 +1,4 @@
-"""What the benchmarks say of the machine that they ran on."""
+"""Describe the machine that a benchmark runs on."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def command() -> str:
 
 
 def show(about: dict) -> None:
-    """Print the command and the machine; a machine that is busy is said to be so."""
+    """Print the command and the machine, with a warning if the machine is busy."""
     print(f"$ {about['command']}")
     print(", ".join(f"{key} {value}" for key, value in about["machine"].items() if value is not None))
     if (about["machine"]["load"] or 0) > 0.5:
-        print("! other programs are running: every figure below is disturbed by them")
+        print("! other programs are running: they disturb every figure below")

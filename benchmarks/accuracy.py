@@ -1,13 +1,13 @@
-"""The shipped model beside a plain MONAI BasicUNet and the tutorial's U-Net, on the same persons.
+"""Compare the shipped model with a plain MONAI BasicUNet and the tutorial's U-Net, on the same persons.
 
     python benchmarks/accuracy.py [--rows shipped,basic-unet,tutorial-unet] [--passes N] [--work DIR] [--json OUT]
 
-All are scored on the val persons of the Cheng set, on the slices' own grid; the networks that are trained here see
-only train persons, and as many images as the four rounds of the shipped model showed, or N passes over them. A row
-"recipe" is the shipped model's first round in so many passes, for a comparison at the same number of images. 95 %
-intervals come from drawing persons with replacement. With --work the trainings are kept in that folder, and the same
-command goes on with them after it was stopped or its --minutes were over. A second table gives the time of a training
-step. --quick trains for minutes on a few persons: it proves that the script runs, its scores mean nothing.
+All are scored on the val persons of the Cheng set, on the slices' own grid. The networks that are trained here see only
+train persons, and as many images as the four rounds of the shipped model, or N epochs. The row "recipe" is the first
+round of the shipped model with that number of epochs, for a comparison at the same number of images. The 95 % intervals
+are a bootstrap over persons. With --work the trainings are kept in that folder, and the same command continues them
+after it was stopped or after --minutes. A second table has the time of a training step. --quick trains for minutes on a
+few persons: it only shows that the script runs; its scores mean nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from napari_unet_tumour import presets
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine import model
 from napari_unet_tumour.engine.inference.memory import keeping_buffers
 from napari_unet_tumour.engine.training import test_scores
@@ -45,7 +46,7 @@ DRAWS = 2000
 ROUNDS = ("shipped", "shipped-polish", "shipped-long", "shipped-large")
 # Measured once with the tutorial's own Keras code on two AVX-512 cores: 8.4 s a step of 2 images.
 KERAS_MS = 4200.0
-# MONAI's own 2D tutorials: Adam 1e-3, Dice and cross-entropy, no schedule, flips left away.
+# As in MONAI's 2D tutorials: Adam 1e-3, Dice and cross-entropy, no schedule; without mirroring.
 MONAI = TrainSettings(
     network="basic-unet",
     optimiser="adam",
@@ -89,12 +90,12 @@ def arguments() -> argparse.Namespace:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--data", type=Path, default=DATA, help="folder with images/, masks/ and cases.csv")
     ask.add_argument("--rows", default="shipped,basic-unet,tutorial-unet")
-    ask.add_argument("--model", default="default", help="what stands in the row 'shipped'")
-    ask.add_argument("--passes", type=int, default=0, help="passes of every training, 0 for those of the shipped model")
-    ask.add_argument("--minutes", type=float, default=0, help="longest training of a row, 0 for any")
-    ask.add_argument("--work", type=Path, metavar="DIR", help="keep the trainings here, go on with those here")
-    ask.add_argument("--quick", action="store_true", help="few persons, small images, one pass")
-    ask.add_argument("--no-speed", action="store_true", help="leave the training step's time away")
+    ask.add_argument("--model", default="default", help="the model of the row 'shipped'")
+    ask.add_argument("--passes", type=int, default=0, help="epochs of every training, 0 for those of the shipped model")
+    ask.add_argument("--minutes", type=float, default=0, help="longest training of a row, 0 for no limit")
+    ask.add_argument("--work", type=Path, metavar="DIR", help="keep the trainings here, and continue those here")
+    ask.add_argument("--quick", action="store_true", help="few persons, small images, one epoch")
+    ask.add_argument("--no-speed", action="store_true", help="do not measure the time of a training step")
     ask.add_argument("--json", metavar="OUT")
     return ask.parse_args()
 
@@ -135,14 +136,16 @@ def basic(given: argparse.Namespace) -> TrainSettings:
 
 
 def shipped_passes() -> int:
-    """Return the passes that show as many images as the shipped model's rounds, twins and negatives included."""
+    """Return the epochs with as many images as the shipped model's rounds, copies and negatives included."""
     count = 1947
-    rounds = (epoch_plans(presets.read_settings(name), count, has_twins=True, has_negatives=True) for name in ROUNDS)
-    return round(sum(lap.steps * lap.batch for laps in rounds for lap in laps) / count)
+    rounds = (
+        epoch_plans(presets.read_settings(name), count, has_lesion_free=True, has_negatives=True) for name in ROUNDS
+    )
+    return round(sum(plan.steps * plan.batch for plans in rounds for plan in plans) / count)
 
 
 def recipe(given: argparse.Namespace) -> TrainSettings:
-    """Return the shipped model's first round; of a given number of passes the same share is at each side."""
+    """Return the shipped model's first round; a given number of epochs is divided over the image sides as there."""
     settings = presets.read_settings(ROUNDS[0])
     if given.quick:
         return replace(settings, init_weights="", size=64, progressive_stages=((64, 8, 1),))
@@ -170,7 +173,7 @@ def row(
         seen, minutes = train(settings, folder, work / f"{name}.safetensors", given.minutes)
         best = model.load(work / f"{name}.safetensors")
     examples = all_of(folder, best.spec)
-    cases = finish(
+    cases = exhaust(
         test_scores.iter_test_scores(best, examples, [i for i, s in enumerate(examples.sources) if s.part == "val"])
     )
     return {
@@ -183,7 +186,7 @@ def row(
 
 
 def train(settings: TrainSettings, folder: Path, out: Path, minutes: float) -> tuple[int, float]:
-    """Train, at most so long in this run; return the images seen and the minutes of all runs' whole passes."""
+    """Train for a limited time in this run; return the images seen and the minutes of complete epochs in all runs."""
     where = folder / "images", folder / "masks", out, folder / "cases.csv"
     begin, count = 0.0, 0
     steps = iter_train(settings, *where, resume=True)
@@ -201,15 +204,7 @@ def train(settings: TrainSettings, folder: Path, out: Path, minutes: float) -> t
 
 def all_of(folder: Path, spec: ModelSpec) -> Dataset:
     settings = TrainSettings(channels=spec.in_channels, size=32)
-    return finish(iter_dataset(folder / "images", folder / "masks", settings, folder / "cases.csv"))
-
-
-def finish(steps: Any) -> Any:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return exhaust(iter_dataset(folder / "images", folder / "masks", settings, folder / "cases.csv"))
 
 
 def scores(cases: list[test_scores.TestCase]) -> dict[str, Any]:
@@ -231,7 +226,7 @@ def scores(cases: list[test_scores.TestCase]) -> dict[str, Any]:
 
 
 def interval(dice: np.ndarray, who: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of the mean over slices when persons are drawn with replacement."""
+    """Return the 95 % interval of the mean over slices, by a bootstrap over persons."""
     names = sorted(set(who))
     sums = np.array([dice[who == name].sum() for name in names])
     counts = np.array([(who == name).sum() for name in names])
@@ -281,7 +276,7 @@ def timed(work: Any, repeat: int) -> float:
 
 
 def keras_ms(batch: int, repeat: int) -> float | None:
-    """Time the tutorial's Keras U-Net where TensorFlow is installed."""
+    """Time the tutorial's Keras U-Net, if TensorFlow is installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from tensorflow import keras

@@ -1,4 +1,4 @@
-"""How long a 512 x 512 x 300 DICOM series takes to open, against pydicom's own reading of its pixels.
+"""Time opening a 512 x 512 x 300 DICOM series, relative to reading its pixels with pydicom.
 
 python benchmarks/dicom_speed.py [--slices 300] [--repeats 5] [--json OUT]
 

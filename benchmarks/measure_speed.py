@@ -1,4 +1,4 @@
-"""How fast a lesion report is, beside the same figures from plain scikit-image.
+"""Time a lesion report, relative to the same figures from scikit-image.
 
 python benchmarks/measure_speed.py [--json OUT]
 """
@@ -29,7 +29,7 @@ def volume():
 
 
 def plain(mask, image):
-    """Volume, place, mean and percentiles of every lesion, and its longest diameter within a slice."""
+    """Measure volume, position, mean and percentiles of every lesion, and its longest diameter within a slice."""
     found = regionprops(label(mask, connectivity=3), intensity_image=image)
     for one in found:
         values = one.image_intensity[one.image]

@@ -1,11 +1,11 @@
-"""How smooth the napari window stays while a volume is segmented, and how soon the mask shows.
+"""Measure how responsive the napari window is while a volume is segmented, and how soon the mask is shown.
 
     python benchmarks/responsiveness.py [--volume SCAN] [--model NAME|FILE] [--json OUT]
 
-In a real window a timer ticks every 5 ms while the slices are scrubbed ten times a second; the gaps between ticks
-are recorded with the window idle, while the Segment widget works, while a person paints and the network learns, and
-while the same network runs in a napari thread_worker in the viewer's process. Every part runs in a process of its
-own; without a display, under Xvfb.
+In a real window a timer fires every 5 ms while the slice changes ten times a second. The gaps between the timer's calls
+are recorded with an idle window, while the Segment widget works, while somebody paints and the network learns, and
+while the same network runs in a napari thread_worker in the viewer's process. Every part runs in a separate process;
+without a display, under Xvfb.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from _machine import command, machine
 from napari_unet_tumour import jobs
 
 BTP = Path(__file__).parents[2] / "shared/data/btp/01/Pre_Scan_T1.nii.gz"
@@ -37,7 +38,7 @@ def main() -> None:
     if given.part:
         Path(given.json).write_text(json.dumps(PARTS[given.part](given)))
         jobs.shutdown()
-        # The window is still open: Qt now and then crashes when the interpreter takes it down, after all was measured.
+        # The window is still open, and Qt sometimes crashes when the interpreter closes it. All is measured by then.
         os._exit(0)
     with display():
         found = {part: in_process(part, given) for part in PARTS}
@@ -49,9 +50,9 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--volume", help="a scan; btp/01 where it lies beside the project, else the sample")
+    parser.add_argument("--volume", help="a scan (default: btp/01 if it lies beside the project, else the sample)")
     parser.add_argument("--model", default="default", help="name of an installed model, or a file")
-    parser.add_argument("--seconds", type=float, default=10, help="how long each phase is watched")
+    parser.add_argument("--seconds", type=float, default=10, help="duration of each phase")
     parser.add_argument("--scrub-ms", type=int, default=100, help="time between slice changes")
     parser.add_argument("--json", help="write all figures here")
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -90,7 +91,7 @@ def display():
 
 
 class Window:
-    """A viewer with the volume, a timer that notes its own gaps, and a hand that scrubs the slices."""
+    """A viewer with the volume, a timer that records its gaps, and a timer that changes the slice."""
 
     def __init__(self, given: argparse.Namespace) -> None:
         import napari
@@ -116,7 +117,7 @@ class Window:
         self.wait(lambda: False, 2)
 
     def tick(self) -> None:
-        """Note the gap, here and in the GUI thread's own processor time, which other programs do not lengthen."""
+        """Record the gap in wall time and in processor time of the GUI thread, which other programs do not change."""
         busy = time.thread_time()
         self.busy.append(busy - self.last_busy)
         self.last_busy = busy
@@ -131,7 +132,7 @@ class Window:
         self.viewer.dims.set_current_step(0, (self.viewer.dims.current_step[0] + 1) % self.array.shape[0])
 
     def wait(self, until, seconds: float) -> bool:
-        """Run the window until something holds; False when the time is over."""
+        """Run the window until a condition holds; returns False after a timeout."""
         from qtpy.QtCore import QEventLoop
 
         self.until, self.end, self.loop = until, time.perf_counter() + seconds, QEventLoop()
@@ -207,7 +208,7 @@ class Button:
 
 
 def workers_mb() -> float:
-    """Return what the worker processes of this window hold."""
+    """Return the memory of the worker processes of this window."""
     import psutil
 
     return sum(child.memory_full_info().uss for child in psutil.Process().children(recursive=True)) / 1e6
@@ -253,7 +254,7 @@ def part_thread(given: argparse.Namespace) -> dict:
 
 
 def in_viewer_worker(window: Window, given: argparse.Namespace):
-    """Return a call that segments the volume in a napari thread_worker, as most plugins do."""
+    """Return a function that segments the volume in a napari thread_worker, as most plugins do."""
     from napari.qt.threading import thread_worker
 
     from napari_unet_tumour.base.slicing import layout_of
@@ -341,7 +342,7 @@ def summary(found: dict, given: argparse.Namespace) -> dict:
         "longest_ours_to_thread": ours["segmenting"]["longest_ms"] / thread["segmenting"]["longest_ms"],
         "volume_ours_to_thread": middle(ours["volume_scrubbing_s"]) / middle(thread["volume_scrubbing_s"]),
     }
-    return {"command": " ".join(sys.argv), "machine": machine(), **found, "ratios": ratios, "bounds": bounds(found)}
+    return {"command": command(), "machine": machine(), **found, "ratios": ratios, "bounds": bounds(found)}
 
 
 def bounds(found: dict) -> dict:
@@ -365,15 +366,6 @@ def bounds(found: dict) -> dict:
 
 def middle(values: list[float]) -> float:
     return float(np.median(values))
-
-
-def machine() -> dict:
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {"cpu": name, "cores": os.cpu_count(), "system": platform.platform(), "load_before_end": load}
 
 
 def table(report: dict) -> str:

@@ -1,11 +1,11 @@
-"""A cohort over more and more workers, one of them killed; and images far larger than memory.
+"""Segment a cohort with several workers, one of them killed, and images that are far larger than memory.
 
     python benchmarks/scale.py [--quick] [--only PARTS] [--scans N] [--workers 1,2] [--json OUT]
 
-cohort   the same folder of scans over 1, 2, ... workers of one core each; the speed against as many times one worker's
-killed   the same over two workers, one of them killed in the middle: no scan may be missing
-resume   the same folder again, all finished: seconds, as a share of what 1000 finished scans may take
-memory   a lazy 32768 x 32768 image and a lazy stack of 2000 slices into masks on disk: peak memory beyond the data
+cohort   the same folder of scans with 1, 2, ... workers of one core each; the speed-up
+killed   the same with two workers, one of them killed in the middle: no scan may be missing
+resume   the same folder again, all scans finished: seconds, as a fraction of the limit for 1000 finished scans
+memory   a lazy 32768 x 32768 image and a lazy stack of 2000 slices into masks on disk: peak memory without the data
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few scans and small images: proves that it runs")
+    parser.add_argument("--quick", action="store_true", help="few scans and small images: only shows that it runs")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--scans", type=int, help="scans in the cohort (24; 4 with --quick)")
     cores = os.cpu_count() or 1
@@ -62,7 +62,7 @@ def arguments() -> argparse.Namespace:
 
 
 def scans_in(given: argparse.Namespace, folder: Path) -> tuple[Path, int]:
-    """Write scans of 24 slices; return their folder and how many there are."""
+    """Write scans of 24 slices; return their folder and their number."""
     import nibabel
 
     from napari_unet_tumour.phantom import phantom
@@ -80,15 +80,15 @@ def scans_in(given: argparse.Namespace, folder: Path) -> tuple[Path, int]:
 def run(given: argparse.Namespace, folder: Path, workers: int, out: str) -> subprocess.Popen:
     place, _ = scans_in(given, folder)
     words = [sys.executable, "-m", "napari_unet_tumour", "segment", str(place), "--out", str(folder / out)]
-    # One worker is a process of its own too, so that only their number differs.
+    # A single worker is a separate process too, so that only the number of workers differs.
     words += ["--workers", str(workers)]
-    # One core for each worker, or one worker alone would already use them all.
+    # One core per worker; otherwise a single worker would already use all of them.
     env = {**os.environ, "NAPARI_UNET_TUMOUR_THREADS": "1"}
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def work_seconds(said: str) -> float:
-    """Return the seconds that the command itself counts, without its start."""
+    """Return the seconds that the command prints, without its start."""
     return float(next(line for line in said.splitlines() if " slices in " in line).split(" in ")[1].split(" s")[0])
 
 
@@ -117,7 +117,7 @@ def part_killed(given: argparse.Namespace, folder: Path) -> dict:
     done = run(given, folder, 2, "out-killed")
     while done.poll() is None and not list((folder / "out-killed").glob("*_mask*")):
         time.sleep(0.05)
-    # Our own command's children: the workers.
+    # The children of the command: the workers.
     workers = psutil.Process(done.pid).children() if done.poll() is None else []
     if workers:
         os.kill(workers[0].pid, signal.SIGKILL)
@@ -128,19 +128,19 @@ def part_killed(given: argparse.Namespace, folder: Path) -> dict:
 
 
 def part_resume(given: argparse.Namespace, folder: Path) -> dict:
-    """Time how long it takes to know 1000 finished scans."""
+    """Time the check of 1000 finished scans."""
     from napari_unet_tumour.api import cohort
 
     place = folder / "finished"
     place.mkdir()
-    record = cohort.ResultTable(place, {"model": "a"})
+    record = cohort.FinishedScans(place, {"model": "a"})
     pairs = [(place / f"{n}.png", place / f"{n}_mask.png") for n in range(1000)]
     for scan, mask in pairs:
         scan.write_bytes(b"a scan")
         mask.write_bytes(b"a mask")
-        record.add(scan, mask, {"scan": str(scan)}, cohort.summarise_planes(scan))
+        record.add(scan, mask, {"scan": str(scan)}, cohort.fingerprint(scan))
     start = time.perf_counter()
-    again = cohort.ResultTable(place, {"model": "a"})
+    again = cohort.FinishedScans(place, {"model": "a"})
     known = sum(again.row_of(scan, mask) is not None for scan, mask in pairs)
     return {"finished": known, "seconds_per_1000": time.perf_counter() - start, "bound": 1.0}
 
@@ -149,7 +149,7 @@ def part_resume(given: argparse.Namespace, folder: Path) -> dict:
 
 
 class Watch:
-    """Notes the peak of this process's memory above what it was, without the file pages it maps."""
+    """Measures the increase of this process's peak memory, without memory-mapped files."""
 
     def __enter__(self) -> Watch:
         self._process, self.peak_mb, self._stop = psutil.Process(), 0.0, threading.Event()
@@ -172,7 +172,7 @@ class Watch:
 
 
 def lazy_stack(slices: int, side: int):
-    """Return a lazy (slices, side, side) uint16 array, made chunk by chunk: a bright blob on each, on noise."""
+    """Return a lazy (slices, side, side) uint16 array, computed by chunk: a bright blob on noise in each."""
     import dask.array as da
 
     def chunk(block_info=None) -> np.ndarray:

@@ -1,19 +1,19 @@
-"""Speed and memory of segmenting and training, as ratios to peers and to what the machine can do.
+"""Speed and memory of segmentation and training, relative to other programs and to the machine's limits.
 
     python benchmarks/speed.py [--quick] [--only PARTS] [--model NAME|FILE] [--keras-python PYTHON] [--json OUT]
 
-segment     slices/s from array to mask on the CPU, in rounds, quiet and with two busy loops beside: this package, its
-            torch path, MONAI's sliding_window_inference in eager float32 with the same weights and preparation; the
-            network alone in OpenVINO where that is installed, and in int8; agreement of the masks
-default_scan  a scan of 155 slices of 240 x 240 as the model advises (mirror image too)
+segment     slices/s from array to mask on the CPU, in rounds, on the quiet machine and beside two busy loops: this
+            package, its torch path, MONAI's sliding_window_inference in eager float32 with the same weights and
+            preprocessing; the network alone in OpenVINO, if installed, and in int8; agreement of the masks
+default_scan  a scan of 155 slices of 240 x 240 with the model's own settings (with the mirror image)
 cold        seconds from the start of a process to the first mask: of a worker as the widget starts it, and of
             `segment` of one PNG from the shell
-roof        the machine's own limit: a large matrix product and a 3 x 3 convolution in the precision that the network
-            runs in, and the share of the convolution's roof that the network reaches
+roof        the machine's limit: a large matrix product and a 3 x 3 convolution in the network's precision, and the
+            fraction of the convolution's speed that the network reaches
 train_step  one step of the tutorial's U-Net and of the model's network; the tutorial's Keras model with --keras-python
-            (the python of an environment that has TensorFlow), else that row is left out; with buffers kept and not
-growth      time and memory from 1 to 1000 slices, and from 256 to 16384 pixels a side, each in a process of its own
-gpu         with a CUDA card: slices/s model only and end to end, one slice, a scan of 155 slices of 240 x 240
+            (the python of an environment with TensorFlow); with and without kept buffers
+growth      time and memory from 1 to 1000 slices, and from 256 to 16384 pixels per side, each in a separate process
+gpu         with a CUDA GPU: slices/s of the model only and end to end, one slice, a scan of 155 slices of 240 x 240
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few and small: proves that it runs, in about a minute")
+    parser.add_argument("--quick", action="store_true", help="small sizes: only shows that it runs, in about a minute")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--model", default="default", help="name of an installed model, or a file")
     parser.add_argument("--keras-python", help="python of an environment with TensorFlow")
@@ -73,7 +73,7 @@ def tell(part: dict, indent: int = 2) -> None:
 
 
 def best(work, times: int) -> float:
-    """Return the seconds of the quickest of some runs, after one that warms up."""
+    """Return the seconds of the fastest of several runs, after one warm-up run."""
     work()
     taken = []
     for _ in range(times):
@@ -84,7 +84,7 @@ def best(work, times: int) -> float:
 
 
 def scan(count: int, side: int) -> np.ndarray:
-    """Return real slices where they lie beside the project, else made ones, as (count, side, side)."""
+    """Return real slices if they lie beside the project, else synthetic ones, as (count, side, side)."""
     from napari_unet_tumour import scans
     from napari_unet_tumour.phantom import phantom
 
@@ -123,12 +123,12 @@ def part_segment(given: argparse.Namespace, report: dict) -> dict:
 
 
 def ratio_of(rounds: dict[str, list[float]]) -> float:
-    """Return how many times as fast as MONAI this package is: the median over rounds, each with a load of its own."""
+    """Return the speed relative to MONAI: the median over rounds, each with a different load of the machine."""
     return float(np.median(np.divide(rounds["monai"], rounds["ours"])))
 
 
 def timed_rounds(rows: dict, rounds: int) -> dict[str, list[float]]:
-    """Time each row shortly, one after another, again and again: a slow minute then hits all of them."""
+    """Time the rows in short turns, so that a slow minute of the machine affects all of them."""
     taken: dict[str, list[float]] = {name: [] for name in rows}
     for work in rows.values():
         work()
@@ -142,7 +142,7 @@ def timed_rounds(rows: dict, rounds: int) -> dict[str, list[float]]:
 
 @contextmanager
 def busy_loops(count: int):
-    """Keep so many processes busy beside."""
+    """Run so many busy processes meanwhile."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -153,7 +153,7 @@ def busy_loops(count: int):
 
 
 def rows_of(model, volume: np.ndarray) -> dict:
-    """Return what is timed, by name: each gives the masks of a volume, the other runtime only their logits."""
+    """Return the functions to time, by name: each returns the masks of a volume; other runtimes only the logits."""
     import torch
     from monai.inferers.utils import sliding_window_inference
 
@@ -172,7 +172,7 @@ def rows_of(model, volume: np.ndarray) -> dict:
 
     @torch.inference_mode()
     def monai() -> np.ndarray:
-        """MONAI as its users write it: all slices prepared, then windows of the network's size in eager float32."""
+        """Predict as MONAI's users do: preprocess all slices, then windows of the network's size in eager float32."""
         planes = to_working_planes(volume[:, None], spec)
         logits = sliding_window_inference(planes.working, (spec.size, spec.size), 8, model.net)
         probability = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 1:]
@@ -185,7 +185,7 @@ def rows_of(model, volume: np.ndarray) -> dict:
 
 @contextmanager
 def environment(name: str, value: str):
-    """Set an environment variable for a while; an empty value leaves it as it is."""
+    """Set an environment variable while the context is open; an empty value changes nothing."""
     before = os.environ.get(name)
     if value:
         os.environ[name] = value
@@ -198,7 +198,7 @@ def environment(name: str, value: str):
 
 
 def other_runtimes(model, working: np.ndarray) -> dict:
-    """Return the network alone in OpenVINO, where it is installed, and in int8 by ONNX Runtime."""
+    """Return the network alone in OpenVINO, if installed, and in int8 in ONNX Runtime."""
     import tempfile
 
     from napari_unet_tumour.engine.inference.accelerate import probe_of
@@ -224,7 +224,7 @@ def other_runtimes(model, working: np.ndarray) -> dict:
 
 
 def int8_of(model, folder: Path, working: np.ndarray):
-    """Quantise the network on the phantom's slices; return what runs it over `working`, one slice a core."""
+    """Quantise the network on slices of the phantom; return a function that runs it on `working`, a slice per core."""
     from concurrent.futures import ThreadPoolExecutor
 
     import onnxruntime
@@ -244,7 +244,7 @@ def int8_of(model, folder: Path, working: np.ndarray):
             one = next(slices, None)
             return None if one is None else {"image": one[None]}
 
-    # Folds the normalisation first: it would be quantised on its own.
+    # The normalisation is folded first; otherwise it would be quantised separately.
     quant_pre_process(folder / "float32.onnx", folder / "folded.onnx", skip_symbolic_shape=True)
     target, kind = folder / "int8.onnx", QuantFormat.QDQ
     quantize_static(folder / "folded.onnx", target, Slices(), quant_format=kind, per_channel=True, reduce_range=True)
@@ -256,7 +256,7 @@ def int8_of(model, folder: Path, working: np.ndarray):
 
 
 def agreement_of_int8(model, volume: np.ndarray, rows: dict) -> float:
-    """Return the Dice of int8's masks with those of MONAI in float32."""
+    """Return the Dice of the int8 masks with those of MONAI in float32."""
     import torch
 
     from napari_unet_tumour.engine.inference.accelerate import to_probability
@@ -286,7 +286,7 @@ from napari_unet_tumour import jobs
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.settings import SegmentSettings
 entry = registry.find({model!r})
-jobs.warm(str(entry.path))
+jobs.preload(str(entry.path))
 planes = np.random.default_rng(0).random((1, entry.spec.in_channels, 256, 256), np.float32)
 words = "segment_planes", str(entry.path), planes, SegmentSettings(**entry.spec.defaults)
 jobs.run(*words); cold = time.perf_counter() - start
@@ -295,7 +295,7 @@ start = time.perf_counter(); jobs.run(*words); print(cold, time.perf_counter() -
 
 
 def part_cold(given: argparse.Namespace, report: dict) -> dict:
-    """Time processes from their start; the quickest of a few, since the first one reads the disk."""
+    """Time processes from their start; the fastest of a few, because the first one reads from the disk."""
     import tempfile
 
     from PIL import Image
@@ -310,7 +310,7 @@ def part_cold(given: argparse.Namespace, report: dict) -> dict:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         ended = time.perf_counter() - start
         cold, again = map(float, done.stdout.split())
-        # The interpreter's own start counts, the end of the process does not.
+        # With the start of the interpreter, without the end of the process.
         first.append(min(ended, cold + 0.05))
         warm.append(again)
         start = time.perf_counter()
@@ -349,7 +349,7 @@ def part_roof(given: argparse.Namespace, report: dict) -> dict:
 
 
 def time_by_operation(work, most: int = 8) -> dict[str, float]:
-    """Return the share of the time that each kind of operation takes itself, the longest first."""
+    """Return the fraction of the time that each kind of operation takes, the longest first."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU]) as found:
@@ -361,7 +361,7 @@ def time_by_operation(work, most: int = 8) -> dict[str, float]:
 
 
 def flop_of(model) -> float:
-    """Return the floating point operations of one slice, two a multiplication, as torch counts them."""
+    """Return the floating point operations of one slice as counted by torch, two per multiplication."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -394,7 +394,7 @@ def part_train_step(given: argparse.Namespace, report: dict) -> dict:
 
 
 def steps_of_a_round(given: argparse.Namespace, ours: tuple, batch: int, size: int) -> dict:
-    """Time each network shortly, one after another: on a shared machine a slow minute then hits all of them."""
+    """Time the networks in short turns, so that a slow minute of the machine affects all of them."""
     from napari_unet_tumour.engine.inference.memory import keeping_buffers
 
     with keeping_buffers():  # as `train` does
@@ -419,7 +419,7 @@ def step_of(network: str, network_arguments: dict, channels: int, batch: int, si
 
 
 def buffers_of(network: str, network_arguments: dict, channels: int, batch: int, size: int) -> dict:
-    """Time steps of larger batches with large buffers kept, as `train` does, and given back as glibc does."""
+    """Time steps with larger batches: with kept buffers, as in `train`, and with glibc's default."""
     from napari_unet_tumour.engine.inference.memory import keeping_buffers
 
     returned = step_of(network, network_arguments, channels, batch, size, 5)
@@ -461,7 +461,7 @@ print(json.dumps({"keras_s": timed(lambda: net.train_on_batch(x, y)), "tensorflo
 
 
 def keras_step(python: str | None, batch: int, side: int) -> dict | None:
-    """Time the tutorial's Keras model in an environment of its own; None where there is none."""
+    """Time the tutorial's Keras model in a separate environment; None without one."""
     if python is None:
         return None
     done = subprocess.run([python, "-c", KERAS, str(batch), str(side)], capture_output=True, text=True)

@@ -1,11 +1,11 @@
-"""How often a model paints something where there is no tumour.
+"""Measure how often a model marks something where there is no tumour.
 
     python benchmarks/tumour_free.py [--model M] [--data DIR] [--axes z,y,x] [--thin N] [--json OUT]
 
-Over the tumour-free slices of btp patients 03 and 04, the tumour-free volumes (across each axis, as a person would
-open them) and the pictures that tumour_free_pictures.csv keeps. Slices of one head are alike: the 95 % intervals come
-from drawing heads with replacement. --thin N takes every N-th picture and, of the volumes, N slices together and then
-none for 3 N, so that rules about neighbours still see some.
+The data are the tumour-free slices of btp patients 03 and 04, tumour-free volumes (along each axis) and the pictures
+that are marked as kept in tumour_free_pictures.csv. Slices of one head are similar, so the 95 % intervals are a
+bootstrap over heads. --thin N takes every N-th picture, and every fourth block of N slices from the volumes, so that
+rules about neighbouring slices still apply.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def line(kind: str, one: dict[str, Any], heads: int) -> str:
 
 
 def items(given: argparse.Namespace) -> Iterator[Item]:
-    """Yield kind, head, scan, axis and mask; pictures of heads that cannot be told apart are heads of their own."""
+    """Yield kind, head, scan, axis and mask; a picture of an unknown head counts as a separate head."""
     for patient in ("03", "04"):
         for date in ("Pre", "Post"):
             folder = given.data / "btp" / patient

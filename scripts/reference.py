@@ -1,4 +1,4 @@
-"""Write the generated pages of the docs: commands, settings, and what the manifest adds to napari.
+"""Write the generated pages of the docs: commands, settings, and the contributions of the manifest.
 
 Usage: python scripts/reference.py [--check]
 With --check nothing is written; exit code 1 where a page is not what the program says.
@@ -39,7 +39,7 @@ def pages() -> dict[str, str]:
 
 
 def commands() -> str:
-    """Return what `--help` says of every command; settings are on a page of their own."""
+    """Return the help of every command; the settings are on a separate page."""
     os.environ["COLUMNS"] = "100"
     lines = [
         "# Commands\n\n" + NOTE,
@@ -61,7 +61,7 @@ def subparsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.
 
 
 def rows(parser: argparse.ArgumentParser) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return head and rows of a table of a parser's arguments."""
+    """Return header and rows of a table of a parser's arguments."""
     given = {flag for action in parser._actions for flag in action.option_strings}
     forms = [{f"--{name.replace('_', '-')}" for name, *_ in options_of(kind)} for *_, kind in FORMS]
     known = next((flags for flags in forms if flags <= given), set())
@@ -88,7 +88,7 @@ def word(action: argparse.Action) -> str:
 
 
 def settings() -> str:
-    """Return every setting with its flag, default and meaning, and its caption in the widget."""
+    """Return every setting with its flag, default, help text and caption in the widget."""
     text = (
         "# Settings\n\n"
         + NOTE
@@ -111,7 +111,7 @@ def settings() -> str:
 
 
 def napari() -> str:
-    """Return what the manifest adds to napari."""
+    """Return the contributions of the manifest to napari."""
     manifest = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
     given = manifest["contributions"]
     titles = {one["id"]: one["title"] for one in given["commands"]}
@@ -153,7 +153,7 @@ def main() -> int:
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             wrong.append(name)
     if wrong:
-        print(f"not as the program says: {', '.join(wrong)}: run python scripts/reference.py")
+        print(f"not up to date: {', '.join(wrong)}: run python scripts/reference.py")
     return bool(wrong)
 
 

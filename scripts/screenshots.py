@@ -1,4 +1,4 @@
-"""Take the pictures of the documentation from the real window: a run on the sample head, a fine-tuning, a report.
+"""Take the screenshots of the documentation in a real window: a run on the sample, a fine-tuning, a report.
 
 Usage: python scripts/screenshots.py [FOLDER]
 Without a screen: xvfb-run -a -s "-screen 0 1400x900x24" python scripts/screenshots.py
@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
 
 
 def lesions(folder: Path) -> None:
-    """Measure the sample's truth against a larger mask of an earlier date."""
+    """Measure the sample's true mask and compare it with a larger, earlier mask."""
     viewer = napari.Viewer(title="napari")
     viewer.window.resize(*SIZE)
     _, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
@@ -72,7 +72,7 @@ def lesions(folder: Path) -> None:
 
 
 def correct(folder: Path, truth: np.ndarray) -> None:
-    """Correct two slices as a person would, let the network learn, and take the picture before the verdict."""
+    """Correct two slices, fine-tune, and take the screenshot of the result before it is accepted."""
     viewer = napari.Viewer(title="napari")
     viewer.window.resize(*SIZE)
     viewer.open_sample("napari-unet-tumour", "head")
@@ -96,7 +96,7 @@ def correct(folder: Path, truth: np.ndarray) -> None:
 
 
 def new_class(folder: Path, truth: np.ndarray) -> None:
-    """Paint a label that the model does not know, press Fine-tune, and take the picture of the question."""
+    """Paint a label that the model does not have, press Fine-tune, and take the screenshot of the question."""
     viewer = napari.Viewer(title="napari")
     viewer.window.resize(*SIZE)
     viewer.open_sample("napari-unet-tumour", "head-with-truth")

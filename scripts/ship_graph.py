@@ -1,4 +1,4 @@
-"""Make the graphs of the shipped models for ONNX Runtime, so that they run without torch from the first time on.
+"""Export the graphs of the shipped models for ONNX Runtime, so that they run without torch from the first use.
 
     python scripts/ship_graph.py
 

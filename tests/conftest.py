@@ -1,4 +1,4 @@
-"""What every test relies on: a home of its own, and the real scans where they are at hand."""
+"""Fixtures of all tests: a separate home folder, and the real scans if they are available."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def real_scans() -> Path:
 
 @pytest.fixture
 def bright(tmp_path, monkeypatch):
-    """Name on the shelf of a model whose answer is known: in an 8-bit image what is brighter than 127 is tumour."""
+    """Name of an installed model with a known prediction: in an 8-bit image, pixels brighter than 127 are tumour."""
     import torch
     from torch import nn
 

@@ -1,4 +1,4 @@
-"""The floors hold: who may load what, seen in fresh processes."""
+"""Which modules load torch, napari and Qt, checked in fresh processes."""
 
 import pkgutil
 import subprocess
@@ -21,7 +21,7 @@ def in_fresh_process(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_walk_finds_the_floors() -> None:
+def test_the_list_of_modules_is_complete() -> None:
     assert {
         "napari_unet_tumour.jobs",
         f"{ENGINE}.inference.segment",
@@ -49,13 +49,10 @@ def test_segmenting_on_a_cpu_loads_no_torch(copy: str) -> None:
             "from napari_unet_tumour.models import registry\n"
             "from napari_unet_tumour.engine import tasks\n"
             "from napari_unet_tumour.settings import SegmentSettings\n"
-            "def end(steps):\n"
-            "    while True:\n"
-            "        try: next(steps)\n"
-            "        except StopIteration as stop: return stop.value\n"
+            "from napari_unet_tumour.base.steps import exhaust as end\n"
             "path = str(registry.find('default').path)\n"
             f"ask = SegmentSettings(device='cpu', flip_tta={copy})\n"
-            "assert end(tasks.iter_warm(path, 'cpu')).startswith('CPU, ')\n"
+            "assert end(tasks.iter_preload(path, 'cpu')).startswith('CPU, ')\n"
             "planes = np.random.default_rng(0).random((2, 1, 90, 90))\n"
             "assert end(tasks.iter_segment_planes(path, planes, ask)).shape == (2, 1, 90, 90)\n"
             "print(*({'torch', 'monai', 'onnx', 'scipy', 'skimage', 'dask'} & set(sys.modules)))"

@@ -58,10 +58,10 @@ def test_the_device_comes_from_a_process_of_its_own():
     assert information.describe_device().startswith(("CPU, ", "NVIDIA", "Apple"))
 
 
-def test_a_torch_that_does_not_load_is_said_in_a_line(monkeypatch):
+def test_a_torch_that_does_not_load_is_reported_in_one_line(monkeypatch):
     monkeypatch.setattr(information, "_DESCRIBE", "raise ImportError('libcudart.so is missing')")
-    told = information.describe_device()
-    assert told == "no network can run: ImportError: libcudart.so is missing"
+    line = information.describe_device()
+    assert line == "no network can run: ImportError: libcudart.so is missing"
     monkeypatch.setattr(information, "_DESCRIBE", "import time; time.sleep(60)")
     assert "did not load within" in information.describe_device(seconds=0.5)
 

@@ -1,4 +1,4 @@
-"""A stand-in for the engine's fine-tuning in the real worker: real ticks, a real model file, no learning."""
+"""Replaces the engine's fine-tuning in the real worker: real progress, a real model file, no training."""
 
 import time
 from dataclasses import replace

@@ -1,8 +1,8 @@
-"""Average the weights of two models of one network, and note anew what the training slices look like.
+"""Average the weights of two models of the same network, and recompute the statistics of the training slices.
 
     python training/average.py FIRST SECOND --share 0.7 --images IMAGES --cases CASES.csv --out MODEL
 
-The last rounds of a training end on different sides of one valley; the middle is better than either end.
+The average of the last two rounds of a training scores better than either of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from skimage.io import imread
 
 from napari_unet_tumour import load_model
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.inference.preprocess import to_working_planes
 from napari_unet_tumour.engine.training.feature_statistics import iter_feature_statistics
@@ -26,12 +27,16 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("first", type=Path)
     ask.add_argument("second", type=Path)
-    ask.add_argument("--share", type=float, default=0.5, help="of the first model's weights (0.5)")
+    ask.add_argument("--share", type=float, default=0.5, help="weight of the first model (0.5)")
     ask.add_argument("--images", type=Path, required=True, help="folder of the training images")
     ask.add_argument("--cases", type=Path, required=True, help="table with the columns file and split")
     ask.add_argument("--min-object-size", type=int, default=30, help="smallest object in pixels (30)")
-    ask.add_argument("--flip-tta", action="store_true", help="the model recommends to ask for the mirror image too")
-    ask.add_argument("--flip-size", type=int, default=0, help="longest side of that copy in pixels (the model's own)")
+    ask.add_argument(
+        "--flip-tta", action="store_true", help="the model recommends test-time augmentation with the mirror image"
+    )
+    ask.add_argument(
+        "--flip-size", type=int, default=0, help="longest side of the mirror image in pixels (the model's own)"
+    )
     ask.add_argument("--out", type=Path, required=True)
     given = ask.parse_args()
     first, second = load_model(given.first), load_model(given.second)
@@ -61,15 +66,12 @@ def main() -> None:
             np.stack([imread(given.images / name) for name in files[start:stop]])[:, None], spec
         ).working
 
-    steps = iter_feature_statistics(spec, state, images, len(files))
-    while True:
-        try:
-            tick = next(steps)
-            print(f"\r{tick.message} ({tick.done} of {tick.total})", end="", flush=True)
-        except StopIteration as end:
-            models.save(given.out, *end.value)
-            print(f"\n{given.out}: {load_model(given.out).hash}")
-            return
+    described = exhaust(
+        iter_feature_statistics(spec, state, images, len(files)),
+        lambda progress: print(f"\r{progress.message} ({progress.done} of {progress.total})", end="", flush=True),
+    )
+    models.save(given.out, *described)
+    print(f"\n{given.out}: {load_model(given.out).hash}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Fit the classifier that says which pieces of a mask are tumours, and write it into a model file.
+"""Fit the classifier of the components of a mask (tumour or not), and write it into a model file.
 
     python training/components.py collect MODEL --images DIR [--masks DIR] --group NAME --out SLICES
     python training/components.py fit MODEL SLICES --out NEW.safetensors [--lose 0.01]
 
-"collect" runs the network over slices (PNG, NIfTI, ...) and keeps what the classifier looks at; without --masks they
-are free of tumours. A group is a head, or a set of heads that cannot be told apart; of Cheng's slices the name before
-the last "_" is the person. "fit" learns from all groups, prints what is left of the false pieces of groups that were
-left out, by the share of true pieces that is lost, and writes the model with the classifier. A true piece counts as
-much as its Dice; "--lose" is the share of that which may go, over true pieces of groups that were left out.
+"collect" runs the network on slices (PNG, NIfTI, ...) and stores the input of the classifier; without --masks the
+slices have no tumour. A group is a head, or a set of heads that cannot be distinguished; for Cheng's slices the name
+before the last "_" is the person. "fit" trains on all groups, prints the fraction of false components that are left in
+cross-validation, by the fraction of true components that is lost, and writes the model with the classifier. A true
+component is weighted with its Dice; "--lose" is the allowed fraction of lost weight in cross-validation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from napari_unet_tumour.engine.inference.preprocess import to_working_planes
 from napari_unet_tumour.postprocess import component_classifier as classifier
 from napari_unet_tumour.scans import read, read_mask
 
-# Dice from which a piece is a tumour, precision below which it is none; what is between is left out.
+# Dice from which a component is a tumour, and precision below which it is none; others are not used.
 TRUE, FALSE = 0.25, 0.02
 HIDDEN, SEEDS, STEPS, DECAY = 12, 3, 60, 1e-2
 FOLDS = 8
@@ -47,7 +47,7 @@ def main() -> None:
     two = kinds.add_parser("fit")
     two.add_argument("model")
     two.add_argument("slices", type=Path)
-    two.add_argument("--leave-out", nargs="*", default=[], metavar="GROUP", help="groups that are not learnt from")
+    two.add_argument("--leave-out", nargs="*", default=[], metavar="GROUP", help="groups that are not trained on")
     two.add_argument("--lose", type=float, default=0.01)
     for parser in (one, two):
         parser.add_argument("--out", type=Path, required=True)
@@ -67,7 +67,7 @@ def collect(given: argparse.Namespace) -> None:
             planes = to_working_planes(layout.read_planes(scan.array, [n]), spec)
             if planes.blank[0]:
                 continue
-            own, mirrored = run.answers(planes.working, True, spec.flip_scale)
+            own, mirrored = run.predictions(planes.working, True, spec.flip_scale)
             truth = {} if mask is None else {"t1": np.asarray(layout.read_plane_region(mask, n) > 0)}
             np.savez(
                 out / f"{path.name.split('.')[0]}_{n:03}.npz", img=planes.working[0, 0].numpy().astype(np.float16),
@@ -102,7 +102,7 @@ def fit(given: argparse.Namespace) -> None:
 
 
 def pieces_in(folder: Path, spec: Any, left_out: set[str]) -> tuple[np.ndarray, ...]:
-    """Return features (n, F), truth (n,) 0 or 1, weight (n,) and group (n,) of all pieces that are clearly either."""
+    """Return features (n, F), truth (n,) 0 or 1, weight (n,) and group (n,) of all clear components."""
     rows: list[tuple[np.ndarray, int, float, str]] = []
     for path in sorted(folder.glob("*/*.npz")):
         if path.parent.name not in left_out:
@@ -111,7 +111,7 @@ def pieces_in(folder: Path, spec: Any, left_out: set[str]) -> tuple[np.ndarray, 
 
 
 def group_of(path: Path) -> str:
-    """Return the head of a slice: Cheng's persons in `FOLDS` groups, grafts as the head that took them in."""
+    """Return the head of a slice: Cheng's persons in `FOLDS` groups, CarveMix images under the head of the host."""
     group = path.parent.name
     if group.startswith(("cheng", "twin")):
         return f"person {sum(map(ord, path.stem.split('_')[-2])) % FOLDS}"
@@ -139,7 +139,7 @@ def pieces_of(saved: Any, spec: Any, group: str) -> list[tuple[np.ndarray, int, 
 
 
 def learnt(features: np.ndarray, truth: np.ndarray, weight: np.ndarray, seeds: int = SEEDS) -> dict[str, Any]:
-    """Return a classifier's weights: the mean of `SEEDS` networks of one hidden layer, true and false alike in sum."""
+    """Return the classifier: an ensemble of `SEEDS` networks with one hidden layer, with balanced classes."""
     mean, scale = features.mean(0), features.std(0) + 1e-6
     x = torch.from_numpy(np.clip((features - mean) / scale, -6, 6)).float()
     y = torch.from_numpy(truth).float()
@@ -167,7 +167,7 @@ def learnt(features: np.ndarray, truth: np.ndarray, weight: np.ndarray, seeds: i
 
 
 def cut_for(said: np.ndarray, truth: np.ndarray, weight: np.ndarray, lose: float) -> float:
-    """Return the answer below which a share `lose` of the true pieces' weight lies."""
+    """Return the logit below which a fraction `lose` of the true components' weight lies."""
     order = np.argsort(said[truth == 1])
     sums = np.cumsum(weight[truth == 1][order])
     return round(float(said[truth == 1][order][np.searchsorted(sums, lose * sums[-1])]), 4)

@@ -1,12 +1,12 @@
-"""Learn the weights with which corrected slices are carried to their neighbours, and put them into a model file.
+"""Fit the weights with which corrected slices are carried to their neighbours, and write them into a model file.
 
     python training/fit_carry.py [--pairs PAIRS.csv] [--model default] [--into FILE]
 
-Corrections are the truth of every single tumour slice, of pairs two to four slices apart, and of the queue's own first
-three. Distance, grey values and bias come from a logistic regression over the pixels near the expected outline; then
-bias, shrinkage and a share of the distance move to where the mean Dice of the carried slices is best. Prints each
-patient's gain with the weights that the other patients give, then learns from all of them. `--into` changes a model
-file's header; its tensors stay as they are.
+The corrected slices are every single tumour slice, pairs two to four slices apart, and the first three slices of the
+ranking. The weights of distance, grey values and bias come from a logistic regression over the pixels near the expected
+outline; then bias, shrinkage and the weight of the distance are tuned for the mean Dice of the carried slices. Prints
+each patient's gain with the weights of the other patients, then fits on all of them. `--into` changes only the header
+of a model file.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Sample(NamedTuple):
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("--pairs", help="PAIRS.csv of volumes; the btp volumes beside the project when left out")
+    ask.add_argument("--pairs", help="PAIRS.csv of volumes (default: the btp volumes beside the project)")
     ask.add_argument("--model", default="default")
-    ask.add_argument("--into", type=Path, help="model file that gets the weights")
+    ask.add_argument("--into", type=Path, help="model file to write the weights into")
     given = ask.parse_args()
     base = hitl.load_model(given.model)
     pairs = hitl.pairs_of(given)
@@ -67,7 +67,7 @@ def fit(volumes: list[hitl.Volume], patients: list[str], base, into: Path | None
 
 
 def sets(volume: hitl.Volume) -> list[list[int]]:
-    """Return the corrected slices that are learnt from: single ones, pairs, and what the queue chooses."""
+    """Return the corrected slices to fit on: single ones, pairs, and the first of the ranking."""
     tumour = [n for n in range(len(volume.truth)) if volume.truth[n].any()]
     near = [list(pair) for pair in combinations(tumour, 2) if 2 <= pair[1] - pair[0] <= 4]
     return [[n] for n in tumour] + near + chosen(volume, 3)
@@ -93,7 +93,7 @@ def collect(volume: hitl.Volume, weights: CarryWeights) -> list[Sample]:
 
 
 def learn(samples: dict[float, list[list[Sample]]], chosen: object) -> CarryWeights:
-    """Return the weights that give the best mean Dice on some volumes."""
+    """Return the weights with the best mean Dice on some volumes."""
     found = []
     for shrink, volumes in samples.items():
         some = [volumes[n] for n in chosen]
@@ -137,7 +137,7 @@ def gains(volume: hitl.Volume, base, weights: CarryWeights) -> str:
 
 
 def put(path: Path, weights: CarryWeights) -> None:
-    """Write the weights into a model file's header; the tensors stay as they are."""
+    """Write the weights into a model file's header; the tensors do not change."""
     spec = replace(read_spec(path), carry={name: round(value, 4) for name, value in weights.to_dict().items()})
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")

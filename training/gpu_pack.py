@@ -1,4 +1,4 @@
-"""Pack what gpu.sh takes along: slices, both readers' masks, tumour-free slices, the encoder's first weights.
+"""Pack the data for gpu.sh: slices, both readers' masks, tumour-free slices, the encoder's initial weights.
 
     python training/gpu_pack.py CHENG SECOND NEGATIVES OUT [--encoder FILE.pth] [--few N]
 

@@ -4,8 +4,8 @@
     python training/negatives.py volumes VOLUME... [--step 3] --out DIR
     python training/negatives.py pictures FOLDER LIST.csv [--sets 2d] --out DIR
 
-"btp" takes the slices without a mask; "volumes" takes slices of scans without any tumour, across every axis whose
-pixels are about square; "pictures" takes those that the list (columns file, kept, set) keeps.
+"btp" writes the slices without a mask; "volumes" writes slices of scans without a tumour, along every axis with about
+square pixels; "pictures" writes those that are marked as kept in the list (columns file, kept, set).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Sides of a pixel that differ more are not shown as they are.
+# Largest ratio of the sides of a pixel.
 SQUARE = 1.5
 
 

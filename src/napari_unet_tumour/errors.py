@@ -1,14 +1,13 @@
-"""Everything that can go wrong in words a person can act on.
+"""Errors with one-line messages: what happened, to what, and what to do.
 
-Every message is one line: what happened, to what, what to do. None of these derives from
-`RuntimeError`, which Qt worker threads swallow.
+None of them derives from `RuntimeError`, which Qt worker threads swallow.
 """
 
 from __future__ import annotations
 
 
 class UNetTumourError(Exception):
-    """Base of all errors that this package raises on purpose; `str()` is one clear line."""
+    """Base of all errors that this package raises on purpose; `str()` is one line for a person."""
 
 
 class ScanError(UNetTumourError):
@@ -16,11 +15,11 @@ class ScanError(UNetTumourError):
 
 
 class DamagedError(ScanError):
-    """A file starts as its format says and cannot be decoded: it is cut or damaged."""
+    """A file starts as its format requires but cannot be decoded: it is truncated or damaged."""
 
 
 class UnsupportedError(ScanError):
-    """A file is whole, but stored in a way that is not read here."""
+    """A file is whole, but stored in a way that this version does not read."""
 
 
 class ModelError(UNetTumourError):
@@ -28,7 +27,7 @@ class ModelError(UNetTumourError):
 
 
 class DeviceError(UNetTumourError):
-    """The device that was asked for is not there, or its memory is full."""
+    """The requested device does not exist, or its memory is full."""
 
 
 class WorkerError(UNetTumourError):
@@ -36,7 +35,7 @@ class WorkerError(UNetTumourError):
 
 
 class JobError(WorkerError):
-    """One job failed on its worker, or took the worker with it; others may go well."""
+    """One job failed on its worker, or crashed the worker; other jobs may succeed."""
 
 
 class OutputError(UNetTumourError):

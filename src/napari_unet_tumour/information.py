@@ -1,4 +1,4 @@
-"""What a bug report needs to know about an installation, in one piece: versions, device, folders, models, plugins."""
+"""What a bug report needs to know about an installation: versions, device, folders, models, plugins."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution, entry_points, requires, version
 from pathlib import Path
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.jobs import log
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.runtime import processor
 from napari_unet_tumour.version import __version__
 
 Information = dict[str, dict[str, str]]
 
 PACKAGE = "napari-unet-tumour"
 DEVICE_S = 90.0
-# Extras that a user installs; the packages of the others serve developers.
+# Extras for users; the other extras are for developers.
 EXTRAS = ("codecs", "dicom", "encoder", "matlab", "onnx", "tensorboard")
-# Installed beside the package: a Qt binding, the plugin engine, other runtimes of networks.
+# Packages that are not requirements but matter: a Qt binding, the plugin engine, other runtimes.
 BESIDE = ("npe2", "PyQt6", "PySide6", "PyQt5", "onnxruntime", "onnxruntime-gpu", "torchvision", "pydantic")
 # Variables that change what the program does.
 VARIABLES = (
@@ -38,13 +40,13 @@ def information(device: bool = True) -> Information:
     Parameters
     ----------
     device : bool
-        Whether to find out on which device a network would run. A process of its own loads torch for
-        that, which takes seconds.
+        Whether to find out on which device a network would run. A separate process loads torch for this, which takes
+        seconds.
 
     Returns
     -------
     dict of str to dict of str to str
-        Section -> name -> value. The home folder is written as "~", so that a report names no person.
+        Section -> name -> value. The home folder is replaced by "~", so that a report names no person.
     """
     found = {
         PACKAGE: {"version": __version__, "installed": _installed(), "Python": _python(), "system": _system()},
@@ -63,7 +65,7 @@ def information(device: bool = True) -> Information:
 
 
 def as_text(found: Information) -> str:
-    """Return what `information` found as lines to paste into a report."""
+    """Return the result of `information` as lines to paste into a report."""
     wide = max(len(name) for values in found.values() for name in values)
     lines: list[str] = []
     for section, values in found.items():
@@ -72,7 +74,7 @@ def as_text(found: Information) -> str:
 
 
 def describe_device(seconds: float = DEVICE_S) -> str:
-    """Return the device of a run in words, or in one line why a network cannot run; from a process of its own."""
+    """Return the device of a run in words, or one line on why no network can run; uses a separate process."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _DESCRIBE], capture_output=True, text=True, timeout=seconds, check=False
@@ -82,12 +84,12 @@ def describe_device(seconds: float = DEVICE_S) -> str:
     except OSError as error:
         return f"not known: {error}"
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    told = lines[-1] if lines else "no answer"
-    return told if done.returncode == 0 else f"no network can run: {told}"
+    last = lines[-1] if lines else "no answer"
+    return last if done.returncode == 0 else f"no network can run: {last}"
 
 
 def _installed() -> str:
-    """Return where the code lies, and whether that is a source tree."""
+    """Return where the code is, and whether that is a source tree."""
     try:
         origin = json.loads(distribution(PACKAGE).read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
@@ -101,8 +103,7 @@ def _python() -> str:
 
 
 def _system() -> str:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{platform.platform()}, {cores} core{'s' * (cores > 1)}, {_memory_gb():.0f} GB"
+    return f"{platform.platform()}, {plural(processor.cores(), 'core')}, {_memory_gb():.0f} GB"
 
 
 def _memory_gb() -> float:
@@ -112,7 +113,7 @@ def _memory_gb() -> float:
 
 
 def _packages() -> dict[str, str]:
-    """Return the version of every package that this one uses; optional ones that are missing share a line."""
+    """Return the version of every package that this one uses; missing optional ones share one line."""
     needed, optional = _requirements()
     found = {name: _version(name) for name in needed}
     more = {name: _version(name) for name in dict.fromkeys([*optional, *BESIDE])}
@@ -123,7 +124,7 @@ def _packages() -> dict[str, str]:
 
 
 def _requirements() -> tuple[list[str], list[str]]:
-    """Return the names of the packages that are always needed, and of those that extras bring."""
+    """Return the names of the required packages, and of those of the extras for users."""
     needed: list[str] = []
     optional: list[str] = []
     try:
@@ -160,7 +161,7 @@ def _folders() -> dict[str, str]:
 
 
 def _models() -> dict[str, str]:
-    """Return the models at hand, the default first, and what is wrong with those that cannot be used."""
+    """Return the installed models, the default first, and why the unusable ones cannot be used."""
     try:
         usable = {one.name: one.hash + (" (in the package)" if one.shipped else "") for one in registry.entries()}
         return usable | {one.name: f"unusable: {one.reason}" for one in registry.invalid_models()}

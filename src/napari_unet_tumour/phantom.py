@@ -1,4 +1,4 @@
-"""A head that nobody owns: a procedural T1 post-contrast volume with lesions and their truth.
+"""A synthetic head: a procedural T1 post-contrast volume with lesions and their true mask.
 
 Everything is drawn in millimetres of patient space (x to the left, y to the back, z to the head), so
 that any grid shows the same head. No pixel comes from a real scan.
@@ -35,7 +35,7 @@ _FLUID, _GREY, _WHITE, _VESSEL = 0.14, 0.34, 0.42, 0.75
 
 @dataclass(frozen=True)
 class PhantomLesion:
-    """A planned lesion: centre (x, y, z) and radii in mm, and whether it has a dark core."""
+    """A lesion of the phantom: centre (x, y, z) and radii in mm, and whether it has a dark core."""
 
     centre: Point
     radii: Point
@@ -44,9 +44,9 @@ class PhantomLesion:
 
 @dataclass(frozen=True)
 class _Slab:
-    """A few slices of the head: coordinates in mm, (z, 1, 1) and twice (1, y, x), and the seed of its textures.
+    """A few slices of the head: coordinates in mm, (z, 1, 1) and twice (1, y, x), and the seed of the textures.
 
-    Slices are drawn a few at a time because arrays that fit the cache are several times faster.
+    Only a few slices are drawn at a time: arrays that fit the cache are several times faster.
     """
 
     z: Field
@@ -62,7 +62,7 @@ class _Slab:
         return np.asarray((1 - np.sqrt(z + (y + x))) * np.float32(min(radii)), np.float32)
 
     def ripple(self, wavelength: float) -> Field:
-        """Return a smooth random field, mean 0 and deviation about 1, that varies over `wavelength` mm."""
+        """Return a smooth random field with mean 0 and standard deviation about 1, varying over `wavelength` mm."""
         if wavelength not in self.knots:
             self.knots[wavelength] = _sheet(self.seed, wavelength, self.x.shape)
         known = self.knots[wavelength]
@@ -86,7 +86,7 @@ def phantom(
     seed : int
         The same seed gives the same head and lesions.
     lesions : int
-        How many; the first has a dark core and a bright rim, the second is solid, and so on in turn.
+        Number of lesions; those with a dark core and a bright rim alternate with solid ones.
     shape : tuple of int
         Voxels along z, y, x; the field of view is always 120 x 230 x 230 mm.
 
@@ -118,7 +118,7 @@ def _slab(
     shape: tuple[int, int, int],
     knots: dict[float, Field],
 ) -> _Slab:
-    """Return the coordinates of some slices, turned a little, as nobody lies quite straight."""
+    """Return the coordinates of some slices, rotated slightly, as in a real scan."""
     z, y, x = (
         np.float32(o) + np.float32(s) * np.arange(n, dtype=np.float32)
         for o, s, n in zip(origin, spacing, shape, strict=True)
@@ -130,7 +130,7 @@ def _slab(
 
 
 def _plan(seed: int, lesions: int) -> list[PhantomLesion]:
-    """Choose where the lesions lie: within the white matter, off the midline, apart from each other."""
+    """Place the lesions: within the white matter, off the midline, apart from each other."""
     chance, plan = np.random.default_rng((seed, 1)), list[PhantomLesion]()
     for n in range(lesions):
         radius = (16.0, 11.0)[n] if n < 2 else float(chance.uniform(5, 9))
@@ -151,7 +151,7 @@ def _apart(spot: Point, lesion: PhantomLesion) -> float:
 
 
 def _draw(slab: _Slab, plan: list[PhantomLesion]) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """Return brightness and truth of some slices."""
+    """Return the brightness and the true mask of some slices."""
     depth = _depth(slab)
     tissue, inside = _brain(slab, depth)
     truth = np.zeros(depth.shape, np.uint8)
@@ -163,7 +163,7 @@ def _draw(slab: _Slab, plan: list[PhantomLesion]) -> tuple[NDArray[np.uint16], N
 
 
 def _depth(slab: _Slab) -> Field:
-    """Return the depth under the skin in mm: an egg, wider at the back, drawn out towards the neck."""
+    """Return the depth under the skin in mm of an egg-shaped head, wider at the back, longer towards the neck."""
     across = slab.x / (np.float32(79) * (1 + np.float32(0.0009) * slab.y))
     flat = across**2 + (slab.y / np.float32(99)) ** 2
     up = np.abs(np.where(slab.z > -4, (slab.z + 4) / 76, (slab.z + 4) / 170)) ** 3
@@ -173,7 +173,7 @@ def _depth(slab: _Slab) -> Field:
 
 
 def _brain(slab: _Slab, depth: Field) -> tuple[Field, Field]:
-    """Return the brightness of what lies under the dura, and the distance from fluid within it (mm)."""
+    """Return the brightness of the tissue under the dura, and its distance from fluid (mm)."""
     surface = depth - _BRAIN
     midline = np.abs(slab.x + np.float32(1.2) * slab.ripple(60)) + np.maximum(surface - 30, 0) * np.float32(0.4)
     sulcus = np.minimum(_fold(slab, 21, surface, 26), _fold(slab, 13.5, surface, 11))
@@ -190,7 +190,7 @@ def _brain(slab: _Slab, depth: Field) -> tuple[Field, Field]:
 
 
 def _fold(slab: _Slab, wavelength: float, surface: Field, reach: float) -> Field:
-    """Return the distance in mm from the nearest of many winding sheets that end `reach` mm under the surface."""
+    """Return the distance in mm from the nearest fold; folds end `reach` mm under the surface."""
     sheet = slab.ripple(wavelength)
     down, across = np.gradient(sheet, slab.step, axis=(1, 2))
     away = np.abs(sheet) / np.maximum(np.sqrt(down**2 + across**2), np.float32(1.2 / wavelength))
@@ -217,7 +217,7 @@ def _nuclei(slab: _Slab) -> list[Field]:
 
 
 def _with_vessels(slab: _Slab, tissue: Field, surface: Field, midline: Field) -> Field:
-    """Add what takes up contrast without being a lesion: falx, sinus, plexus and small vessels."""
+    """Add structures that take up contrast but are no lesion: falx, sinus, plexus and small vessels."""
     edge = np.minimum(np.float32(1.0) - np.abs(midline), surface + 1)
     sinus = slab.ball((0, 82.5, 10), (3.5, 4, 70))
     for where, level in ((edge, 0.5), (sinus, _VESSEL)):
@@ -263,7 +263,7 @@ def _enhancing(slab: _Slab, deep: Field, lesion: PhantomLesion) -> Field:
 
 
 def _acquire(slab: _Slab, clean: Field) -> NDArray[np.uint16]:
-    """Let the coil and the receiver do their part: uneven sensitivity and Rician noise."""
+    """Add what the scanner adds: uneven coil sensitivity and Rician noise."""
     chance = np.random.default_rng((slab.seed, 2, round(1000 * (float(slab.z[0, 0, 0]) - _FEET))))
     bias = 1 + np.float32(0.1) * np.cos(slab.x / 60 + 0.4) * np.cos(slab.y / 75 - 0.3) - np.float32(0.0006) * slab.z
     noise = chance.standard_normal((2, *clean.shape), dtype=np.float32) * np.float32(_NOISE)
@@ -277,7 +277,7 @@ def _soft(value: Field) -> Field:
 
 
 def _sheet(seed: int, wavelength: float, shape: tuple[int, ...]) -> Field:
-    """Return random knots every half `wavelength` along z and y, already spread along x to `shape[2]` columns."""
+    """Return random knots every half `wavelength` along z and y, interpolated along x to `shape[2]` columns."""
     step = wavelength / 2
     chance = np.random.default_rng((seed, round(wavelength * 100)))
     loose = chance.standard_normal([int(np.ceil(f / step)) + 6 for f in FIELD_OF_VIEW]).astype(np.float32)
@@ -288,7 +288,7 @@ def _sheet(seed: int, wavelength: float, shape: tuple[int, ...]) -> Field:
 def _spread(knots: Field, at: Field, step: float, axis: int) -> Field:
     """Interpolate knots, one every `step` mm along `axis`, at the points `at` by cubic B-splines.
 
-    Plain sums of four terms rather than a matrix product: the same on every machine, and no threads.
+    Sums of four terms rather than a matrix product: the same result on every machine, and no threads.
     """
     place = at / np.float32(step)
     first = place.astype(np.intp)

@@ -1,6 +1,6 @@
 """Settings and progress: plain data that the form, the command line and the run card share.
 
-A setting is written once, here: its type, default and `Option` make the form, the flag and the docs.
+A setting is defined once, here: the form, the flag and the docs are made from its type, default and `Option`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Option:
-    """How a setting is asked for.
+    """How a setting is presented.
 
     Parameters
     ----------
     text : str
-        One line that says what the setting does, shown as tooltip and flag help.
+        One line on what the setting does: the tooltip and the flag's help.
     label : str
         Short caption in the form; the field name with spaces when empty.
     low, high, step : float, optional
         Bounds and step of a number.
     choices : tuple of str
-        The allowed words of a text setting.
+        The allowed values of a text setting.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Option:
 @accept_old_names(SETTINGS)
 @dataclass(frozen=True)
 class SegmentSettings:
-    """What a person may choose when a scan is segmented."""
+    """Settings for segmenting a scan."""
 
     threshold: Annotated[float, Option("Probability from which a pixel is tumour.", low=0.02, high=0.98, step=0.01)] = (
         0.5
@@ -83,8 +83,8 @@ class SegmentSettings:
     check_components: Annotated[
         bool,
         Option(
-            "Leave out pieces that look unlike a tumour to the model, where its file has a classifier for them. "
-            "From the next run on; a low threshold shows them, too.",
+            "Leave out components that the model's own classifier finds unlike a tumour, if its file has one. "
+            "Applies from the next run; a low threshold still shows them.",
             label="leave out unlikely pieces",
         ),
     ] = True
@@ -99,7 +99,7 @@ class SegmentSettings:
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """What a person may choose when a network is fine-tuned on corrected slices."""
+    """Settings for fine-tuning a network on corrected slices."""
 
     seconds: Annotated[
         float,
@@ -127,18 +127,18 @@ class FinetuneSettings:
 @accept_old_names(SETTINGS)
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a person may choose when a network is trained; the fields without `Option` come from a settings file.
+    """Settings for training a network; the fields without `Option` come from a settings file.
 
     Parameters
     ----------
     arguments : dict
         Keyword arguments of the network's builder, e.g. {"filters": [16, 32, 64]}.
-    stages : tuple of (side, batch, epochs)
-        Passes at growing image sides; one stage of `size`, `batch` and `epochs` when empty.
+    progressive_stages : tuple of (side, batch, epochs)
+        Training at growing image sides; one stage of `size`, `batch` and `epochs` when empty.
     labels : tuple of str
         Names of the mask values 1, 2, ...; "tumour" or "label N" when empty.
-    card : dict
-        What the model file says of itself: name, description, data, licence, channels.
+    model_card : dict
+        Header fields of the model file: name, description, data, licence, channels.
     """
 
     network: Annotated[
@@ -207,14 +207,14 @@ class TrainSettings:
     ema: Annotated[
         float, Option("Decay of the exponential moving average of the weights; 0 disables it.", low=0, high=0.99999)
     ] = 0.998
-    deep_supervision: Annotated[int, Option("Number of deep-supervision heads (dynunet).", low=0, high=4)] = 0
+
     augment: Annotated[bool, Option("Data augmentation: rotation, elastic deformation, brightness, blur.")] = True
     weak_augment_prob: Annotated[
         float, Option("Fraction of images with weak augmentation only (mirroring, small shifts).", low=0.0, high=1.0)
     ] = 0.0
     random_contrast: Annotated[
         float,
-        Option("Share of the images with another contrast, field of view or resolution at random.", low=0.0, high=1.0),
+        Option("Fraction of images with a randomly changed contrast, field of view or resolution.", low=0.0, high=1.0),
     ] = 0.0
     lesion_removed_fraction: Annotated[
         float, Option("Fraction of a batch: training images whose lesion was removed.", low=0.0, high=0.9)
@@ -229,7 +229,7 @@ class TrainSettings:
     split: Annotated[
         str,
         Option(
-            "How test and validation sets are made. Auto: as the cases file says, "
+            "How test and validation sets are made. Auto: by the split column of the cases file, "
             "else by person where known, else by slice.",
             choices=("auto", "cases", "person", "slice"),
         ),
@@ -262,16 +262,16 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """One tick of a long job.
+    """The progress of a long job.
 
     Parameters
     ----------
     done, total : int
-        Finished and all steps, 0 <= done <= total.
+        Number of finished and of all steps, 0 <= done <= total.
     message : str
-        What is being done, a few words.
+        What is being done, in a few words.
     values : dict
-        What the tick carries: numbers, strings or numpy arrays.
+        Intermediate results: numbers, strings or numpy arrays.
     """
 
     done: int
@@ -286,10 +286,10 @@ def device_choices(kind: type[Any]) -> tuple[str, ...]:
 
 
 def options_of(settings: type[Any]) -> Iterator[tuple[str, type[Any], Any, Option]]:
-    """Yield (name, type, default, Ask) for every field of a settings dataclass, in order."""
+    """Yield (name, type, default, option) for every field of a settings dataclass, in order."""
     hints = get_type_hints(settings, include_extras=True)
     for one in fields(settings):
         hint = hints[one.name]
         if get_origin(hint) is Annotated:
-            kind, ask = get_args(hint)[:2]
-            yield one.name, kind, one.default, ask
+            kind, option = get_args(hint)[:2]
+            yield one.name, kind, one.default, option

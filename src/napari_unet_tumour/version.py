@@ -1,4 +1,4 @@
-"""The one place of the version: what the installation says, which comes from the git tag."""
+"""The version of the installed package, which comes from the git tag."""
 
 from importlib.metadata import PackageNotFoundError, version
 

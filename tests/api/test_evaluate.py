@@ -71,7 +71,7 @@ def test_a_pair_that_fails_is_named_and_the_rest_is_scored(bright, pairs, tmp_pa
     assert "m1.png has 3 x 3 pixels" in found["failed"][0]["error"]
 
 
-def test_an_unknown_model_is_said(bright, pairs):
+def test_an_unknown_model_is_an_error(bright, pairs):
     with pytest.raises(ModelError, match="known: bright"):
         evaluate(pairs, "dark")
 

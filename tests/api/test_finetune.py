@@ -1,4 +1,4 @@
-"""What a table of corrected scans gives to learn from: held out by scan and person."""
+"""Fine-tuning on a table of corrected scans: slices are held out by scan and person."""
 
 import nibabel
 import numpy as np

@@ -1,4 +1,4 @@
-"""One file done whole, as a local worker does it."""
+"""One file from reading to writing, as in a local worker."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from PIL import Image
 
 from napari_unet_tumour import scans
 from napari_unet_tumour.api import cohort, scan_job
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.scans.scan import Scan
@@ -21,12 +22,7 @@ def order(tmp_path, bright, blob):
 
 def run(order, hash_=None, **settings):
     entry = registry.find("bright")
-    ticks = scan_job.iter_segment_file(str(entry.path), hash_ or entry.hash, order, SegmentSettings(**settings))
-    while True:
-        try:
-            next(ticks)
-        except StopIteration as end:
-            return end.value
+    return exhaust(scan_job.iter_segment_file(str(entry.path), hash_ or entry.hash, order, SegmentSettings(**settings)))
 
 
 def test_a_scan_is_read_segmented_written_and_measured(order, blob):
@@ -36,7 +32,7 @@ def test_a_scan_is_read_segmented_written_and_measured(order, blob):
     assert ((probability > 127) == (mask > 0)).all()
     assert (done.item, done.planes, done.notes) == (order.path, 1, ())
     assert done.row["volume"] == (blob > 127).sum()
-    assert done.seen == cohort.summarise_planes(order.path)
+    assert done.fingerprint == cohort.fingerprint(order.path)
     assert str(order.outputs.mask) in done.line
 
 

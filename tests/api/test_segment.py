@@ -73,7 +73,7 @@ def test_keeping_the_largest_piece_counts_in_three_dimensions(bright, blob):
     assert found.mask.any((1, 2)).tolist() == [True, True, False]
 
 
-def test_ticks_tell_how_far_it_is_and_can_stop_it(bright, blob):
+def test_progress_is_reported_and_its_listener_can_stop_the_work(bright, blob):
     ticks = []
     segment(np.stack([blob] * 3), bright, on_tick=ticks.append)
     assert (ticks[-1].done, ticks[-1].total) == (3, 3)

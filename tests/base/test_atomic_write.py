@@ -1,4 +1,4 @@
-"""Files are whole or not there: after a failure, a killed process, a power cut."""
+"""Files are written whole or not at all: after a failure, a killed process, a power cut."""
 
 import errno
 import os

@@ -14,6 +14,7 @@ from napari_unet_tumour.base import old_names
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.cli import parser
 from napari_unet_tumour.corrections import UNSURE, Store, scan_id
+from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.models.registry import ModelEntry
 from napari_unet_tumour.models.spec import ModelSpec, read_spec, spec_from_json
 from napari_unet_tumour.settings import SegmentSettings, TrainSettings
@@ -27,6 +28,14 @@ def test_a_settings_file_with_old_names_is_read() -> None:
     assert (settings.learning_rate, settings.grad_clip_norm, settings.monitor) == (1e-3, 4.0, "loss")
     assert (settings.keep_checkpoint, settings.early_stopping, settings.weak_augment_prob) == ("best", 3, 0.5)
     assert (settings.distill_weight, settings.model_card["name"]) == (0.25, "fixture")
+
+
+def test_a_removed_setting_is_accepted_with_the_value_that_training_has(tmp_path: Path) -> None:
+    (tmp_path / "old.toml").write_text("epochs = 3\ndeep_supervision = 0\n")
+    assert presets.read_settings(tmp_path / "old.toml").epochs == 3
+    (tmp_path / "old.toml").write_text("deep_supervision = 2\n")
+    with pytest.raises(TrainingError, match=r"old\.toml sets deep_supervision to 2, .*remove the line"):
+        presets.read_settings(tmp_path / "old.toml")
 
 
 def test_a_model_file_with_old_names_is_read_with_what_it_recommends() -> None:

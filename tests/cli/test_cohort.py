@@ -1,4 +1,4 @@
-"""A folder of scans: done once, told in a table, failures named, large ones part by part, workers that share."""
+"""A folder of scans: segmented once, a summary table, named failures, large images in tiles, several workers."""
 
 import csv
 import json
@@ -99,7 +99,7 @@ def test_a_failure_is_in_the_table_and_tried_again(folder, tmp_path, capsys):
 def test_a_record_that_was_cut_off_is_used_as_far_as_it_goes(folder, tmp_path):
     out = tmp_path / "out"
     assert main(["segment", str(folder), "--out", str(out)]) == 0
-    record = out / cohort.TABLE_COLUMNS
+    record = out / cohort.RECORD_FILE
     record.write_text(record.read_text()[:-30])
     before = times(out)
     assert main(["segment", str(folder), "--out", str(out)]) == 0
@@ -113,14 +113,14 @@ def test_a_thousand_finished_scans_are_known_within_a_second(tmp_path):
         scan.write_bytes(b"scan")
         mask.write_bytes(b"mask")
         lines.append((scan, mask))
-    record = cohort.ResultTable(tmp_path, {"model": "a"})
+    record = cohort.FinishedScans(tmp_path, {"model": "a"})
     for scan, mask in lines:
-        record.add(scan, mask, {"scan": str(scan)}, cohort.summarise_planes(scan))
+        record.add(scan, mask, {"scan": str(scan)}, cohort.fingerprint(scan))
     start = time.process_time()
-    again = cohort.ResultTable(tmp_path, {"model": "a"})
+    again = cohort.FinishedScans(tmp_path, {"model": "a"})
     assert all(again.row_of(scan, mask) for scan, mask in lines)
     assert time.process_time() - start < 1
-    assert cohort.ResultTable(tmp_path, {"model": "b"}).row_of(*lines[0]) is None
+    assert cohort.FinishedScans(tmp_path, {"model": "b"}).row_of(*lines[0]) is None
 
 
 @pytest.mark.parametrize("kind", [".tif", ".zarr"])
@@ -172,7 +172,7 @@ def test_workers_share_a_cohort_and_give_the_same(folder, tmp_path, small):
     assert one.keys() == two.keys()
     assert {row["status"] for row in two.values()} == {"done"}
     assert float(two["v.nii.gz"]["volume"]) == pytest.approx(float(one["v.nii.gz"]["volume"]), rel=0.05)
-    assert json.loads((tmp_path / "two" / cohort.TABLE_COLUMNS).read_text().splitlines()[0])["content"]
+    assert json.loads((tmp_path / "two" / cohort.RECORD_FILE).read_text().splitlines()[0])["content"]
 
 
 def test_workers_name_what_fails_and_leave_large_ones_to_the_command(folder, tmp_path, small, capsys):

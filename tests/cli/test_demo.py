@@ -29,7 +29,7 @@ def run(*words, **more):
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """The name of a real, if untrained, small network on a shelf of its own."""
+    """The name of a real, if untrained, small network in a models folder of its own."""
     monkeypatch.setenv(registry.HOME, str(tmp_path / "home"))
     registry.user_models_dir().mkdir(parents=True)
     spec = ModelSpec("tiny", "unet", {"channels": [4, 8], "num_res_units": 0}, size=64, description="untrained")
@@ -64,7 +64,7 @@ def test_a_scan_that_cannot_be_read_is_one_line(tiny, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_model_is_said_before_any_window(tiny, tmp_path, capsys):
+def test_an_unknown_model_is_an_error_before_any_window(tiny, tmp_path, capsys):
     assert main(["demo", "--headless", "--model", "nope", "--out", str(tmp_path / "out")]) == 1
     assert "no model is called 'nope'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

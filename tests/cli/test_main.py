@@ -20,7 +20,7 @@ assert not heavy, heavy
 
 
 @pytest.mark.parametrize("words", [["--help"], ["segment", "--help"], ["models", "list"], ["models", "list", "--json"]])
-def test_help_and_the_shelf_load_nothing_heavy(words):
+def test_help_and_the_list_of_models_load_nothing_heavy(words):
     done = subprocess.run(
         [sys.executable, "-c", LIGHT.format(words=words)], capture_output=True, text=True, check=False
     )

@@ -33,10 +33,10 @@ def test_tells_volume_and_diameters_and_writes_both_files(case, tmp_path, capsys
     code = main(
         ["measure", case["scan"], case["mask"], "--csv", str(tmp_path / "o.csv"), "--json", str(tmp_path / "o.json")]
     )
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert code == 0
-    assert "volume (ml)" in told.out
-    assert "1 lesion, 0.8 ml" in told.out
+    assert "volume (ml)" in output.out
+    assert "1 lesion, 0.8 ml" in output.out
     with (tmp_path / "o.csv").open(newline="") as file:
         lesion, label = csv.DictReader(file)
     assert (lesion["volume"], lesion["mean"], label["kind"]) == ("0.8", "50", "label")
@@ -50,10 +50,10 @@ def test_compares_with_an_earlier_mask(case, tmp_path, capsys):
         main(["measure", case["scan"], case["mask"], "--earlier", case["before"], "--json", str(tmp_path / "o.json")])
         == 0
     )
-    told = capsys.readouterr()
-    assert "label 1 since before: volume -78 %, product" in told.out
-    assert "partial response" in told.out
-    assert "not a medical device" in told.err
+    output = capsys.readouterr()
+    assert "label 1 since before: volume -78 %, product" in output.out
+    assert "partial response" in output.out
+    assert "not a medical device" in output.err
     assert json.loads((tmp_path / "o.json").read_text())["comparison"]["earlier_mask"] == "before"
 
 
@@ -77,14 +77,14 @@ def test_a_picture_counts_pixels(tmp_path, capsys):
     assert "100 pixels" in capsys.readouterr().out
 
 
-def test_a_mask_on_another_grid_is_put_onto_the_scans_and_that_is_said(tmp_path, case, capsys):
+def test_a_mask_on_another_grid_is_put_onto_the_scans_and_a_note_says_so(tmp_path, case, capsys):
     thick = np.zeros((6, 40, 40), np.uint8)
     thick[1:3, 10:20, 5:25] = 1
     moved = write(tmp_path / "moved.nii.gz", thick, spacing=(3, 1, 1))
     assert main(["measure", case["scan"], moved]) == 0
-    told = capsys.readouterr()
-    assert "note: The mask was resampled onto the scan's grid (nearest neighbour" in told.err
-    assert "1 lesion, 1.2 ml" in told.out
+    output = capsys.readouterr()
+    assert "note: The mask was resampled onto the scan's grid (nearest neighbour" in output.err
+    assert "1 lesion, 1.2 ml" in output.out
 
 
 def turned(path, tmp_path, name, axes="RAS"):
@@ -122,10 +122,10 @@ def test_bad_input_gets_one_line_and_code_1(tmp_path, case, capsys, scan, mask, 
             str(tmp_path / "o.csv"),
         ]
     )
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert code == 1
-    assert words in told.err
-    assert told.err.count("\n") == 1
+    assert words in output.err
+    assert output.err.count("\n") == 1
     assert not (tmp_path / "o.csv").exists()
 
 

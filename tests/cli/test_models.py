@@ -13,7 +13,7 @@ def test_list_shows_every_model_and_what_is_broken(bright, capsys):
     assert broken.startswith("unusable: junk: junk.safetensors is not a model file")
 
 
-def test_list_of_an_empty_shelf_says_what_to_do(bright, capsys):
+def test_list_without_models_says_what_to_do(bright, capsys):
     registry.remove(bright)
     assert main(["models", "list"]) == 0
     assert "models import FILE" in capsys.readouterr().out

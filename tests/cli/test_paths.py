@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from napari_unet_tumour.api.result_index import Written
+from napari_unet_tumour.api.result_index import ResultIndex
 from napari_unet_tumour.cli import _paths
 from napari_unet_tumour.scans.pictures import read_folder
 
@@ -78,19 +78,19 @@ def test_results_in_the_folder_of_a_series_are_no_scans(tmp_path):
     folder = tmp_path / "P1"
     put(folder / "IM1.dcm")
     results = [put(folder / "P1_mask.nii.gz"), put(folder / "P1_mask.rtstruct.dcm")]
-    Written(folder).add(folder, results)
+    ResultIndex(folder).add(folder, results)
     assert _paths.expand([str(folder)]) == [folder]
 
 
 def test_a_result_is_ours_until_a_person_changes_it(tmp_path):
     scan, mask = put(tmp_path / "a.nii"), put(tmp_path / "a_mask.nii")
-    written = Written(tmp_path)
+    written = ResultIndex(tmp_path)
     assert not written.is_ours(mask, scan)
     written.add(scan, [mask])
-    assert Written(tmp_path).is_ours(mask, scan)
-    assert not Written(tmp_path).is_ours(mask, tmp_path / "b.nii")
+    assert ResultIndex(tmp_path).is_ours(mask, scan)
+    assert not ResultIndex(tmp_path).is_ours(mask, tmp_path / "b.nii")
     mask.write_bytes(b"y")
-    assert not Written(tmp_path).is_ours(mask, scan)
+    assert not ResultIndex(tmp_path).is_ours(mask, scan)
 
 
 def test_hidden_files_and_folders_among_slices_are_skipped(tmp_path):

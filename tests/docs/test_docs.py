@@ -88,6 +88,16 @@ def test_every_walk_names_its_files(walk):
     assert len(re.findall(r"`[\w/]+\.py`", part[1])) >= 10
 
 
+def test_the_routes_name_functions_that_exist():
+    text = text_of(REPOSITORY / "docs" / "architecture.md")
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| (`.*) \|$", text, re.M)
+    assert len(rows) >= 15
+    for file, functions in rows:
+        code = text_of(SOURCE / file)
+        missing = [name for name in re.findall(r"`(\w+)`", functions) if f"def {name}(" not in code]
+        assert not missing, f"{file} has no {missing}"
+
+
 def test_the_picture_names_every_package():
     picture = re.search(r"```\n(.*?)```", text_of(REPOSITORY / "docs" / "architecture.md"), re.S)
     assert picture is not None

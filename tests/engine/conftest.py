@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_unet_tumour.base.steps import exhaust as run_to_end
 from napari_unet_tumour.engine import networks
 from napari_unet_tumour.engine.model import Model, from_state
 from napari_unet_tumour.models.spec import ModelSpec
@@ -49,11 +50,8 @@ def draw_head():
 def exhaust(steps):
     """Return the ticks and the result of a generator job."""
     ticks = []
-    while True:
-        try:
-            ticks.append(next(steps))
-        except StopIteration as end:
-            return ticks, end.value
+    result = run_to_end(steps, ticks.append)
+    return ticks, result
 
 
 @pytest.fixture(scope="session", name="exhaust")

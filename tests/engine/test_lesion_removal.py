@@ -1,4 +1,4 @@
-"""Tumour-free twins: the lesion goes, the rest stays, the donor is another person."""
+"""Lesion-free copies: the lesion is replaced, the rest stays, the donor is another person."""
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ def cohort(head_like, n=12):
 
 def test_the_lesion_goes_and_the_rest_stays(draw_head, exhaust):
     images, masks = cohort(draw_head)
-    _, twins = exhaust(iter_lesion_removed(images, masks, [str(n) for n in range(len(images))]))
-    assert twins.shape[1:] == images.shape[1:]
-    assert len(twins) >= 3
-    assert twins.dtype == torch.uint8
-    assert (twins > 190).float().mean() < 0.2 * (images > 190).float().mean()
+    _, copies = exhaust(iter_lesion_removed(images, masks, [str(n) for n in range(len(images))]))
+    assert copies.shape[1:] == images.shape[1:]
+    assert len(copies) >= 3
+    assert copies.dtype == torch.uint8
+    assert (copies > 190).float().mean() < 0.2 * (images > 190).float().mean()
 
 
 def test_far_from_the_lesion_nothing_changes(draw_head, exhaust):
@@ -33,8 +33,8 @@ def test_far_from_the_lesion_nothing_changes(draw_head, exhaust):
     assert np.abs(changed[:, None] - lesion[None]).max(2).min(1).max() < 25
 
 
-def test_no_donor_no_twin(draw_head, exhaust):
+def test_no_copy_without_a_donor(draw_head, exhaust):
     images, masks = cohort(draw_head, 4)
-    ticks, twins = exhaust(iter_lesion_removed(images, masks, ["same"] * 4))
-    assert len(twins) == 0
+    ticks, copies = exhaust(iter_lesion_removed(images, masks, ["same"] * 4))
+    assert len(copies) == 0
     assert ticks[-1].done == 4

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine import tasks
 from napari_unet_tumour.engine.inference import segment
 from napari_unet_tumour.engine.model import load, save
@@ -28,12 +29,9 @@ def file(tmp_path: Path, small_spec: ModelSpec, small_state: dict[str, torch.Ten
 
 
 def _run(steps: Any) -> tuple[list[Progress], Any]:
-    ticks = []
-    while True:
-        try:
-            ticks.append(next(steps))
-        except StopIteration as end:
-            return ticks, end.value
+    ticks: list[Progress] = []
+    result = exhaust(steps, ticks.append)
+    return ticks, result
 
 
 def test_planes_are_segmented_by_path_and_by_bytes(file: Path) -> None:
@@ -46,14 +44,14 @@ def test_planes_are_segmented_by_path_and_by_bytes(file: Path) -> None:
 
 
 def test_warming_up_runs_the_model_and_says_where(file: Path) -> None:
-    ticks, device = _run(tasks.iter_warm(str(file), "cpu"))
+    ticks, device = _run(tasks.iter_preload(str(file), "cpu"))
     assert device == tasks.describe("cpu")
     assert ticks
-    assert _run(tasks.iter_warm()) == ([], tasks.describe())
+    assert _run(tasks.iter_preload()) == ([], tasks.describe())
 
 
 def test_errors_are_ours(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="absent"):
-        _run(tasks.iter_warm(str(tmp_path / "absent.safetensors")))
+        _run(tasks.iter_preload(str(tmp_path / "absent.safetensors")))
     with pytest.raises(DeviceError):
         tasks.describe("abacus")

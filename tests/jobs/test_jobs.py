@@ -70,7 +70,7 @@ def wait_until(condition, seconds=5.0):
         time.sleep(0.02)
 
 
-def test_ticks_arrive_in_order_then_the_result():
+def test_progress_arrives_in_order_then_the_result():
     *ticks, end = Watched(T + "iter_count", 30).all()
     assert [t.progress.done for t in ticks] == list(range(1, 31))
     assert ticks[7].progress.values["part"].tolist() == [[7] * 3] * 2
@@ -246,7 +246,7 @@ def test_a_result_that_cannot_travel_is_an_error():
     assert jobs.run(T + "iter_count", 2) == 2
 
 
-def test_results_and_arguments_are_let_go():
+def test_results_and_arguments_are_released():
     class Array(np.ndarray):
         pass
 
@@ -255,7 +255,7 @@ def test_results_and_arguments_are_let_go():
     watched = Watched(T + "iter_echo", sent)
     watched.all()
     del sent
-    link = jobs._bridge._links[None].result()
+    link = jobs._loop._connections[None].result()
     wait_until(lambda: gc.collect() >= 0 and gone() is None)
     wait_until(lambda: not link._scheduler.tasks and not link._client.futures)
 
@@ -273,7 +273,7 @@ def test_an_observer_that_raises_does_no_harm(caplog):
     assert "on_event raised" in caplog.text
 
 
-def test_run_passes_ticks_on_and_cancels_when_they_raise():
+def test_run_passes_progress_on_and_cancels_when_the_listener_raises():
     seen = []
     assert jobs.run(T + "iter_count", 3, on_tick=lambda p: seen.append(p.done)) == 3
     assert seen == [1, 2, 3]
@@ -440,8 +440,8 @@ def script(tmp_path, body, *, how=(), **kwargs):
     "body",
     [
         "print(jobs.run('job_tasks:surroundings')['pid'])",
-        "import time; jobs.warm('x'); time.sleep(0.3)",
-        "jobs.warm('x')",
+        "import time; jobs.preload('x'); time.sleep(0.3)",
+        "jobs.preload('x')",
         "pass",
         """
         print(jobs.run('job_tasks:surroundings')['pid'], flush=True)

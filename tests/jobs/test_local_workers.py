@@ -11,23 +11,23 @@ from napari_unet_tumour import jobs
 from napari_unet_tumour.errors import WorkerError
 
 T = "job_tasks:"
-CREW = jobs.crew(2)
+WORKERS = jobs.local_workers(2)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def crew(tmp_path_factory):
+def two_workers(tmp_path_factory):
     jobs.shutdown()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAPARI_UNET_TUMOUR_HOME", str(tmp_path_factory.mktemp("home")))
         patch.syspath_prepend(Path(__file__).parents[1])
-        assert jobs.workers(CREW) == 2
+        assert jobs.workers(WORKERS) == 2
         yield
         jobs.shutdown()
 
 
 def together(name, *many):
     with ThreadPoolExecutor(len(many)) as pool:
-        return list(pool.map(lambda args: jobs.run(T + name, *args, scheduler=CREW, again=1), many))
+        return list(pool.map(lambda args: jobs.run(T + name, *args, scheduler=WORKERS, retries=1), many))
 
 
 def test_two_workers_share_the_jobs():
@@ -41,8 +41,8 @@ def test_two_workers_share_the_jobs():
 
 def test_a_job_whose_worker_is_killed_is_done_elsewhere_and_its_neighbours_too(tmp_path):
     with ThreadPoolExecutor(3) as pool:
-        others = [pool.submit(jobs.run, T + "iter_nap", 1.0, scheduler=CREW, again=1) for _ in range(2)]
-        pid = jobs.run(T + "iter_die_once", tmp_path / "note", scheduler=CREW, again=1)
+        others = [pool.submit(jobs.run, T + "iter_nap", 1.0, scheduler=WORKERS, retries=1) for _ in range(2)]
+        pid = jobs.run(T + "iter_die_once", tmp_path / "note", scheduler=WORKERS, retries=1)
         assert all(one.result() for one in others)
     assert pid > 0
     assert threading.active_count() < 40
@@ -50,10 +50,10 @@ def test_a_job_whose_worker_is_killed_is_done_elsewhere_and_its_neighbours_too(t
 
 def test_a_job_that_kills_two_workers_is_given_up():
     with pytest.raises(WorkerError, match="2 times, so it is not tried again"):
-        jobs.run(T + "iter_die_late", scheduler=CREW, again=1)
-    assert jobs.run(T + "iter_count", 2, scheduler=CREW) == 2
+        jobs.run(T + "iter_die_late", scheduler=WORKERS, retries=1)
+    assert jobs.run(T + "iter_count", 2, scheduler=WORKERS) == 2
 
 
 def test_without_leave_a_lost_job_is_not_repeated(tmp_path):
     with pytest.raises(WorkerError, match="ended in the middle of the job"):
-        jobs.run(T + "iter_die_once", tmp_path / "note", scheduler=CREW)
+        jobs.run(T + "iter_die_once", tmp_path / "note", scheduler=WORKERS)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.measure.components import components_of, iter_runs
 
@@ -15,15 +16,10 @@ volumes = hnp.arrays(
 
 
 def runs_of(volume):
-    steps = iter_runs(volume)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return exhaust(iter_runs(volume))
 
 
-def painted(runs, numbers, shape):
+def drawn(runs, numbers, shape):
     found = np.zeros(shape, np.int64)
     for plane, row, start, stop, number in zip(runs.plane, runs.row, runs.start, runs.stop, numbers, strict=True):
         found[plane, row, start:stop] = number
@@ -34,14 +30,14 @@ def painted(runs, numbers, shape):
 @given(volumes)
 def test_the_runs_are_the_mask(volume):
     runs = runs_of(volume)
-    np.testing.assert_array_equal(painted(runs, runs.value, volume.shape), volume)
+    np.testing.assert_array_equal(drawn(runs, runs.value, volume.shape), volume)
 
 
 @settings(max_examples=300, deadline=None)
 @given(volumes)
 def test_the_pieces_are_those_of_scipy(volume):
     runs = runs_of(volume)
-    ours = painted(runs, components_of(runs) + 1, volume.shape)
+    ours = drawn(runs, components_of(runs) + 1, volume.shape)
     theirs, count = np.zeros(volume.shape, int), 0
     for label in (1, 2):
         more, n = ndimage.label(volume == label, np.ones((3, 3, 3)))
@@ -78,7 +74,7 @@ def test_a_scan_in_place_of_a_mask_is_refused(odd):
         runs_of(volume)
 
 
-def test_ticks_run_to_the_end():
+def test_progress_reaches_the_end():
     ticks = list(iter_runs(np.zeros((50, 4, 4), np.uint8)))
     assert [t.done for t in ticks] == [16, 32, 48, 50]
     assert {t.total for t in ticks} == {50}

@@ -267,7 +267,7 @@ def test_thick_slices_are_noted():
         (np.full((3, 4, 5), 0.5), None, {"mask_name": "T1.nii"}, "T1.nii holds the value 0.5"),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(mask, scan, options, words):
+def test_what_does_not_fit_is_an_error_in_one_line(mask, scan, options, words):
     with pytest.raises(ScanError, match=words) as caught:
         measure(mask, scan, **options)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Pieces that are no tumour go, with all that hangs on to them; what is left keeps its probability."""
+"""Components that are no tumour are lowered, with the pixels nearest to them; the others keep their probability."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def shown():
     return Slice(image, probability, probability)
 
 
-def test_features_are_finite_and_as_many_as_said(shown):
+def test_features_are_finite_and_as_many_as_documented(shown):
     pieces, numbers = pieces_of(shown, 0.5, 30)
     found = np.stack(features_of(shown, pieces, numbers))
     assert found.shape == (2, COUNT)

@@ -41,8 +41,8 @@ def test_where_two_copies_agree_on_nothing_the_surest_pixel_counts() -> None:
 
 
 @given(st.integers(0, 255), st.floats(0.02, 0.98))
-def test_the_level_never_rises_and_never_falls_below_its_share(surest: int, threshold: float) -> None:
-    together = np.array([[surest, 0]], np.uint32)
+def test_the_level_never_rises_and_never_falls_below_its_share(highest: int, threshold: float) -> None:
+    together = np.array([[highest, 0]], np.uint32)
     plain, lowered = (
         effective_threshold(together, SegmentSettings(threshold=threshold, flip_tta=flip_tta))
         for flip_tta in (False, True)
@@ -63,7 +63,7 @@ def test_small_pieces_go_by_slice_and_label(smallest: int) -> None:
     assert (mask[7, 7] == 1) == (smallest <= 2)
 
 
-def test_largest_piece_of_each_label_is_kept_in_any_number_of_axes() -> None:
+def test_the_largest_component_of_each_label_stays_in_any_number_of_axes() -> None:
     mask = np.zeros((3, 6, 6), np.uint8)
     mask[0, 0, 0] = mask[1, 1, 1] = mask[2, 2, 2] = 1
     mask[0, 5, 4:] = 1

@@ -1,4 +1,4 @@
-"""Networks in ONNX Runtime answer as in torch; where they cannot, torch answers and says why."""
+"""Predictions in ONNX Runtime are those of torch; where it cannot run, torch is used, with a note."""
 
 from __future__ import annotations
 

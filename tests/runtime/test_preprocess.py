@@ -1,4 +1,4 @@
-"""The working images and the way back are those that torch makes, which training uses."""
+"""Preprocessing and its inverse in numpy equal those in torch, which training uses."""
 
 from __future__ import annotations
 

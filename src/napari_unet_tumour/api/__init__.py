@@ -1,4 +1,4 @@
-"""The product from Python: `segment`, `load_model`, `evaluate`; importing it loads no torch."""
+"""The Python API: `segment`, `load_model`, `evaluate`, `finetune`; importing it loads no torch."""
 
 from __future__ import annotations
 

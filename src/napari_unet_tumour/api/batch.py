@@ -1,4 +1,4 @@
-"""Many scans -> masks: reading ahead, small scans together in one batch, the network here or elsewhere."""
+"""Segment many scans: read ahead, batch small scans, and run the network in this process or on workers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from napari_unet_tumour.base.steps import exhaust
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.postprocess.isolated import remove_isolated_components
 from napari_unet_tumour.postprocess.threshold import keep_largest_component, mask_from_probability
@@ -36,16 +38,27 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
+# Most planes in one batch of small scans.
 TOGETHER = 32
+# Most scans, and bytes of their files, that are read ahead.
 AHEAD = 16
 AHEAD_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedScan(Generic[Item]):
-    """A scan that is read and waits for the network.
+    """A scan that has been read.
 
-    `truth` and a `second` reader's mask, and how it matches the model's training slices, where they are known.
+    Parameters
+    ----------
+    item
+        What the scan was read for, e.g. its path.
+    scan, layout
+        The scan and its planes.
+    truth, second : numpy.ndarray, optional
+        The true mask, and a second reader's.
+    match : ScanMatch, optional
+        How similar the scan is to the model's training slices.
     """
 
     item: Item
@@ -60,7 +73,7 @@ class LoadedScan(Generic[Item]):
         return self.layout.read_planes(self.scan.array, range(self.layout.planes))
 
     def is_large(self, spec: ModelSpec, settings: SegmentSettings) -> bool:
-        """Tell whether the scan and its answer do not fit into the memory that the settings allow."""
+        """Tell whether the scan and its prediction exceed the memory that the settings allow."""
         height, width = self.layout.plane_shape
         values = self.layout.planes * height * width * (self.layout.channels + len(spec.labels))
         return values > settings.memory << 20 or needs_tiling((self.layout.channels, height, width), spec, settings)
@@ -73,7 +86,7 @@ class LoadedScan(Generic[Item]):
 
 @dataclass(frozen=True, eq=False)
 class Segmented(Generic[Item]):
-    """A scan that is done."""
+    """A scan that has been segmented."""
 
     work: LoadedScan[Item]
     found: Segmentation
@@ -81,7 +94,7 @@ class Segmented(Generic[Item]):
 
 @dataclass(frozen=True, eq=False)
 class TooLarge(Generic[Item]):
-    """A scan that is too large for memory: it is segmented and written tile by tile, see `tiling.streaming`."""
+    """A scan that does not fit into memory: it must be segmented and written in tiles, see `tiling.streaming`."""
 
     work: LoadedScan[Item]
 
@@ -95,18 +108,18 @@ class ScanFailed(Generic[Item]):
 
 
 class ScanPredictor:
-    """Runs a model, here or elsewhere; all answers are uint8, 0..255 for 0..1.
+    """Runs a model in this process or on workers; predictions are uint8, 0..255 for 0..1.
 
     Parameters
     ----------
     run : callable
-        (task, arguments, on_tick) -> its result; the tasks are those of `jobs.TASKS`.
+        (task, arguments, on_tick) -> result; the tasks are those of `jobs.TASKS`.
     workers : int
-        How many scans it takes at once; 0 for one in this process.
+        How many scans it takes at once; 0 if it runs in this process.
     where : str
-        What it runs on, in words.
-    crew : str
-        The address of workers on this machine, which see the same files; empty for others.
+        The device or workers, in words.
+    local_workers : str
+        Address of the workers on this machine, which can read the same files; else empty.
     """
 
     def __init__(
@@ -114,10 +127,10 @@ class ScanPredictor:
         run: Callable[[str, tuple[Any, ...], OnTick], NDArray[np.uint8]],
         workers: int = 0,
         where: str = "",
-        crew: str = "",
+        local_workers: str = "",
     ) -> None:
         self.run = run
-        self.workers, self.where, self.crew = workers, where, crew
+        self.workers, self.where, self.local_workers = workers, where, local_workers
 
     def __call__(self, planes: NDArray[Any], on_tick: OnTick) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for planes (n, C, H, W)."""
@@ -125,19 +138,19 @@ class ScanPredictor:
 
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for planes (n, C, H, W)."""
-        return self(raw, _hear_nothing)
+        return self(raw, _ignore)
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
-        """Return (L, h, w) for the region of a block of a large plane."""
-        return self.run("segment_block", (raw, sample, block), _hear_nothing)
+        """Return (L, h, w) for the region of a tile of a large plane."""
+        return self.run("segment_block", (raw, sample, block), _ignore)
 
 
-def _hear_nothing(progress: Progress) -> None:
-    pass
+def _ignore(progress: Progress) -> None:
+    """Do nothing with progress."""
 
 
 def local_predictor(model: AnyModel, settings: SegmentSettings) -> ScanPredictor:
-    """Return what runs a model in this process."""
+    """Return a predictor in this process."""
     from napari_unet_tumour.engine.inference import loading
     from napari_unet_tumour.engine.inference import segment as engine
 
@@ -145,35 +158,33 @@ def local_predictor(model: AnyModel, settings: SegmentSettings) -> ScanPredictor
     steps = {"segment_planes": engine.iter_segment_planes, "segment_block": engine.iter_segment_block}
 
     def run(task: str, arguments: tuple[Any, ...], on_tick: OnTick) -> NDArray[np.uint8]:
-        ticks = steps[task](model, *arguments, settings)
-        while True:
-            try:
-                on_tick(next(ticks))
-            except StopIteration as end:
-                answer: NDArray[np.uint8] = end.value
-                return answer
+        return exhaust(steps[task](model, *arguments, settings), on_tick)
 
     return ScanPredictor(run, where=loading.describe_device(settings.device, settings.precision))
 
 
 def worker_pool_predictor(entry: ModelEntry, settings: SegmentSettings, workers: int) -> ScanPredictor:
-    """Start so many workers on this machine and return what runs a model on them; raises WorkerError."""
+    """Start workers on this machine and return a predictor that uses them; raises WorkerError."""
     from napari_unet_tumour import jobs
 
-    crew = jobs.crew(workers)
-    there = cluster_predictor(entry, settings, crew)
+    address = jobs.local_workers(workers)
+    pool_predictor = cluster_predictor(entry, settings, address)
+
+    def preload(_: int) -> None:
+        jobs.run("preload", str(entry.path), settings.device, scheduler=address)
+
     with ThreadPoolExecutor(workers) as pool:
-        # Each goes to a worker that is idle.
-        list(pool.map(lambda _: jobs.run("warm", str(entry.path), settings.device, scheduler=crew), range(workers)))
-    return ScanPredictor(there.run, workers, there.where, crew)
+        # At the same time, so that each job goes to another worker.
+        list(pool.map(preload, range(workers)))
+    return ScanPredictor(pool_predictor.run, workers, pool_predictor.where, address)
 
 
 def cluster_predictor(
     entry: ModelEntry, settings: SegmentSettings, scheduler: str, *, insecure: bool = False
 ) -> ScanPredictor:
-    """Return what runs a model on a dask cluster; raises WorkerError.
+    """Return a predictor on a dask cluster; raises WorkerError.
 
-    A job whose worker is lost is done once more by another; the second loss is its failure.
+    A job whose worker is lost is retried once, on another worker.
     """
     from napari_unet_tumour import jobs
 
@@ -181,18 +192,18 @@ def cluster_predictor(
 
     def run(task: str, arguments: tuple[Any, ...], on_tick: OnTick) -> NDArray[np.uint8]:
         answer: NDArray[np.uint8] = jobs.run(
-            task, content, *arguments, settings, scheduler=scheduler, on_tick=on_tick, insecure=insecure, again=1
+            task, content, *arguments, settings, scheduler=scheduler, on_tick=on_tick, insecure=insecure, retries=1
         )
         return answer
 
     workers = jobs.workers(scheduler, insecure)
-    return ScanPredictor(run, workers, f"{workers} worker{'s' * (workers > 1)}")
+    return ScanPredictor(run, workers, plural(workers, "worker"))
 
 
 def to_segmentation(
     probability: NDArray[np.uint8], layout: SliceLayout, settings: SegmentSettings, labels: Sequence[str]
 ) -> Segmentation:
-    """Put the planes' probabilities (n, L, H, W) uint8 together to a mask in the scan's own axes."""
+    """Return the segmentation of a scan, in its own axes, from the probability of its planes (n, L, H, W) uint8."""
     from napari_unet_tumour.engine.inference.segment import Segmentation
 
     mask = np.zeros(layout.mask_shape, np.uint8)
@@ -212,22 +223,22 @@ def iter_segment_many(
     on_tick: OnTick,
     spec: ModelSpec | None = None,
 ) -> Iterator[Segmented[Item] | ScanFailed[Item] | TooLarge[Item]]:
-    """Segment many scans; neighbours with planes of one kind go through the network together.
+    """Segment many scans; consecutive scans with planes of equal shape and type share a batch.
 
     Parameters
     ----------
     spec : ModelSpec, optional
-        The model's; scans that are too large for memory then come back as `TooLarge`.
+        The model's description; with it, scans that exceed the memory are yielded as `TooLarge`.
 
     Yields
     ------
-    Segmented, Refused or Large
-        One for every item, in order except that those not read come early.
+    Segmented, ScanFailed or TooLarge
+        One for every item, in order, except that scans that cannot be read come early.
 
     Raises
     ------
     DeviceError, WorkerError
-        No further scan could be done either.
+        No scan can be segmented any more.
     """
     waiting: list[LoadedScan[Item]] = []
     for item, future in works:
@@ -248,14 +259,14 @@ def iter_segment_many(
 
 
 def iter_parallel(items: Sequence[Item], one: Callable[[Item], Made], workers: int) -> Iterator[Made]:
-    """Do something with many items, on as many workers as there are; the results come as they are done.
+    """Process items on several workers; yields the results as they are finished.
 
     Parameters
     ----------
     one : callable
-        Has a worker do an item and waits for it; called on threads. What it raises ends all.
+        Processes one item on a worker and waits for the result; called on threads. An exception ends everything.
     """
-    # One more than there are workers: its scan is on the way while they work.
+    # One more than there are workers, so that the next scan is sent while they compute.
     pool = ThreadPoolExecutor(workers + 1, "scan")
     left, going = deque(items), set[Future[Made]]()
     try:
@@ -283,7 +294,7 @@ def _segment_together(
         return
     try:
         planes = [work.planes() for work in works]
-        answer = network(planes[0] if len(planes) == 1 else np.concatenate(planes), on_tick)
+        probability = network(planes[0] if len(planes) == 1 else np.concatenate(planes), on_tick)
     except (ScanError, ModelError) as error:
         if len(works) == 1:
             yield ScanFailed(works[0].item, error)
@@ -294,14 +305,14 @@ def _segment_together(
     start = 0
     for work in works:
         stop = start + work.layout.planes
-        yield Segmented(work, to_segmentation(answer[start:stop], work.layout, settings, labels))
+        yield Segmented(work, to_segmentation(probability[start:stop], work.layout, settings, labels))
         start = stop
 
 
 def read_ahead(
     items: Sequence[Item], load: Callable[[Item], LoadedScan[Item]], path: Callable[[Item], Path]
 ) -> Generator[tuple[Item, Future[LoadedScan[Item]]], None, None]:
-    """Load items on two threads, in order, a bounded amount ahead of their use."""
+    """Load items on two threads, in order; at most `AHEAD` scans and `AHEAD_BYTES` bytes ahead of their use."""
     ahead: deque[tuple[Item, Future[LoadedScan[Item]], int]] = deque()
     pool = ThreadPoolExecutor(2, "read")
     try:

@@ -1,4 +1,4 @@
-"""Several files or arrays of one patient -> a scan with the channels of a model, and its planes."""
+"""Combine several files or arrays of one patient into a scan with the channels of a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def named(words: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
-    """Return what is given by channel, the model's own spelling of the names; raises ModelError for unknown ones."""
+    """Return values by channel, with the model's own spelling of the names; raises ModelError for unknown channels."""
     known = {name.casefold(): name for name in spec.channels}
     given = {known.get(word.casefold(), word): value for word, value in words.items()}
     if len(given) < len(words):
@@ -44,7 +44,7 @@ def read(files: Mapping[str, str | Path]) -> dict[str, Scan]:
 
 
 def as_channels(scan: Scan, spec: ModelSpec) -> Scan:
-    """Take a fourth axis that has just the model's number of channels as these, as some data sets store them."""
+    """Interpret a fourth axis as the channels if its length is the model's number of channels."""
     count = scan.array.shape[0]
     if spec.in_channels > 1 and scan.axes.startswith("t") and "c" not in scan.axes and count == spec.in_channels:
         return replace(scan, axes="c" + scan.axes[1:])

@@ -1,4 +1,4 @@
-"""Clicks and boxes on a scan: read, checked, answered, and put into its mask."""
+"""Clicks and boxes on a scan: read them, check them, predict the lesions, and put these into the mask."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.text import shape_text
 from napari_unet_tumour.clicks.answer import INSIDE, Click, Known, relevelled
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess.threshold import effective_threshold
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import SegmentSettings
 
 SIGNS = {"+1": 1, "1": 1, "+": 1, "add": 1, "-1": -1, "-": -1, "remove": -1}
-COLUMNS = ("z", "y", "x", "sign")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Mark:
     Parameters
     ----------
     place : tuple of float
-        An index for every axis of the mask; of a box one corner.
+        An index for every axis of the mask; for a box, one corner.
     sign : int
         +1 to add, -1 to remove.
     label : str or int
@@ -44,7 +44,7 @@ class Mark:
     corner : tuple of float
         The opposite corner of a box; empty for a click.
     where : str
-        What errors call it, e.g. "click 3".
+        Its name in errors, e.g. "click 3".
     """
 
     place: tuple[float, ...]
@@ -56,14 +56,14 @@ class Mark:
 
 @dataclass(eq=False)
 class Marked:
-    """What was clicked on one plane for one label."""
+    """The clicks on one plane for one label."""
 
     clicks: list[Click] = field(default_factory=list)
     region: NDArray[np.bool_] | None = None
 
 
 def marks_of(clicks: Iterable[Sequence[Any]], boxes: Iterable[Sequence[Any]], axes: int) -> list[Mark]:
-    """Read clicks and boxes as `segment` takes them.
+    """Parse clicks and boxes as `segment` takes them.
 
     Parameters
     ----------
@@ -72,12 +72,12 @@ def marks_of(clicks: Iterable[Sequence[Any]], boxes: Iterable[Sequence[Any]], ax
     boxes : iterable of (index, ..., index, ...) or (index, ..., index, ..., label)
         Two opposite corners in one plane.
     axes : int
-        How many axes the mask has.
+        Number of axes of the mask.
 
     Raises
     ------
     ScanError
-        One has too many or too few parts, or a part is no number.
+        A click or box has too many or too few values, or a value is not a number.
     """
     found = []
     for n, one in enumerate(clicks, 1):
@@ -100,20 +100,20 @@ def marks_of(clicks: Iterable[Sequence[Any]], boxes: Iterable[Sequence[Any]], ax
 
 
 def read_clicks(path: str | Path, axes: int) -> list[Mark]:
-    """Read a CLICKS.csv with the columns z, y, x, sign and, optionally, label, y2 and x2 (of a box's other corner).
+    """Read a CLICKS.csv with the columns z, y, x, sign and optionally label, y2 and x2 (opposite corner of a box).
 
     Parameters
     ----------
     path : str or pathlib.Path
-        Comma-separated, UTF-8, with a head line; sign is +1 or -1. The indices are those of the scan's array. A flat
-        image needs no z, a scan with time a column t.
+        Comma-separated, UTF-8, with a header line; sign is +1 or -1. The indices are those of the scan's array. A flat
+        image needs no z; a scan with time needs a column t.
     axes : int
-        How many axes the mask has.
+        Number of axes of the mask.
 
     Raises
     ------
     ScanError
-        The file cannot be read, lacks a column, or a line makes no sense.
+        The file cannot be read or lacks a column, or a line is invalid.
     """
     path = Path(path).expanduser()
     try:
@@ -163,12 +163,12 @@ def _sign(given: Any, where: str) -> int:
 
 
 def sorted_marks(marks: Sequence[Mark], layout: SliceLayout, spec: ModelSpec) -> dict[tuple[int, int], Marked]:
-    """Return what was clicked by (plane, label).
+    """Return the clicks and boxes by (plane, label).
 
     Raises
     ------
     ScanError
-        A click lies outside the scan, a box in more than one plane, or a label is not known.
+        A click lies outside the scan, a box in more than one plane, or a label does not exist.
     """
     found: dict[tuple[int, int], Marked] = {}
     for mark in marks:
@@ -188,16 +188,16 @@ def sorted_marks(marks: Sequence[Mark], layout: SliceLayout, spec: ModelSpec) ->
 
 
 def _placed(place: tuple[float, ...], layout: SliceLayout, where: str) -> tuple[int, int, int]:
-    """Return plane, row and column of a place in the scan."""
+    """Return plane, row and column of an index position."""
     shape = layout.mask_shape
     index = [math.floor(one + 0.5) for one in place]
     if not all(0 <= at < size for at, size in zip(index, shape, strict=True)):
-        size = " x ".join(map(str, shape))
+        given = ", ".join(f"{one:g}" for one in place)
         raise ScanError(
-            f"{where} lies at {', '.join(f'{one:g}' for one in place)}, outside the scan of {size} pixels: "
+            f"{where} lies at {given}, outside the scan of {shape_text(shape)} pixels: "
             "give indices from 0 on, in the order of the scan's axes"
         )
-    # The mask has no channel axis; the layout's numbers count it.
+    # The mask has no channel axis, but the axis numbers of the layout count it.
     axes = [axis for axis in range(len(layout.shape)) if axis != layout.channel]
     at = dict(zip(axes, index, strict=True))
     slices = [at[axis] for axis in layout.slice_axes]
@@ -229,14 +229,14 @@ def with_clicks(
     settings: SegmentSettings,
     outline: bool = False,
 ) -> Segmentation:
-    """Return a segmentation in which clicks and boxes have their say.
+    """Return a segmentation with the clicked lesions added and removed.
 
     Parameters
     ----------
     found : Segmentation
-        The automatic answer.
+        The automatic segmentation.
     planes : numpy.ndarray
-        (N, C, H, W), the scan's.
+        (N, C, H, W), all planes of the scan.
     outline : bool
         Follow each lesion from the clicked slice to its neighbours, as far as it reaches.
 
@@ -265,7 +265,7 @@ def with_clicks(
 
 
 class _Base:
-    """The automatic answers by plane and label, inside from 128 on exactly where the mask has the label."""
+    """The automatic prediction by plane and label: `INSIDE` or more exactly where the mask has the label."""
 
     def __init__(self, found: Segmentation, layout: SliceLayout, settings: SegmentSettings) -> None:
         self._found, self._layout, self._settings = found, layout, settings
@@ -292,7 +292,7 @@ def _followed(
     """Return the answers by plane of a lesion that was clicked on one, among the planes that are its neighbours."""
     from napari_unet_tumour.engine.clicks.predict import iter_outline_volume
 
-    # Planes of another time lie elsewhere in the numbering, in runs as long as the last slice axis.
+    # Planes are numbered volume by volume; a volume has as many planes as the last slice axis.
     length = layout.shape[layout.slice_axes[-1]] if layout.slice_axes else 1
     first = plane - plane % length
     bases = np.stack([base.of(n, label) for n in range(first, first + length)])

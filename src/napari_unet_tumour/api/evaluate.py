@@ -1,4 +1,4 @@
-"""Scores of a model on scans whose true masks are known."""
+"""Evaluate a model on scans with true masks."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def evaluate(
     axis: int | None = None,
     on_tick: OnTick | None = None,
 ) -> dict[str, Any]:
-    """Score a model on scans whose true masks are known.
+    """Evaluate a model on scans with true masks.
 
     Parameters
     ----------
     pairs : path or sequence of Pair
-        A PAIRS.csv (columns scan, mask and, optionally, group and second), or what `read_pairs` and `pair_folders`
-        return.
+        A PAIRS.csv (columns scan, mask and optionally group and second), or the result of `read_pairs` or
+        `pair_folders`.
     model : str or pathlib.Path
         "default", the name of an installed model, or a model file.
     settings : SegmentSettings, optional
-        Threshold and the like; the model's own defaults when None.
+        How to segment; by default the model's own settings.
     axis : int, optional
         The array axis to slice along; see `segment`.
     on_tick : callable, optional
@@ -63,16 +63,16 @@ def evaluate(
     Returns
     -------
     dict
-        "model" (name, hash), "summary", "cases" (one a slice), "groups", "failed" (pairs that could not be scored, with
-        the error) and "notes" (a line for each mask that was put onto its scan's grid).
-        Means of Dice, IoU, precision, recall and HD95 are over the slices with tumour in
-        the truth, `false_mask_rate` is the share of truth-empty slices that are not blank on which any pixel is
-        predicted; what cannot be said is None. See `engine.metrics.summary.summarise`.
+        "model" (name, hash), "summary", "cases" (one per slice), "groups", "failed" (pairs that could not be scored,
+        with the error) and "notes" (a line for each mask that was resampled to its scan's grid).
+        Means of Dice, IoU, precision, recall and HD95 are over the slices with tumour in the true mask.
+        `false_mask_rate` is the fraction of slices without tumour (blank slices not counted) with any predicted pixel.
+        Undefined values are None. See `engine.metrics.summary.summarise`.
 
     Raises
     ------
     ScanError, ModelError, DeviceError
-        The table or the model cannot be used, or the device is not there.
+        The table or the model cannot be used, or the device does not exist.
     """
     entry = registry.find(model)
     settings = settings or default_settings(entry.spec)
@@ -92,7 +92,7 @@ def score(
     on_tick: OnTick | None = None,
     on_pair: Callable[[int], None] = lambda planes: None,
 ) -> dict[str, Any]:
-    """Score a network that is ready; as `evaluate`. `on_pair` is called with the slices of every pair that is done."""
+    """As `evaluate`, with a given predictor; `on_pair` is called with the number of slices of each finished pair."""
     from napari_unet_tumour.engine.metrics.summary import report, score_scan
 
     begin = time.perf_counter()
@@ -125,7 +125,7 @@ def _load(pair: Pair, axis: int | None, labels: Sequence[str], notes: list[str])
 
 
 def _second(pair: Pair, scan: Scan, shape: tuple[int, ...], notes: list[str]) -> NDArray[np.uint8] | None:
-    """Return the second reader's mask; of grey values, as a mean of readings has them, the half decides."""
+    """Return the second reader's mask; grey values, as in a mean of readings, are thresholded at one half."""
     if pair.second is None:
         return None
     values = read_truth(replace(pair, mask=pair.second), scan, shape, ("", ""), grey=True, notes=notes)
@@ -133,7 +133,7 @@ def _second(pair: Pair, scan: Scan, shape: tuple[int, ...], notes: list[str]) ->
 
 
 def _in_plane(work: LoadedScan[Pair]) -> tuple[float, float] | None:
-    """Return the mm per row and column; None where only pixels are known."""
+    """Return the mm per row and column; None if the spacing is not known."""
     if work.scan.units != "mm":
         return None
     known = dict(zip(work.scan.spatial, work.scan.spacing, strict=True))

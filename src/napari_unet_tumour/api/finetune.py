@@ -1,4 +1,4 @@
-"""Fine-tune a model on scans whose masks a person has corrected."""
+"""Fine-tune a model on scans with corrected masks."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ def finetune(
     Parameters
     ----------
     pairs : path or sequence of Pair
-        A PAIRS.csv (columns scan, mask and, optionally, group and slices), or what `read_pairs` returns. `slices`
-        are the reviewed ones; without them every slice that is not blank. Pixels of value 255 are unsure.
+        A PAIRS.csv (columns scan, mask and optionally group and slices), or the result of `read_pairs`. `slices`
+        are the reviewed ones, by default all that are not blank. Pixels of value 255 are unsure.
     model : str or pathlib.Path
         "default", the name of an installed model, or a model file.
     settings : FinetuneSettings, optional
-        Budget in seconds and the like.
+        Learning time and other settings.
     axis : int, optional
         The array axis to slice along; see `segment`.
     add_classes : sequence of str
-        Names of labels that the masks have and the model does not know, for the values that follow the model's.
+        Names of labels that the masks have but the model does not, for the values after the model's last one.
     on_tick : callable, optional
-        Called with a `Progress` after every step, and first for every mask that was put onto its scan's grid, with
-        what was done as the message; an exception from it stops the work.
+        Called with a `Progress` after every step, and before that once for every mask that was resampled to its scan's
+        grid; the message says what was done. An exception from it stops the work.
 
     Returns
     -------
-    Tuned
-        `data` is the tuned model's file, b"" where nothing better was found; `held_out` and `reference` hold the
-        scores before and after. Of a scan's reviewed slices with foreground every third is held out: it is only scored,
-        and so is what lies there in other scans of the same person (`group`, or what the file says).
+    FineTuneOutcome
+        `data` is the content of the new model file, b"" if nothing better was found; `held_out` and `reference` hold
+        the scores before and after. Every third reviewed slice with foreground of a scan is held out: it is only
+        scored, as are the slices at the same position in other scans of the same person (`group`, or the file's own).
 
     Raises
     ------
@@ -102,7 +102,7 @@ def _with_classes(parent: Model, names: Sequence[str]) -> Model:
     from napari_unet_tumour.engine.finetuning.add_classes import add_classes
     from napari_unet_tumour.engine.model import load
 
-    # The model in between is kept nowhere: the parent of what is learnt is the model that was given.
+    # The model with empty classes is not saved: the parent of the new model is the one that was given.
     return replace(load(add_classes(parent, names)), hash=parent.hash)
 
 
@@ -119,8 +119,8 @@ def _reviewed(
         raise ScanError(f"{pair.scan.name} has no slice {beyond[0]} (0 to {layout.planes - 1}): correct the table")
     reviewed = pair.slices or [n for n in range(layout.planes) if np.ptp(images[n]) > 0]
     place = place_of(scan.world, scan.axes.replace("c", ""), scan.units, layout)
-    named = "" if pair.group == str(pair.scan) else pair.group  # which stands for no group in a table
-    person, shape = named or scan.person, list(layout.mask_shape)
+    group = "" if pair.group == str(pair.scan) else pair.group  # the scan's own path stands for "no group"
+    person, shape = group or scan.person, list(layout.mask_shape)
     record, found = Record(scan_id(scan.array, layout), shape, layout.planes, person, place), []
     for n in reviewed:
         mask = np.ascontiguousarray(layout.to_array_order(truth[layout.index(n)]), np.uint8)

@@ -1,4 +1,4 @@
-"""Scans and their true masks: a PAIRS.csv, or two folders with the same names."""
+"""Pairs of scans and true masks: a PAIRS.csv, or two folders with the same file names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from napari_unet_tumour import scans
 from napari_unet_tumour.base import tables
 from napari_unet_tumour.base.tables import composed
+from napari_unet_tumour.base.text import first_few, shape_text
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ScanError, TableError
 from napari_unet_tumour.scans.placement import put_on_scan
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.scans.scan import Scan
 
-SHOWN = 3
-# In the column mask: the scan shows no tumour.
+# Value of the column mask for a scan without a tumour.
 NONE = "none"
 
 
@@ -37,11 +37,11 @@ class Pair:
     scan, mask : pathlib.Path
         The two files.
     group : str
-        The patient; the scan's own path when it is not known.
+        The patient; the scan's own path if not known.
     second : pathlib.Path, optional
         A second reader's mask.
     slices : tuple of int
-        Which slices a person has reviewed, for fine-tuning; empty when not given.
+        The reviewed slices, for fine-tuning; empty if not given.
     """
 
     scan: Path
@@ -52,19 +52,20 @@ class Pair:
 
     @property
     def is_tumour_free(self) -> bool:
-        """Whether the table says that the scan shows no tumour, and so has no mask."""
+        """Whether the table marks the scan as free of tumour; then it has no mask."""
         return self.mask.name.casefold() == NONE
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
-    """Read a PAIRS.csv with the columns scan, mask and, optionally, group, second and slices, or usual names for these.
+    """Read a PAIRS.csv with the columns scan, mask and optionally group, second and slices, or synonyms of these.
 
-    The column second names a second reader's mask. The word "none" as mask says that a scan shows no tumour.
+    The column second names a second reader's mask. The mask "none" stands for a scan without a tumour.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        Commas, semicolons or tabs, UTF-8 or UTF-16, with a head line; file names are relative to its folder.
+        Separated by commas, semicolons or tabs, UTF-8 or UTF-16, with a header line; file names are relative to its
+        folder.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def read_pairs_table(path: Path) -> tuple[list[Pair], str]:
     columns["second"] = tables.SECOND
     try:
         table = tables.read_table(path, columns, ("scan", "mask"), "scan,mask or scan,mask,group")
-        # The group is optional here: a column that is empty throughout is none.
+        # The group is optional here: an entirely empty column counts as missing.
         known = "person" in table.columns and any(row["person"] for row in table.rows)
         groups = tables.persons_of(table) if known else []
     except TableError as error:
@@ -104,17 +105,17 @@ def read_pairs_table(path: Path) -> tuple[list[Pair], str]:
 
 
 def pair_folders(images: str | Path, masks: str | Path, second: str | Path | None = None) -> list[Pair]:
-    """Pair the files of two folders by their names without suffix; "NAME_mask" fits "NAME" too.
+    """Pair the files of two folders by their names without suffix; "NAME_mask" also matches "NAME".
 
     Parameters
     ----------
     second : str or pathlib.Path, optional
-        Folder of a second reader's masks, of some of the scans or all.
+        Folder of a second reader's masks, for some or all of the scans.
 
     Raises
     ------
     ScanError
-        A folder is missing or empty, or the names differ (the first ones are listed).
+        A folder is missing or empty, or the names do not match (the first ones are listed).
     """
     found, truth = scans_in(Path(images)), scans_in(Path(masks))
     by_name = {composed(stem(path)): path for path in truth}
@@ -124,7 +125,8 @@ def pair_folders(images: str | Path, masks: str | Path, second: str | Path | Non
     used = {mask for _, mask in pairs}
     spare = [path.name for path in truth if path not in used]
     if alone or spare:
-        problems = [f"no mask for {_some(alone)}"] * bool(alone) + [f"no image for {_some(spare)}"] * bool(spare)
+        problems = [f"no mask for {first_few(alone)}"] if alone else []
+        problems += [f"no image for {first_few(spare)}"] if spare else []
         raise ScanError(
             f"{images} and {masks} do not fit: {'; '.join(problems)}: give every image a mask of the same name"
         )
@@ -162,7 +164,7 @@ def read_truth(
     grey: bool = False,
     notes: list[str] | None = None,
 ) -> NDArray[np.uint8]:
-    """Read the true mask of a scan, and put it onto the scan's grid by place.
+    """Read the true mask of a scan, resampled to the scan's grid by position.
 
     Parameters
     ----------
@@ -173,12 +175,12 @@ def read_truth(
     shape : tuple of int
         Shape of the scan without channels.
     labels : sequence of str
-        The model's labels; with a single one any non-zero value is that label.
+        The model's labels; with a single label every non-zero value is that label.
     unsure : bool
-        The mask is a correction: the value 255 = not sure stays, a mask of 0 and 255 alone is one of a single label,
-        and several other values are several labels, which a model with a single one does not know.
+        The mask is a correction: 255 means unsure and is kept, unless the mask contains only 0 and 255 (then it is a
+        binary mask). Several other values are several labels, which a one-label model rejects.
     grey : bool
-        The values are returned as the file has them, as uint8.
+        Return the values as in the file, as uint8.
     notes : list of str, optional
         Takes a line that says how the mask was moved, where the grids differ.
 
@@ -190,14 +192,17 @@ def read_truth(
     Raises
     ------
     ScanError
-        The mask cannot be read, does not overlap the scan, or has values that the model does not know.
+        The mask cannot be read, does not overlap the scan, or has values that are no labels of the model.
     """
     if pair.is_tumour_free:
         return np.zeros(shape, np.uint8)
     mask = scans.read_mask(pair.mask, contours_on=scan)
     values = _on_grid(pair, scan, mask, notes)
     if values.shape != shape:
-        raise ScanError(f"{pair.mask.name} has {_by(values.shape)} pixels and {pair.scan.name} has {_by(shape)}")
+        raise ScanError(
+            f"{pair.mask.name} has {shape_text(values.shape)} pixels and {pair.scan.name} has {shape_text(shape)}: "
+            "give the mask of this scan"
+        )
     if grey:
         return np.asarray(values, np.uint8)
     there = set(np.unique(values).tolist())
@@ -209,7 +214,7 @@ def read_truth(
     if unknown:
         add = "add a class (--add-class NAME, add_classes in Python)" if unsure else "choose another model"
         raise ScanError(
-            f"{pair.mask.name} has the values {_some(unknown)}, the model knows 0 to {len(labels) - 1} "
+            f"{pair.mask.name} has the values {first_few(unknown)}, the model knows 0 to {len(labels) - 1} "
             f"({', '.join(labels)}): change the mask's values, or {add}"
         )
     return np.asarray(values, np.uint8)
@@ -243,12 +248,3 @@ def _on_grid(pair: Pair, scan: Scan, mask: Scan, notes: list[str] | None) -> NDA
     if placed.note and notes is not None:
         notes.append(f"{pair.mask.name}: {placed.note}")
     return np.asarray(placed.mask.array)
-
-
-def _some(names: Sequence[Any]) -> str:
-    shown = ", ".join(map(str, names[:SHOWN]))
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))

@@ -1,4 +1,4 @@
-"""One scan's file -> its mask's file: where the command runs, or whole in a local worker."""
+"""Segment one file: read it, write the mask and measure it; in the command's process or in a local worker."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.api import channels, cohort, layout_for
 from napari_unet_tumour.api.batch import LoadedScan, Segmented, to_segmentation
 from napari_unet_tumour.base.atomic_write import shortened
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.scans.training_match import match_scan
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files of one scan: its mask and, if asked for, one probability a label."""
+    """The output files of one scan: its mask and, if wanted, one probability per label."""
 
     mask: Path
     labels: tuple[str, ...]
@@ -52,20 +53,20 @@ class Outputs:
 
 @dataclass(frozen=True)
 class ScanJob:
-    """What is to be made of one scan.
+    """The job of segmenting one scan.
 
     Parameters
     ----------
     path : pathlib.Path
-        The scan's file or folder; of several files the first one's.
+        The scan's file or folder; for a scan in several files, the first one.
     outputs : Outputs
-        What is written.
+        The files to write.
     parts : dict
-        The files by channel of a scan in several, else empty.
+        The files by channel, for a scan in several files; else empty.
     axis, series : int or None
-        The array axis to slice along, and the series of a DICOM folder, where they were given.
+        The array axis to slice along, and the series of a DICOM folder, if given.
     row : bool
-        Whether the lesions are measured for the summary.
+        Whether to measure the lesions for the summary.
     """
 
     path: Path
@@ -83,17 +84,17 @@ class Finished:
     Parameters
     ----------
     item : pathlib.Path
-        The scan's.
+        The scan's path.
     line : str
-        The line shown to the person.
+        The line shown to the user.
     notes : tuple of str
-        What the reader had to say.
+        Notes of the reader.
     planes : int
-        Slices.
+        Number of slices.
     row : dict
-        The summary's, empty where none was ordered.
-    seen : tuple
-        What `cohort.summarise_planes` returned before the scan was read.
+        The summary row, empty if not wanted.
+    fingerprint : tuple
+        `cohort.fingerprint` of the scan before it was read.
     """
 
     item: Path
@@ -101,86 +102,82 @@ class Finished:
     notes: tuple[str, ...]
     planes: int
     row: cohort.Row
-    seen: tuple[list[int], str]
+    fingerprint: tuple[list[int], str]
 
 
-def load(order: ScanJob, spec: ModelSpec) -> LoadedScan[Path]:
-    """Read a scan and see that its outputs can hold its mask; raises ScanError."""
-    scan, layout = _read(order, spec)
-    mask = order.outputs.mask
+def load(job: ScanJob, spec: ModelSpec) -> LoadedScan[Path]:
+    """Read a scan and check that its outputs can store its mask; raises ScanError."""
+    scan, layout = _read(job, spec)
+    mask = job.outputs.mask
     if mask.suffix == ".dcm" and "dicom" not in scan.extra:
-        raise ScanError(f"{order.path.name} is no DICOM series, so it cannot have a DICOM-SEG: choose --format nifti")
-    if mask.suffix == ".dcm" and order.outputs.probability:
-        raise ScanError(f"{order.path.name}: DICOM holds no probability here: leave --probability out")
-    scans.check_mask(mask, scan, order.outputs.labels)
+        raise ScanError(f"{job.path.name} is no DICOM series, so it cannot have a DICOM-SEG: choose --format nifti")
+    if mask.suffix == ".dcm" and job.outputs.probability:
+        raise ScanError(f"{job.path.name}: a probability cannot be written as DICOM: leave --probability out")
+    scans.check_mask(mask, scan, job.outputs.labels)
     if mask.suffix == ".png" and len(layout.mask_shape) > 2:
         raise ScanError(
-            f"{order.path.name} has {layout.planes} slice{'s' * (layout.planes > 1)}, a PNG holds one: "
-            "choose --format nifti or tiff"
+            f"{job.path.name} has {plural(layout.planes, 'slice')}, a PNG holds one: choose --format nifti or tiff"
         )
-    return LoadedScan(order.path, scan, layout, match=match_scan(scan, layout, spec))
+    return LoadedScan(job.path, scan, layout, match=match_scan(scan, layout, spec))
 
 
-def plan_job(order: ScanJob) -> tuple[list[int], str]:
-    """Return what tells the scan from a changed one, to be noted before it is read."""
-    return (
-        cohort.summarise_planes(order.path, order.outputs.files())
-        if order.row and order.path.exists()
-        else ([-1, 0], "")
-    )
+def fingerprint_of(job: ScanJob) -> tuple[list[int], str]:
+    """Return the fingerprint of a job's scan, to be taken before it is read."""
+    return cohort.fingerprint(job.path, job.outputs.files()) if job.row and job.path.exists() else ([-1, 0], "")
 
 
-def finish(one: Segmented[Path], order: ScanJob, seen: tuple[list[int], str]) -> Finished:
+def finish(one: Segmented[Path], job: ScanJob, fingerprint: tuple[list[int], str]) -> Finished:
     """Write a scan's files and measure it; raises OutputError."""
-    work, outputs = one.work, order.outputs
+    work, outputs = one.work, job.outputs
     line = write(one, outputs)
-    row = cohort.row_of(order.path, outputs.mask, one.found.mask, work.scan, outputs.labels) if order.row else {}
-    row |= cohort.match_row(work.match) if order.row and work.match is not None else {}
-    return Finished(order.path, line, notes_of(work), work.layout.planes, row, seen)
+    row = cohort.row_of(job.path, outputs.mask, one.found.mask, work.scan, outputs.labels) if job.row else {}
+    row |= cohort.match_row(work.match) if job.row and work.match is not None else {}
+    return Finished(job.path, line, notes_of(work), work.layout.planes, row, fingerprint)
 
 
 def notes_of(work: LoadedScan[Path]) -> tuple[str, ...]:
-    """Return what the reader of a scan had to say."""
+    """Return the reader's notes on a scan, each with its path."""
     return tuple(f"note: {work.item}: {note}" for note in work.scan.extra.get("notes", ()))
 
 
 def iter_segment_file(
-    model: str, content: str, order: ScanJob, settings: SegmentSettings
+    model: str, content: str, job: ScanJob, settings: SegmentSettings
 ) -> Generator[Progress, None, Finished | None]:
-    """Read, segment, write and measure one scan; what a local worker does with an `Order`.
+    """Read, segment, write and measure one scan, in a local worker.
 
     Parameters
     ----------
     model : str
         Path of the model's file.
     content : str
-        Hash of that file as it was when the command began.
+        Hash of that file when the command was started.
 
     Returns
     -------
     Finished or None
-        None for a scan that is too large for memory: nothing is done then.
+        None for a scan that does not fit into memory: nothing is written then.
 
     Raises
     ------
     ScanError, ModelError, OutputError, DeviceError
-        What stood in the way.
+        The scan cannot be read, segmented or written.
     """
     from napari_unet_tumour.engine.inference import loading, segment
 
     chosen = loading.load_for(model, settings)
     if chosen.hash != content:
         raise ModelError(f"{model} was replaced in the meantime: run it again")
-    seen = plan_job(order)
-    work = load(order, chosen.spec)
+    fingerprint = fingerprint_of(job)
+    work = load(job, chosen.spec)
     if work.is_large(chosen.spec, settings):
         return None
     found = yield from segment.iter_segment_planes(chosen, work.planes(), settings)
-    return finish(Segmented(work, to_segmentation(found, work.layout, settings, chosen.spec.labels)), order, seen)
+    segmented = Segmented(work, to_segmentation(found, work.layout, settings, chosen.spec.labels))
+    return finish(segmented, job, fingerprint)
 
 
 def write(one: Segmented[Path], outputs: Outputs) -> str:
-    """Write the mask, and the probability if asked for; return the line that says so."""
+    """Write the mask, and the probability if wanted; return the line for the user."""
     work, mask = one.work, one.found.mask
     scans.write_mask(outputs.mask, mask, work.scan, outputs.labels)
     for number, path in enumerate(outputs.probabilities()):
@@ -191,17 +188,17 @@ def write(one: Segmented[Path], outputs: Outputs) -> str:
 
 
 def summary_line(work: LoadedScan[Path], outputs: Outputs, on: int | None, pixels: int, isolated: int = 0) -> str:
-    """Return the line about a scan whose mask is written.
+    """Return the line on a scan whose mask is written.
 
     Parameters
     ----------
     on : int, optional
-        How many slices show tumour, where counted.
+        Number of slices with tumour, if counted.
     isolated : int
         Components that were removed because only one slice shows them.
     """
     with_tumour = "" if on is None else f", {on} with tumour"
-    left_out = f", {isolated} piece{'s' * (isolated > 1)} of one slice alone left out" if isolated else ""
+    left_out = f", {plural(isolated, 'component')} on a single slice removed" if isolated else ""
     slices = f"{work.layout.planes} slices{with_tumour}, " if work.layout.planes > 1 else ""
     doubt = f"; {work.match.message}" if work.match is not None and work.match.is_doubtful else ""
     return f"{work.item} -> {outputs.mask}: {slices}{pixels} tumour pixels{left_out}{doubt}"
@@ -215,9 +212,9 @@ def _volume(one: Segmented[Path], number: int) -> NDArray[np.uint8]:
     return values
 
 
-def _read(order: ScanJob, spec: ModelSpec) -> tuple[Scan, SliceLayout]:
-    """Read a scan, of one file or of a file for each channel, and say how it is sliced."""
-    if not order.parts:
-        scan = channels.as_channels(scans.read(order.path, order.series), spec)
-        return scan, layout_for(scan, order.axis)
-    return channels.stacked(channels.read(order.parts), spec, lambda scan: layout_for(scan, order.axis))
+def _read(job: ScanJob, spec: ModelSpec) -> tuple[Scan, SliceLayout]:
+    """Read a scan, from one file or one per channel, and return it with its layout."""
+    if not job.parts:
+        scan = channels.as_channels(scans.read(job.path, job.series), spec)
+        return scan, layout_for(scan, job.axis)
+    return channels.stacked(channels.read(job.parts), spec, lambda scan: layout_for(scan, job.axis))

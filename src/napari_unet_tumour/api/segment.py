@@ -1,4 +1,4 @@
-"""One scan -> its mask, and which way a scan is sliced."""
+"""Segment one scan, and choose along which axis a scan is sliced."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def load_model(name: str | Path = "default") -> Model:
     Returns
     -------
     Model
-        With `spec` (what it expects and answers), `net` (torch module) and `hash`.
+        With `spec` (the description), `net` (torch module) and `hash`.
 
     Raises
     ------
     ModelError
-        No such model, or its file is broken.
+        There is no such model, or its file cannot be used.
     """
     from napari_unet_tumour.engine import model
 
@@ -56,7 +56,7 @@ def load_model(name: str | Path = "default") -> Model:
 
 
 def load_for(entry: registry.ModelEntry, settings: SegmentSettings) -> AnyModel:
-    """Return a model ready for segmenting with these settings, without torch where that can be."""
+    """Return a model ready for segmenting with these settings, without torch if possible."""
     from napari_unet_tumour.engine.inference import loading
 
     return loading.load_for(entry.path, settings)
@@ -79,26 +79,26 @@ def segment(
     Parameters
     ----------
     image : path, Scan or numpy.ndarray, or a mapping of channel names to them
-        A file that `scans.read` knows, a scan, or pixels of any integer, float or bool dtype. For a model with several
-        channels one for each, e.g. {"T1": "t1.nii.gz", "FLAIR": "flair.nii.gz"}: the mask lies on the grid of the
-        first, and the others are resampled to it by their places.
+        A file that `scans.read` reads, a scan, or pixels of any integer, float or bool dtype. For a model with several
+        channels a mapping, e.g. {"T1": "t1.nii.gz", "FLAIR": "flair.nii.gz"}: the mask has the grid of the first one,
+        and the others are resampled to it by position.
     model : str, pathlib.Path or Model
-        What `load_model` takes or returns.
+        As for `load_model`, or a loaded model.
     settings : SegmentSettings, optional
-        Threshold and the like; the model's own defaults when None.
+        How to segment; by default the model's own settings.
     axes : str, optional
         For a numpy array, a letter per axis: "z" "y" "x" space, "t" time, "c" channels or colours. By default
         "yx", "zyx" or "tzyx" by the number of axes; a last axis of 3 or 4 after two of at least 30 is "c" (colours).
     axis : int, optional
-        The array axis to slice along; by default what `slice_axis` says.
+        The array axis to slice along; by default that of `slice_axis`.
     clicks : iterable of (z, y, x, sign) or (z, y, x, sign, label), optional
-        Places in the scan, an index for every axis of the mask (two for a flat image), in the order in which they were
-        clicked; the sign is +1 where the lesion is and -1 where it is not, the label a name or number (1 by default).
-        The clicked slices are outlined anew around the clicks; all else stays as the network alone has it.
+        Index positions for every axis of the mask (two for a flat image), in the order of clicking; the sign is +1
+        where the lesion is and -1 where it is not, the label a name or number (1 by default). Lesions are outlined
+        again around the clicks; the rest of the mask is the network's own.
     boxes : iterable of (z, y, x, z, y, x) or with a label after them, optional
-        Two opposite corners, in one slice, of boxes around lesions.
+        Boxes around lesions: two opposite corners in one slice.
     outline : bool
-        Follow each clicked lesion to the neighbouring slices, as far as it reaches.
+        Follow each clicked lesion to the neighbouring slices, as far as it extends.
     on_tick : callable, optional
         Called with a `Progress` after every batch; an exception from it stops the work.
 
@@ -106,13 +106,13 @@ def segment(
     -------
     Segmentation
         `mask` (the array's shape without channels) uint8, `probability` (planes, labels, H, W) uint8
-        (0..255 for 0..1), `labels` (names by value), `match` (is it like the training slices).
+        (0..255 for 0..1), `labels` (names by value), `match` (similarity to the training slices).
 
     Raises
     ------
     ScanError, ModelError, DeviceError
-        The scan cannot be read or used, the model does not fit it, the device is not there; a click lies outside the
-        scan or has a label that the model does not know.
+        The scan cannot be read or used, the model does not fit it, the device does not exist, or a click lies outside
+        the scan or has an unknown label.
 
     Examples
     --------
@@ -147,15 +147,15 @@ def segment(
 
 
 def default_settings(spec: ModelSpec) -> SegmentSettings:
-    """Return the settings that a model was made for."""
+    """Return the settings that a model recommends."""
     return SegmentSettings(**spec.defaults)
 
 
 def slice_axis(scan: Scan) -> int | None:
     """Return the array axis that a volume is sliced along; None for a single plane.
 
-    The spatial axis whose spacing is clearly (1.2 times) larger than the others', as scanners leave it
-    between slices; else the first spatial axis.
+    This is the spatial axis whose spacing is at least 1.2 times that of the others, as between the slices of most
+    scanners; else the first spatial axis.
     """
     space = scan.spatial
     if len(space) < 3:
@@ -171,14 +171,14 @@ def layout_for(scan: Scan, axis: int | None = None) -> SliceLayout:
     Parameters
     ----------
     scan : Scan
-        2 or 3 spatial axes, any others.
+        With 2 or 3 spatial axes, and any other axes.
     axis : int, optional
-        The array axis to slice along, a spatial one; `slice_axis` chooses when None.
+        The spatial array axis to slice along; by default that of `slice_axis`.
 
     Raises
     ------
     ScanError
-        `axis` is no axis of space, or the scan has none to spare.
+        `axis` is not a spatial axis, or the scan is a single plane.
     """
     along = slice_axis(scan) if axis is None else _checked(scan, axis)
     shown = [place for place in scan.spatial if place != along]

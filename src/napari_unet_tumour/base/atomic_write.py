@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, brought to the disk, then renamed."""
+"""Write files whole or not at all: to a temporary name, synced to the disk, then renamed."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from napari_unet_tumour.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Bytes of a name that leave room for a process number and a time in front, where file systems take 255.
+# Longest name in bytes that is kept in a temporary one: file systems take 255, and a process number and a time precede.
 _LONGEST = 200
 
 
 def temporary(path: Path) -> Path:
-    """Return a path beside `path` for a file that is not whole yet, with the same suffix."""
+    """Return a temporary path in the same folder, with the same suffix."""
     return path.with_name(f".{os.getpid()}-{time.monotonic_ns()}-{_short(path.name)}")
 
 
 @contextmanager
 def atomic_path(path: Path, sync: bool = True) -> Iterator[Path]:
-    """Give a path to write to; on success it becomes `path`, on any failure nothing is left; raises OSError.
+    """Yield a temporary path; on success it becomes `path`, on failure it is removed. Raises OSError.
 
     Parameters
     ----------
     path : Path
-        Its folder must be there.
+        Its folder must exist.
     sync : bool
-        Wait until the disk has the content: else a power cut may leave an empty file under the new name.
+        Wait until the disk has the content. Without, a power cut may leave an empty file under the new name.
     """
     part = temporary(path)
     try:
@@ -48,7 +48,7 @@ def atomic_path(path: Path, sync: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic(path: Path, remedy: str = "choose another folder or free some space") -> Iterator[Path]:
-    """Make the folder if need be and do as `beside`; raises OutputError, which ends in the remedy, for OSError."""
+    """Create the folder if needed, then as `atomic_path`; an OSError becomes an OutputError that ends in `remedy`."""
     with _as_output_error(path, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as part:
@@ -56,7 +56,7 @@ def atomic(path: Path, remedy: str = "choose another folder or free some space")
 
 
 def write_bytes_atomic(path: Path, data: bytes | memoryview, remedy: str) -> None:
-    """Write a file whole or not at all into a folder that is there; raises OutputError as `atomic` does."""
+    """Write a file whole or not at all into an existing folder; raises OutputError as `atomic` does."""
     with _as_output_error(path, remedy), atomic_path(path) as part:
         part.write_bytes(data)
 
@@ -70,7 +70,7 @@ def _as_output_error(path: Path, remedy: str) -> Iterator[None]:
 
 
 def fsync_dir(folder: Path) -> None:
-    """Wait until the disk has the names in a folder, where the system can (Windows cannot)."""
+    """Wait until the disk has the names in a folder, where the system supports it (Windows does not)."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -80,7 +80,7 @@ def fsync_dir(folder: Path) -> None:
 
 
 def remove_stale_temp(folder: Path, targets: Sequence[Path]) -> None:
-    """Remove what `beside` left of some files of a folder when its process was killed."""
+    """Remove temporary files of `targets` whose process was killed."""
     import psutil  # type: ignore[import-untyped]
 
     names = {_short(path.name) for path in targets if path.parent == folder}
@@ -92,14 +92,14 @@ def remove_stale_temp(folder: Path, targets: Sequence[Path]) -> None:
 
 
 def shortened(start: str, ending: str, most: int = 255) -> str:
-    """Return `start` + `ending` as a file name of at most `most` bytes: a long start is cut and gets a hash of itself.
+    """Return `start` + `ending` as a file name of at most `most` bytes; a long start is cut, and its hash added.
 
     Parameters
     ----------
     start, ending : str
         The ending is never cut.
     most : int
-        Bytes that the file system takes.
+        Limit of the file system.
     """
     if len((start + ending).encode()) <= most:
         return start + ending
@@ -109,9 +109,9 @@ def shortened(start: str, ending: str, most: int = 255) -> str:
 
 
 def _short(name: str) -> str:
-    """Return the name that a file has while it is written: what stands before it must not make it too long."""
+    """Return the name that is part of the temporary one; a long name is replaced by its hash."""
     if len(name.encode()) <= _LONGEST:
         return name
-    # Writers choose the format by the suffix, of which ".nii.gz" has two.
+    # Writers choose the format by the suffix; ".nii.gz" is two suffixes.
     suffix = "".join(Path(name).suffixes[-2:])[-24:]
     return hashlib.blake2b(name.encode(), digest_size=8).hexdigest() + suffix

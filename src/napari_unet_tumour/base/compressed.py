@@ -1,4 +1,4 @@
-"""Arrays that are kept small in memory."""
+"""Arrays that are compressed in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class CompressedArray:
-    """An array, compressed: probabilities and masks are mostly zero and shrink to a hundredth."""
+    """A compressed array: probabilities and masks are mostly zero and shrink to a hundredth."""
 
     def __init__(self, array: NDArray[np.uint8]) -> None:
         self.shape = array.shape

@@ -39,6 +39,8 @@ SETTINGS = {
     "card": "model_card",
     "stages": "progressive_stages",
 }
+# Training settings that no longer exist, with the value that training has now. Old files may name them with this value.
+REMOVED_SETTINGS = {"deep_supervision": 0}
 # Headers of model files.
 HEADER = {
     "flips": "flip_tta",
@@ -99,6 +101,7 @@ SYMBOLS = {
     "corrections.reviewed": {"Correction": "ReviewedSlice", "Corrected": "ReviewedContext"},
     "engine.inference.accelerate": {"runner": "accelerated", "sure": "to_probability"},
     "engine.inference.preprocess": {"as_planes": "to_working_planes"},
+    "jobs": {"crew": "local_workers", "warm": "preload"},
     "engine.training.dataset": {"iter_examples": "iter_dataset", "Examples": "Dataset"},
     "engine.training.dataset_index": {"sources_of": "dataset_items", "Source": "DatasetItem"},
     "models.registry": {
@@ -121,7 +124,7 @@ SYMBOLS = {
 
 
 def current_names(values: Mapping[str, Any], table: Mapping[str, str] = SETTINGS) -> dict[str, Any]:
-    """Return a mapping with old names replaced; a value under the current name counts where both are there."""
+    """Return a mapping with old names replaced; where both names are given, the current one counts."""
     old = {table[name]: value for name, value in values.items() if name in table}
     return old | {name: value for name, value in values.items() if name not in table}
 
@@ -174,7 +177,7 @@ class _OldModule(ModuleType):
 
 
 class _OldModules(MetaPathFinder, Loader):
-    """Finds modules under their old names, with a DeprecationWarning that says the current one."""
+    """Finds modules under their old names, with a DeprecationWarning that gives the current name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -191,17 +194,17 @@ class _OldModules(MetaPathFinder, Loader):
         return _OldModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run: the current module is imported when a name is asked for."""
+        """Do nothing: the current module is imported when one of its names is used."""
 
 
 def find_old_modules() -> None:
-    """Let `import` find modules under their old names, after all others."""
+    """Let `import` find modules under their old names, when no other finder knows them."""
     if not any(isinstance(finder, _OldModules) for finder in sys.meta_path):
         sys.meta_path.append(_OldModules())
 
 
 def old_name(module: str, name: str) -> Any:
-    """Return what a module calls otherwise now, for its `__getattr__`; raises AttributeError."""
+    """Return the object that a module's old name stands for, for its `__getattr__`; raises AttributeError."""
     short = module.removeprefix(f"{PACKAGE}.")
     if name in SYMBOLS.get(short, {}):
         return getattr(importlib.import_module(module), SYMBOLS[short][name])

@@ -14,7 +14,7 @@ B = TypeVar("B")
 
 
 def in_parallel(work: Callable[[A], B], jobs: Sequence[A]) -> Iterator[B]:
-    """Yield `work(job)` for every job, in order, computed by as many threads as there are cores."""
+    """Yield `work(job)` for every job, in order, computed on one thread per core."""
     with ThreadPoolExecutor(max(os.cpu_count() or 1, 1)) as pool:
         try:
             yield from pool.map(work, jobs)

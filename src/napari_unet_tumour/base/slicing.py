@@ -34,9 +34,9 @@ class SliceLayout:
         The axes that run down and across a plane, in either order.
     channel : int, optional
         The axis that holds channels or colours.
-    depth : float
-        Distance of neighbouring planes along the last slice axis, in sides of a pixel; 0 where planes that follow each
-        other are not neighbours in space.
+    slice_distance : float
+        Distance of neighbouring planes along the last slice axis, in pixel sides; 0 where consecutive planes are not
+        neighbours in space.
     """
 
     shape: tuple[int, ...]
@@ -71,16 +71,16 @@ class SliceLayout:
         return tuple(length for axis, length in enumerate(self.shape) if axis != self.channel)
 
     def with_channels(self, count: int) -> SliceLayout:
-        """Return the layout of so many arrays of this one's shape in one, channels first; planes keep their numbers."""
+        """Return the layout of `count` such arrays stacked as channels, channel axis first; plane numbers stay."""
         return replace(self, shape=(count, *self.shape), rows=self.rows + 1, columns=self.columns + 1, channel=0)
 
     def index(self, n: int, region: Region | None = None) -> Index:
-        """Return the index that selects plane `n` of a mask (`to_native` gives that plane's axis order), or a part."""
+        """Return the index of plane `n` of a mask, or of a region of it, in the order of `to_array_order`."""
         at = self._array_index(n, region)
         return tuple(entry for axis, entry in enumerate(at) if axis != self.channel)
 
     def read_planes(self, array: Any, planes: Sequence[int], region: Region | None = None) -> NDArray[Any]:
-        """Read planes, or the same rows and columns of each; of a lazy array only these are computed.
+        """Read planes, or the same region of each; of a lazy array only these are computed.
 
         Returns
         -------
@@ -96,15 +96,15 @@ class SliceLayout:
         return taken
 
     def to_array_order(self, plane: NDArray[Any]) -> NDArray[Any]:
-        """Turn a plane (H, W) into the axis order that `mask[index(n)]` has."""
+        """Return a plane (H, W) in the axis order of `mask[index(n)]`, and back."""
         return plane.T if self.rows > self.columns else plane
 
     def write_plane(self, mask: Any, n: int, plane: NDArray[Any], region: Region | None = None) -> None:
-        """Write plane `n` (H, W), or its part at `region`, into a mask of `mask_shape`."""
+        """Write plane `n` (H, W), or a region of it, into a mask of `mask_shape`."""
         mask[self.index(n, region)] = self.to_array_order(plane)
 
     def read_plane_region(self, mask: Any, n: int, region: Region | None = None) -> NDArray[Any]:
-        """Read plane `n` (H, W), or a part of it, of a mask of `mask_shape`."""
+        """Read plane `n` (H, W), or a region of it, from a mask of `mask_shape`."""
         return self.to_array_order(np.asarray(mask[self.index(n, region)]))
 
     def _array_index(self, n: int, region: Region | None = None) -> Index:
@@ -139,10 +139,10 @@ def layout_of(
     shape : sequence of int
         Shape of the array.
     axes : str, optional
-        A letter per axis; "c" is the channel axis, "y" and "x" the plane unless said otherwise.
+        A letter per axis; "c" is the channel axis, "y" and "x" the plane unless `rows` or `columns` is given.
     rows, columns : int, optional
-        The axes to show, negative counts from the end; by default "y" and "x", else the last two
-        that are not the channel axis.
+        The axes of a plane; negative ones count from the end. By default "y" and "x", else the last two that are not
+        the channel axis.
     rgb : bool
         The last axis holds colours.
 
@@ -170,15 +170,14 @@ def layout_of(
 
 
 def with_slice_distance(layout: SliceLayout, along: int, spacing: Mapping[int, float] | Sequence[float]) -> SliceLayout:
-    """Return a layout that knows how far apart its planes lie.
+    """Return a layout with the distance of its planes.
 
     Parameters
     ----------
     along : int
-        The axis of space that planes are numbered over; only the last slice axis makes them neighbours.
+        The spatial axis that planes are numbered over. Planes are neighbours only along the last slice axis.
     spacing : mapping of int to float, or sequence of float
-        Distance of voxels by axis, of `along`, rows and columns at least. A sign says which way an axis runs and is no
-        matter here.
+        Voxel spacing by axis, at least of `along`, rows and columns. Signs are ignored.
     """
     side = math.sqrt(abs(spacing[layout.rows] * spacing[layout.columns]))
     if layout.slice_axes[-1:] != (along,) or not side:

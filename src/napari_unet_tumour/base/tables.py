@@ -1,4 +1,4 @@
-"""Tables that people make: cases.csv and pairs.csv, from any spreadsheet, read in one way."""
+"""Read tables that people make: cases.csv and pairs.csv, exported by any spreadsheet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from napari_unet_tumour.errors import TableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 DELIMITERS = ",;\t|"
@@ -53,11 +53,11 @@ class Table:
     path : pathlib.Path
         The file.
     columns : dict
-        What a column is called in the file, by the name that it has here.
+        Known name of a column -> its name in the file.
     rows : list of dict
-        Stripped values by the name that a column has here, in the file's order; "" for an empty cell.
+        Known name of a column -> stripped value, "" for an empty cell; in the file's order.
     lines : list of int
-        The line of each row in the file.
+        Line number of each row in the file.
     unknown : tuple of str
         Columns that are not used.
     """
@@ -73,28 +73,29 @@ class Table:
         """A line that names the columns that are not used, or ""."""
         if not self.unknown:
             return ""
-        return f"{self.path.name}: not used: the column{'s' * (len(self.unknown) > 1)} {', '.join(self.unknown)}"
+        columns = "column" if len(self.unknown) == 1 else "columns"
+        return f"{self.path.name}: not used: the {columns} {', '.join(self.unknown)}"
 
 
 def read_table(path: Path, known: Mapping[str, Sequence[str]], required: Sequence[str], example: str) -> Table:
-    """Read a table: commas, semicolons, tabs or bars; UTF-8 or UTF-16; columns in any order and case.
+    """Read a table separated by commas, semicolons, tabs or bars, in UTF-8 or UTF-16, with columns in any order.
 
     Parameters
     ----------
     path : pathlib.Path
         A text file whose first line names the columns.
     known : mapping
-        The spellings of a column by the name that it gets, in small letters without spaces, "_" and "-". Where
-        "person" is among the names, a column that may name the person and is not known is an error.
+        Known name of a column -> its spellings, in lower case without spaces, "_" and "-". If "person" is among the
+        names, an unknown column that probably identifies a person is an error.
     required : sequence of str
-        Columns that must be there.
+        Columns that the file must have.
     example : str
-        A first line that is right.
+        A correct first line, for the error message.
 
     Raises
     ------
     TableError
-        The file is no table or lacks a column, a column is there twice, or a line has more cells than the first one.
+        The file is not a table, lacks a column or has it twice, or a line has more cells than the first one.
     """
     text = _text(path)
     lines = text.splitlines()
@@ -126,12 +127,12 @@ def read_table(path: Path, known: Mapping[str, Sequence[str]], required: Sequenc
 
 
 def persons_of(table: Table, column: str = "person") -> list[str]:
-    """Return whose each row is: one spelling for values that differ in case or spaces only.
+    """Return the person of each row; values that differ only in case or spaces get one spelling.
 
     Raises
     ------
     TableError
-        The column is there and a row's cell is empty: a split by person would put this person anywhere.
+        A cell of the column is empty: a split by person could put the same person into two parts.
     """
     spelling = table.columns[column]
     empty = [n for n, row in zip(table.lines, table.rows, strict=True) if row[column].casefold() in _NOTHING]
@@ -145,17 +146,17 @@ def persons_of(table: Table, column: str = "person") -> list[str]:
 
 
 def name_in(cell: str) -> str:
-    """Return the name of a file without its folders, written for Windows or not, in Unicode's composed form."""
+    """Return a file's name without its folders (Windows or POSIX), in composed Unicode (NFC)."""
     return unicodedata.normalize("NFC", re.split(r"[\\/]", cell)[-1])
 
 
 def composed(name: str) -> str:
-    """Return a name in Unicode's composed form: macOS may write the same one with its accents apart."""
+    """Return a name in composed Unicode (NFC): macOS may store its accents as separate characters."""
     return unicodedata.normalize("NFC", name)
 
 
 def existing(path: Path) -> Path:
-    """Return the path that is there for a name in any of Unicode's forms; the path itself where there is none."""
+    """Return the existing path whose name equals this one in composed Unicode; the path itself where there is none."""
     if path.exists() or path == path.parent:
         return path
     parent = existing(path.parent)
@@ -163,6 +164,15 @@ def existing(path: Path) -> Path:
         return path
     fitting = (one for one in parent.iterdir() if composed(one.name) == composed(path.name))
     return next(fitting, parent / path.name)
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Return rows as CSV text with a header; a missing value is an empty cell."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def _text(path: Path) -> str:
@@ -182,7 +192,7 @@ def _text(path: Path) -> str:
 def _encoding(raw: bytes) -> str:
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    # Without a mark: every other byte of Latin letters in UTF-16 is 0.
+    # Without a byte order mark: in UTF-16, every other byte of Latin letters is 0.
     start = raw[:200]
     if len(raw) % 2 == 0 and start and not any(start[1::2]):
         return "utf-16-le"
@@ -192,7 +202,7 @@ def _encoding(raw: bytes) -> str:
 
 
 def _plain(cell: str | None) -> str:
-    """Return a cell without spaces around it, of any kind, in Unicode's composed form."""
+    """Return a cell without surrounding white space or byte order marks, in composed Unicode (NFC)."""
     return composed((cell or "").strip().strip("\ufeff\u200b").strip())
 
 
@@ -202,7 +212,7 @@ def column_key(name: str) -> str:
 
 
 def _delimiter(text: str, known: Mapping[str, Sequence[str]]) -> str:
-    """Return the delimiter that makes most known columns of the first line."""
+    """Return the delimiter with which the first line has most known columns."""
     spellings = {word for words in known.values() for word in words}
     first = next((line for line in text.splitlines() if line.strip()), "")
 

@@ -1,6 +1,6 @@
-"""The same steps without a viewer.
+"""The command line.
 
-Exit codes: 0 done, 1 a clear one-line error, 2 wrong usage, 130 interrupted.
+Exit codes: 0 success, 1 an error in one line, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The words after the program's name; those of this process when None.
+        The arguments after the program's name; those of this process when None.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         With code 2 on wrong usage, with 0 after --help and --version.
     """
     args = parser().parse_args(argv)
-    # Read when torch is loaded: waiting threads that spin slow everything down on a busy machine.
+    # Torch reads it when it is loaded: spinning threads slow everything down on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with warnings.catch_warnings():
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), 1)
     except KeyboardInterrupt as stopped:
         return _fail(str(stopped) or "interrupted", 130)
-    except BrokenPipeError:  # the reader of our output went away, e.g. 'models list | head -1'
+    except BrokenPipeError:  # the reader of the output has ended, e.g. 'models list | head -1'
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError:

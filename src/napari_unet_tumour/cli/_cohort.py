@@ -1,4 +1,4 @@
-"""The scans of one run: which are left, what became of each, and the table that says so."""
+"""The scans of one run: which are left, the result of each, and the summary table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour.api import cohort, scan_job
 from napari_unet_tumour.api.batch import ScanFailed, TooLarge
 from napari_unet_tumour.base.atomic_write import remove_stale_temp
+from napari_unet_tumour.base.text import shape_text
 from napari_unet_tumour.cli._output import warn
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans.streaming_masks import mask_on_disk
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_unet_tumour.api.batch import LoadedScan, ScanPredictor, Segmented
-    from napari_unet_tumour.api.result_index import Written
+    from napari_unet_tumour.api.result_index import ResultIndex
     from napari_unet_tumour.api.scan_job import Finished, Outputs, ScanJob
     from napari_unet_tumour.cli._output import ProgressMeter
     from napari_unet_tumour.models.registry import ModelEntry
@@ -29,53 +30,54 @@ STRIP = 1024
 
 
 class Cohort:
-    """Scans on their way into one folder; a single scan gets neither record nor table.
+    """The scans that are segmented into one folder; for a single scan there is no record and no table.
 
     Parameters
     ----------
     out : pathlib.Path
         The folder.
-    orders : dict
-        What is to be made of every scan, by its path.
-    written : Written
-        What lies in the folder already.
+    scan_jobs : dict
+        The job of every scan, by its path.
+    written : ResultIndex
+        The results in the folder.
     overwrite : bool
-        Whether files that are not known as results of the same scan may be written over.
+        Whether files that are not known as results of the same scan may be overwritten.
     **more
-        What else decides the results, e.g. the axis.
+        What else the results depend on, e.g. the axis.
     """
 
     def __init__(
         self,
         out: Path,
-        orders: dict[Path, ScanJob],
+        scan_jobs: dict[Path, ScanJob],
         entry: ModelEntry,
         settings: SegmentSettings,
-        written: Written,
+        written: ResultIndex,
         *,
         overwrite: bool = False,
         **more: Any,
     ) -> None:
-        self.orders, self.entry, self._settings = orders, entry, settings
+        self.scan_jobs, self.entry, self._settings = scan_jobs, entry, settings
         self.failed = 0
         self._written, self._overwrite = written, overwrite
-        self._out, self._table = out, out / cohort.SUMMARY if len(orders) > 1 else None
+        self._out, self._table = out, out / cohort.SUMMARY if len(scan_jobs) > 1 else None
         if self._table is not None:
             cohort.read_summary(self._table)
-        more["probability"] = any(one.outputs.probability for one in orders.values())
-        self._record = cohort.ResultTable(out, cohort.made_with(entry, settings, **more)) if self._table else None
+        more["probability"] = any(one.outputs.probability for one in scan_jobs.values())
+        self._record = cohort.FinishedScans(out, cohort.made_with(entry, settings, **more)) if self._table else None
         self._rows: dict[Path, cohort.Row] = {}
-        self._seen: dict[Path, tuple[list[int], str]] = {}
+        self._fingerprints: dict[Path, tuple[list[int], str]] = {}
         if self._record is not None:
             found = {
-                path: self._record.row_of(path, one.outputs.mask, one.outputs.files()) for path, one in orders.items()
+                path: self._record.row_of(path, one.outputs.mask, one.outputs.files())
+                for path, one in scan_jobs.items()
             }
             self._rows = {path: row for path, row in found.items() if row is not None}
-        self.left = [path for path in orders if path not in self._rows]
+        self.left = [path for path in scan_jobs if path not in self._rows]
 
     def check_free(self, path: Path) -> None:
-        """See that a scan's results would be written over nothing but its own earlier ones; raises OutputError."""
-        for file in () if self._overwrite else self.orders[path].outputs.files():
+        """Check that a scan's results overwrite only its own earlier ones; raises OutputError."""
+        for file in () if self._overwrite else self.scan_jobs[path].outputs.files():
             if file.exists() and not self._written.is_ours(file, path):
                 raise OutputError(
                     f"{path}: {file} is there already and was changed since, or made by something else: move it away, "
@@ -83,13 +85,13 @@ class Cohort:
                 )
 
     def claim(self, path: Path) -> None:
-        """Note that a scan's results are about to be written; raises OutputError."""
-        self._written.claim(path, self.orders[path].outputs.files())
+        """Record that a scan's results are about to be written; raises OutputError."""
+        self._written.claim(path, self.scan_jobs[path].outputs.files())
 
     def load(self, path: Path) -> LoadedScan[Path]:
-        """Read a scan, noting before what it is, so that a later run knows it again; raises ScanError."""
-        self._seen[path] = scan_job.plan_job(self.orders[path])
-        work = scan_job.load(self.orders[path], self.entry.spec)
+        """Read a scan, after taking its fingerprint, by which a later run recognises it; raises ScanError."""
+        self._fingerprints[path] = scan_job.fingerprint_of(self.scan_jobs[path])
+        work = scan_job.load(self.scan_jobs[path], self.entry.spec)
         for note in scan_job.notes_of(work):
             warn(note)
         self.claim(path)
@@ -101,7 +103,7 @@ class Cohort:
         network: ScanPredictor,
         shown: ProgressMeter,
     ) -> tuple[str, int]:
-        """Write a scan's files, if a worker has not; return the line about it and its slices. Raises what failed."""
+        """Write a scan's files, unless a worker has; return the line about it and its slices. Raises its error."""
         if isinstance(one, ScanFailed):
             raise one.error
         if isinstance(one, TooLarge):
@@ -112,51 +114,53 @@ class Cohort:
                 warn(note)
         else:
             path = one.work.item
-            done = scan_job.finish(one, self.orders[path], self._seen[path])
+            done = scan_job.finish(one, self.scan_jobs[path], self._fingerprints[path])
         self._rows[done.item] = done.row
-        self._written.add(done.item, self.orders[done.item].outputs.files())
+        self._written.add(done.item, self.scan_jobs[done.item].outputs.files())
         if self._record is not None:
-            self._record.add(done.item, self.orders[done.item].outputs.mask, done.row, done.seen)
+            self._record.add(done.item, self.scan_jobs[done.item].outputs.mask, done.row, done.fingerprint)
         return done.line, done.planes
 
     def fail(self, path: Path, reason: str) -> None:
-        """Note that a scan failed."""
+        """Record that a scan failed."""
         self.failed += 1
         self._rows[path] = cohort.failed_row(path, reason)
 
     @contextmanager
     def summary(self) -> Iterator[None]:
-        """Write the table in the end, whatever happens, and leave nothing half-written by a process that was killed."""
+        """Write the table at the end, whatever happens, and remove temporary files of killed processes."""
         try:
             yield
         finally:
             self._written.release()
-            remove_stale_temp(self._out, [file for one in self.orders.values() for file in one.outputs.files()])
+            remove_stale_temp(self._out, [file for one in self.scan_jobs.values() for file in one.outputs.files()])
             if self._table is not None:
-                rows = [self._rows.get(path) or cohort.undone_row(path) for path in self.orders]
+                rows = [self._rows.get(path) or cohort.undone_row(path) for path in self.scan_jobs]
                 cohort.write_summary(self._table, rows)
 
     def _finish_large(self, work: LoadedScan[Path], network: ScanPredictor, shown: ProgressMeter) -> Finished:
-        path, outputs = work.item, self.orders[work.item].outputs
+        path, outputs = work.item, self.scan_jobs[work.item].outputs
         pixels = self._write_large(work, outputs, network, shown)
         row, line = (
             cohort.large_row(path, outputs.mask, pixels, work.scan),
             scan_job.summary_line(work, outputs, None, pixels),
         )
-        return scan_job.Finished(path, line, (), work.layout.planes, row, self._seen[path])
+        return scan_job.Finished(path, line, (), work.layout.planes, row, self._fingerprints[path])
 
     def _write_large(
         self, work: LoadedScan[Path], outputs: Outputs, network: ScanPredictor, shown: ProgressMeter
     ) -> int:
-        """Segment part by part into a file; return how many pixels are marked."""
+        """Segment in tiles into a file; return the number of foreground pixels."""
         layout, spec, settings = work.layout, self.entry.spec, self._settings
         if settings.keep_largest:
-            raise ScanError(f"{work.item.name} is too large to keep only its largest piece: leave --keep-largest out")
+            raise ScanError(
+                f"{work.item.name} is too large to keep only its largest component: leave --keep-largest out"
+            )
         if outputs.probability:
             raise OutputError(f"{work.item.name} is too large for a probability file: leave --probability out")
         if is_tiled(layout.plane_shape, spec, settings):
-            size, window = " x ".join(map(str, layout.plane_shape)), spec.size * settings.downsample
-            warn(f"note: {work.item}: {size} pixels, so in windows of {window} (to shrink it instead: --tiling whole)")
+            size, window = shape_text(layout.plane_shape), spec.size * settings.downsample
+            warn(f"note: {work.item}: {size} pixels, so in windows of {window} (to resize it instead: --tiling whole)")
         side = tile_grid_of(layout.plane_shape, spec, settings).chunk
         with mask_on_disk(outputs.mask, work.scan, outputs.labels, side) as mask:
             for part in streaming.iter_predict(network, work.scan.array, layout, spec, settings):

@@ -1,4 +1,4 @@
-"""Flags that several commands share; those of the settings come from the settings themselves."""
+"""Flags that several commands share; the flags of the settings are made from the settings dataclasses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
-    """Add --model and --scheduler: which network, and on which machine."""
+    """Add --model, --scheduler and --insecure."""
     command.add_argument(
         "--model", default="default", metavar="NAME|FILE", help="name in 'models list', or a model file"
     )
@@ -30,28 +30,28 @@ def add_model(command: argparse.ArgumentParser) -> None:
 
 
 def add_series(command: argparse.ArgumentParser) -> None:
-    """Add --series: which one of a DICOM folder."""
+    """Add --series, for DICOM folders."""
     command.add_argument(
         "--series", type=int, metavar="N", help="which series of a DICOM folder that holds several, from 0"
     )
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
-    """Add one flag for every field of SegmentSettings; a flag not given leaves the model's own default."""
+    """Add one flag for every field of SegmentSettings; without the flag the model's own default holds."""
     add_fields(command, SegmentSettings, tuple(ModelSpec("", "").defaults))
 
 
 def add_fields(command: Flags, settings: type[Any], by_model: Sequence[str] = ()) -> None:
-    """Add one flag for every field of a settings dataclass, None where not given.
+    """Add one flag for every field of a settings dataclass; its value is None if the flag is not given.
 
     Parameters
     ----------
     command : argparse.ArgumentParser or argument group
-        Gets the flags. A flag's old spelling is accepted and not shown.
+        Where to add the flags. The old name of a flag is accepted and not shown.
     settings : type
         Dataclass whose fields carry an `Option`.
     by_model : sequence of str
-        Fields whose default the model file holds.
+        Fields whose default comes from the model file.
     """
     old = {new: name for name, new in OLD_SETTINGS.items()}
     for name, kind, default, option in options_of(settings):
@@ -76,20 +76,24 @@ def _flag_of(kind: type[Any], option: Option) -> dict[str, Any]:
     return {"type": _number(kind, option), "metavar": kind.__name__.upper()[0]}
 
 
+def given_settings(args: argparse.Namespace, settings: type[Any]) -> dict[str, Any]:
+    """Return the fields of a settings dataclass whose flags are given."""
+    return {name: getattr(args, name) for name, *_ in options_of(settings) if getattr(args, name) is not None}
+
+
 def settings_of(args: argparse.Namespace, spec: ModelSpec) -> SegmentSettings:
-    """Return the settings that the flags ask for, on top of the model's own defaults."""
-    given = {name: getattr(args, name) for name, *_ in options_of(SegmentSettings) if getattr(args, name) is not None}
-    return SegmentSettings(**{**spec.defaults, **given})
+    """Return the model's own settings with those of the flags on top."""
+    return SegmentSettings(**spec.defaults | given_settings(args, SegmentSettings))
 
 
-def _number(kind: type[Any], ask: Option) -> Callable[[str], Any]:
+def _number(kind: type[Any], option: Option) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(f"'{text}' is not a number") from error
-        if not (ask.low is None or ask.low <= value) or not (ask.high is None or value <= ask.high):
-            raise argparse.ArgumentTypeError(f"{text} is not between {ask.low:g} and {ask.high:g}")
+        if not (option.low is None or option.low <= value) or not (option.high is None or value <= option.high):
+            raise argparse.ArgumentTypeError(f"{text} is not between {option.low:g} and {option.high:g}")
         return value
 
     return parse

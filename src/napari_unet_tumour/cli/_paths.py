@@ -1,4 +1,4 @@
-"""Which files come in, and where the results go: nothing is overwritten that is not ours, refused before any work."""
+"""Input files and output names. Nothing but our own results is overwritten, and that is checked before any work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from napari_unet_tumour import scans
 from napari_unet_tumour.api.pairs import scans_in, stem
-from napari_unet_tumour.api.result_index import Written, name_key
+from napari_unet_tumour.api.result_index import ResultIndex, name_key
 from napari_unet_tumour.base.atomic_write import shortened, write_bytes_atomic
 from napari_unet_tumour.errors import OutputError, ScanError
 
@@ -30,10 +30,10 @@ OURS = ("_mask", "_probability")
 
 
 def expand(words: Sequence[str]) -> list[Path]:
-    """Turn files, folders and patterns into files, each once.
+    """Return the scans that files, folders and patterns stand for, each once.
 
-    A folder stands for all scans right in it, without the results of an earlier run; the DICOM files in
-    it are one scan, the folder itself, and so is a folder where no suffix is known.
+    A folder stands for all scans directly in it, without the results of earlier runs. Its DICOM files are one scan,
+    the folder itself; so is a folder without any known suffix.
     """
     found: dict[Path, Path] = {}
     for word in words:
@@ -45,10 +45,10 @@ def expand(words: Sequence[str]) -> list[Path]:
 def targets(
     paths: Sequence[Path], out: Path, suffix: Callable[[Path], str], owners: Mapping[str, str] | None = None
 ) -> dict[Path, Path]:
-    """Choose a file in `out` for the mask of every scan, all different: STEM_mask.ext.
+    """Choose a different file in `out` for the mask of every scan: STEM_mask.ext.
 
-    The names do not depend on the order of the scans. Scans of equal names get those of their folders in front, as
-    many as tell them apart; equal names in one folder get their own suffix.
+    The names do not depend on the order of the scans. Scans with equal names are prefixed with the names of their
+    folders, as many as needed; equal names in one folder get their own suffix.
 
     Parameters
     ----------
@@ -59,8 +59,7 @@ def targets(
     suffix : callable
         Scan -> suffix of its mask.
     owners : mapping, optional
-        The real path of the scan by the name of a result that lies in `out` already: a scan keeps the name that it
-        has, and none gets that of another's.
+        Name of an existing result in `out` -> real path of its scan. A scan keeps its name, and no other scan gets it.
     """
     owners = owners or {}
     limit = _longest_name(out)
@@ -68,7 +67,7 @@ def targets(
     taken = {name_key(name) for name in owners}
     left = [_Name(path, suffix(path), limit) for path in paths if path not in chosen]
     while clashing := _clashing(left, taken):
-        # First all rivals, then all names: else the order of the scans would matter.
+        # First collect all rivals, then change the names: otherwise the order of the scans would matter.
         rivals = [[other for other in clashing if other is not one and other.key == one.key] for one in clashing]
         for one, others in zip(clashing, rivals, strict=True):
             one.lengthen(others)
@@ -77,7 +76,7 @@ def targets(
 
 
 class _Name:
-    """The name of a scan's mask, made longer until no other one has it."""
+    """The name of a scan's mask; it is lengthened until it is unique."""
 
     def __init__(self, path: Path, ending: str, limit: int) -> None:
         self.path = path
@@ -114,7 +113,7 @@ def _clashing(names: Sequence[_Name], taken: AbstractSet[str]) -> list[_Name]:
 
 
 def _earlier(path: Path, ending: str, owners: Mapping[str, str]) -> str:
-    """Return the name that a scan's mask of this kind has already, or ""."""
+    """Return the name of an earlier mask of a scan with this ending, or ""."""
     here = os.path.realpath(path)
     ours = sorted(name for name, scan in owners.items() if scan == here and name.endswith(f"_mask{ending}"))
     return ours[0] if ours else ""
@@ -128,7 +127,7 @@ def _longest_name(folder: Path) -> int:
 
 
 def suffix_for(wanted: str | None) -> Callable[[Path], str]:
-    """Return the function scan -> suffix of its mask; the kind of the scan itself when no format is asked for."""
+    """Return the function scan -> suffix of its mask; without a wanted format it follows the scan's own format."""
     if wanted is not None and SUFFIXES[wanted] not in scans.WRITERS:
         raise OutputError(f"{wanted} needs a writer that this version does not have: choose --format nifti")
 
@@ -142,7 +141,7 @@ def suffix_for(wanted: str | None) -> Callable[[Path], str]:
 
 
 def ready_folder(text: str | Path) -> Path:
-    """Make a folder if need be and prove that it can be written; raises OutputError."""
+    """Create a folder if needed and check that it is writable; raises OutputError."""
     folder = Path(text).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +152,7 @@ def ready_folder(text: str | Path) -> Path:
 
 
 def ready_file(text: str | None) -> Path | None:
-    """Prove that a file can be written, before any work; raises OutputError."""
+    """Check that a file can be written, before any work; raises OutputError."""
     if text is None:
         return None
     path = Path(text).expanduser()
@@ -176,7 +175,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def _expand(word: str) -> list[Path]:
     path = Path(word).expanduser()
     if path.name in ("", ".."):
-        path = Path(os.path.abspath(path))  # "." has no name that its mask could have
+        path = Path(os.path.abspath(path))  # "." has no name to derive that of its mask from
     if path.is_dir() and scans.suffix_of(path) != ".zarr":
         return _in_folder(path)
     if not path.exists() and glob.has_magic(word):
@@ -188,12 +187,12 @@ def _expand(word: str) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Return what a folder stands for; DICOM files in it are one scan, the folder itself."""
+    """Return the scans that a folder stands for; its DICOM files are one scan, the folder itself."""
     try:
         files = scans_in(folder)
     except ScanError:
         return [folder]
-    results = Written(folder).owners().keys()
+    results = ResultIndex(folder).owners().keys()
     plain = [path for path in files if scans.suffix_of(path) not in DICOM and path.name not in results]
     scan = any(scans.suffix_of(path) in DICOM and path.name not in results for path in files)
     return _without_ours(plain) + ([folder] if scan or not plain else [])

@@ -1,4 +1,4 @@
-"""demo [SCAN]: napari with the Segment widget on a scan; without a screen, under a virtual one."""
+"""demo [SCAN]: open napari with the Segment widget on a scan; without a screen, on a virtual one."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "demo",
         help="open a scan in napari and segment it",
-        description="Open napari on SCAN, or on a made-up head, and segment it. Without a screen, or with --headless, "
-        "the same happens under a virtual screen, and the screenshot and the mask are written.",
+        description="Open napari on SCAN, or on a synthetic head, and segment it. Without a screen, or with "
+        "--headless, the same runs on a virtual screen, and a screenshot and the mask are written.",
     )
     command.add_argument("scan", nargs="?", metavar="SCAN", help="a scan (default: the sample)")
-    command.add_argument("--headless", action="store_true", help="use a virtual screen, write files, and end")
+    command.add_argument("--headless", action="store_true", help="use a virtual screen, write files and quit")
     command.add_argument("--out", default="demo-out", metavar="DIR", help="where the files go (default: demo-out)")
     command.add_argument("--model", default="default", metavar="NAME|FILE", help="name in 'models list', or a file")
     command.set_defaults(run=_run)
@@ -50,13 +50,13 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def has_screen() -> bool:
-    """Tell whether a window can be opened here."""
+    """Tell whether a window can be opened on this machine."""
     return sys.platform in ("win32", "darwin") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 @contextmanager
 def virtual_screen() -> Iterator[str | None]:
-    """Give the name of a screen that nobody sees, and end it afterwards; None where windows need none.
+    """Start a virtual screen, yield its name, and end it; yields None on systems without X11.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def virtual_screen() -> Iterator[str | None]:
     if program is None:
         raise UNetTumourError("there is no screen and no Xvfb: install one with 'sudo apt-get install xvfb'")
     words = [program, "-displayfd", "1", "-screen", "0", SCREEN, "-nolisten", "tcp"]
-    # A session of its own: Ctrl-C ends the window first, and the screen after it.
+    # In a session of its own: Ctrl-C must end the window first, then the screen.
     server = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
     )
@@ -85,7 +85,7 @@ def virtual_screen() -> Iterator[str | None]:
 
 
 def _open(words: list[str], display: str | None = None) -> int:
-    """Run the window in a process of its own: the command line itself never loads napari."""
+    """Run the window in a separate process: the command line itself never loads napari."""
     screen = {"DISPLAY": display, "QT_QPA_PLATFORM": "xcb"} if display else {}
     window = subprocess.Popen([sys.executable, "-m", WINDOW, *words], env={**os.environ, **screen})
     try:

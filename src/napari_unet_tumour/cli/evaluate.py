@@ -1,15 +1,15 @@
-"""evaluate: a model's scores on scans whose true masks are known."""
+"""evaluate: score a model on scans with true masks."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.base.tables import csv_text
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.cli._options import add_model, add_settings, settings_of
-from napari_unet_tumour.cli._output import count, meter, print_line, table, warn
+from napari_unet_tumour.cli._output import meter, print_line, table, warn
 from napari_unet_tumour.models import registry
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _run(args: argparse.Namespace) -> int:
     with meter(len(pairs), "pair") as shown:
         network = choose_network(entry, settings, args)
         shown.start()
-        found = score(pairs, network, entry, settings, axis=args.axis, on_tick=shown.tick, on_pair=shown.finish)
+        found = score(pairs, network, entry, settings, axis=args.axis, on_tick=shown.update, on_pair=shown.finish)
     if as_json:
         write_text(as_json, json.dumps(found, indent=1, allow_nan=False))
     if as_csv:
@@ -63,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
     for one in found["failed"]:
         warn(f"error: {one['error']}")
     _print(found)
-    warn(f"{count(shown.slices, 'slice')} in {shown.seconds:.1f} s ({shown.speed:.1f} slices/s)")
+    warn(f"{plural(shown.slices, 'slice')} in {shown.seconds:.1f} s ({shown.speed:.1f} slices/s)")
     return 1 if found["failed"] else 0
 
 
@@ -112,7 +112,7 @@ def _number(value: Any) -> str:
 
 
 def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return the pairs of a table with those of tables inside it, as "undefined hd95"."""
+    """Return the items of a dict, with those of inner dicts under joined names, e.g. "undefined hd95"."""
     flat: list[tuple[str, Any]] = []
     for name, value in facts.items():
         flat += [(f"{name} {k}", v) for k, v in value.items()] if isinstance(value, dict) else [(name, value)]
@@ -120,9 +120,5 @@ def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _csv(cases: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    flat = [dict(_flat(case)) for case in cases]
-    rows = csv.DictWriter(text, fieldnames=list(flat[0]) if flat else ["scan"], lineterminator="\n")
-    rows.writeheader()
-    rows.writerows(flat)
-    return text.getvalue()
+    rows = [dict(_flat(case)) for case in cases]
+    return csv_text(list(rows[0]) if rows else ["scan"], rows)

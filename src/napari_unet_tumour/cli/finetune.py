@@ -1,4 +1,4 @@
-"""finetune: a model that has learnt from corrected slices, with its scores before and after."""
+"""finetune: let a model learn from corrected slices, and print its scores before and after."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.cli._options import add_fields
+from napari_unet_tumour.cli._options import add_fields, given_settings
 from napari_unet_tumour.cli._output import print_line, table, warn
 from napari_unet_tumour.cli.evaluate import pairs_of
 from napari_unet_tumour.models import registry
-from napari_unet_tumour.settings import FinetuneSettings, options_of
+from napari_unet_tumour.settings import FinetuneSettings
 
 if TYPE_CHECKING:
     import argparse
@@ -27,17 +27,17 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "finetune",
         help="let a model learn from corrected slices",
-        description="PAIRS.csv has the columns scan, mask and, optionally, group (patient) and slices (the reviewed "
-        "ones, e.g. 3;4;9). Every third reviewed slice with foreground is held out: it is only scored. Where nothing "
-        "better is found no file is written, exit code 1.",
+        description="PAIRS.csv has the columns scan, mask and optionally group (patient) and slices (the reviewed "
+        "ones, e.g. 3;4;9). Every third reviewed slice with foreground is held out: it is only scored. If no better "
+        "model is found, no file is written and the exit code is 1.",
     )
     command.add_argument("--pairs", required=True, metavar="PAIRS.csv", help="table of scans and corrected masks")
-    command.add_argument("--model", default="default", metavar="NAME|FILE", help="the model to begin with")
+    command.add_argument("--model", default="default", metavar="NAME|FILE", help="the model to start from")
     command.add_argument("--out", required=True, metavar="FILE", help="the new model file, .safetensors")
     command.add_argument("--axis", type=int, metavar="N", help="array axis to slice along (default: as in 'segment')")
     command.add_argument(
-        "--add-class", action="append", default=[], metavar="NAME", help="a label that the masks have and the model "
-        "does not know, for the value after the model's last one; repeat it for further values",
+        "--add-class", action="append", default=[], metavar="NAME", help="name of a label that the masks have and the "
+        "model does not, for the value after the model's last one; repeat for further values",
     )  # fmt: skip
     command.add_argument("--json", metavar="OUT", help="write the scores before and after as JSON")
     add_fields(command, FinetuneSettings)
@@ -52,31 +52,30 @@ def _run(args: argparse.Namespace) -> int:
     out, as_json = ready_file(args.out), ready_file(args.json)
     if out is None or out.suffix != ".safetensors":
         raise OutputError(f"{args.out} must end in .safetensors: choose such a name")
-    given = {name: getattr(args, name) for name, *_ in options_of(FinetuneSettings) if getattr(args, name) is not None}
     entry = registry.find(args.model)
-    settings = FinetuneSettings(**given)
+    settings = FinetuneSettings(**given_settings(args, FinetuneSettings))
     pairs = pairs_of(args.pairs)
-    tuned = finetune(pairs, entry.path, settings, axis=args.axis, add_classes=args.add_class, on_tick=_Said())
+    tuned = finetune(pairs, entry.path, settings, axis=args.axis, add_classes=args.add_class, on_tick=_Messages())
     _print(entry, tuned)
     if as_json:
         write_text(as_json, json.dumps(_facts(entry, tuned, out), indent=1, allow_nan=False))
     if not tuned.data:
         raise TrainingError(tuned.note)
     write_bytes(out, tuned.data)
-    print_line(f"{out}: {tuned.blend:.0%} of what was learnt in {tuned.seconds:.1f} s ({tuned.steps} steps)")
+    print_line(f"{out}: {tuned.blend:.0%} of the change kept, {tuned.seconds:.1f} s, {tuned.steps} steps")
     return 0
 
 
-class _Said:
-    """Prints what is being done, once."""
+class _Messages:
+    """Prints the message of progress whenever it changes."""
 
     def __init__(self) -> None:
         self._last = ""
 
-    def __call__(self, tick: Progress) -> None:
-        if tick.message != self._last:
-            self._last = tick.message
-            warn(tick.message)
+    def __call__(self, progress: Progress) -> None:
+        if progress.message != self._last:
+            self._last = progress.message
+            warn(progress.message)
 
 
 def _print(entry: registry.ModelEntry, tuned: FineTuneOutcome) -> None:

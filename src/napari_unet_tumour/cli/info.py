@@ -1,4 +1,4 @@
-"""info: versions, device, folders, models and plugins of this installation, to paste into a report."""
+"""info: print versions, device, folders, models and plugins of this installation, for a bug report."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""measure: a lesion report of a scan and its mask."""
+"""measure: print a lesion report of a scan and its mask."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.cli._options import add_series
-from napari_unet_tumour.cli._output import count, print_line, table, warn
+from napari_unet_tumour.cli._output import print_line, table, warn
 from napari_unet_tumour.models import registry
 
 if TYPE_CHECKING:
@@ -21,19 +22,19 @@ def add(commands: Commands) -> None:
         "measure",
         help="volume, diameters and brightness of every lesion of a mask",
         description="Measure every lesion (connected in 3D) of a mask: volume, longest diameters within a slice, "
-        "brightness, place; in ml and mm where the scan knows its spacing, else in pixels. "
+        "brightness and position; in ml and mm if the scan has a spacing, else in pixels. "
         "Research use only: this is not a medical device.",
     )
     command.add_argument("scan", metavar="SCAN", help="the scan: a picture, a NIfTI file or a folder")
-    command.add_argument("mask", metavar="MASK", help="its mask; on another grid it is put onto the scan's by place")
+    command.add_argument("mask", metavar="MASK", help="its mask; a mask on another grid is resampled by position")
     command.add_argument("--csv", metavar="OUT", help="write a row per lesion and per label as CSV")
-    command.add_argument("--json", metavar="OUT", help="write everything, diameters' ends too, as JSON")
+    command.add_argument("--json", metavar="OUT", help="write everything as JSON, with the ends of the diameters")
     command.add_argument("--earlier", metavar="MASK", help="compare with this earlier mask (on its own grid)")
     command.add_argument(
-        "--axis", type=int, metavar="N", help="array axis across which slices lie (default: the largest spacing)"
+        "--axis", type=int, metavar="N", help="array axis of the slices (default: the largest spacing)"
     )
     add_series(command)
-    command.add_argument("--pixels", action="store_true", help="count pixels, where the file's spacing is not true")
+    command.add_argument("--pixels", action="store_true", help="count pixels, if the file's spacing is wrong")
     command.add_argument(
         "--model", metavar="NAME|FILE", help="the model that made the mask: recorded, and its label names are used"
     )
@@ -55,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     change = None
     if args.earlier:
         old = scans.read_mask(args.earlier)
-        # The earlier mask has no scan here: its own geometry counts, and no brightness.
+        # The earlier mask has no scan here: it is measured with its own geometry and without brightness.
         earlier = measure.measure(old, **options | {"slice_axis": _same_axis(args.axis, report.axes, old.axes)})
         change = measure.compare(report, earlier)
     if as_csv:
@@ -67,7 +68,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _same_axis(axis: int | None, axes: str, others: str) -> int | None:
-    """Return the axis of another array with the same letter, None where there is none or no axis is asked for."""
+    """Return the axis of another array with the same letter; None without one, or without an axis."""
     letter = "" if axis is None else axes[axis]
     return others.index(letter) if letter and letter in others else None
 
@@ -93,12 +94,12 @@ def _print(report: Report, change: Comparison | None) -> None:
     if rows:
         table(head, rows)
     for total in report.totals:
-        print_line(f"{total.name}: {count(total.lesions, 'lesion')}, {_numbers(total.volume)[0]} {volume}")
+        print_line(f"{total.name}: {plural(total.lesions, 'lesion')}, {_numbers(total.volume)[0]} {volume}")
     if not rows:
         print_line("no lesion in the mask")
     for one in change.changes if change else ():
-        said = f"volume {_percent(one.volume_change)}, product {_percent(one.product_change)}: {one.category}"
-        print_line(f"{one.name} since {change.earlier_mask if change else ''}: {said}")
+        figures = f"volume {_percent(one.volume_change)}, product {_percent(one.product_change)}: {one.category}"
+        print_line(f"{one.name} since {change.earlier_mask if change else ''}: {figures}")
     for note in (*report.notes, *(change.notes if change else ()), *([change.caveat] if change else [])):
         warn(f"note: {note}")
 

@@ -1,4 +1,4 @@
-"""models list|show|import|export|remove: the models at hand, from the command line."""
+"""models list|show|import|export|remove: manage the installed models."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def add(commands: Commands) -> None:
     """Add the command and its five verbs to the parser."""
     command = commands.add_parser("models", help="list, show, import, export or remove models")
     verbs = command.add_subparsers(title="verbs", required=True, metavar="VERB")
-    listing = verbs.add_parser("list", help="every model at hand")
+    listing = verbs.add_parser("list", help="list the installed models")
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=_list)
-    show = verbs.add_parser("show", help="all that is known about one model")
+    show = verbs.add_parser("show", help="show the description of a model")
     show.add_argument("model", nargs="?", default="default", metavar="MODEL", help="name, hash or file")
     show.add_argument("--json", action="store_true", help="print JSON")
     show.set_defaults(run=_show)
-    importing = verbs.add_parser("import", help="put a model file, or weights from elsewhere, into your models folder")
-    importing.add_argument("file", metavar="FILE", help="a .safetensors model file; with --like a .pt state_dict too")
+    importing = verbs.add_parser("import", help="copy a model file, or weights of another program, to your models")
+    importing.add_argument("file", metavar="FILE", help="a .safetensors model file; with --like also a .pt state_dict")
     importing.add_argument("--name", default="", help="its name among your models (default: the one in the file)")
     importing.add_argument(
         "--like", default="", metavar="MODEL", help="the file holds weights only: they fit this model's network"

@@ -1,4 +1,4 @@
-"""segment SCAN...: masks of many scans."""
+"""segment SCAN...: outline the tumour in scans and write the masks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.cli._options import add_model, add_series, add_settings, settings_of
-from napari_unet_tumour.cli._output import count, meter, print_line, warn
+from napari_unet_tumour.cli._output import meter, print_line, warn
 from napari_unet_tumour.errors import JobError, ModelError, OutputError, ScanError
 from napari_unet_tumour.models import registry
 
@@ -33,36 +34,37 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "segment",
         help="outline the tumour in scans",
-        description="Write SCAN_mask for every scan. One that fails is named, the others are done, exit code 1. "
-        "For several scans summary.csv says how each went; a second run does only what is not finished.",
+        description="Write SCAN_mask for every scan. If a scan fails, its error is printed, the others are segmented, "
+        "and the exit code is 1. For several scans, summary.csv lists the results, and a second run only segments "
+        "what is not finished.",
     )
     command.add_argument("scans", nargs="*", metavar="SCAN", help="a file, a pattern such as '*.nii.gz', or a folder")
     command.add_argument(
         "--channels", nargs="+", action="append", default=[], type=_channel, metavar="NAME=FILE",
         help="one scan in several files, for a model with several channels, e.g. T1=a.nii.gz FLAIR=b.nii.gz; the mask "
-        "lies on the grid of the first; repeat it for further scans"
+        "has the grid of the first file; repeat for further scans"
     )  # fmt: skip
     command.add_argument("--out", default=".", metavar="DIR", help="where the masks go (default: the current folder)")
     command.add_argument(
         "--format",
         choices=("nifti", "png", "tiff", "dicom-seg", "dicom-labelmap", "rtstruct", "zarr"),
-        help="of the masks (default: that of the scan); rtstruct: contours for planning systems",
+        help="file format of the masks (default: that of the scan); rtstruct: contours for planning systems",
     )
     command.add_argument(
         "--axis", type=int, metavar="N", help="array axis to slice along; 0, 1, 2 = z, y, x of a volume "
-        "(default: the one with clearly the largest spacing, else the first)"
+        "(default: the axis with clearly the largest spacing, else the first)"
     )  # fmt: skip
     add_series(command)
     command.add_argument(
         "--overwrite",
         action="store_true",
-        help="write over files that are not known as results of the same scan",
+        help="overwrite files that are not known as results of the same scan",
     )
-    command.add_argument("--probability", action="store_true", help="write SCAN_probability too, one file per label")
+    command.add_argument("--probability", action="store_true", help="also write SCAN_probability, one file per label")
     command.add_argument(
         "--clicks", metavar="CLICKS.csv",
-        help="places in one scan where a tumour is or is not: columns z, y, x (indices of its array), "
-        "sign (+1, -1) and perhaps label; with y2 and x2 a line is a box"
+        help="clicks in one scan where a tumour is or is not: columns z, y, x (array indices), "
+        "sign (+1, -1) and optionally label; a row with y2 and x2 is a box"
     )  # fmt: skip
     command.add_argument("--outline", action="store_true", help="follow each clicked tumour to the neighbouring slices")
     command.add_argument(
@@ -81,7 +83,7 @@ def _channel(text: str) -> tuple[str, str]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from napari_unet_tumour.api.result_index import Written
+    from napari_unet_tumour.api.result_index import ResultIndex
     from napari_unet_tumour.api.scan_job import Outputs, ScanJob
     from napari_unet_tumour.cli import _paths
     from napari_unet_tumour.cli._cohort import Cohort
@@ -98,9 +100,9 @@ def _run(args: argparse.Namespace) -> int:
         args.refuse("--outline follows what was clicked: give --clicks CLICKS.csv too")
     suffix = _paths.suffix_for(args.format)
     out = _paths.ready_folder(args.out)
-    written = Written(out)
+    written = ResultIndex(out)
     targets = _paths.targets(paths, out, suffix, written.owners())
-    orders = {
+    scan_jobs = {
         path: ScanJob(
             path, Outputs(target, entry.spec.labels, args.probability), parts.get(path, {}),
             args.axis, args.series, len(paths) > 1
@@ -108,7 +110,7 @@ def _run(args: argparse.Namespace) -> int:
         for path, target in targets.items()
     }  # fmt: skip
     more = {"axis": args.axis, "series": args.series, "channels": _stamps(parts)}
-    cohort = Cohort(out, orders, entry, settings, written, overwrite=args.overwrite, **more)
+    cohort = Cohort(out, scan_jobs, entry, settings, written, overwrite=args.overwrite, **more)
     with meter(len(paths), "scan") as shown, cohort.summary():
         shown.before(len(paths) - len(cohort.left))
         if cohort.left:
@@ -123,15 +125,15 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _summary_of(cohort: Cohort, shown: ProgressMeter) -> str:
-    earlier = len(cohort.orders) - len(cohort.left)
+    earlier = len(cohort.scan_jobs) - len(cohort.left)
     rest = f", {cohort.failed} failed" if cohort.failed else ""
     rest += f", {earlier} of them before this run" if earlier else ""
-    done = f"{count(shown.scans, 'scan')} done{rest}: {count(shown.slices, 'slice')} in {shown.seconds:.1f} s"
+    done = f"{plural(shown.scans, 'scan')} done{rest}: {plural(shown.slices, 'slice')} in {shown.seconds:.1f} s"
     return f"{done} ({shown.speed:.1f} slices/s on {shown.where})" if shown.slices else done
 
 
 def _parts(groups: list[list[tuple[str, str]]], spec: ModelSpec) -> dict[Path, dict[str, Path]]:
-    """Return the files of each scan that comes in several, by channel, under the first one's path."""
+    """Return the files by channel of each scan in several files, under the path of its first file."""
     from napari_unet_tumour.api.channels import named
 
     found: dict[Path, dict[str, Path]] = {}
@@ -149,13 +151,13 @@ def _parts(groups: list[list[tuple[str, str]]], spec: ModelSpec) -> dict[Path, d
 
 
 def _stamps(parts: dict[Path, dict[str, Path]]) -> list[list[str | int]]:
-    """Return name, size and time of change of all files of scans in several files."""
+    """Return name, size and modification time of all files of scans in several files."""
     files = [file for named in parts.values() for file in named.values() if file.exists()]
     return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def choose_network(entry: registry.ModelEntry, settings: SegmentSettings, args: argparse.Namespace) -> ScanPredictor:
-    """Return the network that runs here, on local workers, or on the cluster that the flags name."""
+    """Return the predictor that the flags ask for: in this process, on local workers, or on a cluster."""
     from napari_unet_tumour.api.batch import cluster_predictor, local_predictor, worker_pool_predictor
     from napari_unet_tumour.api.segment import load_for
 
@@ -169,7 +171,7 @@ def choose_network(entry: registry.ModelEntry, settings: SegmentSettings, args: 
 def _clicking(
     args: argparse.Namespace, entry: registry.ModelEntry, settings: SegmentSettings
 ) -> Callable[[Result], Result]:
-    """Return what gives the clicks of a file their say in a scan's result."""
+    """Return a function that applies the clicks of --clicks to the result of a scan."""
     from napari_unet_tumour.api.batch import Segmented, TooLarge
     from napari_unet_tumour.api.clicks import read_clicks, sorted_marks, with_clicks
     from napari_unet_tumour.api.segment import load_model
@@ -201,19 +203,19 @@ def _segment_all(
     shown: ProgressMeter,
     clicked: Callable[[Result], Result],
 ) -> None:
-    """Segment and write what is left; a scan that fails is named on stderr."""
+    """Segment and write the scans that are left; the errors of failed scans are printed on stderr."""
     from napari_unet_tumour.api.batch import iter_parallel, iter_segment_many, read_ahead
 
-    inputs = {path.resolve() for one in cohort.orders.values() for path in (one.path, *one.parts.values())}
-    load = _refusing(cohort, inputs, cohort.load)
+    inputs = {path.resolve() for one in cohort.scan_jobs.values() for path in (one.path, *one.parts.values())}
+    load = _checked(cohort, inputs, cohort.load)
     works = read_ahead(cohort.left, load, lambda path: path)
     spec = cohort.entry.spec
     ones: Iterator[Result]
     try:
         if network.workers:
-            ones = iter_parallel(cohort.left, _elsewhere(cohort, network, settings, inputs), network.workers)
+            ones = iter_parallel(cohort.left, _on_workers(cohort, network, settings, inputs), network.workers)
         else:
-            ones = iter_segment_many(works, network, settings, spec.labels, shown.tick, spec)
+            ones = iter_segment_many(works, network, settings, spec.labels, shown.update, spec)
         for one in ones:
             try:
                 line, slices = cohort.finish(clicked(one), network, shown)
@@ -223,28 +225,28 @@ def _segment_all(
                 cohort.fail(_item(one), _named(_item(one), error))
                 warn(f"error: {_named(_item(one), error)}")
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted: {shown.scans} of {count(len(cohort.orders), 'scan')} done") from None
+        raise KeyboardInterrupt(f"interrupted: {shown.scans} of {plural(len(cohort.scan_jobs), 'scan')} done") from None
     finally:
         works.close()
 
 
-def _refusing(cohort: Cohort, inputs: set[Path], act: Callable[[Path], Made]) -> Callable[[Path], Made]:
-    """Return what first sees that no scan's results would be written over an input."""
+def _checked(cohort: Cohort, inputs: set[Path], act: Callable[[Path], Made]) -> Callable[[Path], Made]:
+    """Return `act` with a check that no result of the scan overwrites an input or another file."""
 
-    def careful(path: Path) -> Made:
-        for one in cohort.orders[path].outputs.files():
+    def check_first(path: Path) -> Made:
+        for one in cohort.scan_jobs[path].outputs.files():
             if one.resolve() in inputs:
                 raise ScanError(f"{path.name} would get its result written over the input {one}: choose another --out")
         cohort.check_free(path)
         return act(path)
 
-    return careful
+    return check_first
 
 
-def _elsewhere(
+def _on_workers(
     cohort: Cohort, network: ScanPredictor, settings: SegmentSettings, inputs: set[Path]
 ) -> Callable[[Path], Result]:
-    """Return what has a worker do a scan: whole where the worker sees its files, else as arrays."""
+    """Return a function that segments a scan on a worker: by path if the worker can read its files, else by array."""
     from napari_unet_tumour import jobs
     from napari_unet_tumour.api.batch import ScanFailed, Segmented, TooLarge, to_segmentation
 
@@ -258,15 +260,15 @@ def _elsewhere(
 
     def by_file(path: Path) -> Result:
         cohort.claim(path)
-        words = (str(entry.path), entry.hash, cohort.orders[path], settings)
-        done: Finished | None = jobs.run("segment_file", *words, scheduler=network.crew, again=1)
+        arguments = (str(entry.path), entry.hash, cohort.scan_jobs[path], settings)
+        done: Finished | None = jobs.run("segment_file", *arguments, scheduler=network.local_workers, retries=1)
         return TooLarge(cohort.load(path)) if done is None else done
 
-    careful = _refusing(cohort, inputs, by_file if network.crew else by_arrays)
+    segment = _checked(cohort, inputs, by_file if network.local_workers else by_arrays)
 
     def one(path: Path) -> Result:
         try:
-            return careful(path)
+            return segment(path)
         except (ScanError, ModelError, OutputError, JobError) as error:
             return ScanFailed(path, error)
 
@@ -278,7 +280,7 @@ def _item(one: Result) -> Path:
 
 
 def _named(path: Path, error: Exception) -> str:
-    """Return the error with the whole path of the file in front, once."""
+    """Return the error's message with the full path of the file in front, once."""
     from napari_unet_tumour.api.pairs import stem
 
     text = str(error)

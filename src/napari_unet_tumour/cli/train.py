@@ -1,4 +1,4 @@
-"""train IMAGES_DIR MASKS_DIR: a network of one's own."""
+"""train IMAGES_DIR MASKS_DIR: train a network."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour import presets
-from napari_unet_tumour.cli._options import add_fields
+from napari_unet_tumour.base.steps import exhaust
+from napari_unet_tumour.cli._options import add_fields, given_settings
 from napari_unet_tumour.cli._output import print_line, table, warn
-from napari_unet_tumour.settings import TrainSettings, options_of
+from napari_unet_tumour.settings import TrainSettings
 
 if TYPE_CHECKING:
     import argparse
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Show = Callable[[Progress], None]
 
+# Seconds between two lines of progress.
 EVERY = 30.0
 
 
@@ -30,8 +32,9 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "train",
         help="train a network on images and masks",
-        description="Images and masks have the same file names. Splits by person where --cases or the names tell, "
-        "keeps the best weights in --out at any time, and writes log, checkpoint and report.html into NAME.training.",
+        description="Images and masks have the same file names. The split is by person if --cases or the file names "
+        "identify persons. The best weights so far are always in --out; log, checkpoint and report.html are in "
+        "NAME.training.",
     )
     command.add_argument("images", metavar="IMAGES_DIR", help="folder of PNG, JPEG, TIFF or NIfTI images")
     command.add_argument("masks", metavar="MASKS_DIR", help="folder of their masks: 0 and 255, or labels 0, 1, 2 ...")
@@ -41,20 +44,20 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--out", default="trained.safetensors", metavar="FILE", help="the model (default: %(default)s)"
     )
-    command.add_argument("--resume", action="store_true", help="go on from the last checkpoint, if there is one")
-    command.add_argument("--negatives", metavar="DIR", help="folder of images without any tumour")
+    command.add_argument("--resume", action="store_true", help="continue from the last checkpoint, if there is one")
+    command.add_argument("--negatives", metavar="DIR", help="folder of images without a tumour")
     command.add_argument(
-        "--second-masks", metavar="DIR", help="a second reader's masks of the same names; the mean of both is learnt"
+        "--second-masks", metavar="DIR", help="a second reader's masks with the same names; the target is the mean"
     )
     known = ", ".join(presets.names())
     command.add_argument("--settings", default="", metavar="FILE.toml", help=f"settings file, or one of {known}")
     command.add_argument("--summary", action="store_true", help="print the network's layers and stop")
-    add_fields(command.add_argument_group("settings", "They go before those of the settings file."), TrainSettings)
+    add_fields(command.add_argument_group("settings", "They override the settings file."), TrainSettings)
     command.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    given = {name: getattr(args, name) for name, *_ in options_of(TrainSettings) if getattr(args, name) is not None}
+    given = given_settings(args, TrainSettings)
     stages: dict[str, Any] = {"progressive_stages": ()} if given.keys() & {"epochs", "batch", "size"} else {}
     network: dict[str, Any] = {"arguments": {}} if "network" in given else {}
     settings = presets.read_settings(args.settings, **stages, **network, **given)
@@ -71,7 +74,7 @@ def _summary(settings: TrainSettings) -> int:
     labels = ("background", *(settings.labels or ("tumour",)))
     channels = tuple(f"channel {n}" for n in range(settings.channels))
     spec = ModelSpec("", settings.network, settings.arguments, channels, labels)
-    print_line(summary_of(build(settings, spec), settings.channels, settings.size).rstrip())
+    print_line(summary_of(build(spec), settings.channels, settings.size).rstrip())
     return 0
 
 
@@ -86,17 +89,18 @@ def _train(args: argparse.Namespace, settings: TrainSettings) -> int:
     steps = iter_train(
         settings, args.images, args.masks, args.out, args.cases, args.negatives, args.resume, args.second_masks
     )
-    best = "nothing kept yet; what is saved goes on with --resume"
+    best = "no weights saved yet; continue with --resume"
     with _shown(distributed.rank() == 0) as show:
+
+        def note_best(progress: Progress) -> None:
+            nonlocal best
+            row = progress.values.get("row")
+            if row and progress.values["best"]:
+                best = f"the best so far is kept in {args.out} (pass {row['pass']}, Dice {row['val_dice']:.3f})"
+            show(progress)
+
         try:
-            while True:
-                tick = next(steps)
-                row = tick.values.get("row")
-                if row and tick.values["best"]:
-                    best = f"the best so far is kept in {args.out} (pass {row['pass']}, Dice {row['val_dice']:.3f})"
-                show(tick)
-        except StopIteration as end:
-            trained = end.value
+            trained = exhaust(steps, note_best)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"interrupted: {best}") from None
     if distributed.rank() == 0:
@@ -106,10 +110,10 @@ def _train(args: argparse.Namespace, settings: TrainSettings) -> int:
 
 
 @contextmanager
-def _shown(speaks: bool) -> Iterator[Show]:
-    """Give a function that shows ticks: a bar with time left on a terminal, else lines."""
-    if not speaks:
-        yield lambda tick: None
+def _shown(first: bool) -> Iterator[Show]:
+    """Yield a function that shows progress: a bar with the time left on a terminal, else lines; one process only."""
+    if not first:
+        yield lambda progress: None
         return
     if not sys.stderr.isatty():
         yield _Lines().show
@@ -122,37 +126,38 @@ def _shown(speaks: bool) -> Iterator[Show]:
     with Bars(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None, left="")
 
-        def show(tick: Progress) -> None:
-            if _is_news(tick):
-                warn(tick.message)
-            bar.update(task, total=tick.total, completed=tick.done, description=tick.message, left=_left(tick))
+        def show(now: Progress) -> None:
+            if _has_line(now):
+                warn(now.message)
+            bar.update(task, total=now.total, completed=now.done, description=now.message, left=_left(now))
 
         yield show
 
 
 class _Lines:
-    """Every pass on a line, and a sign of life twice a minute."""
+    """A line per epoch, and a line of progress twice a minute."""
 
     def __init__(self) -> None:
-        self._said = time.monotonic()
+        self._printed = time.monotonic()
 
-    def show(self, tick: Progress) -> None:
-        """Print what is worth a line."""
-        if _is_news(tick):
-            warn(tick.message)
-        elif time.monotonic() - self._said >= EVERY:
-            warn(f"{tick.message} ({tick.done} of {tick.total}) {_left(tick)}".rstrip())
+    def show(self, now: Progress) -> None:
+        """Print a line, if it is time for one."""
+        if _has_line(now):
+            warn(now.message)
+        elif time.monotonic() - self._printed >= EVERY:
+            warn(f"{now.message} ({now.done} of {now.total}) {_left(now)}".rstrip())
         else:
             return
-        self._said = time.monotonic()
+        self._printed = time.monotonic()
 
 
-def _is_news(tick: Progress) -> bool:
-    return not {"row", "parts", "note"}.isdisjoint(tick.values)
+def _has_line(now: Progress) -> bool:
+    """Tell whether progress is always printed: the end of an epoch, the split, a note."""
+    return not {"row", "parts", "note"}.isdisjoint(now.values)
 
 
-def _left(tick: Progress) -> str:
-    seconds = tick.values.get("seconds_left")
+def _left(now: Progress) -> str:
+    seconds = now.values.get("seconds_left")
     if seconds is None:
         return ""
     hours, minutes = divmod(round(seconds / 60), 60)

@@ -1,1 +1,1 @@
-"""Torch and MONAI live here and nowhere else; knows no file format and no GUI."""
+"""Everything that uses torch and MONAI; no file formats and no GUI."""

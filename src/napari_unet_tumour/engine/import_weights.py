@@ -1,4 +1,4 @@
-"""Weights from elsewhere -> a model file; a pickle is opened only as plain tensors, so no code in it can run."""
+"""Convert weights of other programs into a model file; a pickle is loaded as plain tensors only, so no code can run."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def import_weights(source: Path, spec: ModelSpec, target: Path) -> None:
     Parameters
     ----------
     source : pathlib.Path
-        A state_dict of plain tensors, also one level down ("state_dict" and the like) and with the prefixes
-        that torch's wrappers leave.
+        A state_dict of plain tensors, possibly inside a dict (under "state_dict" etc.) and with the prefixes of
+        torch's wrappers.
     spec : ModelSpec
-        What the model is; its network must have exactly these tensors.
+        The description; its network must have exactly these tensors.
     target : pathlib.Path
         The new model file.
 
     Raises
     ------
     ModelError
-        The file cannot be read, holds more than plain tensors, or its tensors are not those of the network.
+        The file cannot be read, has more than plain tensors, or its tensors do not match the network.
     OutputError
         The target cannot be written.
     """
@@ -58,7 +58,7 @@ def _opened(path: Path) -> Any:
         if start[8:] == b"{":
             return safetensors.torch.load(path.read_bytes())
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles of other ages
+            warnings.simplefilter("ignore")  # about pickles of other torch versions
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"{path.name} cannot be read ({error.strerror}): check the path and permissions") from error
@@ -78,6 +78,6 @@ def _state_of(content: Any, name: str) -> dict[str, torch.Tensor]:
 
 
 def _without_prefix(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
-    """Return the state without what a wrapper put before every name; None where nothing was put."""
+    """Return the state without the prefix of a wrapper; None if the names have no common prefix."""
     prefix = next((one for one in PREFIXES if all(name.startswith(one) for name in state)), None)
     return None if prefix is None else {name.removeprefix(prefix): tensor for name, tensor in state.items()}

@@ -1,8 +1,8 @@
-"""Tumour-free twins: training slices with the lesion replaced by healthy tissue of another person.
+"""Lesion-free copies: training slices with the lesion replaced by healthy tissue of another person.
 
-A network that is trained on tumour slices alone paints something on healthy slices too. In a twin
-the lesion's place is taken from the most similar slice of another person that is healthy there,
-with its grey values fitted to the ring around the hole and a soft seam; its truth is empty.
+A network that is trained on tumour slices only also marks something on healthy slices. In a lesion-free copy, the
+lesion is replaced by the same region of the most similar slice of another person that is healthy there, with grey
+values matched to a ring around the lesion and a soft transition. Its true mask is empty.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ AROUND, RING, SEAM = 7, 8, 3
 def iter_lesion_removed(
     images: torch.Tensor, masks: torch.Tensor, persons: Sequence[str]
 ) -> Generator[Progress, None, torch.Tensor]:
-    """Make a twin of every slice for which a donor is found.
+    """Make a lesion-free copy of every slice for which a donor is found.
 
     Parameters
     ----------
     images : torch.Tensor
-        (n, C, S, S) uint8 or float32; the twins have one channel.
+        (n, C, S, S) uint8 or float32; the copies have one channel.
     masks : torch.Tensor
         (n, S, S) uint8, 0 where healthy.
     persons : sequence of str
-        (n,) whose each slice is; a donor is another person, or another slice where all are "".
+        (n,) person of each slice; donors are other persons, or any other slices if all are "".
 
     Returns
     -------
@@ -57,7 +57,7 @@ def iter_lesion_removed(
     for done, found in enumerate(work, 1):
         made += [] if found is None else [found]
         if done % 50 == 0 or done == len(grey):
-            yield Progress(done, len(grey), "painting tumours out")
+            yield Progress(done, len(grey), "removing lesions")
     size = images.shape[-1]
     return torch.from_numpy(np.stack(made)[:, None] if made else np.empty((0, 1, size, size), np.uint8))
 
@@ -70,7 +70,7 @@ def remove_lesion(
     lesions: NDArray[np.bool_],
     allowed: NDArray[np.bool_],
 ) -> Grey | None:
-    """Return `image` (H, W) with its lesion replaced, or None where no donor of the pool (N, H, W) fits."""
+    """Return `image` (H, W) with its lesion replaced, or None if no slice of the pool (N, H, W) is a suitable donor."""
     hole = ndi.binary_dilation(lesion, iterations=AROUND)
     step = image.shape[0] // thumbs.shape[1]
     distance = ((thumbs - thumb(image)) ** 2 * ~hole[::step, ::step]).mean(axis=(1, 2))
@@ -89,7 +89,7 @@ def thumb(image: NDArray[Any], size: int = THUMB) -> NDArray[np.float32]:
 
 
 def grey_of(images: torch.Tensor) -> Grey:
-    """Return images (N, C, S, S) of any grey values as one channel (N, S, S), floats each stretched to 0..255."""
+    """Return images (N, C, S, S) as one channel (N, S, S) uint8; each float image is scaled to 0..255."""
     if images.dtype == torch.uint8:
         return images[:, 0].numpy() if images.shape[1] == 1 else images.float().mean(1).byte().numpy()
     mean = images.mean(1)
@@ -98,7 +98,7 @@ def grey_of(images: torch.Tensor) -> Grey:
 
 
 def transplant(image: Grey, donor: Grey, hole: NDArray[np.bool_]) -> Grey:
-    """Return `image` (H, W) with the donor's tissue in the hole, its grey values fitted to the ring around it."""
+    """Return `image` (H, W) with the donor's tissue in the hole, with grey values matched to the ring around it."""
     ring = ndi.binary_dilation(hole, iterations=RING) & ~hole
     a, b = image[ring].astype(np.float32), donor[ring].astype(np.float32)
     gain = np.clip((a.std() + 4) / (b.std() + 4), 0.5, 2.0) if ring.any() else 1.0

@@ -1,4 +1,4 @@
-"""A model: description and network, rebuilt from one .safetensors file. No pickle is ever opened."""
+"""A model: description and network, loaded from one .safetensors file. A pickle is never opened."""
 
 from __future__ import annotations
 
@@ -21,27 +21,26 @@ from napari_unet_tumour.models.spec import KEY, ModelSpec, hash_of, read_spec, s
 from napari_unet_tumour.version import __version__
 
 State = Mapping[str, torch.Tensor]
-# Before the names of the click network's tensors.
+# Prefix of the click network's tensors.
 CLICKS = "clicks."
-EXTRA_HEADS = ("deep_supervision_heads.", "super_head.")
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network that is ready to use, and what is known about it.
+    """A network that is ready to use, and its description.
 
     Parameters
     ----------
     spec : ModelSpec
-        What it expects and answers.
+        The description.
     net : torch.nn.Module
-        In eval mode, float32: (N, in_channels, H, W) -> logits (N, out_channels, H, W). Shared
-        between users: copy it before changing it.
+        In eval mode, float32: (N, in_channels, H, W) -> logits (N, out_channels, H, W). It is shared: copy it before
+        changing it.
     hash : str
         First 12 hex digits of the SHA-256 of its file.
     clicks : torch.nn.Module or None
-        The network that answers clicks, in eval mode: pictures (N, 8, S, S) -> logits (N, 1, S, S), see
-        `clicks.picture`. None where the model takes no clicks.
+        The click network, in eval mode: pictures (N, 8, S, S) -> logits (N, 1, S, S), see `clicks.picture`. None if
+        the model takes no clicks.
     """
 
     spec: ModelSpec
@@ -51,17 +50,17 @@ class Model:
 
     @property
     def click_state(self) -> State:
-        """The click network's state_dict; empty where there is none."""
+        """The click network's state_dict; empty without one."""
         return {} if self.clicks is None else self.clicks.state_dict()
 
 
 def load(source: str | Path | bytes) -> Model:
-    """Rebuild a model from a file or from a file's bytes; the same content is built once.
+    """Load a model from a file or from the content of one; the last few are cached by content.
 
     Raises
     ------
     ModelError
-        Not a model file, cut, of another format, or its weights do not fit its network.
+        It is not a model file, truncated, of another format, or its weights do not match its network.
     """
     if isinstance(source, bytes):
         return _load(source, "the model")
@@ -81,9 +80,9 @@ def save(
     Parameters
     ----------
     path : str or Path
-        Where to; an existing file is replaced.
+        The model file; an existing one is replaced.
     state : mapping of str to torch.Tensor
-        The network's state_dict; heads for deep supervision are left out.
+        The network's state_dict.
     dtype : torch.dtype
         Type of the stored weights; vectors (biases, normalisation statistics) stay float32.
     clicks : mapping of str to torch.Tensor, optional
@@ -111,7 +110,7 @@ def to_bytes(spec: ModelSpec, state: State, dtype: torch.dtype = torch.float16, 
 
 
 def from_state(spec: ModelSpec, state: State) -> Model:
-    """Make a model of a network's state_dict exactly as it is (float32), for training and tests."""
+    """Make a model from a network's state_dict, unchanged (float32), for tests."""
     return Model(spec, _filled(spec, state, spec.name), hash_of(to_bytes(spec, state, torch.float32)))
 
 
@@ -134,15 +133,15 @@ def _load(data: bytes, where: str) -> Model:
             state = safetensors.torch.load(data)
         except safetensors.SafetensorError as error:
             raise ModelError(f"{where} is cut or damaged: get the file again") from error
-        while len(_built) >= KEPT:
+        while len(_built) >= MOST_CACHED:
             _built.pop(next(iter(_built)))
         clicks = {name.removeprefix(CLICKS): state.pop(name) for name in list(state) if name.startswith(CLICKS)}
-        answering = _with_weights(_empty_clicks(spec, where), clicks, where) if spec.clicks else None
-        _built[digest] = Model(spec, _filled(spec, state, where), digest, answering)
+        click_net = _with_weights(_empty_clicks(spec, where), clicks, where) if spec.clicks else None
+        _built[digest] = Model(spec, _filled(spec, state, where), digest, click_net)
     return _built[digest]
 
 
-KEPT = 4
+MOST_CACHED = 4
 _built: dict[str, Model] = {}
 
 
@@ -162,7 +161,7 @@ def _with_weights(net: nn.Module, state: State, where: str) -> nn.Module:
 def _empty_net(spec: ModelSpec, where: str) -> nn.Module:
     _check_spec(spec, where)
     try:
-        # Shapes only: no time for random weights, no memory for absurd arguments.
+        # On the meta device: no time for random weights, and no memory for absurd arguments.
         with torch.device("meta"):
             return networks.build(spec.network, spec.in_channels, spec.out_channels, **spec.arguments)
     except Exception as error:
@@ -189,17 +188,17 @@ def _check_spec(spec: ModelSpec, where: str) -> None:
 
 
 def _own_names(net: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    # A module used in two places has two names in the state_dict; the first one is stored.
-    kept = net.state_dict().keys()
+    # A module that is used in two places has two names in the state_dict; the first one is stored.
+    persistent = net.state_dict().keys()
     yield from net.named_parameters()
-    yield from ((name, buffer) for name, buffer in net.named_buffers() if name in kept)
+    yield from ((name, buffer) for name, buffer in net.named_buffers() if name in persistent)
 
 
 def _own_tensors(net: nn.Module, state: State, where: str) -> dict[str, torch.Tensor]:
     own = dict(_own_names(net))
     missing = [name for name in own if name not in state]
     known = net.state_dict().keys()
-    foreign = [name for name in state if name not in known and not any(head in name for head in EXTRA_HEADS)]
+    foreign = [name for name in state if name not in known]
     wrong = [name for name in own if name in state and state[name].shape != own[name].shape]
     for what, names in (("lacks", missing), ("has unknown", foreign), ("has wrongly shaped", wrong)):
         if names:

@@ -1,4 +1,4 @@
-"""Grey values of any scan -> the range the network was trained on; the same for training and use."""
+"""Intensity normalisation: grey values of any scan to the range of the training images."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ TAIL = 0.005
 
 
 def robust_zscore(planes: torch.Tensor) -> torch.Tensor:
-    """Give the brighter part of every plane zero mean and unit variance.
+    """Scale every plane so that its brighter part has zero mean and unit variance.
 
-    The extreme half per cent at either end is clipped first; "brighter" is above the plane's
-    mean, so that the share of dark background (cropped or padded scans) hardly matters.
+    The lowest and highest half per cent are clipped first. The brighter part is what lies above the plane's mean, so
+    that the fraction of dark background (cropped or padded scans) hardly matters.
 
     Parameters
     ----------
     planes : torch.Tensor
-        (N, C, H, W) float32, finite, any unit.
+        (N, C, H, W) float32, finite, in any unit.
 
     Returns
     -------
@@ -41,13 +41,13 @@ def _range(planes: torch.Tensor) -> tuple[torch.Tensor, ...]:
     count = bright.sum(dim=(2, 3), keepdim=True).clamp(min=1)
     mean = (clipped * bright).sum(dim=(2, 3), keepdim=True) / count
     spread = (((clipped - mean) * bright).square().sum(dim=(2, 3), keepdim=True) / count).sqrt()
-    # No unit is too small: the least of float32 only stands in where nothing varies.
+    # Only a constant slice needs an epsilon. float32's smallest normal number leaves every intensity unit unchanged.
     least = torch.finfo(planes.dtype).tiny
     return low, high, mean, torch.maximum(spread, 1e-3 * (high - low)).clamp(min=least)
 
 
 def _quantile(values: torch.Tensor, share: float) -> torch.Tensor:
-    """Return what `torch.quantile(values, share, dim=2)` does, to the bit, without sorting more than the tail."""
+    """Return exactly `torch.quantile(values, share, dim=2)`, but sort only the tail."""
     most = values.shape[2] - 1
     rank = torch.tensor(share) * most
     below, above = int(rank.floor()), int(rank.ceil())
@@ -75,7 +75,7 @@ NORMALISATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def as_in(name: str, sample: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the normalisation that a whole plane would get, for parts of it.
+    """Return the normalisation of a whole plane, to be applied to parts of it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the worker runs by name; a model travels as a path or as a file's bytes."""
+"""The tasks that the worker runs by name; a model is passed as a path or as the content of its file."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from napari_unet_tumour.tiling.grid import Tile
 
 
-def iter_warm(model: str | bytes | None = None, device: str = "auto") -> Generator[Progress, None, str]:
-    """Load a model and run it once, so that the first real plane is quick; returns the device in words."""
+def iter_preload(model: str | bytes | None = None, device: str = "auto") -> Generator[Progress, None, str]:
+    """Load a model and run it once, so that the next prediction is fast; returns the device in words."""
     if model is not None:
         yield Progress(0, 2, "loading the model")
         settings = SegmentSettings(device=device)
@@ -38,7 +38,7 @@ def iter_warm(model: str | bytes | None = None, device: str = "auto") -> Generat
 def iter_segment_planes(
     model: str | bytes, planes: NDArray[Any], settings: SegmentSettings, corrected: ReviewedContext | None = None
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
-    """Find the probability in raw planes, see `segment.iter_segment_planes`; ModelError for a bad model."""
+    """Predict raw planes, see `segment.iter_segment_planes`; raises ModelError for an invalid model."""
     loaded = loading.load_for(model, settings, export=False)
     return (yield from segment.iter_segment_planes(loaded, planes, settings, corrected))
 
@@ -46,20 +46,20 @@ def iter_segment_planes(
 def iter_segment_block(
     model: str | bytes, raw: NDArray[Any], sample: NDArray[Any], block: Tile, settings: SegmentSettings
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
-    """Find the probability in a block of a large plane, see `segment.iter_segment_block`."""
+    """Predict a tile of a large plane, see `segment.iter_segment_block`."""
     loaded = loading.load_for(model, settings, export=False)
     return (yield from segment.iter_segment_block(loaded, raw, sample, block, settings))
 
 
-def warm_torch() -> None:
-    """Begin to import torch, so that a fine-tuning starts at once; jobs go on beside that."""
+def preload_torch() -> None:
+    """Import torch on a background thread, so that fine-tuning starts at once; other jobs can run meanwhile."""
     threading.Thread(target=importlib.import_module, args=("torch",), daemon=True).start()
 
 
 def click(
     model: str | bytes, plane: NDArray[Any], clicks: Sequence[Click], known: Known | None = None
 ) -> NDArray[np.uint8]:
-    """Outline what was clicked on a plane (C, H, W), see `clicks.answer_plane`; (H, W) uint8, inside from 128 on."""
+    """Outline the clicked lesion on a plane (C, H, W), see `clicks.predict.answer_plane`; (H, W) uint8, 128: inside."""
     from napari_unet_tumour.engine.clicks.predict import answer_plane
     from napari_unet_tumour.engine.model import load
 
@@ -74,7 +74,7 @@ def iter_outline(
     base: NDArray[np.uint8] | None = None,
     known: Known | None = None,
 ) -> Generator[Progress, None, dict[int, NDArray[np.uint8]]]:
-    """Outline a lesion in a volume (N, C, H, W) from clicks on one slice, see `clicks.iter_outline_volume`."""
+    """Outline a lesion in a volume (N, C, H, W) from clicks on one slice, see `clicks.predict.iter_outline_volume`."""
     from napari_unet_tumour.engine.clicks.predict import iter_outline_volume
     from napari_unet_tumour.engine.model import load
 
@@ -89,7 +89,7 @@ def iter_finetune(
     replay: Sequence[ReviewedSlice] = (),
     watch: NDArray[Any] | None = None,
 ) -> Generator[Progress, None, FineTuneOutcome]:
-    """Fine-tune a model, see `finetune.iter_finetune`; ModelError for a bad model."""
+    """Fine-tune a model, see `finetune.iter_finetune`; raises ModelError for an invalid model."""
     from napari_unet_tumour.engine.finetuning import finetune
     from napari_unet_tumour.engine.model import load
 
@@ -97,7 +97,7 @@ def iter_finetune(
 
 
 def add_classes(model: str | bytes, names: Sequence[str]) -> bytes:
-    """Return the file of a model that knows more classes, see `tuning.classes.add_classes`."""
+    """Return the file of a model with more classes, see `finetuning.add_classes.add_classes`."""
     from napari_unet_tumour.engine.finetuning import add_classes as classes
     from napari_unet_tumour.engine.model import load
 
@@ -105,5 +105,5 @@ def add_classes(model: str | bytes, names: Sequence[str]) -> bytes:
 
 
 def describe(device: str = "auto") -> str:
-    """Return what a device is in words; DeviceError when it is not there."""
+    """Return a device in words; raises DeviceError if it does not exist."""
     return loading.describe_device(device)

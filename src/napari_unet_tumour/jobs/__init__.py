@@ -1,7 +1,7 @@
-"""Runs an engine function by name in a worker process: progress, cancel, crash -> one clear error.
+"""Run an engine function by name in a worker process, with progress and cancellation; a crash becomes one clear error.
 
-`submit` returns at once; everything slow (importing dask, starting the worker, sending the arrays)
-happens on a background thread, and torch is never imported in this process.
+`submit` returns at once: importing dask, starting the worker and sending the arrays happen on a background thread.
+torch is never imported in this process.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.base.old_names import old_name
 from napari_unet_tumour.jobs.event_loop import EventLoopThread
-from napari_unet_tumour.jobs.job import COUNT, CREW, Cancelled, Done, Event, Failed, Job, ProgressEvent
+from napari_unet_tumour.jobs.job import COUNT, LOCAL_WORKERS, Cancelled, Done, Event, Failed, Job, ProgressEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,17 +28,17 @@ __all__ = [
     "Failed",
     "Job",
     "ProgressEvent",
-    "crew",
+    "local_workers",
+    "preload",
     "run",
     "shutdown",
     "submit",
-    "warm",
     "workers",
 ]
 
 TASKS = {
-    "warm": "napari_unet_tumour.engine.tasks:iter_warm",
-    "warm_torch": "napari_unet_tumour.engine.tasks:warm_torch",
+    "preload": "napari_unet_tumour.engine.tasks:iter_preload",
+    "preload_torch": "napari_unet_tumour.engine.tasks:preload_torch",
     "describe": "napari_unet_tumour.engine.tasks:describe",
     "segment_planes": "napari_unet_tumour.engine.tasks:iter_segment_planes",
     "segment_block": "napari_unet_tumour.engine.tasks:iter_segment_block",
@@ -46,11 +47,10 @@ TASKS = {
     "outline": "napari_unet_tumour.engine.tasks:iter_outline",
     "finetune": "napari_unet_tumour.engine.tasks:iter_finetune",
     "add_classes": "napari_unet_tumour.engine.tasks:add_classes",
-    "train": "napari_unet_tumour.engine.training.train:iter_train",
 }
 
 _lock = threading.Lock()
-_bridge: EventLoopThread | None = None
+_loop: EventLoopThread | None = None
 
 
 def submit(
@@ -59,7 +59,7 @@ def submit(
     on_event: Callable[[Event], None],
     scheduler: str | None = None,
     insecure: bool = False,
-    again: int = 0,
+    retries: int = 0,
 ) -> Job:
     """Start a job and return at once.
 
@@ -71,34 +71,34 @@ def submit(
     *args
         Its arguments; arrays must not be changed until the job has ended.
     on_event : callable
-        Called with `ProgressEvent` any number of times, then with exactly one of `Done`, `Failed` and
-        `Cancelled`, in order, on a background thread.
+        Called on a background thread, in order: with any number of `ProgressEvent`, then with exactly one of `Done`,
+        `Failed` and `Cancelled`.
     scheduler : str, optional
         Address of a dask scheduler, e.g. "tls://gpu-box:8786", with TLS settings from dask's own
-        configuration; the local worker by default, or `crew(n)` for several local ones.
+        configuration; the local worker by default, or `local_workers(n)` for several.
     insecure : bool
         Allow an address without TLS outside this machine.
-    again : int
-        How often the job may begin once more, elsewhere, after its worker was lost.
+    retries : int
+        How often the job is started again, on another worker, after its worker was lost.
 
     Returns
     -------
     Job
-        With `cancel()`. Trouble with the worker arrives as `Failed(WorkerError)`, never raised here.
+        With `cancel()`. Errors of the worker arrive as `Failed(WorkerError)` and are never raised here.
     """
-    global _bridge
+    global _loop
     task = TASKS[name] if ":" not in name else name
-    job = Job(task, args, on_event, scheduler, insecure, again)
+    job = Job(task, args, on_event, scheduler, insecure, retries)
     with _lock:
-        if _bridge is None:
-            _bridge = EventLoopThread(before_exit=_shutdown_first)
-        _bridge.perform(job)
+        if _loop is None:
+            _loop = EventLoopThread(before_exit=_shutdown_first)
+        _loop.run(job)
     return job
 
 
-def warm(model: Any, on_event: Callable[[Event], None] = lambda event: None, scheduler: str | None = None) -> Job:
-    """Start the worker, import torch there and load a model (path), so that the next job is quick."""
-    return submit("warm", model, on_event=on_event, scheduler=scheduler)
+def preload(model: Any, on_event: Callable[[Event], None] = lambda event: None, scheduler: str | None = None) -> Job:
+    """Start the worker and load a model (path) there, so that the next job starts faster."""
+    return submit("preload", model, on_event=on_event, scheduler=scheduler)
 
 
 def run(
@@ -107,13 +107,13 @@ def run(
     scheduler: str | None = None,
     on_tick: Callable[[Progress], None] | None = None,
     insecure: bool = False,
-    again: int = 0,
+    retries: int = 0,
 ) -> Any:
     """Run a job and wait for its result; Ctrl-C cancels it.
 
     Parameters
     ----------
-    name, args, scheduler, insecure, again
+    name, args, scheduler, insecure, retries
         As in `submit`.
     on_tick : callable, optional
         Called with every `Progress` on the calling thread.
@@ -121,17 +121,17 @@ def run(
     Returns
     -------
     Any
-        What the function returned.
+        The result of the function.
 
     Raises
     ------
     UNetTumourError
-        What went wrong, in one line.
+        The job or its worker failed.
     KeyboardInterrupt
         On Ctrl-C or when the job was cancelled.
     """
     events: queue.Queue[Event] = queue.Queue()
-    job = submit(name, *args, on_event=events.put, scheduler=scheduler, insecure=insecure, again=again)
+    job = submit(name, *args, on_event=events.put, scheduler=scheduler, insecure=insecure, retries=retries)
     try:
         while True:
             match _next(events):
@@ -148,13 +148,13 @@ def run(
         job.cancel()
 
 
-def crew(workers: int) -> str:
-    """Return what to give as `scheduler` for so many local worker processes."""
-    return f"{CREW}{workers}"
+def local_workers(count: int) -> str:
+    """Return the value of `scheduler` for `count` local worker processes."""
+    return f"{LOCAL_WORKERS}{count}"
 
 
 def workers(scheduler: str | None = None, insecure: bool = False) -> int:
-    """Return how many workers there are, once one is there; raises WorkerError as `run` does."""
+    """Wait for the first worker and return the number of workers; raises WorkerError as `run` does."""
     found: int = run(COUNT, scheduler=scheduler, insecure=insecure)
     return found
 
@@ -169,16 +169,20 @@ def _next(events: queue.Queue[Event]) -> Event:
 
 
 def shutdown() -> None:
-    """Cancel all jobs and end the worker; quick, may be called any number of times."""
-    global _bridge
+    """Cancel all jobs and end the worker; fast, and may be called more than once."""
+    global _loop
     with _lock:
-        bridge, _bridge = _bridge, None
-    if bridge is not None:
-        bridge.close()
+        loop, _loop = _loop, None
+    if loop is not None:
+        loop.close()
+
+
+def __getattr__(name: str) -> Any:
+    return old_name(__name__, name)
 
 
 def _shutdown_first() -> None:
-    # Exit handlers run last in, first out: ours must come before those that dask registers on import.
+    # Exit handlers run last in, first out: this one must run before those that dask registers on import.
     atexit.unregister(shutdown)
     atexit.register(shutdown)
 

@@ -1,4 +1,4 @@
-"""A connection to dask: the local worker that we keep alive, or a scheduler elsewhere. Imports distributed."""
+"""A connection to dask: to local workers, which are kept alive, or to a scheduler elsewhere. Imports distributed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ QUIET = {
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.scheduler.worker-ttl": None,
     "distributed.admin.system-monitor.interval": "10s",
-    # The scheduler keeps this many ticks of ours, each with its compressed arrays.
+    # The scheduler keeps this many progress messages, each with its compressed arrays.
     "distributed.admin.low-level-log-length": 4,
 }
 LOST = "The worker process ended in the middle of the job (killed, crashed or out of memory)"
@@ -56,7 +56,7 @@ class ConnectionLost(Exception):
 
 
 class DaskConnection:
-    """Jobs in, events out, over one dask client."""
+    """Runs jobs over one dask client."""
 
     def __init__(self, client: Any, where: str, scheduler: Any = None, processes: Sequence[LocalProcess] = ()) -> None:
         self._client, self._where = client, where
@@ -66,7 +66,7 @@ class DaskConnection:
         self._sent = 0
         self._jobs: dict[str, Job] = {}
         self._topic = f"napari-unet-tumour-{uuid.uuid4().hex}"
-        client.subscribe_topic(self._topic, self._hear)
+        client.subscribe_topic(self._topic, self._on_message)
 
     @property
     def alive(self) -> bool:
@@ -74,7 +74,7 @@ class DaskConnection:
         hopeless = any(process.hopeless for process in self._processes)
         return self._client.status in ("running", "connecting") and not hopeless
 
-    async def perform(self, job: Job) -> Any:
+    async def run(self, job: Job) -> Any:
         """Run a job to its end and return its result; raises UNetTumourError."""
         if job.task == COUNT:
             return await self._count()
@@ -86,9 +86,9 @@ class DaskConnection:
                 try:
                     return await self._attempt(job)
                 except (KilledWorker, CommClosedError, ConnectionLost) as error:
-                    # A job that was only waiting behind the one that fell is simply sent again.
+                    # A job that had not started when its worker was lost does not use up a retry.
                     lost += 1
-                    if job.starts > job.again or (job.starts == begun and lost >= ATTEMPTS):
+                    if job.starts > job.retries or (job.starts == begun and lost >= ATTEMPTS):
                         raise JobError(self._lost(job, max(lost, job.starts))) from error
         finally:
             del self._jobs[job.id]
@@ -99,14 +99,14 @@ class DaskConnection:
         return max(1, len(self._processes), len(await self._workers()))
 
     async def _workers(self) -> dict[str, Any]:
-        """Return the workers by address, idlest first; waits some seconds for the first."""
+        """Return the workers by address, the least busy first; waits up to `WORKERS_S` for the first one."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._client.wait_for_workers(1), WORKERS_S)
         found = (await self._client.scheduler.identity())["workers"]
         return dict(sorted(found.items(), key=lambda one: self._busy.get(one[0], 0)))
 
     async def close(self) -> None:
-        """Let go of the scheduler; ends the local worker."""
+        """Close the connection and end local workers."""
         for process in self._processes:
             process.end()
         with contextlib.suppress(TimeoutError):
@@ -115,22 +115,23 @@ class DaskConnection:
             await asyncio.wait_for(self._scheduler.close(fast=True, reason="shutdown"), 2)
 
     def _lost(self, job: Job, times_lost: int) -> str:
-        times = f"{LOST} {times_lost} times, so it is not tried again" if job.again else LOST
+        times = f"{LOST} {times_lost} times, so it is not tried again" if job.retries else LOST
         if not self._processes:
             return f"{times}: run it again, or look into the log of the worker at {self._where}"
         return f"{times}: run it again; if memory was short, close other programs first. Its log is {log.path()}"
 
-    def _hear(self, event: tuple[float, tuple[str, bytes]]) -> None:
+    def _on_message(self, event: tuple[float, tuple[str, bytes]]) -> None:
+        """Take a worker's message: None when a job starts, else its progress."""
         job = self._jobs.get(event[1][0])
         if job is None:
             return
         progress = worker_process.unpack(event[1][1])
         if progress is None:
             job.starts += 1
-            if job.starts > job.again + 1:
-                job.overdone.set()
+            if job.starts > job.retries + 1:
+                job.too_many_starts.set()
         else:
-            job.tick(progress)
+            job.report(progress)
 
     async def _attempt(self, job: Job) -> Any:
         sent = await self._send(job)
@@ -138,12 +139,12 @@ class DaskConnection:
             return None
         future, worker = sent
         result = asyncio.ensure_future(self._outcome(future))
-        ends = [asyncio.ensure_future(event.wait()) for event in (job.stop, job.overdone)]
+        ends = [asyncio.ensure_future(event.wait()) for event in (job.stop, job.too_many_starts)]
         self._busy[worker] = self._busy.get(worker, 0) + 1
         try:
             await asyncio.wait({result, *ends}, return_when=asyncio.FIRST_COMPLETED)
-            if not result.done() and job.overdone.is_set():
-                # A scheduler elsewhere would go on giving it to one worker after the other.
+            if not result.done() and job.too_many_starts.is_set():
+                # A scheduler elsewhere would go on starting it on one worker after the other.
                 await self._client.cancel([future], force=True)
                 raise ConnectionLost
             if not result.done():
@@ -157,22 +158,22 @@ class DaskConnection:
             future.release()
 
     async def _send(self, job: Job) -> Any:
-        """Send a job to the idlest worker; return its future and that worker."""
-        # In order of submission, however long each one's arrays take to travel.
+        """Send a job to the least busy worker; return its future and that worker."""
+        # In order of submission, however long the arrays of each job take to send.
         async with self._order:
             for process in self._processes[:1]:
                 await process.ready()
             args = job.args
             if job.ended:
                 return None
-            parcel = worker_process.PickledPayload(args)
+            payload = worker_process.PickledPayload(args)
             worker = next(iter(await self._workers()), None)
             if worker is None:
                 raise WorkerError(f"No worker answers at {self._where}: start one, and run again")
             try:
-                data = await self._client.scatter(parcel, workers=[worker], hash=False, timeout=30)
+                data = await self._client.scatter(payload, workers=[worker], hash=False, timeout=30)
             except (TimeoutError, ValueError, OSError) as error:
-                # It has gone in between.
+                # The worker was lost in the meantime.
                 raise ConnectionLost from error
             self._sent += 1
             future = self._client.submit(
@@ -194,12 +195,12 @@ class DaskConnection:
         except (KilledWorker, CommClosedError):
             raise
         except FutureCancelledError as error:
-            # The arrays of a job go down with the worker that holds them.
+            # The arrays of a job are lost with the worker that holds them.
             raise ConnectionLost from error
         except asyncio.CancelledError as error:
             if asyncio.current_task().cancelling():  # type: ignore[union-attr]
                 raise
-            # The next job connects anew; dask would go on trying behind our back.
+            # The next job connects again; dask would otherwise keep trying to reconnect this client.
             await self._client._close(fast=True)
             raise WorkerError(f"The connection to {self._where} was lost: run the job again") from error
         except Exception as error:
@@ -213,7 +214,7 @@ class DaskConnection:
         return value.open() if kind == "done" else None
 
     async def _stop(self, job: Job, result: asyncio.Future[Any]) -> None:
-        """Wait until a cancelled job has left the worker; end a local worker that does not listen."""
+        """Wait until a cancelled job has left the worker; kill a local worker that does not respond."""
         asking = asyncio.ensure_future(self._client.run(worker_process.cancel, job.id))
         try:
             while not job.started:
@@ -223,7 +224,7 @@ class DaskConnection:
                 for process in self._processes:
                     process.kill()
         finally:
-            # Cut off in the middle it would leave its socket open.
+            # Cancelled at once, the call would leave its socket open.
             await asyncio.wait({asking}, timeout=1)
             asking.cancel()
 
@@ -233,7 +234,7 @@ class _QuietScheduler(worker_process.NoHttp, Scheduler):
 
 
 async def start_local(begun: Sequence[subprocess.Popen[bytes]]) -> DaskConnection:
-    """Start a scheduler in this process, on the loopback with TLS of its own, for worker processes on their way."""
+    """Start a scheduler in this process, on the loopback with temporary TLS, for worker processes already started."""
     security = Security.temporary()  # type: ignore[no-untyped-call]
     with dask.config.set(QUIET):
         scheduler = await _QuietScheduler(
@@ -254,7 +255,7 @@ async def start_local(begun: Sequence[subprocess.Popen[bytes]]) -> DaskConnectio
 
 
 async def connect(address: str, insecure: bool = False) -> DaskConnection:
-    """Connect to a scheduler that is running already; raises WorkerError within some seconds."""
+    """Connect to a running scheduler; raises WorkerError after a few seconds."""
     _check_address(address, insecure)
     client = Client(address, asynchronous=True, set_as_default=False, timeout=ANSWER_S)  # type: ignore[no-untyped-call]
     try:
@@ -289,7 +290,7 @@ def _is_loopback(host: str) -> bool:
 
 
 async def _check_version(client: Any, address: str) -> None:
-    """Raise WorkerError unless scheduler and workers have this side's versions; names both."""
+    """Raise WorkerError, with both versions, unless scheduler and workers have the versions of this side."""
     there = (await client.scheduler.versions())["packages"].get("distributed")
     if there != distributed.__version__:  # type: ignore[attr-defined]
         raise WorkerError(

@@ -1,4 +1,4 @@
-"""The background threads between the caller and dask: one runs an event loop, one delivers events."""
+"""The background threads between the caller and dask: one runs the event loop, one delivers events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from napari_unet_tumour.errors import UNetTumourError, WorkerError
 from napari_unet_tumour.jobs import log
-from napari_unet_tumour.jobs.job import CREW, Cancelled, Done, Failed
+from napari_unet_tumour.jobs.job import LOCAL_WORKERS, Cancelled, Done, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from napari_unet_tumour.jobs.job import Event, Job
 
 CLOSE_S = 5.0
-LINK_S = 2.0
+CONNECT_S = 2.0
 
 logger = logging.getLogger(__name__)
 
 
 class EventLoopThread:
-    """Owns the threads and the links (one per scheduler address); torch-free, dask is imported late.
+    """Owns the threads and one connection per scheduler address; imports dask with the first job, and never torch.
 
     Parameters
     ----------
     before_exit : callable
-        Called once dask has been imported, to put our exit handler before dask's.
+        Called once dask has been imported, to register an exit handler that runs before dask's.
     """
 
     def __init__(self, before_exit: Callable[[], None]) -> None:
@@ -39,7 +39,7 @@ class EventLoopThread:
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
         self._leaving = False
-        self._links: dict[str | None, asyncio.Task[DaskConnection]] = {}
+        self._connections: dict[str | None, asyncio.Task[DaskConnection]] = {}
         self._jobs: dict[asyncio.Task[None], Job] = {}
         self._outbox: queue.SimpleQueue[tuple[Job, Event] | None] = queue.SimpleQueue()
         self._threads = [
@@ -50,21 +50,21 @@ class EventLoopThread:
             thread.start()
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
-        """Call a function on the loop's thread, soon; nothing when that has ended."""
+        """Call a function on the loop's thread, soon; does nothing if the loop is closed."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *args)
 
-    def perform(self, job: Job) -> None:
-        """Take a job; any thread."""
+    def run(self, job: Job) -> None:
+        """Start a job; may be called on any thread."""
         job.attach(self.deliver, self.call)
         self.call(self._begin, job)
 
     def deliver(self, job: Job, event: Event) -> None:
-        """Queue an event for the job's caller; any thread."""
+        """Queue an event for the job's caller; may be called on any thread."""
         self._outbox.put((job, event))
 
     def close(self) -> None:
-        """Cancel what is under way and end both threads, within CLOSE_S seconds."""
+        """Cancel all jobs and end both threads, within CLOSE_S seconds."""
         self._leaving = True
         self.call(self._closing.set)
         for thread in self._threads:
@@ -72,36 +72,36 @@ class EventLoopThread:
                 thread.join(CLOSE_S)
 
     def _begin(self, job: Job) -> None:
-        task = self._loop.create_task(self._perform(job))
+        task = self._loop.create_task(self._run(job))
         self._jobs[task] = job
         task.add_done_callback(self._jobs.pop)
 
-    async def _perform(self, job: Job) -> None:
+    async def _run(self, job: Job) -> None:
         try:
-            link = await self._link(job.scheduler, job.insecure)
-            job.end(Done(await link.perform(job)))
+            connection = await self._connection(job.scheduler, job.insecure)
+            job.end(Done(await connection.run(job)))
         except asyncio.CancelledError:
             job.end(Cancelled())
         except UNetTumourError as error:
             job.end(Failed(error))
-        except Exception as error:  # noqa: BLE001 - nothing may leave a caller without its end event
+        except Exception as error:  # noqa: BLE001 - every job must end with an event
             job.end(Failed(WorkerError(log.explain("The job could not be run", error))))
 
-    async def _link(self, scheduler: str | None, insecure: bool) -> DaskConnection:
-        known = self._links.get(scheduler)
+    async def _connection(self, scheduler: str | None, insecure: bool) -> DaskConnection:
+        known = self._connections.get(scheduler)
         if known is not None and known.done() and not _usable(known):
             await _close(known)
             known = None
         if known is None:
-            known = self._links[scheduler] = self._loop.create_task(self._connect(scheduler, insecure))
+            known = self._connections[scheduler] = self._loop.create_task(self._connect(scheduler, insecure))
         return await asyncio.shield(known)
 
     async def _connect(self, scheduler: str | None, insecure: bool) -> DaskConnection:
         from napari_unet_tumour.jobs import local_process
 
-        local = scheduler is None or scheduler.startswith(CREW)
-        workers = int((scheduler or "1").removeprefix(CREW)) if local else 0
-        # The workers import what they need while this process does.
+        local = scheduler is None or scheduler.startswith(LOCAL_WORKERS)
+        workers = int((scheduler or "1").removeprefix(LOCAL_WORKERS)) if local else 0
+        # The workers import their modules while this process imports dask.
         begun = [local_process.begin(workers) for _ in range(workers)]
         try:
             from napari_unet_tumour.jobs import dask_client
@@ -109,12 +109,11 @@ class EventLoopThread:
             self._before_exit()
             if self._leaving:
                 raise asyncio.CancelledError
-            link = await (dask_client.start_local(begun) if local else dask_client.connect(str(scheduler), insecure))
+            return await (dask_client.start_local(begun) if local else dask_client.connect(str(scheduler), insecure))
         except BaseException:
             for one in begun:
                 local_process.drop(one)
             raise
-        return link
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -130,10 +129,10 @@ class EventLoopThread:
         for job in self._jobs.values():
             job.end(Cancelled())
         await _end_tasks(list(self._jobs))
-        for link in self._links.values():
-            # A half-started cluster cannot be closed cleanly, and the rest takes no time.
-            await asyncio.wait([link], timeout=LINK_S)
-            await _close(link)
+        for connection in self._connections.values():
+            # A half-started cluster cannot be closed cleanly; wait until it has started.
+            await asyncio.wait([connection], timeout=CONNECT_S)
+            await _close(connection)
         await _end_tasks([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
 
     def _deliver(self) -> None:
@@ -152,14 +151,14 @@ async def _end_tasks(tasks: list[asyncio.Task[Any]]) -> None:
         await asyncio.wait(tasks, timeout=1)
 
 
-def _usable(link: asyncio.Task[DaskConnection]) -> bool:
-    return not link.cancelled() and link.exception() is None and link.result().alive
+def _usable(connection: asyncio.Task[DaskConnection]) -> bool:
+    return not connection.cancelled() and connection.exception() is None and connection.result().alive
 
 
-async def _close(link: asyncio.Task[DaskConnection]) -> None:
-    if not link.done() or link.cancelled() or link.exception() is not None:
+async def _close(connection: asyncio.Task[DaskConnection]) -> None:
+    if not connection.done() or connection.cancelled() or connection.exception() is not None:
         return
     try:
-        await link.result().close()
+        await connection.result().close()
     except Exception:
-        logger.debug("Closing a link failed", exc_info=True)
+        logger.debug("Closing a connection failed", exc_info=True)

@@ -1,4 +1,4 @@
-"""A job and its events, as the caller and the threads behind it see them."""
+"""A job and its events."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ if TYPE_CHECKING:
     from napari_unet_tumour.errors import UNetTumourError
     from napari_unet_tumour.settings import Progress
 
-# What stands for so many local workers in place of an address, and for the job that counts them.
-CREW = "local-workers:"
+# In place of a scheduler's address, before the number of local workers.
+LOCAL_WORKERS = "local-workers:"
+# In place of a task: count the workers.
 COUNT = "jobs:count"
 
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """The job has come further."""
+    """The job has made progress."""
 
     progress: Progress
 
 
 @dataclass(frozen=True)
 class Done:
-    """The job has ended well; `result` is what the function returned."""
+    """The job has succeeded; `result` is what the function returned."""
 
     result: Any
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The job has ended with an error; `str(error)` is one line for a person."""
+    """The job has failed; `str(error)` is one line for a person."""
 
     error: UNetTumourError
 
@@ -63,19 +64,19 @@ class Job:
         Address of a dask scheduler; None for the local worker.
     insecure : bool
         Whether an address without TLS outside this machine is allowed.
-    again : int
-        How often it may begin once more after its worker was lost.
+    retries : int
+        How often it is started again after its worker was lost.
     """
 
     def __init__(
         self, task: str, args: tuple[Any, ...], on_event: Callable[[Event], None], scheduler: str | None,
-        insecure: bool = False, again: int = 0,
+        insecure: bool = False, retries: int = 0,
     ) -> None:  # fmt: skip
         self.id = uuid.uuid4().hex
         self.task, self.args, self.on_event = task, args, on_event
-        self.scheduler, self.insecure, self.again = scheduler, insecure, again
+        self.scheduler, self.insecure, self.retries = scheduler, insecure, retries
         self.starts = 0
-        self.stop, self.overdone = asyncio.Event(), asyncio.Event()
+        self.stop, self.too_many_starts = asyncio.Event(), asyncio.Event()
         self._lock = threading.Lock()
         self._end: type[Event] | None = None
         self._deliver: Callable[[Job, Event], None] | None = None
@@ -83,21 +84,21 @@ class Job:
 
     @property
     def started(self) -> bool:
-        """Whether a worker has begun with it."""
+        """Whether a worker has started it."""
         return self.starts > 0
 
     @property
     def ended(self) -> bool:
-        """Whether the end is decided (its event may still be on the way)."""
+        """Whether it has ended (its last event may not be delivered yet)."""
         return self._end is not None
 
     def cancel(self) -> None:
-        """Stop the job; `Cancelled` follows at once, unless it had ended already. Any thread."""
+        """Stop the job; `Cancelled` follows at once unless it had ended already. May be called on any thread."""
         if self.end(Cancelled()):
             self._call(self.stop.set)
 
     def end(self, event: Event) -> bool:
-        """Decide the end, if nobody has; the worker's side calls this, a user calls `cancel`."""
+        """End the job with an event, and return whether this was the first end; for a user there is `cancel`."""
         with self._lock:
             if self._end is not None or self._deliver is None:
                 return False
@@ -105,22 +106,22 @@ class Job:
             self._deliver(self, event)
         return True
 
-    def tick(self, progress: Progress) -> None:
-        """Pass a tick on, unless the job has ended."""
+    def report(self, progress: Progress) -> None:
+        """Deliver progress, unless the job has ended."""
         if not self.ended and self._deliver is not None:
             self._deliver(self, ProgressEvent(progress))
 
     def wants(self, event: Event) -> bool:
-        """Tell whether an event on its way is still worth delivering."""
+        """Tell whether a queued event should still be delivered: after a cancellation only `Cancelled`."""
         return self._end is not Cancelled or isinstance(event, Cancelled)
 
     def attach(self, deliver: Callable[[Job, Event], None], call: Callable[[Callable[[], None]], None]) -> None:
-        """Say where events go, before the job begins.
+        """Connect the job to the threads, before it starts.
 
         Parameters
         ----------
         deliver : callable
-            Takes the job and an event, on any thread, and brings it to `on_event`.
+            Takes the job and an event, on any thread, and passes the event to `on_event`.
         call : callable
             Runs a function on the thread of the event loop, to which `stop` belongs.
         """

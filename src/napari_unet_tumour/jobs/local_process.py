@@ -1,7 +1,7 @@
 """The local worker process, started again whenever it ends.
 
-Not dask's Nanny: that starts its worker through multiprocessing, which runs the person's main script a
-second time (a script without a __main__ guard would never end, a napari start script imports Qt) and writes
+dask's Nanny is not used: it starts its worker through multiprocessing, which runs the user's main script a
+second time (a script without a __main__ guard would never end, a napari start script imports Qt), and it writes
 its settings into the viewer's own environment.
 """
 
@@ -54,7 +54,7 @@ class LocalProcess:
     of : int
         How many workers share the cores.
     begun : subprocess.Popen, optional
-        What `begin` gave: the first worker, on its way already.
+        The first worker, if `begin` has started it already.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class LocalProcess:
         self._scheduler, self._security, self._folder, self._of = scheduler, security, folder, of
         self._ending = False
         self._popen = self._start(begun)
-        self._watch = asyncio.ensure_future(self._keep())
+        self._watch = asyncio.ensure_future(self._restart_when_ended())
 
     @property
     def pid(self) -> int:
-        """Process id of the present worker."""
+        """Process id of the current worker."""
         return self._popen.pid
 
     async def ready(self) -> None:
-        """Wait until a worker is connected; raises WorkerError when none comes up."""
+        """Wait until a worker is connected; raises WorkerError if none starts."""
         end = time.monotonic() + START_S
         while not self._scheduler.workers:
             if self.hopeless or time.monotonic() > end:
@@ -80,11 +80,11 @@ class LocalProcess:
 
     @property
     def hopeless(self) -> bool:
-        """Whether workers kept ending before they were connected."""
+        """Whether several workers in a row ended before they were connected."""
         return self._watch.done()
 
     def kill(self) -> None:
-        """Kill the present worker; another takes its place."""
+        """Kill the current worker; another one is started."""
         self._popen.kill()
 
     def end(self) -> None:
@@ -92,26 +92,27 @@ class LocalProcess:
         self._ending = True
         self._watch.cancel()
         self._popen.kill()
-        self._let_go()
+        self._wait_and_close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def _keep(self) -> None:
-        fruitless = 0
-        while fruitless < TRIES:
+    async def _restart_when_ended(self) -> None:
+        failures = 0
+        while failures < TRIES:
             served = False
             while self._popen.poll() is None:
                 served = served or bool(self._scheduler.workers)
                 await asyncio.sleep(0.05)
-            self._let_go()
-            fruitless = 0 if served else fruitless + 1
+            self._wait_and_close()
+            failures = 0 if served else failures + 1
             self._popen = self._start()
 
     def _start(self, begun: subprocess.Popen[bytes] | None = None) -> subprocess.Popen[bytes]:
         popen = begin(self._of) if begun is None else begun
-        _write(popen, self._given())
+        _write(popen, self._arguments())
         return popen
 
-    def _given(self) -> dict[str, Any]:
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments of `worker.serve`."""
         names = ("tls_ca_file", "tls_worker_cert", "tls_worker_key")
         return {
             "address": self._scheduler.address,
@@ -120,16 +121,16 @@ class LocalProcess:
             "nice": NICE,
         }
 
-    def _let_go(self) -> None:
+    def _wait_and_close(self) -> None:
         self._popen.wait(5)
         if self._popen.stdin is not None:
             self._popen.stdin.close()
 
 
 def begin(of: int = 1) -> subprocess.Popen[bytes]:
-    """Start a worker process that imports what it needs, and then waits for a `LocalProcess` to tell it the rest.
+    """Start a worker process that imports its modules and then waits for a `LocalProcess` to send its arguments.
 
-    That takes as long as the scheduler's start in this process, beside which it can go on.
+    The imports take as long as the start of the scheduler in this process; both go on at the same time.
     """
     with log.open_log() as out:
         popen = subprocess.Popen(
@@ -138,7 +139,7 @@ def begin(of: int = 1) -> subprocess.Popen[bytes]:
             stdout=out,
             stderr=out,
             env=_environment(of),
-            # Ctrl-C in the terminal is for the parent alone.
+            # Ctrl-C in the terminal must reach the parent only.
             start_new_session=os.name == "posix",
             creationflags=0 if os.name == "posix" else _WINDOWS_FLAGS,
         )
@@ -147,7 +148,7 @@ def begin(of: int = 1) -> subprocess.Popen[bytes]:
 
 
 def drop(begun: subprocess.Popen[bytes]) -> None:
-    """End a worker that was begun and is not needed."""
+    """End a worker that was started and is not needed."""
     begun.kill()
     begun.wait(5)
     if begun.stdin is not None:
@@ -156,7 +157,7 @@ def drop(begun: subprocess.Popen[bytes]) -> None:
 
 def _write(popen: subprocess.Popen[bytes], line: Any) -> None:
     assert popen.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it has ended: the watch starts another
+    with contextlib.suppress(BrokenPipeError):  # the process has ended; another one will be started
         popen.stdin.write(json.dumps(line).encode() + b"\n")
         popen.stdin.flush()
 
@@ -165,13 +166,13 @@ _WINDOWS_FLAGS = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess
 
 
 def _environment(of: int) -> dict[str, str]:
-    """Return the parent's environment with the worker's share of the cores and no giving back of large buffers."""
+    """Return the parent's environment, with the worker's share of the cores, and with freed buffers kept for reuse."""
     threads = str(max(1, min(CPU_COUNT, psutil.cpu_count(logical=False) or CPU_COUNT) // of))
     ours = {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
-        # Waiting threads sleep. Spinning ones make the network five times slower as soon as the viewer, or anything
-        # else, takes one of the cores.
+        # Waiting threads sleep. Spinning threads make the network five times slower as soon as another process uses
+        # one of the cores.
         "OMP_WAIT_POLICY": "PASSIVE",
         "MALLOC_TRIM_THRESHOLD_": GIB,
         "MALLOC_MMAP_THRESHOLD_": GIB,

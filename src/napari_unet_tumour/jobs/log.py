@@ -1,4 +1,4 @@
-"""The worker's log file: its own output, and the tracebacks behind one-line errors."""
+"""The worker's log file: its output, and the tracebacks of errors that are shown as one line."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from typing import IO
 
 import platformdirs
 
+from napari_unet_tumour.base.text import one_line
+
 MAX_BYTES = 1 << 20
 
 
 def path() -> Path:
-    """Return where the log lies; the folder may not exist yet."""
+    """Return the path of the log; the folder may not exist yet."""
     home = os.environ.get("NAPARI_UNET_TUMOUR_HOME")
     folder = Path(home) / "log" if home else platformdirs.user_log_path("napari-unet-tumour", appauthor=False)
     return folder / "worker.log"
 
 
 def open_log() -> IO[str]:
-    """Open the log for appending, from the start when it has grown long; the null device if it cannot be written."""
+    """Open the log for appending, or empty it if it is longer than `MAX_BYTES`; the null device if not writable."""
     try:
         place = path()
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -38,12 +40,11 @@ def write(text: str) -> None:
 
 
 def explain(what: str, error: BaseException, details: str = "") -> str:
-    """Log an unexpected error's traceback and return one line that names it and the log."""
+    """Log the traceback of an unexpected error and return one line with the error and the path of the log."""
     write(details or "".join(traceback.format_exception(error)))
     return f"{what}: {in_a_line(error)}. Details are in {path()}"
 
 
 def in_a_line(error: BaseException) -> str:
     """Return type and message of an error on one line, at most 200 characters."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:200].rstrip(": .")
+    return one_line(f"{type(error).__name__}: {error}", 200).rstrip(": .")

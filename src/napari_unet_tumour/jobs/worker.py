@@ -1,4 +1,4 @@
-"""The worker's side: serve a scheduler, perform one job at a time. Imports neither torch nor napari itself."""
+"""The worker process: serves a scheduler, runs one job at a time. Imports neither torch nor napari itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import threading
 import traceback
 import types
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import psutil  # type: ignore[import-untyped]
@@ -24,18 +24,21 @@ from distributed.security import Security
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.jobs.log import in_a_line
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _cancelled: set[str] = set()
 
 
 def serve(address: str, folder: str, security: dict[str, str], nice: int) -> None:
-    """Run a local worker until the scheduler lets go or the parent dies.
+    """Run a local worker until the scheduler closes it or the parent dies.
 
     Parameters
     ----------
     address : str
         The scheduler's.
     folder : str
-        For temporary files; removed when the parent dies.
+        Folder for temporary files; removed when the parent dies.
     security : dict of str
         PEM texts by field of `distributed.security.Security`.
     nice : int
@@ -48,7 +51,7 @@ def serve(address: str, folder: str, security: dict[str, str], nice: int) -> Non
         asyncio.run(_serve(address, folder, credentials, nice))
 
 
-def _give_way(nice: int) -> None:
+def _lower_priority(nice: int) -> None:
     if hasattr(os, "nice"):
         os.nice(nice)
     else:
@@ -56,10 +59,10 @@ def _give_way(nice: int) -> None:
 
 
 class NoHttp:
-    """Mixed into dask's servers: the status pages that they serve in the clear are switched off."""
+    """A mix-in that switches off the unencrypted status pages of dask's servers."""
 
     def start_http_server(self, *args: Any, **kwargs: Any) -> None:
-        """Open the server, since dask reads its port, and close it at once."""
+        """Start the server, because dask reads its port, and stop it at once."""
         super().start_http_server([], "127.0.0.1:0")  # type: ignore[misc]
         self.http_server.stop()  # type: ignore[attr-defined]
 
@@ -80,14 +83,14 @@ async def _serve(address: str, folder: str, security: Security, nice: int) -> No
         death_timeout=30,
     )
     async with worker:
-        # Only now: on a busy machine the start would take long. The thread that computes begins later and inherits it.
-        _give_way(nice)
+        # After the start, which would take long on a busy machine. The computing thread starts later and inherits it.
+        _lower_priority(nice)
         await worker.finished()  # type: ignore[no-untyped-call]
 
 
 def _leave_with_parent(folder: str) -> None:
-    # The parent never writes again: reading ends when it closes the pipe, by purpose or by dying.
-    # os.read, since a thread that holds the buffered stdin would block the interpreter's exit.
+    # The parent writes nothing more: reading ends when it closes the pipe or dies.
+    # os.read: a thread that holds the buffered stdin would block the interpreter's exit.
     while os.read(0, 4096):
         pass
     shutil.rmtree(folder, ignore_errors=True)
@@ -95,12 +98,12 @@ def _leave_with_parent(folder: str) -> None:
 
 
 class PickledPayload:
-    """Something pickled by us, so that what cannot travel is our error and not dask's; arrays are not copied.
+    """An object pickled here and not by dask, so that a pickling error is ours; arrays are not copied.
 
     Parameters
     ----------
     content : object
-        Anything that the standard pickle takes; raises TypeError or PicklingError for other things.
+        Anything that the standard pickle takes; raises TypeError or PicklingError for other objects.
     """
 
     def __init__(self, content: Any) -> None:
@@ -108,19 +111,19 @@ class PickledPayload:
         self._head = pickle.dumps(content, protocol=5, buffer_callback=self._buffers.append)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        # Through a scheduler dask uses protocol 4, which knows no buffers.
+        # Through a scheduler dask uses protocol 4, which has no out-of-band buffers.
         buffers = [pickle.PickleBuffer(part) for part in self._buffers]
-        return _closed_parcel, (self._head, buffers if protocol >= 5 else [part.raw().tobytes() for part in buffers])
+        return _payload_of, (self._head, buffers if protocol >= 5 else [part.raw().tobytes() for part in buffers])
 
     def open(self) -> Any:
         """Return the content."""
         return pickle.loads(self._head, buffers=self._buffers)
 
 
-def _closed_parcel(head: bytes, buffers: list[Any]) -> PickledPayload:
-    parcel = PickledPayload.__new__(PickledPayload)
-    parcel._head, parcel._buffers = head, buffers
-    return parcel
+def _payload_of(head: bytes, buffers: list[Any]) -> PickledPayload:
+    payload = PickledPayload.__new__(PickledPayload)
+    payload._head, payload._buffers = head, buffers
+    return payload
 
 
 def cancel(job: str) -> None:
@@ -129,14 +132,14 @@ def cancel(job: str) -> None:
 
 
 def version() -> str:
-    """Return the version of this package where it is called."""
+    """Return the version of this package in the process that calls it."""
     from napari_unet_tumour.version import __version__
 
     return __version__
 
 
 def pack(value: Any) -> bytes:
-    """Pickle and compress; masks and probabilities shrink twentyfold at level 1."""
+    """Pickle and compress; level 1 is fast, and shrinks masks and probabilities twentyfold."""
     return zlib.compress(pickle.dumps(value, protocol=5), 1)
 
 
@@ -145,23 +148,23 @@ def unpack(data: bytes) -> Any:
     return pickle.loads(zlib.decompress(data))
 
 
-def run(job: str, topic: str, task: str, parcel: PickledPayload) -> tuple[str, Any]:
-    """Run "module:function" and send its ticks to a topic.
+def run(job: str, topic: str, task: str, payload: PickledPayload) -> tuple[str, Any]:
+    """Run "module:function" and send its progress to a topic.
 
     Returns
     -------
     tuple
-        ("done", Parcel), ("failed", UNetTumourError), ("crashed", (line, traceback)) or
+        ("done", PickledPayload), ("failed", UNetTumourError), ("crashed", (line, traceback)) or
         ("cancelled", None). Nothing is raised: dask would print it and keep the job's frames alive.
     """
     worker = get_worker()
 
-    def tick(progress: Any) -> None:
+    def report(progress: Any) -> None:
         worker.log_event(topic, (job, pack(progress)))
 
     try:
-        tick(None)
-        return _exhaust(job, _find(task)(*parcel.open()), tick)
+        report(None)
+        return _run_steps(job, _find(task)(*payload.open()), report)
     except UNetTumourError as error:
         return "failed", error.with_traceback(None)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - reported to the person as one line
@@ -175,12 +178,13 @@ def _find(task: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _exhaust(job: str, steps: Any, tick: Any) -> tuple[str, Any]:
+def _run_steps(job: str, steps: Any, report: Callable[[Any], None]) -> tuple[str, Any]:
+    """Run a job until it ends or is cancelled; unlike `base.steps.exhaust` it stops between two steps."""
     if not isinstance(steps, types.GeneratorType):
         return "done", PickledPayload(steps)
     try:
         while job not in _cancelled:
-            tick(next(steps))
+            report(next(steps))
     except StopIteration as stop:
         return "done", PickledPayload(stop.value)
     finally:
@@ -189,7 +193,7 @@ def _exhaust(job: str, steps: Any, tick: Any) -> tuple[str, Any]:
 
 
 def boot(line: str) -> None:
-    """Start `serve` from what the parent writes to stdin, nothing where it has gone."""
+    """Start `serve` with the arguments that the parent wrote to stdin; do nothing if the parent has ended."""
     sys.stdout = sys.stderr
     if line:
         serve(**json.loads(line))

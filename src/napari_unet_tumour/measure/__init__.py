@@ -1,4 +1,4 @@
-"""Lesion report: how large every lesion of a mask is, where it lies, how bright the scan is there, and what changed.
+"""Lesion report: size, position and brightness of every lesion of a mask, and the change since an earlier one.
 
 Research use only: this is not a medical device.
 """

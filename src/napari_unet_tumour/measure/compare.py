@@ -1,4 +1,4 @@
-"""What changed since an earlier mask, in figures."""
+"""The change since an earlier mask, in numbers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The changes of all labels, with what they were measured on and what the category does not know."""
+    """The changes of all labels, the earlier scan and mask, and the limits of the category."""
 
     changes: tuple[Change, ...]
     earlier_scan: str
@@ -130,7 +130,7 @@ def _percent(before: float, now: float) -> float | None:
 
 
 def category_of(before: float, now: float) -> str:
-    """Return the RANO category that two sums of products give; the limits themselves count (-50 %, +25 %).
+    """Return the RANO category for two sums of products; the limits are inclusive (-50 %, +25 %).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Connected pieces of a mask, found through its runs: no second volume in memory, a tick every few slices."""
+"""Connected components of a mask by run lengths: needs no second volume in memory, and reports progress."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 SLAB = 16
-# The half of the 26 neighbourhood that lies in earlier rows, as (plane, row) steps; a run sees three columns of each.
+# The half of the 26-neighbourhood in earlier rows, as (plane, row) steps; a run touches three columns in each.
 EARLIER_ROWS = ((0, -1), (-1, -1), (-1, 0), (-1, 1))
 
 
 @dataclass(frozen=True, eq=False)
 class RunLengths:
-    """Stretches of equal non-zero pixels along the last axis, in array order.
+    """Runs of equal non-zero pixels along the last axis, in array order.
 
     Parameters
     ----------
     plane, row : numpy.ndarray
-        (n,) int64, where the run lies.
+        (n,) int64, plane and row of the run.
     start, stop : numpy.ndarray
         (n,) int64, first column and the column after the last.
     value : numpy.ndarray
@@ -65,16 +65,16 @@ def iter_runs(volume: Any, name: str = "the mask") -> Generator[Progress, None, 
     volume : numpy.ndarray or dask.array.Array
         (planes, rows, columns) whole numbers of any dtype; 0 is background.
     name : str
-        What to call the mask in errors.
+        Name of the mask in errors.
 
     Yields
     ------
     Progress
-        A tick per slab of planes.
+        Once per slab of planes.
 
     Returns
     -------
-    Runs
+    RunLengths
 
     Raises
     ------
@@ -110,7 +110,7 @@ def _runs_of(plane: NDArray[Any], number: int, name: str) -> RunLengths:
         odd = value[~np.isfinite(value) | (value != np.round(value))]
         if len(odd):
             raise ScanError(f"{name} holds the value {odd[0]:g}: a mask has whole numbers, 0 for none; choose a mask")
-    # The change after a run's start is its end: rows end in a column of zeros.
+    # The change after a run's start is its end, because rows are padded with zeros.
     return RunLengths(
         np.full(len(starts), number, np.int64),
         rows[row[starts]].astype(np.int64),
@@ -121,12 +121,12 @@ def _runs_of(plane: NDArray[Any], number: int, name: str) -> RunLengths:
 
 
 def components_of(runs: RunLengths) -> Ints:
-    """Give every connected piece a number: runs of one label that touch by face, edge or corner share it.
+    """Return the component of every run; runs of one label that touch by face, edge or corner are connected.
 
     Returns
     -------
     numpy.ndarray
-        (n,) int64, 0..pieces-1 for every run.
+        (n,) int64, number of the component, 0, 1, ...
     """
     if not len(runs):
         return np.empty(0, np.int64)
@@ -142,7 +142,7 @@ def components_of(runs: RunLengths) -> Ints:
 
 
 def _touching(line: Ints, runs: RunLengths, width: int, starts: Ints, stops: Ints) -> tuple[Ints, Ints]:
-    """Return the pairs (run, run that touches it in its row `line`, corners counted)."""
+    """Return the pairs (run, run in row `line` that touches it by face, edge or corner)."""
     first = np.searchsorted(stops, line * width + runs.start, "left")
     after = np.searchsorted(starts, line * width + runs.stop, "right")
     count = np.maximum(after - first, 0)

@@ -1,12 +1,12 @@
-"""Longest diameters of a shape in one slice, finer than its pixels.
+"""Longest diameters of a shape in one slice, with sub-pixel precision.
 
-A pixel is in a mask when its centre is in the shape, so a straight side of the shape lies between one row of pixel
-centres and the next one out, in whatever direction the side runs. The grown hull takes the middle: every side of the
-centres' convex hull, and the four sides of their bounding box, moved out by half the gap to the next row of centres
-that runs along it. A box of n x m pixels has exactly these sides; tilted boxes and ellipses come out without the
-bias that the jags of pixel edges bring. The long diameter joins two corners of the grown hull. The one across goes
-from the lesion's lowest to its highest pixel edge, cut to the grown hull: it may cross a hole or a bay, but both its
-ends lie on the lesion's rim. Pieces of a lesion that lie apart in the slice are measured together.
+A pixel is in a mask if its centre is in the shape. So a straight side of the shape lies between a line of pixel centres
+and the next parallel line outside. The grown hull assumes the middle: it is the convex hull of the centres, with every
+side, and the four sides of the bounding box, moved outwards by half the distance of these lines. For a box of n x m
+pixels that is exact; tilted boxes and ellipses are measured without the bias of jagged pixel edges. The longest
+diameter joins two corners of the grown hull. The perpendicular one goes from the lesion's lowest to its highest pixel
+edge, clipped to the grown hull: it may cross a hole or a concave part, but both its ends lie on the lesion's outline.
+Parts of a lesion that are separate in the slice are measured together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Line = tuple[Floats, Floats]
 
-# Lengths that differ by less than this share are equal; which of them is taken must not hang on rounding.
+# Lengths with a smaller relative difference are equal: rounding must not decide which one is chosen.
 EQUAL = 1e-9
 HALF = 0.5
 UPRIGHT = ((1, 0), (-1, 0), (0, 1), (0, -1))
@@ -33,7 +33,7 @@ Corner = tuple[int, int]
 
 
 def plane_metric(columns: Floats) -> Floats:
-    """Return the matrix that turns (row, column) steps into plane coordinates with true lengths.
+    """Return the matrix from (row, column) steps to plane coordinates with true lengths.
 
     Parameters
     ----------
@@ -49,10 +49,10 @@ def plane_metric(columns: Floats) -> Floats:
 
 
 def grown_hull(runs: RunLengths) -> Floats:
-    """Return the corners of the grown hull of one slice's runs, (n, 2) float64 as (row, column), in turn.
+    """Return the corners of the grown hull of one slice's runs, (n, 2) float64 as (row, column), in order.
 
-    For whole numbers p, q without a common factor the rows of centres along a side with the normal (p, q) are those
-    where p * row + q * column is whole, so half a gap is half of one there, whatever the pixels' spacing.
+    For a hull edge with coprime integer normal (p, q), pixel centres lie on the lines p * row + q * column = k, which
+    are one unit apart. Growing by half a pixel therefore adds 1/2, independent of the spacing.
     """
     corners = _hull(runs)
     ends = np.array(corners)
@@ -102,7 +102,7 @@ def longest_lines(points: Floats, metric: Floats) -> tuple[float, list[Line]]:
     Returns
     -------
     tuple
-        The length, and every pair of points that has it.
+        The length, and every pair of points at that distance.
     """
     points = np.unique(points, axis=0)
     steps = (points[:, None] - points[None]) @ metric.T
@@ -112,20 +112,20 @@ def longest_lines(points: Floats, metric: Floats) -> tuple[float, list[Line]]:
 
 
 def perpendicular_line(runs: RunLengths, hull: Floats, axis: Line, metric: Floats) -> tuple[float, Line]:
-    """Find the longest line across the axis, at a right angle to it, from rim to rim.
+    """Find the longest line at a right angle to the axis, from outline to outline.
 
-    At every position along the axis the line goes from the lowest to the highest pixel edge, cut to the hull. Its
-    length changes linearly between corners of pixels, corners of the hull and the points where the hull cuts pixel
-    edges, so these positions are all that need to be looked at.
+    At every position along the axis the line goes from the lowest to the highest pixel edge, clipped to the hull. Its
+    length changes linearly between pixel corners, hull corners and the points where the hull crosses pixel edges, so
+    only these positions are checked.
 
     Parameters
     ----------
-    runs : Runs
-        Of one slice.
+    runs : RunLengths
+        The runs of one slice.
     hull : numpy.ndarray
         (n, 2) from `grown_hull`.
     axis : tuple of numpy.ndarray
-        The two ends of the long diameter.
+        The two ends of the longest diameter.
     metric : numpy.ndarray
         (2, 2) from `plane_metric`.
 
@@ -153,7 +153,7 @@ def _closed(corners: Floats) -> Floats:
 
 
 def _turned(segments: Floats, turn: Floats) -> Floats:
-    """Return segments (n, 2, 2) as (position along, across), the end that comes first along in front."""
+    """Return segments (n, 2, 2) as (position along the axis, across it), each from its lower to its higher end."""
     ends = segments @ turn.T
     return np.take_along_axis(ends, np.argsort(ends[..., :1], axis=1), axis=1)
 
@@ -180,7 +180,7 @@ def _cuts(hull: Floats) -> Floats:
 
 
 def _across(ends: Floats, at: Floats) -> tuple[Floats, Floats]:
-    """Return the lowest and highest point at every position, a few positions at a time to spare memory."""
+    """Return the lowest and highest point at every position, a few positions at a time to save memory."""
     low, high = np.empty(len(at)), np.empty(len(at))
     (t0, s0), (t1, s1) = ends[:, 0].T, ends[:, 1].T
     bottom, top = np.minimum(s0, s1), np.maximum(s0, s1)

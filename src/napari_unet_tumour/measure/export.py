@@ -23,8 +23,8 @@ def as_rows(report: Report, comparison: Comparison | None = None) -> list[dict[s
     """Return flat rows: every lesion, then the totals of every label; all rows have the same keys.
 
     `kind` is "lesion" or "label"; index positions are `centroid_*`, world positions `position_*`;
-    `length_units` also goes for areas and products (mm -> mm²). Unknown values are None. With a comparison the rows of
-    labels also say what changed since the earlier mask, in per cent, and the category.
+    `length_units` also holds for areas and products (mm -> mm²). Unknown values are None. With a comparison, the rows
+    of labels also have the change since the earlier mask in per cent, and the category.
     """
     changes = {} if comparison is None else {(one.frame, one.label): one for one in comparison.changes}
     rows = [_lesion_row(one, report) for one in report.lesions]
@@ -58,18 +58,18 @@ def as_text(report: Report, comparison: Comparison | None = None) -> str:
 
 
 def write_csv(path: Path, report: Report, comparison: Comparison | None = None) -> None:
-    """Write `as_rows` beside, then rename; raises OutputError and leaves an old file as it was."""
+    """Write `as_rows` whole or not at all; raises OutputError."""
     rows = as_rows(report, comparison)
-    with atomic(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["kind", *_origin(report)])
         writer.writeheader()
         writer.writerows({key: _short(value) for key, value in row.items()} for row in rows)
 
 
 def write_json(path: Path, report: Report, comparison: Comparison | None = None) -> None:
-    """Write `as_json` beside, then rename; raises OutputError and leaves an old file as it was."""
-    with atomic(path) as beside:
-        beside.write_text(as_text(report, comparison), encoding="utf-8")
+    """Write `as_json` whole or not at all; raises OutputError."""
+    with atomic(path) as part:
+        part.write_text(as_text(report, comparison), encoding="utf-8")
 
 
 def _area(units: str) -> str:

@@ -1,4 +1,4 @@
-"""How a mask's array lies in space: frames, slices, rows and columns, and the true lengths between them."""
+"""The geometry of a mask: frames, slices, rows and columns, and the true lengths of steps between them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.text import shape_text
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.measure.diameters import plane_metric
 from napari_unet_tumour.scans.scan import Scan
@@ -23,12 +24,12 @@ SPACE = "zyx"
 
 @dataclass(frozen=True, eq=False)
 class MaskGeometry:
-    """The mask's axes sorted for measuring.
+    """The axes of a mask in the order for measuring.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the mask.
+        Shape of the mask.
     axes : str
         A letter per mask axis; "z", "y", "x" are space, any other is a frame axis.
     order : tuple of int
@@ -52,7 +53,7 @@ class MaskGeometry:
 
     @property
     def space(self) -> int:
-        """2 or 3."""
+        """Number of spatial axes, 2 or 3."""
         return len(self.affine) - 1
 
     @property
@@ -83,7 +84,7 @@ class MaskGeometry:
 
     @property
     def voxel_volume(self) -> float:
-        """Volume of one voxel, ml or 1 pixel; in 2D 1 pixel, for a slice without thickness has no volume."""
+        """Volume of one voxel, ml or 1 pixel; 1 pixel in 2D, because a slice without thickness has no volume."""
         return float(abs(np.linalg.det(self.linear))) / 1000 if self.mm and self.space == 3 else 1.0
 
     def volume(self, array: Any, frame: tuple[int, ...]) -> Any:
@@ -117,7 +118,7 @@ def mask_geometry(
     slice_axis: int | None,
     name: str,
 ) -> MaskGeometry:
-    """Resolve what is known about a mask into a Grid; raises ScanError where it does not fit together."""
+    """Return the geometry of a mask from what is given; raises ScanError if it is inconsistent."""
     shape = tuple(int(n) for n in mask.shape)
     axes = _axes_of(shape, scan, axes, name)
     spatial = spatial_of(axes)
@@ -137,7 +138,7 @@ def _axes_of(shape: tuple[int, ...], scan: Any, axes: str | None, name: str) -> 
     if axes is None:
         axes = scan.axes.replace("c", "") if isinstance(scan, Scan) else "t" * (len(shape) - 3) + SPACE[-len(shape) :]
     if len(axes) != len(shape):
-        raise ScanError(f"{what} has {len(shape)} axes where {axes!r} are meant: choose the mask of this scan")
+        raise ScanError(f"{what} has {len(shape)} axes, expected are {axes!r}: choose the mask of this scan")
     if len(spatial_of(axes)) not in (2, 3) or len({axes[i] for i in spatial_of(axes)}) != len(spatial_of(axes)):
         raise ScanError(f"{what} has the axes {axes!r}: two or three of z, y, x are needed")
     if 0 in shape:
@@ -156,7 +157,7 @@ def _affine_of(scan: Any, spacing: Sequence[float] | None, affine: Any, space: i
             f"the geometry is for {len(matrix) - 1} axes and the mask has {space} in space: give one per axis"
         )
     if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:-1, :-1])) < 1e-12:
-        raise ScanError("the spacing or affine holds zeros or no numbers: choose 'pixel' as the unit, or correct it")
+        raise ScanError("the spacing or affine has zeros or is not finite: choose 'pixel' as the unit, or correct it")
     return matrix
 
 
@@ -166,12 +167,12 @@ def _slices_across(matrix: Floats, spatial: tuple[int, ...], wanted: int | None,
         return spatial[int(np.argmax(spacing > spacing.max() * 0.999))]
     wanted = wanted + len(axes) if wanted < 0 else wanted
     if wanted not in spatial:
-        raise ScanError(f"slices cannot lie across axis {wanted} of {axes!r}: choose an axis of space")
+        raise ScanError(f"axis {wanted} of {axes!r} cannot be the slice axis: choose a spatial axis")
     return wanted
 
 
 def image_of(scan: Any, mask: Any, name: str) -> Any:
-    """Return the scan's pixels in the mask's grid (of channels the mean of the first three), None without a scan."""
+    """Return the scan's pixels in the mask's grid (mean of the first three channels), None without a scan."""
     if scan is None:
         return None
     array = scan.array if isinstance(scan, Scan) else scan
@@ -182,11 +183,7 @@ def image_of(scan: Any, mask: Any, name: str) -> Any:
     if tuple(array.shape) != tuple(mask.shape):
         what = scan.name if isinstance(scan, Scan) else "the scan"
         raise ScanError(
-            f"{name or 'the mask'} has {_by(mask.shape)} pixels and {what} {_by(array.shape)}: "
+            f"{name or 'the mask'} has {shape_text(mask.shape)} pixels and {what} {shape_text(array.shape)}: "
             "choose the mask of this scan"
         )
     return array
-
-
-def _by(shape: Sequence[int]) -> str:
-    return " x ".join(str(n) for n in shape)

@@ -1,4 +1,4 @@
-"""From runs to lesions: sizes, diameters, places and brightness."""
+"""From runs to lesions: size, diameters, position and brightness."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MEASURABLE = 10.0  # mm, RECIST 1.1
 TARGETS = 5  # RANO adds up at most five lesions
-MOST = 20_000  # pieces; more are no lesions, and would take a minute
+MOST = 20_000  # components; more cannot be lesions, and would take a minute
 
 
 def iter_lesions(
@@ -36,21 +36,21 @@ def iter_lesions(
 
     Parameters
     ----------
-    runs : Runs
-        Of the frame's mask.
+    runs : RunLengths
+        The runs of the frame's mask.
     image : numpy.ndarray or dask.array.Array or None
         (slices, rows, columns), the scan in the same grid.
     grid, frame
-        Where the frame lies.
+        The geometry of the mask, and the index of the frame.
     names : dict
-        Names by pixel value; every one of them gets a total.
+        Names by pixel value; each gets a total.
     count : int
-        Lesions numbered before.
+        Number of lesions in earlier frames.
 
     Yields
     ------
     Progress
-        A tick per lesion.
+        Once per lesion.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def iter_lesions(
     Raises
     ------
     ScanError
-        If there are too many pieces for a mask.
+        If there are too many components for a mask.
     """
     runs, ends = _by_lesion(runs)
     if len(ends) > MOST:
@@ -78,7 +78,7 @@ def iter_lesions(
 
 
 def _by_lesion(runs: RunLengths) -> tuple[RunLengths, list[int]]:
-    """Sort the runs by label, then size of the lesion (large first), and say where each lesion begins and ends."""
+    """Sort the runs by label, then by size of the lesion (large first); also return where each lesion begins."""
     piece = components_of(runs)
     size = np.bincount(piece, runs.length)[piece]
     order = np.lexsort((np.arange(len(runs)), piece, -size, runs.value))
@@ -152,7 +152,7 @@ def _centre(runs: RunLengths) -> tuple[float, float, float]:
 def _diameters(
     runs: RunLengths, planes: Ints, areas: NDArray[np.float64], grid: MaskGeometry
 ) -> tuple[int, tuple[float, Line], tuple[float, Line]]:
-    """Return the slice with the longest diameter (the one with more area where they are equal), and both diameters."""
+    """Return the slice with the longest diameter (of equal ones, that with the larger area), and both diameters."""
     metric = grid.metric
     best, best_area = 0.0, 0.0
     found: tuple[int, RunLengths, Floats, list[Line]] = (0, runs, metric, [])

@@ -1,4 +1,4 @@
-"""Measure a mask: what is known about it in, a report out."""
+"""Measure a mask and report all lesions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.measure.components import iter_runs
 from napari_unet_tumour.measure.geometry import MaskGeometry, image_of, mask_geometry
 from napari_unet_tumour.measure.lesions import MEASURABLE, iter_lesions
@@ -25,14 +26,14 @@ THICK = 5.0  # mm, RECIST 1.1: from here on a lesion must be twice the slice thi
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured, in which units, on what.
+    """The measurements, their units, and their source.
 
     Parameters
     ----------
     lesions, totals : tuple
         Every lesion, and the totals of every label.
     units : str
-        "mm" or "pixels": lengths.
+        Unit of lengths: "mm" or "pixels".
     volume_units : str
         "ml", or "pixels" without millimetres or without a third axis.
     axes, slice_axis : str
@@ -40,9 +41,9 @@ class Report:
     spacing : tuple of float
         Distance of neighbouring pixels along the spatial axes, in `units`.
     scan, mask, model, model_hash, version : str
-        What the figures come from; "" where not known.
+        Where the figures come from; "" if not known.
     notes : tuple of str
-        What a reader must know about these figures.
+        What a reader must know to understand the figures.
     """
 
     lesions: tuple[MeasuredLesion, ...]
@@ -72,13 +73,7 @@ def measure(mask: Any, scan: Any = None, **options: Any) -> Report:
     >>> lesion.volume, lesion.area, lesion.measurable
     (1.0, 200.0, True)
     """
-    steps = iter_measure(mask, scan, **options)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            report: Report = end.value
-            return report
+    return exhaust(iter_measure(mask, scan, **options))
 
 
 def iter_measure(
@@ -100,25 +95,25 @@ def iter_measure(
     Parameters
     ----------
     mask : Scan, numpy.ndarray or dask.array.Array
-        Whole numbers, 0 is background; two or three spatial axes, others (time) are measured one by one. A Scan is put
-        onto the grid of `scan` by its place, and a note of the report says so; without `scan` its own geometry counts.
+        Whole numbers, 0 is background. Two or three spatial axes; frames along other axes (time) are measured one by
+        one. A Scan is resampled to the grid of `scan` by position, with a note in the report; without `scan` its own
+        geometry is used.
     scan : Scan, numpy.ndarray or dask.array.Array, optional
-        The scan under the mask, in the grid of a mask that is no Scan; gives brightness (of a channel axis the mean
-        of the first three) and, as a Scan, also axes, affine and units.
+        The scan under the mask, on the same grid unless the mask is a Scan. It gives the brightness (mean of the first
+        three channels) and, if it is a Scan, also axes, affine and units.
     spacing : sequence of float, optional
         Millimetres (or `units`) per pixel along every spatial axis.
     affine : array_like, optional
         (s+1, s+1) index -> world, in millimetres (or `units`); instead of `spacing`.
     units : str, optional
-        "mm" or "pixel". Without it: the Scan's; "mm" where spacing or affine is given; else "pixel".
-        With "pixel" spacing is ignored and sizes count pixels: a millimetre is never guessed.
+        "mm" or "pixel". By default "mm" if spacing or affine is given, else the Scan's, else "pixel".
+        With "pixel", spacing is ignored and sizes are in pixels: millimetres are never guessed.
     axes : str, optional
-        A letter per mask axis; without it the last three (or two) are "zyx" and earlier ones "t".
+        A letter per mask axis; by default the last three (or two) are "zyx" and earlier ones "t".
     labels : sequence or mapping, optional
         Names by pixel value, e.g. ("background", "tumour").
     slice_axis : int, optional
-        Mask axis across which slices lie; without it the spatial axis with the largest spacing,
-        the first one where they are equal.
+        Mask axis of the slices; by default the spatial axis with the largest spacing, of equal ones the first.
     mask_name, model, model_hash : str
         Recorded in the report.
 
@@ -133,7 +128,7 @@ def iter_measure(
     Raises
     ------
     ScanError
-        If the mask is no mask, or mask, scan and geometry do not fit together.
+        If the mask is not a mask, or mask, scan and geometry are inconsistent.
     """
     moved, geometry = "", scan
     if isinstance(mask, Scan):
@@ -166,7 +161,7 @@ def iter_measure(
 
 
 def _on_grid(mask: Scan, scan: Any) -> tuple[Any, Any, str]:
-    """Return the mask's labels on the grid of the scan, whose geometry they have, and what was done."""
+    """Return the labels on the grid of the scan, the geometry of that grid, and a note on the resampling."""
     if not isinstance(scan, Scan):
         return mask.array, mask, ""
     placed = put_on_scan(mask, scan)
@@ -180,9 +175,9 @@ def _names(labels: Labels) -> dict[int, str]:
 
 def _notes(grid: MaskGeometry) -> tuple[str, ...]:
     if not grid.mm:
-        return ("Sizes count pixels: the spacing is not known, or not used.",)
+        return ("Sizes are in pixels: the spacing is not known, or not used.",)
     if grid.space == 2:
-        return ("One slice has no thickness: volumes count pixels.",)
+        return ("One slice has no thickness: volumes are in pixels.",)
     thickness = grid.spacing[grid.spatial.index(grid.order[-3])]
     if thickness <= THICK:
         return ()

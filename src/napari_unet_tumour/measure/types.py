@@ -1,4 +1,4 @@
-"""What a report says of lesions and labels: plain data."""
+"""The measurements of lesions and labels: plain data."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Brightness:
 
 @dataclass(frozen=True)
 class MeasuredLesion:
-    """One connected piece of one label (in 3D by face, edge or corner).
+    """One connected component of one label (in 3D by face, edge or corner).
 
-    Lengths are in mm, areas in mm² and the volume in ml where `Report.units` is "mm" (a volume
-    needs three axes); otherwise they count pixels. `diameters.py` says what a diameter is.
+    If `Report.units` is "mm", lengths are in mm, areas in mm² and the volume in ml (it needs three axes); otherwise
+    all are in pixels. `diameters.py` defines the diameters.
 
     Parameters
     ----------
@@ -37,23 +37,23 @@ class MeasuredLesion:
     volume : float
         ml or pixels.
     slices : int
-        Number of slices on which the lesion is seen.
+        Number of slices that show the lesion.
     area, area_slice : float, int
         Largest area in one slice, and that slice.
     longest, perpendicular, product : float
-        Longest diameter within any one slice, the longest one at a right angle to it in the same
-        slice, and their product (RANO). `longest` is RECIST's diameter.
+        Longest diameter within one slice, the longest perpendicular one in the same slice, and their product (RANO).
+        `longest` is RECIST's diameter.
     diameter_slice : int
         The slice of the two diameters.
     measurable : bool or None
-        `longest` is at least 10 mm; None without millimetres.
+        Whether `longest` is at least 10 mm; None without millimetres.
     longest_line, perpendicular_line : tuple of tuple of float
-        Ends of the diameters as index positions in the grid that was measured: the mask's, or the scan's where the mask
-        was put onto it.
+        Ends of the diameters as index positions in the grid that was measured: the mask's, or the scan's if the mask
+        was resampled to it.
     centroid, position : tuple of float
-        Centre of gravity as index position in the same grid, and in the world (spatial axes).
+        Centre of gravity as index position in the same grid, and in world coordinates (spatial axes).
     brightness : Brightness
-        Of the scan within the lesion.
+        Brightness of the scan within the lesion.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""The models on disk: those that ship with the package, and a person's own; reads headers only, no torch."""
+"""The installed models: those in the package and the user's own. Reads headers only; no torch."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model that can be used.
+    """A usable model.
 
     Parameters
     ----------
     name : str
-        What a person calls it: the file name without its suffix.
+        The file name without its suffix.
     path : pathlib.Path
         The model file.
     spec : ModelSpec
-        What its header says.
+        The description in its header.
     hash : str
         First 12 hex digits of the file's SHA-256.
     shipped : bool
-        True when it came with the package.
+        Whether it came with the package.
     """
 
     name: str
@@ -65,18 +65,18 @@ class InvalidModel:
 
 
 def data_dir() -> Path:
-    """Return the person's own data folder; the environment variable NAPARI_UNET_TUMOUR_HOME moves it."""
+    """Return the user's data folder; the environment variable NAPARI_UNET_TUMOUR_HOME overrides it."""
     moved = os.environ.get(HOME)
     return Path(moved).expanduser() if moved else user_data_path("napari-unet-tumour", appauthor=False)
 
 
 def user_models_dir() -> Path:
-    """Return the folder of the person's own models; it may not exist yet."""
+    """Return the folder of the user's own models; it may not exist yet."""
     return data_dir() / "models"
 
 
 def entries() -> list[ModelEntry]:
-    """Return every usable model: the default first, then those shipped, then the person's own, by name."""
+    """Return every usable model: the default first, then the shipped ones, then the user's own, by name."""
     found, first = [one for one in _all_models() if isinstance(one, ModelEntry)], _default_hash()
     return sorted(
         found, key=lambda one: (one.hash != first, not one.shipped, one.name != DEFAULT, _by_number(one.name))
@@ -84,22 +84,14 @@ def entries() -> list[ModelEntry]:
 
 
 def set_default(entry: ModelEntry) -> None:
-    """Make a model the default for every next scan; the shipped one again when it is that. Raises OutputError."""
-    with atomic(data_dir() / CHOSEN, "check the permissions") as beside:
-        beside.write_text(entry.hash, encoding="utf-8")
+    """Make a model the default from now on. Raises OutputError."""
+    with atomic(data_dir() / CHOSEN, "check the permissions") as part:
+        part.write_text(entry.hash, encoding="utf-8")
 
 
-def versions(entry: ModelEntry) -> list[ModelEntry]:
-    """Return a model with everything that it descends from and that descends from its first ancestor, by name."""
-    known = {one.hash: one for one in entries()} | {entry.hash: entry}
-    first = lineage(entry)[-1].hash
-    family = [one for one in known.values() if lineage(one, known)[-1].hash == first]
-    return sorted(family, key=lambda one: (one.hash != first, _by_number(one.name)))
-
-
-def lineage(entry: ModelEntry, known: dict[str, ModelEntry] | None = None) -> list[ModelEntry]:
+def lineage(entry: ModelEntry) -> list[ModelEntry]:
     """Return a model, its parent, and so on, as far as they are installed."""
-    known = {one.hash: one for one in entries()} if known is None else known
+    known = {one.hash: one for one in entries()}
     line = [entry]
     while (parent := known.get(line[-1].spec.parent)) is not None and parent not in line:
         line.append(parent)
@@ -107,24 +99,24 @@ def lineage(entry: ModelEntry, known: dict[str, ModelEntry] | None = None) -> li
 
 
 def add_version(data: bytes, parent: ModelEntry) -> ModelEntry:
-    """Install a fine-tuned model beside its parent, as the next version.
+    """Install a fine-tuned model as the next version of its parent.
 
     Parameters
     ----------
     data : bytes
         Content of a model file.
-    parent : Entry
+    parent : ModelEntry
         The model that it was fine-tuned from.
 
     Returns
     -------
-    Entry
-        Called "NAME-v2", "NAME-v3", ...; the one already there when the very same model is.
+    ModelEntry
+        Called "NAME-v2", "NAME-v3", ...; the existing entry if the same content is installed already.
 
     Raises
     ------
     ModelError, OutputError
-        The data is no model file, or the models folder cannot be written.
+        The data is not a model file, or the models folder cannot be written.
     """
     stem = re.sub(r"-v\d+$", "", parent.name)
     taken = {one.name for one in _all_models()}
@@ -134,19 +126,19 @@ def add_version(data: bytes, parent: ModelEntry) -> ModelEntry:
     for one in entries():
         if one.hash == mark:
             return one
-    with atomic(target, "free some space and try again") as beside:
-        beside.write_bytes(data)
-        read_spec(beside)
+    with atomic(target, "free some space and try again") as part:
+        part.write_bytes(data)
+        read_spec(part)
     return _entry(target, name)
 
 
 def invalid_models() -> list[InvalidModel]:
-    """Return every installed file that cannot be used, with the reason."""
+    """Return every installed file that cannot be used."""
     return [one for one in _all_models() if isinstance(one, InvalidModel)]
 
 
 def find(name_or_path: str | Path = "default") -> ModelEntry:
-    """Return the model of that name, hash or file.
+    """Return the model with this name, hash or file.
 
     Parameters
     ----------
@@ -155,13 +147,12 @@ def find(name_or_path: str | Path = "default") -> ModelEntry:
 
     Returns
     -------
-    Entry
-        The model.
+    ModelEntry
 
     Raises
     ------
     ModelError
-        No such model (the message lists the known names), or its file is broken (it says how).
+        There is no such model (the message lists the known names), or its file cannot be used.
     """
     text = str(name_or_path)
     known = entries()
@@ -185,19 +176,19 @@ def import_(
     prove: Callable[[Path], object] = lambda path: None,
     convert: Convert | None = None,
 ) -> ModelEntry:
-    """Install a model file, or weights from elsewhere, for this person.
+    """Install a model file, or weights of another program, for this user.
 
     Parameters
     ----------
     path : str or pathlib.Path
         A .safetensors file with a model description; with `like` also a state_dict (.pt, .safetensors).
     name : str
-        Its name once installed; the name in its description, or its file name, when empty.
+        The name to install it under; by default the name in its description, else its file name.
     like : str
-        For weights without description: the model (name, hash or file) whose network and description they
+        For weights without a description: the model (name, hash or file) whose network and description they
         get. Loads torch.
     prove : callable
-        Called with a model file before it is copied; raises ModelError for one that cannot be used.
+        Called with the model file before it is copied; raises ModelError if it cannot be used.
     convert : callable, optional
         Needed with `like`: writes a model file from (weights file, ModelSpec, target path), such as
         `engine.import_weights.import_weights`. The registry itself never loads torch.
@@ -205,12 +196,12 @@ def import_(
     Returns
     -------
     ModelEntry
-        The installed model; the one already there when the very same file is.
+        The installed model; the existing entry if the same file is installed already.
 
     Raises
     ------
     ModelError
-        The file is no usable model, or another model has that name.
+        The file is not a usable model, or another model has that name.
     OutputError
         The models folder cannot be written.
     """
@@ -229,7 +220,7 @@ def import_(
 
 
 def export(name: str, path: str | Path) -> Path:
-    """Copy a model into a file, or into a folder under its own name; an existing file is never replaced."""
+    """Copy a model to a file, or into a folder under its own name; an existing file is never replaced."""
     entry, target = find(name), Path(path).expanduser()
     if target.is_dir():
         target = target / f"{entry.name}{SUFFIX}"
@@ -241,7 +232,7 @@ def export(name: str, path: str | Path) -> Path:
 
 
 def remove(name: str) -> Path:
-    """Delete one of the person's own models, also a broken one, and return where it was."""
+    """Delete one of the user's own models, usable or not, and return its path."""
     for one in _all_models():
         if one.name == name and not one.shipped:
             _delete(one.path)
@@ -252,7 +243,7 @@ def remove(name: str) -> Path:
 
 
 def clean_name(text: str) -> str:
-    """Turn any text into a model's name: letters, digits, dot, dash and underscore, never "default"."""
+    """Return any text as a model name: letters, digits, dot, dash and underscore; never "default"."""
     name = re.sub(r"[^\w.-]+", "-", text).strip("-.")
     if not name or name == "default":
         raise ModelError(f"'{text}' cannot be the name of a model: use letters, digits and dashes")
@@ -282,7 +273,7 @@ def _default_hash() -> str:
 
 
 def _by_number(name: str) -> tuple[str, int]:
-    """Sort "a-v10" after "a-v9", and "a" before both."""
+    """Return a sort key that puts "a" before "a-v9" and "a-v9" before "a-v10"."""
     stem, _, number = name.rpartition("-v")
     return (stem, int(number)) if stem and number.isdecimal() else (name, 0)
 
@@ -337,8 +328,8 @@ def _hash(path: Path, changed: int, size: int) -> str:
 
 
 def _copy(source: Path, target: Path) -> Path:
-    with atomic(target, "choose another folder") as beside:
-        shutil.copyfile(source, beside)
+    with atomic(target, "choose another folder") as part:
+        shutil.copyfile(source, part)
     return target
 
 

@@ -1,4 +1,4 @@
-"""What a model is, as plain data; read from a model file's header without torch."""
+"""The description of a model, as plain data; read from a model file's header without torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.base.old_names import HEADER, accept_old_names, current_names
+from napari_unet_tumour.base.text import one_line
 from napari_unet_tumour.errors import ModelError
 
 if TYPE_CHECKING:
@@ -19,14 +20,14 @@ FORMAT = 1
 KEY = "napari-unet-tumour"
 MAX_HEADER = 1 << 20
 ZEROS = "zeros"
-# The value 255 is "unsure"; what the brush draws beside labels has a name too.
+# Names that no label may have: the window shows them for the value 255 and for the background brush.
 MOST_LABELS, LONGEST_NAME, NO_NAMES = 255, 40, ("unsure", "eraser")
 
 
 @accept_old_names(HEADER)
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything beside the weights that is needed to rebuild and judge a model.
+    """Everything but the weights that is needed to rebuild a model and to know how good it is.
 
     Parameters
     ----------
@@ -46,22 +47,22 @@ class ModelSpec:
         Longest side of the working image in pixels.
     threshold : float
         Default probability from which a pixel is foreground, 0..1.
-    smallest : int
+    min_object_size : int
         Default smallest object in pixels of the scan's own grid.
-    flips : bool
-        Whether the mirror image is predicted too by default: right for heads, wrong for what has a left and a right.
+    flip_tta : bool
+        Whether the mirror image is predicted too by default: right for heads, wrong for anatomy without symmetry.
     flip_size : int
-        Longest side of the mirror image in pixels, 0 for `size`: of another size it sees other things. Windows over
-        a large plane have no other size.
+        Longest side of the mirror image in pixels, 0 for `size`; a prediction at a second scale finds other lesions.
+        Not used for the windows of a large plane.
     description, data, licence : str
-        One line each: what it is for, what it was trained on, licence of the training data.
+        One line each: purpose, training data, licence of the training data.
     scores : dict
         Held-out scores by name, e.g. {"dice_mean": 0.8}.
     parent : str
         Hash of the model that this one was fine-tuned from, or "".
-    fill : dict
-        What stands in for a channel that a scan lacks, by channel: another channel's name, or "zeros" (nothing, 0
-        after normalisation). A channel that is not named here cannot be left out.
+    channel_fallbacks : dict
+        What replaces a missing channel, by channel: another channel's name, or "zeros" (0 after normalisation). A
+        channel that is not a key here is required.
     carry : dict
         Weights with which corrected slices are carried to their neighbours (`corrections.carry.CarryWeights`), by
         name; those of the package where it has none.
@@ -110,12 +111,12 @@ class ModelSpec:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """What it recommends for `SegmentSettings`."""
+        """The `SegmentSettings` that the model recommends."""
         return {"threshold": self.threshold, "min_object_size": self.min_object_size, "flip_tta": self.flip_tta}
 
     @property
     def flip_scale(self) -> float:
-        """How much larger than the slice its mirror image is shown."""
+        """Size of the mirror image relative to the slice."""
         return self.flip_size / self.size if self.flip_size else 1.0
 
     @property
@@ -125,7 +126,7 @@ class ModelSpec:
 
     @property
     def out_channels(self) -> int:
-        """Number of logit channels: one (sigmoid) for one label, else one a label (softmax)."""
+        """Number of logit channels: one (sigmoid) for one label, else one per label with background (softmax)."""
         return 1 if len(self.labels) == 2 else len(self.labels)
 
     def to_json(self) -> str:
@@ -134,7 +135,7 @@ class ModelSpec:
 
 
 def with_labels(spec: ModelSpec, names: Sequence[str], parent: str) -> ModelSpec:
-    """Return the description of a model with more labels than its parent; the scores are of the labels before.
+    """Return the description of a model with more labels than its parent; the scores stay those of the parent.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ def with_labels(spec: ModelSpec, names: Sequence[str], parent: str) -> ModelSpec
     """
     labels = list(spec.labels)
     for given in names:
-        name = " ".join(given.split())
+        name = one_line(given)
         if not 1 <= len(name) <= LONGEST_NAME:
             raise ModelError(f"a class needs a name of 1 to {LONGEST_NAME} letters, not '{given}': give it another")
         if name.casefold() in {*map(str.casefold, labels), *NO_NAMES}:
@@ -188,7 +189,7 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """Read the header of a .safetensors model file without torch; raises ModelError."""
+    """Read the description in the header of a model file (.safetensors) without torch; raises ModelError."""
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -214,7 +215,7 @@ def read_spec(path: Path) -> ModelSpec:
 
 
 def spec_of(data: bytes, where: str) -> ModelSpec:
-    """Read the description in a model file's content; `where` names the file in errors (ModelError)."""
+    """Read the description from the content of a model file; `where` names the file in errors (ModelError)."""
     try:
         length = int.from_bytes(data[:8], "little")
         text = json.loads(data[8 : 8 + length])["__metadata__"][KEY]

@@ -1,1 +1,1 @@
-"""Probability to mask, and cleaning up a mask."""
+"""From a probability to a mask, and cleaning up a mask."""

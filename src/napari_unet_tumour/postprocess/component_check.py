@@ -1,6 +1,6 @@
-"""Components that a model's classifier takes for no tumour, lowered in the prediction on the scan's own grid.
+"""Lower the probability of components that a model's classifier does not take for a tumour, on the scan's own grid.
 
-numpy only: the prediction in torch and that in ONNX Runtime both pass through here.
+numpy only: predictions of torch and of ONNX Runtime both pass through here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Frame(Protocol):
 
 
 def has_classifier(spec: ModelSpec) -> bool:
-    """Tell whether a model's components are checked: it has one label, and no expert has learnt others."""
+    """Tell whether a model's components are checked: it has a classifier, one label, and no experts."""
     return bool(spec.components) and len(spec.labels) == 2 and not spec.arguments.get("experts")
 
 
@@ -48,7 +48,8 @@ def lower_unlikely(
 ) -> None:
     """Lower, in place, the probability of components that are no tumour.
 
-    Of a model with a gated branch only the first answer is lowered: what a person's corrections have taught stays.
+    For a model with a gated branch only the base network's prediction is lowered; what was learnt from corrections
+    stays.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def lower_unlikely(
     working : numpy.ndarray
         (C, h, w) float32, the normalised image as the network saw it.
     own, mirrored : numpy.ndarray
-        (L, h, w) float32, the probability of the slice and of its mirror image, which is None where none was asked.
+        (L, h, w) float32, the probability of the slice and of its mirror image; None without test-time augmentation.
     frame : Frame
         Where the slice lies in the working image.
     spec : ModelSpec
@@ -67,7 +68,7 @@ def lower_unlikely(
     highest = float(((own[0] + other[0]) / 2).max())
     if highest < level_at(highest, spec.threshold, raised=mirrored is not None):
         return
-    # Only where there is something to judge: scipy and scikit-image take a while to load.
+    # Imported only if there is a component to check: scipy and scikit-image take a while to load.
     from napari_unet_tumour.postprocess.component_classifier import Slice, factors
     from napari_unet_tumour.scans.training_match import is_unlike
 

@@ -1,9 +1,9 @@
-"""How likely each piece of a predicted mask is a tumour: a small classifier on what is known of the piece as a whole.
+"""A small classifier that tells how likely each component of a predicted mask is a tumour.
 
-A network that has seen few healthy heads paints the pituitary gland, marrow, the brain stem. The classifier looks at
-how sure the network is of a piece and whether the slice's mirrored copy agrees, how large and round it is, how it
-differs from what lies around and on the other side, and where in the head it is. Its weights lie in the model file's
-header. numpy only: whatever runs the network can ask it.
+A network that was trained on few healthy heads marks the pituitary gland, marrow or the brain stem. The features of a
+component are its probability, in the slice and in the mirror image, its size and shape, its contrast to its
+surroundings and to the other side, and its place in the head. The weights lie in the model file's header. numpy only,
+for use with torch and with ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
 
     Box = tuple[slice, slice]
 
-# A piece that is no tumour is left with this probability at most: below the threshold of every slice, but it comes back
-# where a person lowers the threshold.
+# Highest probability that is left in a component that is no tumour: below the threshold of every slice, but it comes
+# back if the user lowers the threshold.
 LOWERED = 0.18
-# Probability from which a pixel belongs to the piece nearest to it.
+# Probability from which a pixel belongs to the component nearest to it.
 SKIRT = 0.02
-# A piece with fewer pixels than this share of the smallest object is not looked at: it is removed anyhow.
+# A component with fewer pixels than this fraction of the smallest object is not classified: it is removed later anyway.
 ALMOST = 0.7
-# How often the pieces are looked at anew after some have gone.
+# How often the components are classified again after some were removed.
 ROUNDS = 4
-# The ring around a piece: pixels left out beside it; its width as a share of the piece's side, at least and at most.
+# The ring around a component: its distance in pixels, and its width: fraction of the component's side, lowest, highest.
 GAP, WIDTH, NARROW, WIDE = 2, 0.35, 4, 24
 TOUCHING = np.ones((3, 3))
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice as the network saw it, and its two answers.
+    """A slice as the network saw it, and its two predictions.
 
     Parameters
     ----------
     image : numpy.ndarray
         (H, W) float32, normalised.
     own, mirrored : numpy.ndarray
-        (H, W) float32, the probability of the slice and of its mirrored copy; the same where no copy was asked.
+        (H, W) float32, the probability of the slice and of its mirror image; equal without test-time augmentation.
     two : bool
-        Whether a copy was asked.
+        Whether the mirror image was predicted too.
     """
 
     image: NDArray[np.float32]
@@ -59,34 +59,34 @@ class Slice:
 
     @property
     def mean(self) -> NDArray[np.float32]:
-        """The probability that decides: the mean of the two."""
+        """The mean of the two predictions."""
         return np.asarray((self.own + self.mirrored) / 2, np.float32)
 
 
 def factors(
     shown: Slice, weights: Mapping[str, Any], threshold: float, smallest: float, *, unlike: bool = False
 ) -> NDArray[np.float32] | None:
-    """Return by what the probability of every pixel is to be multiplied, None where all stays.
+    """Return the factor for the probability of every pixel, None if nothing changes.
 
     Parameters
     ----------
     shown : Slice
-        Of one label.
+        A prediction of one label.
     weights : mapping
         The classifier, see `likelihoods`.
     threshold, smallest : float
         The model's own threshold, and its smallest object in pixels of this grid.
     unlike : bool
-        The slice looks unlike the training slices: there the network's answer is worth less, and more pieces go.
+        Whether the slice looks unlike the training slices. Predictions are less reliable there, and `cut_unlike` holds.
 
     Returns
     -------
     numpy.ndarray or None
-        (H, W) float32 in 0..1: 1 but at the pieces that are no tumour and what hangs on to them.
+        (H, W) float32 in 0..1: below 1 only in components that are no tumour and in the pixels nearest to them.
     """
     cut = weights.get("cut_unlike", weights["cut"]) if unlike else weights["cut"]
     made = np.ones(shown.image.shape, np.float32)
-    # Where the surest piece goes the threshold falls, and others appear.
+    # Without the component of highest probability the effective threshold falls, and others appear.
     for _ in range(ROUNDS):
         left = Slice(shown.image, shown.own * made, shown.mirrored * made, shown.two)
         pieces, numbers = pieces_of(left, threshold, smallest)
@@ -104,7 +104,7 @@ def factors(
 
 
 def pieces_of(shown: Slice, threshold: float, smallest: float) -> tuple[NDArray[np.int32], list[int]]:
-    """Return the pieces of a slice's mask, numbered, and the numbers of those that are large enough to be looked at."""
+    """Return the components of a slice's mask, numbered, and the numbers of those that are large enough to classify."""
     level = level_at(float(shown.mean.max(initial=0)), threshold, raised=shown.two)
     pieces, _ = ndimage.label(shown.mean >= level, TOUCHING)
     sizes = np.bincount(pieces.ravel())
@@ -113,16 +113,16 @@ def pieces_of(shown: Slice, threshold: float, smallest: float) -> tuple[NDArray[
 
 
 def likelihoods(features: NDArray[np.float32], weights: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return how likely pieces are tumours.
+    """Return how likely components are tumours.
 
     Parameters
     ----------
     features : numpy.ndarray
         (n, F) of `features_of`.
     weights : mapping
-        "mean" and "scale" (F,), and "networks": for each of several small networks "hidden" (F, K), "hidden_bias" (K,),
-        "out" (K,) and "out_bias"; the mean of their answers counts. "cut": the answer below which a piece is no
-        tumour; "cut_unlike": the same in slices that look unlike the training slices.
+        "mean" and "scale" (F,), and "networks": an ensemble of small networks, each with "hidden" (F, K), "hidden_bias"
+        (K,), "out" (K,) and "out_bias". "cut": the mean logit below which a component is no tumour; "cut_unlike": the
+        same for slices that look unlike the training slices.
 
     Returns
     -------
@@ -138,20 +138,20 @@ def likelihoods(features: NDArray[np.float32], weights: Mapping[str, Any]) -> ND
 
 
 def features_of(shown: Slice, pieces: NDArray[np.int32], numbers: Sequence[int]) -> list[NDArray[np.float32]]:
-    """Return what is known of pieces, in 37 numbers each.
+    """Return the 37 features of each component.
 
     Parameters
     ----------
     pieces : numpy.ndarray
-        (H, W) the pieces' numbers, 0 elsewhere.
+        (H, W) number of the component, 0 elsewhere.
     numbers : sequence of int
-        Those to look at.
+        The components to describe.
     """
     head = _Head(shown.image)
     whole = {
         "count": float(len(numbers)),
         "pixels": float(np.isin(pieces, numbers).sum()),
-        "surest": float(shown.mean.max()),
+        "highest": float(shown.mean.max()),
     }
     boxes = ndimage.find_objects(pieces)
     return [_features(shown, pieces, number, boxes[number - 1], head, whole) for number in numbers]
@@ -173,7 +173,7 @@ class _Head:
         self.greys = np.sort(image[self.inside])
 
     def rank(self, grey: float) -> float:
-        """Return the share of the head that is darker."""
+        """Return the fraction of the head that is darker."""
         return float(np.searchsorted(self.greys, grey)) / len(self.greys)
 
 
@@ -195,7 +195,7 @@ def _features(
         np.log(area), mean.max(), mean.mean(), own.mean(), mirrored.mean(), min(own.max(), mirrored.max()),
         (mean > 0.8).mean(), (mean > 0.9).mean(), np.abs(own - mirrored).mean(),
         shown.mean[near][ring].mean() if ring.any() else 0.0,
-        _length_of_rim(piece) ** 2 / (4 * np.pi * area), whole["count"], area / whole["pixels"], whole["surest"],
+        _perimeter(piece) ** 2 / (4 * np.pi * area), whole["count"], area / whole["pixels"], whole["highest"],
         area / head.inside.sum(), head.inside.mean(),
         inner.mean(), inner.std(), outer.mean(), outer.std(), inner.mean() - outer.mean(),
         (inner.mean() - outer.mean()) / (outer.std() + 0.1), *np.quantile(inner, (0.1, 0.9)),
@@ -208,13 +208,13 @@ def _features(
     return np.asarray(found, np.float32)
 
 
-def _length_of_rim(piece: NDArray[np.bool_]) -> float:
+def _perimeter(piece: NDArray[np.bool_]) -> float:
     length: float = perimeter(np.pad(piece, 1))  # type: ignore[no-untyped-call]
     return length
 
 
 def _grown(box: Box, shape: tuple[int, ...]) -> Box:
-    """Return the rows and columns of a piece and of the ring around it."""
+    """Return the rows and columns of a component and of the ring around it."""
     reach = GAP + WIDE + 1
     rows, columns = (slice(max(0, at.start - reach), min(n, at.stop + reach)) for at, n in zip(box, shape, strict=True))
     return rows, columns

@@ -1,4 +1,4 @@
-"""Tidy a drawn mask: smooth, remove specks, fill holes, fill between two slices, follow the edges of the image."""
+"""Edit a drawn mask: smooth, remove specks, fill holes, fill between two slices, snap to the edges of the image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BAND_PX = 4
 
 
 def smooth(mask: Mask) -> Mask:
-    """Round the outline of every label; a mask (H, W) uint8 in, a new one out. Unsure pixels stay."""
+    """Smooth the outline of every label; returns a new mask (H, W) uint8. Unsure pixels stay."""
     labels = _labels(mask)
     if not labels:
         return mask.copy()
@@ -35,7 +35,7 @@ def smooth(mask: Mask) -> Mask:
 
 
 def remove_specks(mask: Mask) -> Mask:
-    """Remove pieces below a tenth of their label's largest piece."""
+    """Remove components smaller than a tenth of their label's largest component."""
     new = mask.copy()
     for label in _labels(mask):
         pieces, _ = ndimage.label(mask == label, structure=np.ones((3, 3)))
@@ -46,7 +46,7 @@ def remove_specks(mask: Mask) -> Mask:
 
 
 def fill_holes(mask: Mask) -> Mask:
-    """Give the holes of every label that label."""
+    """Fill the holes of every label with that label."""
     new = mask.copy()
     for label in _labels(mask):
         new[ndimage.binary_fill_holes(mask == label) & (mask == 0)] = label
@@ -54,17 +54,17 @@ def fill_holes(mask: Mask) -> Mask:
 
 
 def interpolate_slices(first: Mask, last: Mask, count: int, images: Sequence[NDArray[Any]] = ()) -> list[Mask]:
-    """Return the `count` masks between two slices: signed distances, moved along from centre to centre.
+    """Return the `count` masks between two slices, from signed distances shifted from one centre to the other.
 
-    A label that only one of the two has is left out.
+    A label that only one of the two masks has is left out.
 
     Parameters
     ----------
     first, last : numpy.ndarray
         (H, W) uint8 masks of the two slices.
     images : sequence of numpy.ndarray, optional
-        (H, W) or (C, H, W) grey values of the slices from the first to the last, count + 2 of them. With them the
-        outlines follow what is as bright as the drawn lesions (`corrections.carry`); blank slices do not.
+        (H, W) or (C, H, W) grey values of the count + 2 slices from the first to the last. With them the outlines
+        follow pixels that are as bright as the drawn lesions (`corrections.carry`), except in blank slices.
     """
     labels = sorted(set(_labels(first)) & set(_labels(last)))
     if len(images) and labels:
@@ -94,7 +94,7 @@ def _blend(shape: Sequence[int], outlines: dict[int, tuple[Outline, Outline]], p
 
 
 def snap_to_edges(mask: Mask, image: NDArray[Any]) -> Mask:
-    """Move the outline of every label to the edges of the image nearby.
+    """Move the outline of every label to nearby edges of the image, by watershed on the gradient.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def snap_to_edges(mask: Mask, image: NDArray[Any]) -> Mask:
     Returns
     -------
     numpy.ndarray
-        (H, W) uint8; pixels more than 4 from an outline, and unsure ones, stay. Watershed of the gradient.
+        (H, W) uint8; unsure pixels, and pixels more than 4 pixels from an outline, stay.
     """
     new = mask.copy()
     for label, box in _boxes(mask):

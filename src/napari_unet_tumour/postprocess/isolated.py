@@ -1,8 +1,8 @@
-"""Pieces of a mask that one plane of a volume shows and its neighbours do not.
+"""Remove components of a mask that only one slice of a volume shows.
 
-A lesion goes on through the slices as far as it is wide. A network that looks at slices one by one paints healthy
-parts that shine on a single slice, above all the pituitary gland; what is wider than twice the distance of the
-slices and shows on one of them alone is none. A small lesion between thick slices stays.
+A lesion extends through the slices about as far as it is wide. A 2D network marks bright healthy structures on single
+slices, above all the pituitary gland. A component that is wider than twice the slice distance and shows on one slice
+only is no lesion. A small lesion between thick slices stays.
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ if TYPE_CHECKING:
 
     Piece = tuple[Region, NDArray[np.bool_]]
 
-# Width, in distances of the planes, up to which a lesion may lie between them.
+# Width in slice distances up to which a lesion may be visible on one slice only.
 FLAT = 2.0
-# How far beside a piece its neighbours are looked at: a share of its width, or one distance of the planes.
+# How far from a component the neighbouring slices are searched: a fraction of its width, at least one slice distance.
 BESIDE = 0.25
-# A volume's mask hangs together; where most slices stand alone, the planes are a stack of unrelated pictures.
+# If more than so many slices, and more than this fraction of them, have isolated components, the planes are probably a
+# stack of unrelated images and nothing is removed.
 FEW, MOST = 2, 0.5
-# Pixels of a plane up to which it is looked at.
+# Larger planes (in pixels) are not checked.
 LARGEST = 1 << 24
 
 
 def remove_isolated_components(
     mask: Any, layout: SliceLayout, planes: Iterable[int] | None = None, fixed: Collection[int] = frozenset()
 ) -> int:
-    """Remove the pieces that one plane alone shows, and return how many they were.
+    """Remove the components that only one plane shows, and return their number.
 
     Parameters
     ----------
     mask : array-like
         uint8 of `layout.mask_shape`, numpy or zarr; three planes are read at a time.
-    layout : Layout
-        Nothing is removed where its `depth` is 0.
+    layout : SliceLayout
+        Nothing is removed if its `slice_distance` is 0.
     planes : iterable of int, optional
-        Those that are segmented, all by default. A piece beside one that is not, or on the first or last, stays.
+        The segmented planes, all by default. A component stays if its plane is the first or last, or beside one that
+        is not segmented.
     fixed : collection of int
-        Planes that a person has drawn: they are neighbours like the others, and stay as they are.
+        Planes that a person has drawn: they count as neighbours, and are not changed.
     """
     known = frozenset(range(layout.planes) if planes is None else planes) | frozenset(fixed)
     if not layout.slice_distance or len(known) < 3 or math.prod(layout.plane_shape) > LARGEST:
@@ -53,7 +55,7 @@ def remove_isolated_components(
     shown, isolated = 0, dict[int, list["Piece"]]()
     for n, here, beside in _iter_planes(mask, layout, known):
         shown += 1
-        found = list(_is_isolated(here, beside, layout.slice_distance)) if len(beside) == 2 and n not in fixed else []
+        found = list(_isolated(here, beside, layout.slice_distance)) if len(beside) == 2 and n not in fixed else []
         if found:
             isolated[n] = found
     if len(isolated) > max(FEW, MOST * shown):
@@ -67,7 +69,7 @@ def remove_isolated_components(
 def _iter_planes(
     mask: Any, layout: SliceLayout, known: frozenset[int]
 ) -> Iterator[tuple[int, NDArray[np.bool_], list[NDArray[np.bool_]]]]:
-    """Yield every plane with a mask: its number, where the mask is, and the same of its known neighbours."""
+    """Yield every plane with foreground: its number, its foreground, and that of its known neighbours."""
     row = layout.shape[layout.slice_axes[-1]]
     held: dict[int, NDArray[np.bool_]] = {}
     for n in sorted(known):
@@ -77,16 +79,17 @@ def _iter_planes(
             yield n, held[n], [held[m] for m in near if m != n]
 
 
-def _is_isolated(here: NDArray[np.bool_], beside: Sequence[NDArray[np.bool_]], depth: float) -> Iterator[Piece]:
+def _isolated(here: NDArray[np.bool_], beside: Sequence[NDArray[np.bool_]], distance: float) -> Iterator[Piece]:
+    """Yield the components of a plane that its two neighbours do not show."""
     from scipy import ndimage  # takes half a second
 
     pieces, _ = ndimage.label(here, np.ones((3, 3)))
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         piece = pieces[box] == number
         width = 2 * math.sqrt(np.count_nonzero(piece) / math.pi)
-        if width <= FLAT * depth:
+        if width <= FLAT * distance:
             continue
-        reach = math.ceil(max(depth, BESIDE * width))
+        reach = math.ceil(max(distance, BESIDE * width))
         wide = tuple(
             slice(max(0, at.start - reach), min(size, at.stop + reach))
             for at, size in zip(box, here.shape, strict=True)

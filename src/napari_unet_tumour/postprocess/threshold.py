@@ -1,4 +1,4 @@
-"""Probabilities -> mask; quick enough to follow a threshold slider."""
+"""From probabilities to a mask; fast enough to follow a threshold slider."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import SegmentSettings
 
 
-# The share of the threshold to which it falls where the copies of a slice disagree.
+# Lowest fraction of the threshold, for planes where the slice and its mirror image disagree.
 MIN_THRESHOLD_SCALE = 0.4
 
 
 def mask_from_probability(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.uint8]:
-    """Decide every pixel of a plane.
+    """Return the mask of a plane.
 
-    A pixel is foreground where the labels together reach `effective_threshold` the plane; it then gets the
-    likeliest label. Pieces of a label below `settings.smallest` pixels are removed.
+    A pixel is foreground if the sum over the labels reaches `effective_threshold`; it then gets the likeliest label.
+    Components with fewer than `settings.min_object_size` pixels are removed.
 
     Parameters
     ----------
     probability : numpy.ndarray
-        (L, H, W) uint8, 0..255 for 0..1, one layer per label without the background.
+        (L, H, W) uint8, 0..255 for 0..1, one layer per label; no layer for the background.
 
     Returns
     -------
@@ -50,31 +50,31 @@ def effective_threshold(together: NDArray[Any], settings: SegmentSettings) -> in
     Parameters
     ----------
     together : numpy.ndarray
-        (H, W) of any unsigned type, the labels' sum, 0..255 for 0..1.
+        (H, W) of any unsigned type, the sum over the labels, 0..255 for 0..1.
     """
     level = level_at(float(together.max(initial=0)) / 255, settings.threshold, raised=settings.flip_tta)
     return max(1, round(level * 255))
 
 
-def level_at(surest: float, threshold: float, raised: bool) -> float:
+def level_at(highest: float, threshold: float, raised: bool) -> float:
     """Return the probability from which a pixel is foreground, see `effective_threshold`.
 
     Parameters
     ----------
-    surest : float
+    highest : float
         The highest probability in the plane, 0..1.
     threshold : float
-        The one that was asked for.
+        The threshold of the settings.
     raised : bool
-        Whether the probability is the mean of two copies.
+        Whether the probability is the mean over the slice and its mirror image.
     """
-    return threshold * min(max(surest, MIN_THRESHOLD_SCALE), 1.0) if raised else threshold
+    return threshold * min(max(highest, MIN_THRESHOLD_SCALE), 1.0) if raised else threshold
 
 
 def keep_largest_component(mask: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy with only the largest connected piece of each label; any number of axes.
+    """Return a copy with only the largest connected component of each label; any number of axes.
 
-    Pieces touch at edges and corners too. Of several equally large pieces the first stays.
+    Diagonal neighbours are connected. Of several equally large components the first stays.
     """
     kept = np.zeros_like(mask)
     for label in _labels(mask):
@@ -92,19 +92,19 @@ def _remove_small(mask: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]:
 
 
 def remove_small_objects_blockwise(mask: Any, layout: SliceLayout, n: int, smallest: int, side: int = 2048) -> None:
-    """Remove small pieces from plane `n` of a mask that was written block by block, reading a part at a time.
+    """Remove small components from plane `n` of a mask that may be on disk, reading one block at a time.
 
-    Each part is seen with a margin of `smallest` pixels: a piece that reaches from the part to the margin's end has
-    at least so many pixels, any other is seen whole.
+    Each block is read with a margin of `smallest` pixels. A component that reaches from the block to the end of the
+    margin has at least that many pixels; all others are seen whole.
 
     Parameters
     ----------
     mask : array-like
         uint8 of `layout.mask_shape`, numpy or zarr.
     smallest : int
-        Pixels from which a piece stays.
+        Components with fewer pixels are removed.
     side : int
-        Of a part without its margin.
+        Side of a block without its margin.
     """
     height, width = layout.plane_shape
     for top in range(0, height, side):

@@ -1,7 +1,7 @@
-"""A network's graph for ONNX Runtime, without its weights, and what the network answers to a probe.
+"""A network's graph for ONNX Runtime, without its weights, and the network's result for a probe image.
 
-A graph is made where torch is (`engine.export`). That of the shipped model lies beside it, others in a cache folder
-under their model's hash; the weights are always the model file's own.
+Graphs are exported in a process with torch (`engine.inference.onnx_export`). The graph of the shipped model lies beside
+it, others in a cache folder under the model's hash. The weights always come from the model file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from napari_unet_tumour.errors import OutputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Part of a file's name: a version that makes other graphs counts on, and does not see the older ones.
+# Part of the file's name. Increase it when the export changes; older files are then ignored.
 FORMAT = 1
 SHIPPED = Path(__file__).parents[1] / "models" / "weights"
 HOME = "NAPARI_UNET_TUMOUR_HOME"
@@ -32,7 +32,7 @@ KEPT = 8
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """What ONNX Runtime needs beside a model file.
+    """What ONNX Runtime needs in addition to a model file.
 
     Parameters
     ----------
@@ -41,12 +41,12 @@ class Graph:
     onnx : bytes
         The network as an ONNX model; its weights are external.
     names : tuple of str
-        Weights that it needs, by their names in the model file.
+        Names of its weights in the model file.
     probe : numpy.ndarray
-        (1, C, h, w) float32: an input.
+        (1, C, h, w) float32, an image.
     answer : numpy.ndarray
-        (1, K, h, w) float32: its logits by the network in torch, in float32. With a second network those without it,
-        then those with it.
+        (1, K, h, w) float32, the logits of torch in float32 for the probe. With a gated branch those without it, then
+        those with it.
     """
 
     model: str
@@ -62,7 +62,7 @@ class Graph:
 
 
 def find(model: str) -> Graph | None:
-    """Return the graph of the model with that hash, None where there is none that can be read."""
+    """Return the graph of the model with that hash, None if there is no readable one."""
     if model not in _kept:
         name = file_name(model)
         found = (_read(place / name, model) for place in (SHIPPED, folder()))
@@ -73,14 +73,14 @@ def find(model: str) -> Graph | None:
 
 
 def keep(graph: Graph) -> None:
-    """Keep a graph for this process and, where the cache folder can be written, for the next ones."""
+    """Cache a graph in this process and, if the cache folder is writable, on disk."""
     _remember(graph)
-    with suppress(OutputError), atomic(folder() / file_name(graph.model), "free some space") as beside:
-        beside.write_bytes(graph.to_bytes())
+    with suppress(OutputError), atomic(folder() / file_name(graph.model), "free some space") as part:
+        part.write_bytes(graph.to_bytes())
 
 
 def folder() -> Path:
-    """Return the cache folder, which may not exist yet; it moves with NAPARI_UNET_TUMOUR_HOME."""
+    """Return the cache folder, which may not exist yet; NAPARI_UNET_TUMOUR_HOME overrides it."""
     moved = os.environ.get(HOME)
     return (
         Path(moved).expanduser() / "cache"
@@ -90,7 +90,7 @@ def folder() -> Path:
 
 
 def file_name(model: str) -> str:
-    """Return the name of the file with the graph of the model that has this hash."""
+    """Return the file name of the graph of the model with this hash."""
     return f"{model}-v{FORMAT}.graph"
 
 

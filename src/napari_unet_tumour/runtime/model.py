@@ -1,4 +1,4 @@
-"""A model without torch: its description, and its network in ONNX Runtime."""
+"""Models without torch: the description, and the network in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ KEPT = 4
 
 @dataclass(frozen=True, eq=False)
 class RuntimeModel:
-    """A model that ONNX Runtime runs.
+    """A model that runs in ONNX Runtime.
 
     Parameters
     ----------
     spec : ModelSpec
-        What it expects and answers.
+        The description.
     session : Session
-        Its network.
+        The network.
     hash : str
         First 12 hex digits of the SHA-256 of its file.
     twofold : bool
-        Whether the logits are those without the network's second, then those with it.
+        Whether there are two predictions: without the gated branch, then with it.
     """
 
     spec: ModelSpec
@@ -52,15 +52,15 @@ class RuntimeModel:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why torch runs a model although ONNX Runtime should; `text` is for a person."""
+    """Why a model runs in torch instead of ONNX Runtime; `text` is for the user."""
 
     text: str
 
 
 def applies(settings: SegmentSettings) -> bool:
-    """Tell whether these settings on this computer ask for a CPU in float32, without a word about trouble.
+    """Tell whether ONNX Runtime should run these settings on this computer: on the CPU, in float32.
 
-    The environment variable NAPARI_UNET_TUMOUR_RUNTIME can say "onnx" or "torch".
+    The environment variable NAPARI_UNET_TUMOUR_RUNTIME overrides it: "onnx" or "torch".
     """
     chosen = os.environ.get(CHOICE, "")
     if chosen == "torch" or settings.precision not in ("auto", "float32"):
@@ -71,7 +71,7 @@ def applies(settings: SegmentSettings) -> bool:
 
 
 def trouble() -> Trouble | None:
-    """Return what keeps ONNX Runtime from running anything here, or None."""
+    """Return why ONNX Runtime cannot run on this computer, or None if it can."""
     if importlib.util.find_spec("onnxruntime") is None:
         return Trouble("ONNX Runtime is not installed: working with torch, at half the speed")
     if processor.is_wanting():
@@ -99,12 +99,12 @@ def open_file(source: str | Path | bytes) -> RuntimeModel | Trouble | None:
     Returns
     -------
     RuntimeModel, Trouble or None
-        None where its graph is not there yet: torch must make it.
+        None if its graph does not exist yet: it must be exported from torch.
 
     Raises
     ------
     ModelError
-        Not a model file, or a damaged one.
+        It is not a model file, or damaged.
     """
     path = None if isinstance(source, bytes) else Path(source)
     if path is not None:
@@ -118,7 +118,7 @@ def open_file(source: str | Path | bytes) -> RuntimeModel | Trouble | None:
 def opened(
     spec: ModelSpec, mark: str, weights: Callable[[], Mapping[str, NDArray[Any]]]
 ) -> RuntimeModel | Trouble | None:
-    """Return the model with that description, hash and weights, as `open_file` does; the last few are kept."""
+    """Return the model with that description, hash and weights, as `open_file` does; the last few are cached."""
     if (why := trouble()) is not None:
         return why
     if mark not in _opened:
@@ -145,7 +145,7 @@ def _built(
     try:
         session = Session(graph, weights())
         agrees = session.agrees(graph)
-    except Exception:  # noqa: BLE001 - ONNX Runtime fails in many types; torch is there
+    except Exception:  # noqa: BLE001 - ONNX Runtime raises errors of many types; torch runs the model then
         return unlike
     twofold = graph.answer.shape[1] == 2 * spec.out_channels
     return RuntimeModel(spec, session, mark, twofold) if agrees else unlike

@@ -1,4 +1,4 @@
-"""Grey values -> the range the network was trained on, in numpy; gives what `engine.normalise` gives in torch."""
+"""Intensity normalisation in numpy; the same as `engine.normalisation` in torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAIL = 0.005
 
 
 def robust_zscore(planes: Array) -> Array:
-    """Give the brighter part of every plane zero mean and unit variance; see `engine.normalisation.robust_zscore`."""
+    """Scale planes by mean and variance of their brighter part; see `engine.normalisation.robust_zscore`."""
     return _apply(planes, *_range(planes))
 
 
@@ -35,7 +35,7 @@ NORMALISATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def as_in(name: str, sample: Array) -> Callable[[Array], Array]:
-    """Return the normalisation that a whole plane would get, for parts of it; see `engine.normalisation.as_in`."""
+    """Return the normalisation of a whole plane, to be applied to parts of it; see `engine.normalisation.as_in`."""
     if NORMALISATIONS[name] is not robust_zscore:
         return NORMALISATIONS[name]
     found = _range(sample)
@@ -50,7 +50,7 @@ def _range(planes: Array) -> Range:
     count = np.maximum(bright.sum((2, 3), keepdims=True), 1).astype(np.float32)
     mean = (clipped * bright).sum((2, 3), keepdims=True) / count
     spread = np.sqrt(np.square((clipped - mean) * bright).sum((2, 3), keepdims=True) / count)
-    # Only a constant plane needs a scale of its own: the smallest normal float32 leaves every unit as it is.
+    # Only a constant slice needs an epsilon. float32's smallest normal number leaves every intensity unit unchanged.
     least = np.finfo(np.float32).tiny
     return low, high, mean, np.maximum(np.maximum(spread, np.float32(1e-3) * (high - low)), least)
 
@@ -61,12 +61,12 @@ def _quantile(values: Array, share: float) -> Array:
     below, above = int(np.floor(rank)), int(np.ceil(rank))
     ordered = np.partition(values, (below, above), axis=2)
     first, second, part = ordered[..., below], ordered[..., above], np.float32(rank - np.floor(rank))
-    # torch.lerp's two ways: each is exact at its own end.
+    # As torch.lerp, which uses one of two formulas: each is exact at one end.
     apart = second - first
     return np.asarray(first + part * apart if part < 0.5 else second - apart * (1 - part), np.float32)
 
 
 def _apply(planes: Array, low: Array, high: Array, mean: Array, scale: Array) -> Array:
-    with np.errstate(over="ignore"):  # of a constant plane, which is left out below
+    with np.errstate(over="ignore"):  # in constant planes, which become 0 below
         normal = (np.clip(planes, low, high) - mean) / scale
     return np.where(high > low, normal, np.float32(0))

@@ -1,4 +1,4 @@
-"""Runs a model in ONNX Runtime over planes and blocks of planes; the counterpart of `engine.torch_predictor`."""
+"""Run a model in ONNX Runtime on planes and tiles; the counterpart of `engine.inference.torch_predictor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_unet_tumour.postprocess.component_check import has_classifier, lower
 from napari_unet_tumour.runtime.normalisation import as_in
 from napari_unet_tumour.runtime.preprocess import STEP, as_bytes, as_planes, bounded, coloured, resize
 from napari_unet_tumour.runtime.session import PIXELS
-from napari_unet_tumour.runtime.sliding_window import blend, grown, shrunk
+from napari_unet_tumour.runtime.sliding_window import blend, downsampled, upsampled
 from napari_unet_tumour.tiling.grid import RAW
 
 if TYPE_CHECKING:
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 
 class RuntimePredictor:
-    """Finds probabilities on this computer's cores.
+    """Predicts in ONNX Runtime, on the CPU.
 
     Parameters
     ----------
     model : RuntimeModel
-        What runs.
+        The model.
     settings : SegmentSettings
-        Whether the mirror image is predicted too, windows, memory.
+        Test-time augmentation, windows and memory.
     """
 
-    # While one batch is computed the next one is read.
+    # The next batch is read while one is computed.
     ahead = 1
     notice = ""
 
@@ -51,7 +51,7 @@ class RuntimePredictor:
     def begin(
         self, read: Callable[[list[int]], NDArray[Any]], left: Sequence[int], shape: Sequence[int]
     ) -> tuple[list[int], Answer]:
-        """Begin some of the planes that are left; calling the answer waits for it: (n, L, H, W) uint8."""
+        """Start predicting some of the planes that are left; the returned function waits for (n, L, H, W) uint8."""
         channels, height, width = shape
         spec = self._model.spec
         raw = RAW * self._settings.memory // (channels * height * width)
@@ -63,39 +63,39 @@ class RuntimePredictor:
         return self._begin(raw)()
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
-        """Return (L, H, W) uint8 for the region of a block; see `engine.inference.sliding_window.block_probability`."""
-        spec, shrink = self._model.spec, max(1, self._settings.downsample)
+        """Return (L, H, W) uint8 for the region of a tile; see `engine.inference.sliding_window.block_probability`."""
+        spec, factor = self._model.spec, max(1, self._settings.downsample)
         shape = tuple(part.stop - part.start for part in block.region)
         labels = (len(spec.labels) - 1) * (1 + self.twofold)
         here, whole = (coloured(bounded(one[None], sample[None]), spec) for one in (raw, sample))
         if not here.max() > here.min() and here.max() <= whole.min():
             return np.zeros((labels, *shape), np.uint8)
         normal = as_in(spec.normalisation, whole if whole.max() > whole.min() else here)
-        working = normal(shrunk(here, shrink))[0]
-        # Nothing but the plane's darkest value is background: most of a slide, and the air around a head.
+        working = normal(downsampled(here, factor))[0]
+        # Windows with only the plane's darkest value are background: most of a slide, and the air around a head.
         lowest = np.full((1, spec.in_channels, 1, 1), whole.min(), np.float32)
         found = blend(self._windows, working, spec.size, float(normal(lowest).max()))
         if found is None:
             return np.zeros((labels, *shape), np.uint8)
-        native = grown(found[:, block.inner[0], block.inner[1]], block.before, shrink)
+        native = upsampled(found[:, block.inner[0], block.inner[1]], block.before, factor)
         return as_bytes(native[:, : shape[0], : shape[1]])
 
     def close(self) -> None:
-        """Drop what has been begun and is no longer wanted."""
+        """Cancel predictions that were started and are no longer wanted."""
         while self._pending:
             self._pending.pop().cancel()
 
     def _begin(self, raw: NDArray[Any]) -> Answer:
         spec = self._model.spec
         planes = as_planes(raw, spec)
-        going = {n: self._answers(planes.working[n], spec.flip_scale) for n, one in enumerate(planes.varied) if one}
+        going = {n: self._predictions(planes.working[n], spec.flip_scale) for n, one in enumerate(planes.varied) if one}
         labels = (len(spec.labels) - 1) * (1 + self.twofold)
         checks = self._settings.check_components and has_classifier(spec)
 
         def wait() -> NDArray[np.uint8]:
             found = np.zeros((len(raw), labels, *planes.frame.native), np.uint8)
-            for n, answer in going.items():
-                own, mirrored = answer()
+            for n, prediction in going.items():
+                own, mirrored = prediction()
                 found[n] = planes.back(_mean(own, mirrored))
                 if checks:
                     lower_unlikely(found[n], planes.working[n], own, mirrored, planes.frame, spec)
@@ -104,36 +104,36 @@ class RuntimePredictor:
         return wait
 
     def _probability(self, working: Array, scale: float) -> Callable[[], Array]:
-        """Begin to find the probability (L, h, w) in an image (C, h, w); the mirror image is shown `scale` times."""
-        answers = self._answers(working, scale)
-        return lambda: _mean(*answers())
+        """Start predicting an image (C, h, w); the returned function waits for the mean over image and mirror image."""
+        predictions = self._predictions(working, scale)
+        return lambda: _mean(*predictions())
 
-    def _answers(self, working: Array, scale: float) -> Callable[[], tuple[Array, Array | None]]:
-        """Begin to find what the mean of `_probability` is made of: the image's own, the mirror image's if asked."""
-        plain = self._submit(self._sure, working)
+    def _predictions(self, working: Array, scale: float) -> Callable[[], tuple[Array, Array | None]]:
+        """Start predicting an image (C, h, w) and, with `flip_tta`, its mirror image, `scale` times as large."""
+        plain = self._submit(self._predict, working)
         if not self._settings.flip_tta:
             return lambda: (plain.result(), None)
         mirrored = self._submit(self._mirrored, working, scale)
         return lambda: (plain.result(), mirrored.result())
 
     def _mirrored(self, working: Array, scale: float) -> Array:
-        """Return the probability in the left-right mirror image, shown `scale` times as large; see `engine.fast`."""
+        """Return the probability from the left-right mirror image, `scale` times as large, on the image's grid."""
         copy = working[..., ::-1]
         if scale == 1.0:
-            return np.asarray(self._sure(copy)[..., ::-1])
+            return np.asarray(self._predict(copy)[..., ::-1])
         shape = (working.shape[1], working.shape[2])
         height, width = (max(1, round(side * scale)) for side in shape)
         grown_by = ((0, 0), (0, -height % STEP), (0, -width % STEP))
         shown = np.pad(resize(copy[None], (height, width))[0], grown_by, mode="edge")
-        found = resize(self._sure(shown)[None, :, :height, :width], shape)[0]
+        found = resize(self._predict(shown)[None, :, :height, :width], shape)[0]
         return np.asarray(found[..., ::-1])
 
-    def _sure(self, image: Array) -> Array:
+    def _predict(self, image: Array) -> Array:
         logits = self._model.session.logits(image)
         return np.concatenate([to_probability(one) for one in np.split(logits, 1 + self.twofold)])
 
     def _windows(self, windows: Iterable[Array]) -> Iterator[Array]:
-        """Give the answers to windows, a few at a time at work."""
+        """Yield the probability of each window; a few are computed at the same time."""
         going: deque[Callable[[], Array]] = deque()
         for window in windows:
             going.append(self._probability(window, 1.0))
@@ -154,9 +154,9 @@ def _mean(own: Array, mirrored: Array | None) -> Array:
 
 
 def to_probability(logits: Array) -> Array:
-    """Return the labels' probability (L, h, w) of logits (O, h, w)."""
+    """Return the labels' probability (L, h, w) for logits (O, h, w)."""
     if len(logits) == 1:
-        # As 1 / (1 + exp(-x)), which would overflow.
+        # Equal to 1 / (1 + exp(-x)), which would overflow.
         return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
     powers = np.exp(logits - logits.max(0))
     return np.asarray(powers[1:] / powers.sum(0), np.float32)

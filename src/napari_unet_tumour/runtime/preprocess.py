@@ -1,7 +1,7 @@
-"""Planes of any scan -> what the network sees, and the exact way back, in numpy.
+"""From raw planes to the network's input, and the exact inverse for its output, in numpy.
 
-Pixel centres lie at half-integers, so a plane and its resized copy cover the same area and the way
-back lands on the same place. `engine.planes` does the same in torch and takes from here what needs none.
+Pixel centres are at half-integers, so a plane and its resized copy cover the same area, and the inverse is exact.
+`engine.inference.preprocess` does the same in torch, for GPUs, and uses the functions here that need no torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.runtime.normalisation import NORMALISATIONS
 
@@ -34,7 +35,7 @@ EXACT = float(1 << 24)
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a plane lies within the network's working image; all lengths in pixels.
+    """The position of a plane within the network's working image; all lengths in pixels.
 
     Parameters
     ----------
@@ -59,16 +60,16 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Planes:
-    """Planes as the network sees them.
+    """The network's input.
 
     Parameters
     ----------
     working : numpy.ndarray
         (N, C, h, w) float32, normalised.
     frame : Frame
-        The way back, the same for all.
+        The position of the planes within the working image.
     varied : numpy.ndarray
-        (N,) bool; the network's answer to a plane in which nothing varies means nothing.
+        (N,) bool, False for blank planes, whose prediction is meaningless.
     """
 
     working: Array
@@ -76,7 +77,7 @@ class Planes:
     varied: NDArray[np.bool_]
 
     def back(self, answer: Array) -> NDArray[np.uint8]:
-        """Bring an answer (L, h, w) float to the scan's grid: (L, H, W) uint8, 0..255 for 0..1."""
+        """Resize a prediction (L, h, w) float to the scan's grid: (L, H, W) uint8, 0..255 for 0..1."""
         rows, columns = self.frame.window
         return as_bytes(resize(answer[None, :, rows, columns], self.frame.native)[0])
 
@@ -88,7 +89,7 @@ def as_bytes(probability: Array) -> NDArray[np.uint8]:
 
 
 def frame_lengths(height: int, width: int, size: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the sides of a plane whose longest one becomes `size`, aspect kept, and these in multiples of 32."""
+    """Return the sides of a plane resized to a longest side of `size`, and the same rounded up to multiples of 32."""
     scale = size / max(height, width)
     inner = (max(1, round(height * scale)), max(1, round(width * scale)))
     return inner, (-(-inner[0] // STEP) * STEP, -(-inner[1] // STEP) * STEP)
@@ -107,7 +108,7 @@ def as_planes(raw: NDArray[Any], spec: ModelSpec) -> Planes:
     ScanError
         The values are not real numbers.
     ModelError
-        The channels are not those that the model needs.
+        The channels do not fit the model.
     """
     check_type(raw)
     values = coloured(as_float32(without_alpha(raw, spec)), spec)
@@ -125,7 +126,7 @@ def as_planes(raw: NDArray[Any], spec: ModelSpec) -> Planes:
 
 
 def resize(values: Array, shape: tuple[int, int]) -> Array:
-    """Bring (N, C, H, W) float to (N, C, *shape): straight lines between centres, antialiased where it shrinks."""
+    """Resize (N, C, H, W) float to (N, C, *shape), bilinear, antialiased when downsampling."""
     for axis, length in ((2, shape[0]), (3, shape[1])):
         if values.shape[axis] != length:
             values = _resized(values, axis, length)
@@ -144,9 +145,9 @@ def _resized(values: Array, axis: int, length: int) -> Array:
 
 @lru_cache(maxsize=64)
 def _taps(old: int, new: int) -> tuple[NDArray[np.intp], Array]:
-    """Return which pixels along an axis make each new one, and their weights: (taps, new) each.
+    """Return the pixels along an axis that contribute to each new one, and their weights: (taps, new) each.
 
-    A triangle as wide as two new pixels where the axis shrinks, as two old ones where it grows.
+    The filter is a triangle, as wide as two new pixels when downsampling, as two old ones when upsampling.
     """
     scale = old / new
     reach = max(scale, 1.0)
@@ -160,7 +161,7 @@ def _taps(old: int, new: int) -> tuple[NDArray[np.intp], Array]:
 
 
 def check_type(raw: NDArray[Any]) -> None:
-    """Raise ScanError for values that are no real numbers."""
+    """Raise ScanError if the values are not real numbers."""
     if raw.dtype.kind == "c":
         raise ScanError("the scan holds complex numbers: take their magnitude (numpy.abs) first")
     if raw.dtype.kind not in "biuf":
@@ -168,19 +169,19 @@ def check_type(raw: NDArray[Any]) -> None:
 
 
 def check_channels(given: int, spec: ModelSpec) -> None:
-    """Raise ModelError unless a scan with so many channels fits the model."""
+    """Raise ModelError unless a scan with `given` channels fits the model."""
     without_alpha(np.empty((1, given, 1, 1), np.uint8), spec)
 
 
 def without_alpha(raw: NDArray[Any], spec: ModelSpec) -> NDArray[Any]:
-    """Return the channels that a model can use, ModelError where they do not fit."""
+    """Return the channels that a model uses, without an alpha channel; raises ModelError if they do not fit."""
     given, wanted = raw.shape[1], spec.in_channels
     if given == wanted or (given in (3, 4) and (wanted == 1 or spec.channels == COLOURS)):
         return raw[:, :3] if given == 4 != wanted else raw
     if given == 1 and spec.channels == COLOURS:
         return raw
     raise ModelError(
-        f"model {spec.name} needs {wanted} channel{'s' * (wanted > 1)} ({', '.join(spec.channels)}), "
+        f"model {spec.name} needs {plural(wanted, 'channel')} ({', '.join(spec.channels)}), "
         f"the scan has {given}: give a scan for each channel, or choose a model that fits"
     )
 
@@ -196,15 +197,15 @@ def coloured(values: Array, spec: ModelSpec) -> Array:
 
 
 def bounded(raw: NDArray[Any], sample: NDArray[Any]) -> Array:
-    """Return a part of a plane as float32 values (N, C, h, w) as finite as the whole would be.
+    """Return a part of a plane as finite float32 values (N, C, h, w), as in the whole plane.
 
     Parameters
     ----------
     raw : numpy.ndarray
         (N, C, h, w) of any bool, integer or float type.
     sample : numpy.ndarray
-        (1, C, a, b): pixels from all over the plane, which tell the extremes that replace NaN and infinities, and
-        whether its values are beyond float32.
+        (1, C, a, b): pixels from all over the plane; their extremes replace NaN and infinities, and show whether the
+        values exceed float32.
     """
     check_type(raw)
     if is_small(raw):
@@ -225,7 +226,7 @@ def is_small(raw: NDArray[Any]) -> bool:
 
 
 def as_float32(raw: NDArray[Any]) -> Array:
-    """Return planes as finite float32: NaN and infinities become a plane's extremes, what is beyond float32 0..1."""
+    """Return planes as finite float32: NaN and infinities become extremes; values beyond float32 are scaled to 0..1."""
     if is_small(raw):
         return raw.astype(np.float32)
     wide = raw.dtype.itemsize > 4 or raw.dtype.kind in "iu"
@@ -245,7 +246,7 @@ def _fill_gaps(values: NDArray[Any]) -> None:
 
 
 def _within_reach(values: NDArray[Any]) -> NDArray[Any]:
-    """Bring planes to 0..1 whose values or differences float32 cannot hold; leave all others."""
+    """Scale planes to 0..1 if float32 cannot represent their values or differences."""
     return _scaled(values, values.min((2, 3), keepdims=True), values.max((2, 3), keepdims=True))
 
 

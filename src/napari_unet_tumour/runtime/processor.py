@@ -1,4 +1,4 @@
-"""What this computer can do, found out without torch."""
+"""The capabilities of this computer, without torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cores() -> int:
 
 
 def threads() -> int:
-    """Return how many threads may compute: what the environment says, else a thread for each core."""
+    """Return the number of computing threads: from the environment, else one per core."""
     for name in (THREADS, "OMP_NUM_THREADS"):
         wanted = os.environ.get(name, "")
         if wanted.isdigit() and int(wanted) > 0:
@@ -37,7 +37,7 @@ def threads() -> int:
 
 @lru_cache(maxsize=1)
 def has_gpu() -> bool:
-    """Tell whether torch may find a GPU: the installed one is built for cards, and a driver knows of some."""
+    """Tell whether torch may find a GPU: the installed torch is built for GPUs, and a driver lists some."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     built = _torch_build()
@@ -53,7 +53,7 @@ def is_wanting() -> bool:
 
 @lru_cache(maxsize=1)
 def has_bfloat16() -> bool:
-    """Tell whether an Intel or AMD processor multiplies bfloat16 (AVX-512 BF16, AMX): torch is quicker there."""
+    """Tell whether an Intel or AMD processor multiplies bfloat16 (AVX-512 BF16, AMX): torch is faster there."""
     try:
         known = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -62,14 +62,14 @@ def has_bfloat16() -> bool:
 
 
 def _features() -> dict[str, bool]:
-    """Return what numpy found out about the processor at its start."""
+    """Return the processor features that numpy found."""
     core = getattr(np, "_core", None)
     found: dict[str, bool] = getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
     return found
 
 
 def _torch_build() -> dict[str, Any]:
-    """Return what the installed torch says of itself, empty where it is not installed; torch is not imported."""
+    """Return the build information of the installed torch, without importing it; empty if not installed."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return {}
@@ -77,7 +77,7 @@ def _torch_build() -> dict[str, Any]:
 
 
 def _cards() -> int:
-    """Return how many CUDA cards the driver knows, 0 without a driver."""
+    """Return the number of CUDA GPUs that the driver lists, 0 without a driver."""
     for name in DRIVERS:
         try:
             driver = ctypes.CDLL(name)

@@ -1,4 +1,4 @@
-"""A network in ONNX Runtime: one image after another, each on one thread, several at the same time."""
+"""A network in ONNX Runtime: one image per thread, several at the same time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-# Share of the logits' spread by which they may differ from those of torch in float32, root mean square.
+# Largest difference from torch in float32: root mean square, as a fraction of the logits' standard deviation.
 TOLERANCE = 1e-3
 PIXELS = 8 * 256 * 256
 INPUT = "image"
@@ -30,30 +30,30 @@ INPUT = "image"
 class Session:
     """A network that is ready to run.
 
-    A thread a core, each with an image of its own, is quicker than all threads on one image: they never wait for each
-    other, which on a busy machine costs most of the time.
+    One thread per core, each with its own image, is faster than all threads on one image: the threads do not wait for
+    each other, which takes most of the time on a busy machine.
 
     Parameters
     ----------
     graph : Graph
         The network.
     weights : mapping of str to numpy.ndarray
-        By the names in the model file; raises KeyError where one is missing.
+        Weights by their names in the model file; raises KeyError if one is missing.
 
     Raises
     ------
     Exception
-        What ONNX Runtime has against the graph; of many types.
+        An error of ONNX Runtime about the graph, of many types.
     """
 
     def __init__(self, graph: Graph, weights: Mapping[str, NDArray[Any]]) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        # Windows of many shapes would each leave a plan and its memory behind.
+        # Otherwise ONNX Runtime keeps a memory plan for every shape of a window.
         options.enable_mem_pattern = False
         values = [weights[name].astype(np.float32) for name in graph.names]
-        # They must live as long as the session is built.
+        # The values must exist until the session is built.
         given = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in values]
         options.add_external_initializers(list(graph.names), given)
         self._session = onnxruntime.InferenceSession(graph.onnx, options, providers=["CPUExecutionProvider"])
@@ -62,17 +62,17 @@ class Session:
         self._alone = threading.Lock()
 
     def logits(self, image: Array) -> Array:
-        """Return (K, h, w) for an image (C, h, w); sides are multiples of 32; any thread.
+        """Return (K, h, w) for an image (C, h, w) with sides that are multiples of 32; may be called on any thread.
 
         Raises
         ------
         DeviceError
-            The memory is full, also when nothing else runs here.
+            The memory is full even without other images at the same time.
         """
         given = {INPUT: np.ascontiguousarray(image[None])}
         try:
             return self._run(given)
-        except Exception:  # noqa: BLE001 - ONNX Runtime has no type of its own for full memory
+        except Exception:  # noqa: BLE001 - ONNX Runtime has no error type for full memory
             with self._alone:
                 try:
                     return self._run(given)
@@ -80,13 +80,12 @@ class Session:
                     raise DeviceError("the memory is full: close other programs or use a smaller scan") from error
 
     def agrees(self, graph: Graph) -> bool:
-        """Tell whether it answers the graph's probe as torch did."""
-        truth = graph.answer[0]
-        error = self._run({INPUT: graph.probe})
+        """Tell whether the result for the graph's probe is that of torch."""
+        truth, found = graph.answer[0], self._run({INPUT: graph.probe})
         spread = float(np.sqrt(np.square(truth - truth.mean((1, 2), keepdims=True)).mean()))
-        off = float(np.sqrt(np.square(error - truth).mean()))
-        return error.shape == truth.shape and off <= TOLERANCE * spread + 1e-5
+        error = float(np.sqrt(np.square(found - truth).mean()))
+        return found.shape == truth.shape and error <= TOLERANCE * spread + 1e-5
 
     def _run(self, given: dict[str, Array]) -> Array:
-        answer: Array = self._session.run(None, given)[0][0]
-        return answer
+        logits: Array = self._session.run(None, given)[0][0]
+        return logits

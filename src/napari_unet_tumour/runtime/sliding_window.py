@@ -1,4 +1,4 @@
-"""Windows over a large plane, in numpy: each through the network, blended by Gaussian weights; see `engine.windows`."""
+"""Sliding windows over a large plane, blended with Gaussian weights, in numpy."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def blend(probabilities: Probabilities, working: Array, window: int, empty: floa
     Parameters
     ----------
     probabilities : callable
-        Windows (C, h, w) float32 -> an answer (L, h, w) float32 for each.
+        Windows (C, h, w) float32 -> the probability (L, h, w) float32 of each.
     working : numpy.ndarray
         (C, H, W) float32, normalised.
     window : int
-        Side of a window, a multiple of 32; an axis that is shorter is padded by its last value.
+        Side of a window, a multiple of 32; a shorter axis is padded with its last value.
     empty : float
-        A window that holds this value and no other is not shown to the network: its answer is 0.
+        Windows with only this value are skipped; their prediction is 0.
 
     Returns
     -------
     numpy.ndarray or None
-        (L, H, W) float32; None where every window is empty.
+        (L, H, W) float32; None if every window is empty.
     """
     height, width = working.shape[1:]
     sides = [min(window, -(-length // STEP) * STEP) for length in (height, width)]
@@ -51,16 +51,16 @@ def blend(probabilities: Probabilities, working: Array, window: int, empty: floa
     for place in places:
         total[place] += weight
     found: Array | None = None
-    for (rows, columns), answer in zip(shown, probabilities(padded[:, y, x] for y, x in shown), strict=True):
+    for (rows, columns), one in zip(shown, probabilities(padded[:, y, x] for y, x in shown), strict=True):
         if found is None:
-            found = np.zeros((len(answer), *padded.shape[1:]), np.float32)
-        found[:, rows, columns] += answer * weight
+            found = np.zeros((len(one), *padded.shape[1:]), np.float32)
+        found[:, rows, columns] += one * weight
     assert found is not None
     return (found / total)[:, :height, :width]
 
 
 def _places(padded: Array, sides: list[int], empty: float) -> tuple[list[Place], list[Place]]:
-    """Return where windows lie, and those of them that are not empty."""
+    """Return the positions of all windows, and of those that are not empty."""
     rows, columns = (window_starts(length, side) for length, side in zip(padded.shape[1:], sides, strict=True))
     places = [(slice(y, y + sides[0]), slice(x, x + sides[1])) for y in rows for x in columns]
     full = (padded != np.float32(empty)).any(0)
@@ -69,24 +69,24 @@ def _places(padded: Array, sides: list[int], empty: float) -> tuple[list[Place],
 
 @lru_cache(maxsize=4)
 def importance(height: int, width: int) -> Array:
-    """Return the weights of a window (height, width): those of MONAI's sliding windows."""
+    """Return the weights of a window (height, width), equal to MONAI's."""
     down, across = (np.exp(-((np.arange(n) - (n - 1) / 2) ** 2) / (2 * (0.125 * n) ** 2)) for n in (height, width))
     return np.maximum(np.outer(down, across), 1e-3).astype(np.float32)
 
 
-def shrunk(values: Array, shrink: int) -> Array:
-    """Return means of squares of pixels (N, C, h, w); those at the far edges may be incomplete."""
-    if shrink == 1:
+def downsampled(values: Array, factor: int) -> Array:
+    """Return means over square blocks of pixels (N, C, h, w); those at the far edges may be incomplete."""
+    if factor == 1:
         return values
-    rows, columns = (range(0, length, shrink) for length in values.shape[2:])
+    rows, columns = (range(0, length, factor) for length in values.shape[2:])
     sums = np.add.reduceat(np.add.reduceat(values, rows, axis=2), columns, axis=3)
-    counts = np.outer(*(np.diff([*range(0, length, shrink), length]) for length in values.shape[2:]))
+    counts = np.outer(*(np.diff([*range(0, length, factor), length]) for length in values.shape[2:]))
     return np.asarray(sums / counts, np.float32)
 
 
-def grown(found: Array, before: tuple[int, int], shrink: int) -> Array:
-    """Undo `shrunk` for (L, h, w), between pixel centres by straight lines."""
-    if shrink == 1:
+def upsampled(found: Array, before: tuple[int, int], factor: int) -> Array:
+    """Invert `downsampled` for (L, h, w) by bilinear interpolation."""
+    if factor == 1:
         return found
-    larger = resize(found[None], (found.shape[1] * shrink, found.shape[2] * shrink))[0]
-    return np.asarray(larger[:, before[0] * shrink :, before[1] * shrink :])
+    larger = resize(found[None], (found.shape[1] * factor, found.shape[2] * factor))[0]
+    return np.asarray(larger[:, before[0] * factor :, before[1] * factor :])

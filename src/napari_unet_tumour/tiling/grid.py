@@ -1,6 +1,6 @@
-"""How a large plane is worked through: windows that overlap, and blocks of windows that fit into memory.
+"""Split a large plane: overlapping windows for the network, and tiles of several windows that fit into memory.
 
-Lengths are in pixels of the plane (native) or in working pixels, which are `shrink` times as large.
+Lengths are in pixels of the plane (native) or in working pixels, which are `downsample` times as large.
 """
 
 from __future__ import annotations
@@ -24,34 +24,35 @@ if TYPE_CHECKING:
 
 Region = tuple[slice, slice]
 
-# A plane up to this side is shrunk to the network's working size as a whole: a head must look like a head.
+# A plane with sides up to this is resized to the network's working size as a whole: the network knows whole heads.
 WHOLE = 1024
-# Neighbouring windows share a quarter of their side.
+# Distance of neighbouring windows as a fraction of their side: they share a quarter.
 STEP = 3 / 4
-# Blocks are counted in runs of so many windows, so that the chunks of a result on disk end where blocks end.
+# Tiles are multiples of RUN windows, so tile borders coincide with chunk borders on disk.
 RUN = 4
-# Memory that one working pixel of a block takes at its widest point, beside what `shrink` adds.
+# Peak memory per working pixel of a tile in bytes, without what `downsample` adds.
 BYTES = 48
+# The intensity sample of a plane: number of regions along each axis, and their side.
 SAMPLE = (16, 64)
-# Raw values that are read at once, for each MB of memory that the settings allow.
+# Raw values that are read at once, per MB of memory that the settings allow.
 RAW = (1 << 20) // 32
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a plane that is worked on at once.
+    """A part of a plane that is predicted at once.
 
     Parameters
     ----------
     region : (slice, slice)
-        Rows and columns of the plane that it answers for; blocks touch and do not overlap.
+        Rows and columns of the plane that the tile predicts; tiles touch and do not overlap.
     reads : (slice, slice)
-        What it must see for that: every window that reaches into `region`.
+        Rows and columns that must be read for that: all windows that overlap `region`.
     inner : (slice, slice)
-        Where `region` lies in the working image of `reads`, with one more working pixel on each side that has one
-        when the plane is shrunk.
+        Where `region` lies in the working image of `reads`; with downsampling, one working pixel more on each side
+        where there is one.
     before : tuple of int
-        Working pixels of `inner` before `region` begins, 0 or 1 an axis.
+        Working pixels of `inner` before `region` begins, 0 or 1 per axis.
     """
 
     region: Region
@@ -62,7 +63,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """The windows and blocks of a plane.
+    """The windows and tiles of a plane.
 
     Parameters
     ----------
@@ -70,10 +71,10 @@ class TileGrid:
         (H, W) of the plane.
     size : int
         Side of a window in working pixels, a multiple of 32.
-    shrink : int
-        Native pixels a working pixel, along each axis.
+    downsample : int
+        Native pixels per working pixel, along each axis.
     side : int
-        Side of a block in working pixels, a multiple of the windows' step.
+        Side of a tile in working pixels, a multiple of the windows' step.
     """
 
     shape: tuple[int, int]
@@ -93,21 +94,21 @@ class TileGrid:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Blocks along rows and columns."""
+        """Number of tiles along rows and columns."""
         return tuple(-(-length // self.side) for length in self.working)  # type: ignore[return-value]
 
     @property
     def chunk(self) -> int:
-        """Side, in native pixels, of chunks of which every block but the last holds whole ones."""
+        """Chunk side on disk in native pixels; every tile but the last along an axis holds whole chunks."""
         return self.step * RUN * self.downsample
 
     def block(self, row: int, column: int) -> Tile:
-        """Return the block at a place of the grid."""
+        """Return the tile at a position of the grid."""
         down, across = self._along(0, row), self._along(1, column)
         return Tile((down[0], across[0]), (down[1], across[1]), (down[2], across[2]), (down[3], across[3]))
 
     def nearest_first(self, point: tuple[int, int] | None = None) -> list[Tile]:
-        """Return all blocks, those nearest to a native (row, column) first; row by row when None."""
+        """Return all tiles, those nearest to a native (row, column) first; row by row when None."""
         blocks = [self.block(row, column) for row in range(self.grid[0]) for column in range(self.grid[1])]
         if point is not None:
             blocks.sort(key=lambda one: _distance(one.region, point))
@@ -125,7 +126,7 @@ class TileGrid:
 
 
 def _reach(low: int, high: int, length: int, window: int, step: int) -> tuple[int, int]:
-    """Return from where to where the windows lie that touch [low, high) of an axis."""
+    """Return start and stop of the windows that overlap [low, high) of an axis."""
     if length <= window:
         return 0, length
     last = length - window
@@ -134,51 +135,51 @@ def _reach(low: int, high: int, length: int, window: int, step: int) -> tuple[in
 
 
 def step_of(window: int) -> int:
-    """Return the distance between windows of a side."""
+    """Return the distance between windows of this side."""
     return max(1, int(window * STEP))
 
 
 def window_starts(length: int, window: int, step: int | None = None) -> list[int]:
-    """Return where windows begin along an axis; the last ends with the axis, however much it then shares."""
+    """Return where windows begin along an axis; the last one ends with the axis and may overlap more."""
     step = step or step_of(window)
     return [0] if length <= window else [*range(0, length - window, step), length - window]
 
 
 def is_tiled(shape: tuple[int, int], spec: ModelSpec, settings: SegmentSettings) -> bool:
-    """Tell whether a plane (H, W) is segmented in windows."""
+    """Tell whether a plane (H, W) is segmented in windows rather than resized as a whole."""
     if settings.tiling == "auto":
         return max(shape) > max(WHOLE, 4 * spec.size)
     return settings.tiling == "tiled"
 
 
 def needs_tiling(shape: Sequence[int], spec: ModelSpec, settings: SegmentSettings) -> bool:
-    """Tell whether a plane (C, H, W) is worked on in parts: in windows, or since it is too large to hold."""
+    """Tell whether a plane (C, H, W) is processed in tiles: in windows, or because it does not fit into memory."""
     return is_tiled((shape[1], shape[2]), spec, settings) or math.prod(shape) > RAW * settings.memory
 
 
 def tile_grid_of(shape: tuple[int, int], spec: ModelSpec, settings: SegmentSettings) -> TileGrid:
-    """Choose blocks that fit into half of the memory that the settings allow.
+    """Choose tiles that fit into half of the memory that the settings allow.
 
     Parameters
     ----------
     shape : tuple of int
         (H, W) of a plane in pixels.
     """
-    shrink, run = max(1, settings.downsample), step_of(spec.size) * RUN
-    # 5 bytes a native pixel and channel: as it is stored, and the answer.
-    each = BYTES * spec.in_channels + shrink**2 * 8 * (spec.in_channels + len(spec.labels) - 1)
+    downsample, run = max(1, settings.downsample), step_of(spec.size) * RUN
+    # 8 bytes per native pixel, for every channel as stored and every label of the prediction.
+    each = BYTES * spec.in_channels + downsample**2 * 8 * (spec.in_channels + len(spec.labels) - 1)
     widest = math.isqrt(settings.memory * (1 << 20) // 2 // each)
-    return TileGrid(shape, spec.size, shrink, max(1, (widest - spec.size) // run) * run)
+    return TileGrid(shape, spec.size, downsample, max(1, (widest - spec.size) // run) * run)
 
 
 def sample_regions(shape: tuple[int, int]) -> list[Region]:
-    """Return regions spread evenly over a plane, at most 2^20 pixels together, that tell its range of values."""
+    """Return regions spread evenly over a plane, at most 2^20 pixels together, to estimate its range of values."""
     rows, columns = (_spread(length) for length in shape)
     return [(row, column) for row in rows for column in columns]
 
 
 def intensity_sample(read: ReadPart, shape: tuple[int, int]) -> NDArray[Any]:
-    """Return (C, a, b): pixels from all over a plane (H, W) that tell the range of its values."""
+    """Return (C, a, b): pixels from all over a plane (H, W), to estimate its range of values."""
     regions = sample_regions(shape)
     rows = sorted({region[0].start for region in regions})
     strips = [[read(region) for region in regions if region[0].start == row] for row in rows]
@@ -186,17 +187,19 @@ def intensity_sample(read: ReadPart, shape: tuple[int, int]) -> NDArray[Any]:
 
 
 def downsample_streaming(read: ReadPart, shape: tuple[int, int], size: int, most: int) -> NDArray[np.float32]:
-    """Shrink a plane while it is read: means of squares of pixels, at least twice `size` along its longest side.
+    """Downsample a plane while it is read, by means over square blocks of pixels.
 
     Parameters
     ----------
+    size : int
+        The longest side of the result is at least twice this.
     most : int
-        Pixels to read at once.
+        Number of pixels to read at once.
 
     Returns
     -------
     numpy.ndarray
-        (C, h, w) float32; squares at the far edges may be cut.
+        (C, h, w) float32; the blocks at the far edges may be incomplete.
     """
     by = max(1, max(shape) // (2 * size))
     step = max(1, most // (shape[1] * by)) * by
@@ -211,7 +214,7 @@ def downsample_streaming(read: ReadPart, shape: tuple[int, int], size: int, most
 
 
 def upsample_region(found: NDArray[np.uint8], shape: tuple[int, int], region: Region) -> NDArray[np.uint8]:
-    """Return a region of (L, h, w) enlarged to a plane (H, W), between pixel centres by straight lines."""
+    """Return a region of a plane (H, W), upsampled bilinearly from (L, h, w)."""
     sizes = zip(found.shape[1:], shape, region, strict=True)
     down, across = (_weights(old, new, part) for old, new, part in sizes)
     return np.round(down @ found.astype(np.float32) @ across.T).astype(np.uint8)

@@ -1,4 +1,7 @@
-"""A scan of any size, part by part: whole planes some at a time, large ones block by block; the network is anywhere."""
+"""Predict a scan of any size in chunks: a few whole planes at a time, or large planes tile by tile.
+
+The network runs in this process, in a worker or on a cluster.
+"""
 
 from __future__ import annotations
 
@@ -32,33 +35,34 @@ if TYPE_CHECKING:
 
     Read = Callable[[Sequence[int], Region | None], NDArray[Any]]
 
+# Planes in one chunk.
 AT_ONCE = 32
 
 
 class Predictor(Protocol):
-    """Runs a network; both answers are uint8, 0..255 for 0..1."""
+    """Runs a network; predictions are uint8, 0..255 for 0..1."""
 
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for whole planes (n, C, H, W)."""
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
-        """Return (L, h, w) for the region of a block; see `engine.inference.sliding_window.block_probability`."""
+        """Return (L, h, w) for the region of a tile; see `engine.inference.sliding_window.block_probability`."""
 
 
 @dataclass(frozen=True, eq=False)
 class PredictionChunk:
-    """Some of the answer.
+    """A part of the prediction of a scan.
 
     Parameters
     ----------
     planes : list of int
-        Which planes.
+        Numbers of the planes.
     region : (slice, slice), optional
-        Rows and columns of them; all when None.
+        Rows and columns; whole planes when None.
     probability : numpy.ndarray
         (k, L, h, w) uint8.
     done, total : int
-        Parts so far, this one included, and all.
+        Number of chunks up to this one, and of all.
     """
 
     planes: list[int]
@@ -72,7 +76,7 @@ def iter_predict_tiles(
     find: Predictor, read: Read, order: Sequence[int], shape: Sequence[int], spec: ModelSpec, settings: SegmentSettings,
     point: tuple[int, int] | None = None,
 ) -> Iterator[PredictionChunk]:  # fmt: skip
-    """Segment planes (C, H, W) that are worked on in blocks, those nearest to a (row, column) first."""
+    """Predict planes (C, H, W) tile by tile, the tiles nearest to a (row, column) first."""
     plane = (shape[1], shape[2])
     blocks = tile_grid_of(plane, spec, settings).nearest_first(point)
     prepare = _in_windows if is_tiled(plane, spec, settings) else _as_a_whole
@@ -106,16 +110,16 @@ def iter_predict(
     find: Predictor, array: Any, layout: SliceLayout, spec: ModelSpec, settings: SegmentSettings,
     order: Sequence[int] | None = None, point: tuple[int, int] | None = None,
 ) -> Iterator[PredictionChunk]:  # fmt: skip
-    """Segment a scan of any size in parts that fit into the memory that the settings allow.
+    """Predict a scan of any size in chunks that fit into the memory that the settings allow.
 
     Parameters
     ----------
     array : array-like
-        Of `layout.shape`; only what is worked on is read.
+        Of `layout.shape`; only the current chunk is read.
     order : sequence of int, optional
-        Which planes, in which order; all by default.
+        The planes to predict, in this order; all by default.
     point : (row, column), optional
-        Of a plane that is worked on in blocks, those nearest to it come first.
+        Tiles nearest to this point of a plane come first.
     """
     order = range(layout.planes) if order is None else order
     shape = (layout.channels, *layout.plane_shape)
@@ -131,8 +135,8 @@ def iter_predict(
 
 
 def write_chunk(mask: Any, layout: SliceLayout, part: PredictionChunk, settings: SegmentSettings) -> int:
-    """Write a part of the answer into a mask; return how many pixels it marks."""
-    # How small a piece is, and whether another pixel is surer, is not seen in a part of a plane.
+    """Write a chunk into a mask; return its number of foreground pixels."""
+    # A tile does not show how large a component is, nor the highest probability of the plane.
     now = settings if part.region is None else replace(settings, min_object_size=0, flip_tta=False)
     marked = 0
     for n, found in zip(part.planes, part.probability, strict=True):
@@ -145,7 +149,7 @@ def write_chunk(mask: Any, layout: SliceLayout, part: PredictionChunk, settings:
 def finalise_mask(
     mask: Any, layout: SliceLayout, spec: ModelSpec, settings: SegmentSettings, order: Sequence[int]
 ) -> None:
-    """Remove what only whole planes and their neighbours tell, after the last part is written."""
+    """Remove small and isolated components, after the last chunk is written: that needs whole planes and neighbours."""
     if settings.min_object_size > 1 and needs_tiling((layout.channels, *layout.plane_shape), spec, settings):
         for n in order:
             remove_small_objects_blockwise(mask, layout, n, settings.min_object_size)

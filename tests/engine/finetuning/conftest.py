@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import UNSURE, ReviewedSlice
 from napari_unet_tumour.engine import networks
 from napari_unet_tumour.engine.model import from_state
@@ -38,11 +39,8 @@ def corrections(count=4, held_out=(), first=100, coarse=True, **more):
 def finished(steps):
     """Exhaust a generator; return its ticks and its result."""
     ticks = []
-    while True:
-        try:
-            ticks.append(next(steps))
-        except StopIteration as end:
-            return ticks, end.value
+    result = exhaust(steps, ticks.append)
+    return ticks, result
 
 
 def acquainted(labels=("background", "tumour")):

@@ -8,6 +8,7 @@ import torch
 
 from napari_unet_tumour.api import load_model
 from napari_unet_tumour.base.slicing import layout_of
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import ReviewedContext, ReviewedSlice
 from napari_unet_tumour.engine.finetuning.finetune import finetune, iter_finetune
 from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
@@ -74,11 +75,7 @@ def second(tuned):
 
 def found(model, planes, masks=()):
     steps = iter_segment_planes(model, planes, SegmentSettings(device="cpu"), ReviewedContext(masks=dict(masks)))
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value[:, 0] >= 128
+    return exhaust(steps)[:, 0] >= 128
 
 
 def dice(one, other):
@@ -134,12 +131,7 @@ def test_a_whole_scan_goes_the_same_way(second, volume):
     planes = volume[0][:, 0]
     layout = layout_of(planes.shape)
     steps, ticks = iter_segment(second, planes, layout, SegmentSettings(device="cpu", min_object_size=1)), []
-    while True:
-        try:
-            ticks.append(next(steps))
-        except StopIteration as end:
-            answer = end.value
-            break
+    answer = exhaust(steps, ticks.append)
     assert sorted(n for tick in ticks for n in tick.values["planes"]) == list(range(12))
     assert ticks[-1].done == ticks[-1].total == 12
     assert np.array_equal(answer.probability[:, 0] >= 128, found(second, volume[0]))

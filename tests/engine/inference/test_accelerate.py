@@ -166,7 +166,7 @@ def test_a_precision_that_is_asked_for_is_taken(small_model: Model) -> None:
     assert accelerate.accelerated(small_model, CPU).note == ""
 
 
-def test_a_precision_that_spoils_the_answer_is_refused_or_told() -> None:
+def test_a_precision_that_changes_the_prediction_is_refused_or_noted() -> None:
     class Picky(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return (x + 1000) - 1000

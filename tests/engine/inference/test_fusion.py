@@ -1,4 +1,4 @@
-"""Two answers become one: the second's where something vouches for it, through the slices."""
+"""Two predictions are fused: the branch is used where a connected component supports it, through the slices."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Large buffers are kept while a network learns, and given back after it."""
+"""Large buffers are kept while a network is trained, and released afterwards."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ print(plain, kept, faults())
 """
 
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep buffers")
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc can be configured to keep buffers"
+)
 
 
 def faults(**environment: str) -> list[int]:

@@ -114,7 +114,7 @@ def test_gaps_become_the_planes_own_extremes() -> None:
     np.testing.assert_array_equal(raw, before)
 
 
-def test_blank_planes_are_told() -> None:
+def test_blank_planes_are_marked() -> None:
     raw = np.zeros((5, 1, 33, 57), np.float32)
     raw[1] = 100.3
     raw[2] = np.nan

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_unet_tumour.base.slicing import SliceLayout, layout_of
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine.inference import memory
 from napari_unet_tumour.engine.inference.accelerate import Runner, accelerated
 from napari_unet_tumour.engine.inference.preprocess import to_working_planes
@@ -137,30 +138,17 @@ def test_the_answer_does_not_depend_on_the_chunks(
         chunked = segment(small_model, volume, layout, ask)
         np.testing.assert_array_equal(chunked.probability, whole.probability)
     raw = layout.read_planes(volume, [4])
-    alone = _end(iter_segment_planes(small_model, raw, ask))
+    alone = exhaust(iter_segment_planes(small_model, raw, ask))
     np.testing.assert_array_equal(alone[0], whole.probability[4])
 
 
-def _end(steps: Any) -> Any:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-def test_ticks_carry_the_planes_in_the_order_asked(
+def test_progress_carries_the_planes_in_the_given_order(
     small_model: Model, volume: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(memory.WORKING, "cpu", 2 * 64 * 64)
     layout, order = layout_of(volume.shape), [3, 5, 4, 0, 2]
     steps, ticks = iter_segment(small_model, volume, layout, PLAIN, order), []
-    result = None
-    while result is None:
-        try:
-            ticks.append(next(steps))
-        except StopIteration as end:
-            result = end.value
+    result = exhaust(steps, ticks.append)
     assert all(isinstance(tick, Progress) for tick in ticks)
     assert [tick.values["planes"] for tick in ticks] == [[3, 5], [4, 0], [2]]
     assert [(tick.done, tick.total) for tick in ticks] == [(2, 5), (4, 5), (5, 5)]
@@ -195,15 +183,15 @@ def test_flips_average_a_plane_with_its_mirrored_copy(small_model: Model) -> Non
     raw = np.random.default_rng(0).random((1, 1, 64, 64)).astype(np.float32)
     plain = SegmentSettings(device="cpu", precision="float32")
     ask = replace(plain, flip_tta=True)
-    averaged = _end(iter_segment_planes(small_model, raw, ask)).astype(int)
+    averaged = exhaust(iter_segment_planes(small_model, raw, ask)).astype(int)
     singles = [
-        np.flip(_end(iter_segment_planes(small_model, np.flip(raw, axes), plain)), axes).astype(int)
+        np.flip(exhaust(iter_segment_planes(small_model, np.flip(raw, axes), plain)), axes).astype(int)
         for axes in ((), (3,))
     ]
     planes = to_working_planes(raw, small_model.spec, torch.device("cpu"))
     mean = accelerated(small_model, torch.device("cpu"), "float32").probability(planes.working, flip_tta=True)
     assert np.abs(planes.back(mean)().astype(int) - np.mean(singles, 0)).max() <= 1
-    mirrored = _end(iter_segment_planes(small_model, raw[..., ::-1], ask))[..., ::-1]
+    mirrored = exhaust(iter_segment_planes(small_model, raw[..., ::-1], ask))[..., ::-1]
     assert np.abs(averaged - mirrored).max() <= 1
     assert np.abs(averaged - singles[0]).max() > 2
 
@@ -222,7 +210,7 @@ def test_with_flips_what_one_copy_alone_sees_is_found_on_a_slice_where_they_agre
     planes[:, 0, 10:20, 40:50] = 200
     planes[1, 0, 30:40, 27:37] = 200  # across the middle: half of it is seen by either copy
     plain = SegmentSettings(device="cpu", precision="float32")
-    assert not (_end(iter_segment_planes(model, planes, plain))[:, 0, 12:18, 42:48] > 127).any()
+    assert not (exhaust(iter_segment_planes(model, planes, plain))[:, 0, 12:18, 42:48] > 127).any()
     with_flips = replace(plain, flip_tta=True, threshold=0.6)
     found = segment(model, planes[:, 0], layout_of((2, 64, 64)), with_flips)
     assert found.mask[0, 12:18, 42:48].all()
@@ -325,7 +313,7 @@ def test_lazy_scans_are_read_batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> 
     steps = iter_segment(THRESHOLD, lazy, layout_of(lazy.shape), PLAIN)
     next(steps)
     assert seen == [0, 1]
-    assert _end(steps).mask.all()
+    assert exhaust(steps).mask.all()
 
 
 def test_scans_that_do_not_fit_are_refused() -> None:

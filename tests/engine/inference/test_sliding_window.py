@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from napari_unet_tumour.base.slicing import layout_of
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine.inference import memory, sliding_window
 from napari_unet_tumour.engine.inference.segment import iter_segment, iter_segment_block, iter_segment_into, segment
 from napari_unet_tumour.engine.model import Model
@@ -21,9 +22,6 @@ from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.settings import SegmentSettings
 from napari_unet_tumour.tiling import grid
 from napari_unet_tumour.tiling.grid import TileGrid, intensity_sample, needs_tiling, tile_grid_of
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 TILED = SegmentSettings(device="cpu", tiling="tiled")
 
@@ -36,14 +34,6 @@ class Bright(torch.nn.Module):
 def bright(**about: Any) -> Model:
     spec = ModelSpec("bright", "none", **{"normalisation": "divide-by-255", "size": 64, **about})
     return Model(spec, Bright().eval(), "b" * 12)
-
-
-def end(steps: Generator[Any, None, Any]) -> Any:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +86,7 @@ def test_the_answer_does_not_depend_on_the_blocks(
 
 
 def test_a_scan_in_windows_is_as_bright_as_the_whole(small_model: Model, blobs: np.ndarray) -> None:
-    """The brightness of a window is judged by the whole plane: the same pixels, the same answer wherever they lie."""
+    """A window is normalised by the whole plane: the same pixels give the same prediction wherever they are."""
     layout = layout_of(blobs.shape)
     model = Model(replace(small_model.spec, normalisation="robust-zscore"), small_model.net, "z" * 12)
     dark = segment(model, blobs, layout, TILED).probability
@@ -159,7 +149,7 @@ def test_a_lazy_image_is_read_and_written_part_by_part(blobs: np.ndarray, monkey
     assert [t.done for t in ticks] == list(range(1, ticks[0].total + 1))
     np.testing.assert_array_equal(mask[:], blobs > 127)
     with pytest.raises(ScanError, match="keeping the largest piece"):
-        end(iter_segment_into(mask, bright(), Spy(), layout, replace(TILED, keep_largest=True)))
+        exhaust(iter_segment_into(mask, bright(), Spy(), layout, replace(TILED, keep_largest=True)))
 
 
 def test_one_block_by_itself_is_what_the_whole_run_gives(small_model: Model, blobs: np.ndarray) -> None:
@@ -168,7 +158,7 @@ def test_one_block_by_itself_is_what_the_whole_run_gives(small_model: Model, blo
     block = tile_grid_of(blobs.shape, small_model.spec, TILED).block(0, 0)
     sample = intensity_sample(lambda region: layout.read_planes(blobs, [0], region)[0], blobs.shape)
     raw = layout.read_planes(blobs, [0], block.reads)[0]
-    found = end(iter_segment_block(small_model, raw, sample, block, TILED))
+    found = exhaust(iter_segment_block(small_model, raw, sample, block, TILED))
     np.testing.assert_array_equal(found, whole[(slice(None), *block.region)])
 
 
@@ -190,7 +180,7 @@ def test_a_huge_plane_as_a_whole_is_shrunk_while_it_is_read(monkeypatch: pytest.
     monkeypatch.setattr(grid, "RAW", 4000)
     monkeypatch.setattr("napari_unet_tumour.tiling.streaming.RAW", 4000)
     assert needs_tiling((1, 3000, 2000), bright().spec, small)
-    found = end(iter_segment(bright(), lazy, layout, small))
+    found = exhaust(iter_segment(bright(), lazy, layout, small))
     assert max(reads) <= 100 * 2000
     both = (found.mask > 0) & (expected.mask > 0)
     assert 2 * both.sum() / (found.mask.sum() + expected.mask.sum()) > 0.99
@@ -215,12 +205,8 @@ def full_above(model: Model, pixels: dict[str, int], sizes: list[tuple[str, int]
 
 def notices(model: Model, array: np.ndarray, ask: SegmentSettings) -> tuple[Any, list[str]]:
     steps, said = iter_segment(model, array, layout_of(array.shape), ask), [""]
-    while True:
-        try:
-            tick = next(steps)
-        except StopIteration as stop:
-            return stop.value, said[1:]
-        said += [tick.message] if tick.message != said[-1] else []
+    result = exhaust(steps, lambda tick: said.append(tick.message) if tick.message != said[-1] else None)
+    return result, said[1:]
 
 
 def test_full_memory_means_smaller_batches_and_the_same_answer(small_model: Model) -> None:
@@ -272,6 +258,7 @@ from napari_unet_tumour.engine.inference import memory
 from napari_unet_tumour.engine.model import Model
 from napari_unet_tumour.engine.inference.segment import iter_segment, segment
 from napari_unet_tumour.base.slicing import layout_of
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.settings import SegmentSettings
 from napari_unet_tumour.models.spec import ModelSpec
 
@@ -285,12 +272,7 @@ memory.WORKING["cpu"] = 24 * 256 * 256
 taken = psutil.Process().memory_info().vms
 resource.setrlimit(resource.RLIMIT_AS, (taken + 190_000_000, -1))
 notices, steps = set(), iter_segment(model, array, layout_of(array.shape), ask)
-while True:
-    try:
-        notices.add(next(steps).message)
-    except StopIteration as stop:
-        found = stop.value
-        break
+found = exhaust(steps, lambda tick: notices.add(tick.message))
 print(sorted(notices), int(np.abs(found.probability.astype(int) - expected).max()))
 """
 
@@ -307,5 +289,5 @@ def test_other_errors_are_not_taken_for_full_memory() -> None:
     steady = memory.OomRetry(memory.BatchLimits(torch.device("cpu"), 8))
     with pytest.raises(RuntimeError, match="shape mismatch"):
         steady.run(lambda now: (_ for _ in ()).throw(RuntimeError("shape mismatch")), 64)
-    assert steady.room.batch == 8
+    assert steady.limits.batch == 8
     assert memory.is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))

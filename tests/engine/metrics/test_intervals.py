@@ -1,4 +1,4 @@
-"""Intervals of shares, against statsmodels' printed values and by drawing."""
+"""Intervals of rates, against statsmodels' printed values and by simulation."""
 
 import numpy as np
 import pytest

@@ -28,8 +28,6 @@ def test_known_values() -> None:
             "recall": 2 / 3,
             "accuracy": 30 / 36,
             "hd95": 1.0,
-            "volume": 9,
-            "volume_error": 0,
         }
     )
 
@@ -41,9 +39,9 @@ def test_empty_masks_give_nan_where_a_score_is_undefined() -> None:
         "truth": {name for name, metric in METRICS.items() if math.isnan(metric(BOX, EMPTY))},
     }
     assert undefined == {
-        "both": {"precision", "recall", "hd95", "volume_error"},
+        "both": {"precision", "recall", "hd95"},
         "mask": {"precision", "hd95"},
-        "truth": {"recall", "hd95", "volume_error"},
+        "truth": {"recall", "hd95"},
     }
     assert METRICS["dice"](EMPTY, EMPTY) == 1
     assert METRICS["dice"](EMPTY, BOX) == METRICS["dice"](BOX, EMPTY) == 0
@@ -59,7 +57,6 @@ def test_identical_masks_score_best(mask: np.ndarray) -> None:
 def test_distance_follows_the_spacing() -> None:
     far = np.roll(BOX, 2, axis=0)
     assert METRICS["hd95"](far, BOX, (0.5, 3.0)) == pytest.approx(1.0)
-    assert METRICS["volume"](BOX, BOX, (0.5, 3.0)) == pytest.approx(13.5)
 
 
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")

@@ -70,7 +70,7 @@ def test_nothing_to_average_is_null() -> None:
     assert summarise([])["dice_mean"] is None
 
 
-def test_units_are_told_and_never_mixed() -> None:
+def test_units_are_reported_and_never_mixed() -> None:
     array, mask, truth = _scan()
     layout = layout_of(array.shape)
     pixels = score_scan(mask, truth, layout, "a")
@@ -118,11 +118,11 @@ def test_report_is_plain_json() -> None:
 
 def test_false_masks_are_counted_by_slice_and_by_scan() -> None:
     rng, rows = np.random.default_rng(0), []
-    for head, painted in enumerate((0, 1, 2, 3)):
+    for head, marked in enumerate((0, 1, 2, 3)):
         array = rng.random((6, 8, 8))
         array[5] = 0
         mask = np.zeros(array.shape, np.uint8)
-        mask[:painted, 2, 2] = 1
+        mask[:marked, 2, 2] = 1
         rows += score_scan(mask, np.zeros_like(mask), layout_of(array.shape), f"head {head}", array=array)
     summary = summarise(rows)
     assert summary["empty_slices"] == 20, "the blank ones do not count"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.clicks.answer import INSIDE, Click, Known
 from napari_unet_tumour.clicks.picture import CHANNELS
 from napari_unet_tumour.clicks.window import SIDE
@@ -132,12 +133,7 @@ def test_a_volume_is_outlined_slice_by_slice(small_spec: ModelSpec, small_state:
     planes[1:6, 0, disc] += 100
     steps = iter_outline_volume(from_state(small_spec, small_state), planes, 3, [Click(40, 50)])
     ticks = []
-    while True:
-        try:
-            ticks.append(next(steps))
-        except StopIteration as end:
-            found = end.value
-            break
+    found = exhaust(steps, ticks.append)
     assert {tick.values["plane"] for tick in ticks} == set(found)
     assert {1, 2, 3, 4, 5} <= set(found)
     mask = found[2] >= INSIDE

@@ -118,12 +118,6 @@ def test_an_unknown_lite_encoder_is_named() -> None:
         networks.build("lite-unet", 1, 1, encoder="lite9")
 
 
-def test_deep_supervision_is_for_training_only() -> None:
-    net = networks.build("dynunet", 1, 1, filters=[8, 8, 16, 16], deep_supervision=2)
-    assert net.train()(torch.randn(2, 1, 64, 64)).shape == (2, 3, 1, 64, 64)
-    assert net.eval()(torch.randn(2, 1, 64, 64)).shape == (2, 1, 64, 64)
-
-
 def test_monai_is_imported_only_for_its_own_networks() -> None:
     code = (
         "import sys; from napari_unet_tumour.engine import networks, model; "

@@ -1,4 +1,4 @@
-"""Augmentation keeps image and mask together, keeps the range, and is the same for the same chance."""
+"""Augmentation changes image and mask alike, keeps the range, and is reproducible."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_a_constant_image_stays_finite():
     assert torch.isfinite(image).all()
 
 
-def test_a_calm_image_keeps_its_grey_values_and_nearly_its_place():
+def test_a_weakly_augmented_image_keeps_its_grey_values_and_nearly_its_place():
     image, mask = augment(*disc(32), 64, chance(8), weak=1.0)
     middle = (image > 0.02) & (image < 0.98)
     assert float(middle.float().mean()) < 0.03  # the disc's edge, where pixels are between two
@@ -66,7 +66,7 @@ def test_a_calm_image_keeps_its_grey_values_and_nearly_its_place():
     assert float(((wild > 0.02) & (wild < 0.98)).float().mean()) > 0.1
 
 
-def test_some_images_are_calm():
+def test_some_images_are_weakly_augmented():
     image, _ = augment(*disc(200), 64, chance(9), weak=0.5)
     steps = [len(one.unique()) for one in image]
     assert 50 < sum(count < 1500 for count in steps) < 200

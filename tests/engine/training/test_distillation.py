@@ -1,4 +1,4 @@
-"""Models whose answer is learnt beside the truth."""
+"""Distillation: the teachers' prediction is a second target."""
 
 from dataclasses import replace
 
@@ -69,7 +69,7 @@ def test_the_network_learns_what_the_teacher_says(tmp_path, tiny):
     for _ in range(60):
         learner.step(x, truth)
     with torch.no_grad():
-        now = learner.judged(x).sigmoid()[[0, 2]]
+        now = learner.best_net(x).sigmoid()[[0, 2]]
     said, real = probability(path, x)[[0, 2]], truth[[0, 2]]
     assert (now - said).abs().mean() < (now - real).abs().mean() / 2
 

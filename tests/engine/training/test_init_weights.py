@@ -1,4 +1,4 @@
-"""First weights: own models, an encoder's file under its published names, ImageNet's, and clear refusals."""
+"""Initial weights: from models, an encoder's file with its published names, or ImageNet, and clear errors."""
 
 import re
 from dataclasses import replace
@@ -83,7 +83,7 @@ def test_imagenet_for_the_lite_encoder_comes_from_its_package(variant, tmp_path,
     assert torch.equal(net.encoder._bn0.weight, source.encoder._bn0.weight)
 
 
-def test_imagenet_is_downloaded_by_the_library_or_said(tiny, monkeypatch):
+def test_imagenet_is_downloaded_by_the_library_or_an_error_says_why_not(tiny, monkeypatch):
     source, net = built(FLEXIBLE, 1), built(FLEXIBLE, 2)
     asked = []
     monkeypatch.setattr(

@@ -54,9 +54,9 @@ def test_the_gradient_is_cut_where_the_settings_say_so(tiny, clip, most):
 
 def test_the_average_lies_between_old_and_new_weights(tiny):
     learner = Learner(replace(tiny, ema=0.5), SPEC, 40)
-    before = next(learner.judged.parameters()).clone()
+    before = next(learner.best_net.parameters()).clone()
     learner.step(*data())
-    now, mean = next(learner.net.parameters()), next(learner.judged.parameters())
+    now, mean = next(learner.net.parameters()), next(learner.best_net.parameters())
     # (1 + 1) / (10 + 1) of the mean is kept at the first step, until that share reaches `ema`.
     assert torch.allclose(mean, before * 2 / 11 + now.detach() * 9 / 11)
 
@@ -96,7 +96,7 @@ def test_restored_state_goes_on_bitwise(tiny):
         one.step(*data(n))
     two.restore(copy.deepcopy(one.state()))
     assert [one.step(*data(n)) for n in (3, 4)] == [two.step(*data(n)) for n in (3, 4)]
-    assert all(torch.equal(a, b) for a, b in zip(one.judged.parameters(), two.judged.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(one.best_net.parameters(), two.best_net.parameters(), strict=True))
 
 
 def test_bfloat16_where_the_machine_is_fast_in_it(monkeypatch):
@@ -115,14 +115,9 @@ def test_bfloat16_learns_too(tiny):
     assert losses[-1] < losses[0] / 1.5
 
 
-def test_deep_supervision_is_dynunets_alone(tiny):
-    with pytest.raises(TrainingError, match="only dynunet has deep supervision"):
-        module.build(replace(tiny, deep_supervision=1), replace(SPEC, network="tutorial-unet", arguments={}))
-
-
-def test_wrong_arguments_are_named(tiny):
+def test_wrong_arguments_are_named():
     with pytest.raises(TrainingError, match=r"dynunet cannot be built.*wings"):
-        module.build(tiny, replace(SPEC, arguments={"wings": 2}))
+        module.build(replace(SPEC, arguments={"wings": 2}))
 
 
 def test_memory_that_is_full_says_what_to_do(tiny, monkeypatch):
@@ -131,6 +126,6 @@ def test_memory_that_is_full_says_what_to_do(tiny, monkeypatch):
     def full(x):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    learner.front = full
+    learner.distributed_net = full
     with pytest.raises(TrainingError, match="smaller --batch"):
         learner.step(*data())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_unet_tumour.engine.training.losses import LOSSES, ce, dice, loss_for, with_deep
+from napari_unet_tumour.engine.training.losses import LOSSES, ce, dice, loss_for
 from napari_unet_tumour.errors import TrainingError
 
 
@@ -66,14 +66,6 @@ def test_sums_are_sums():
 
 def test_an_empty_slice_with_nothing_painted_costs_nothing():
     assert dice(torch.full((2, 1, 16, 16), -30.0), torch.zeros(2, 1, 16, 16)) < 1e-3
-
-
-def test_coarser_answers_count_less():
-    logits, truth = one_label()
-    other = torch.zeros_like(logits)
-    loss = LOSSES["bce-dice"]
-    mixed = with_deep(loss, torch.stack([logits, other], 1), truth)
-    assert mixed == pytest.approx(float((loss(logits, truth) + 0.5 * loss(other, truth)) / 1.5), abs=1e-6)
 
 
 def test_losses_that_do_not_fit_the_labels():

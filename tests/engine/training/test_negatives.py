@@ -1,4 +1,4 @@
-"""Tumour-free images are looked through before a training starts."""
+"""Tumour-free images are checked before a training starts."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_a_mask_beside_a_negative_must_be_empty(tmp_path, tiny, exhaust, mr):
         exhaust(iter_negatives(tmp_path / "n", tiny))
 
 
-def test_all_that_are_no_mr_are_said_at_once(tmp_path, tiny, exhaust, mr):
+def test_all_that_are_no_mr_are_named_at_once(tmp_path, tiny, exhaust, mr):
     put(tmp_path / "n", "good.png", mr)
     for n in range(5):
         put(tmp_path / "n", f"ct{n}.png", ct())

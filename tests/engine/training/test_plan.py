@@ -1,4 +1,4 @@
-"""What a training's settings say of the model that it makes."""
+"""The description of the model that a training makes."""
 
 import types
 

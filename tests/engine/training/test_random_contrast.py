@@ -1,4 +1,4 @@
-"""Other contrasts at random keep the tumour in view, the range, and the same chance the same answer."""
+"""Random contrast keeps the tumour in view and the range, and is reproducible."""
 
 import torch
 

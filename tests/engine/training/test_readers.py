@@ -1,4 +1,4 @@
-"""A second reader's masks: the mean is learnt, and slices on which two hardly agree are shown seldom."""
+"""A second reader's masks: the target is the mean, and slices with little agreement are drawn less often."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Training on real slices: the loss falls, the three tumour types are told apart better than by chance."""
+"""Training on real slices: the loss falls, the three tumour types are distinguished better than by chance."""
 
 import csv
 import os

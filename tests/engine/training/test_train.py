@@ -71,7 +71,7 @@ def test_training_lowers_the_loss_and_finds_the_discs(trained):
     assert {"iou_mean", "precision_mean", "recall_mean", "accuracy_mean", "dice_p5"} <= result.scores.keys()
 
 
-def test_the_best_pass_is_kept_with_its_card(trained):
+def test_the_best_weights_are_kept_with_their_card(trained):
     _, out, _, result = trained
     best = max(rows(out), key=lambda row: float(row["val_dice"]))
     assert result.best_pass == int(best["pass"])
@@ -87,7 +87,7 @@ def test_run_card_names_settings_and_split(trained):
     assert sum(map(len, card["split"].values())) == 48
 
 
-def test_ticks_tell_loss_time_left_and_rows(trained):
+def test_progress_has_loss_time_left_and_rows(trained):
     _, _, ticks, _ = trained
     steps = [tick for tick in ticks if "seconds_left" in tick.values]
     assert [tick.done for tick in steps] == list(range(1, steps[0].total + 1))
@@ -278,7 +278,7 @@ def test_early_stopping_ends_a_training_that_gains_nothing(folder, tiny, tmp_pat
     assert (result.passes, result.best_pass) == (3, 1)
 
 
-def test_the_last_pass_is_kept_where_nothing_is_left_to_choose_by(folder, tiny, tmp_path, exhaust):
+def test_the_last_weights_are_kept_without_a_validation_part(folder, tiny, tmp_path, exhaust):
     _, result = run(folder, replace(tiny, keep_checkpoint="last"), tmp_path / "m.safetensors", exhaust)
     assert result.best_pass == result.passes == 2
     split = json.loads((tmp_path / "m.training" / "run.json").read_text())["split"]
@@ -286,16 +286,15 @@ def test_the_last_pass_is_kept_where_nothing_is_left_to_choose_by(folder, tiny, 
     assert not set(split["test"]) & set(split["train"])
 
 
-def test_growing_sides_deep_supervision_and_negatives(folder, make_folder, tiny, tmp_path, exhaust):
+def test_growing_sides_and_negatives(folder, make_folder, tiny, tmp_path, exhaust):
     free = make_folder("free", persons=2) / "images"
     for n, path in enumerate(sorted(free.iterdir())):  # tumour-free: none of the training images
         head = np.zeros((64, 64), np.uint8)
         head[12:52, 14:50] = np.random.default_rng(n).integers(40, 120, (40, 36))
         Image.fromarray(head).save(path)
-    staged = replace(tiny, progressive_stages=((32, 6, 1), (64, 4, 1)), deep_supervision=1, negative_share=0.2)
+    staged = replace(tiny, progressive_stages=((32, 6, 1), (64, 4, 1)), negative_share=0.2)
     run(folder, staged, tmp_path / "m.safetensors", exhaust, negatives=free)
     assert [row["side"] for row in rows(tmp_path / "m.safetensors")] == ["32", "64"]
-    assert "deep_supervision" not in model.load(tmp_path / "m.safetensors").spec.arguments
 
 
 @pytest.mark.parametrize(("loss", "optimiser"), [("bce", "adam"), ("dice", "adamw"), ("bce-dice", "adam")])
@@ -322,7 +321,7 @@ def test_the_pretrained_encoders_recipe_trains(folder, tmp_path, exhaust):
     assert model.load(result.path).spec.network == "flexible-unet"
 
 
-def test_tensorboard_missing_is_said_before_anything_is_read(folder, tiny, tmp_path, exhaust, monkeypatch):
+def test_missing_tensorboard_is_an_error_before_anything_is_read(folder, tiny, tmp_path, exhaust, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(TrainingError, match=r"napari-unet-tumour\[tensorboard\]"):
         run(folder, replace(tiny, tensorboard=True), tmp_path / "m.safetensors", exhaust)

@@ -168,8 +168,8 @@ class ExpertFineTuner:
     def _look(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
         """Return the feature maps, the style (n, 2 C) and the parent's logits, all float32."""
         with autocast(self.device, self.precision):
-            maps, style = self.parent.look(images)
-            logits = self.parent.answer(maps, style)
+            maps, style = self.parent.features(images)
+            logits = self.parent.logits_of(maps, style)
         return [seen.float() for seen in maps], self.corrector.style_of(style.float()), logits.float()
 
     def _iter_rows(self, late: Callable[[], bool]) -> Iterator[PixelSamples]:

@@ -22,7 +22,7 @@ def styles_of(net: LiteUNet, images: torch.Tensor) -> torch.Tensor:
     """Return what slices (n, C, S, S) look like to a network: (n, S) float32, standardised."""
     assert net.corrector is not None
     with autocast(images.device, precision_of("auto", images.device)):
-        _, style = net.look(images)
+        _, style = net.features(images)
     return net.corrector.style_of(style.float())
 
 

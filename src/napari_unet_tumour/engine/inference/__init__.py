@@ -1,1 +1,1 @@
-"""Planes to probability."""
+"""Prediction: from planes to a probability."""

@@ -1,4 +1,4 @@
-"""The quickest way to run a model's network on a device that still gives its answer."""
+"""The fastest way to run a model's network on a device with the same predictions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from torch.fx import GraphModule, Node, Tracer
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.engine.inference.cuda_graphs import Graphs
 from napari_unet_tumour.engine.inference.preprocess import STEP, resize
 from napari_unet_tumour.engine.networks.cast import CastTo
 from napari_unet_tumour.engine.networks.gated_branch import WithAndWithoutBranch, has_gated_branch
 from napari_unet_tumour.errors import DeviceError
+from napari_unet_tumour.runtime import processor
+from napari_unet_tumour.runtime.processor import THREADS
 
 if TYPE_CHECKING:
     from napari_unet_tumour.engine.model import Model
 
-THREADS = "NAPARI_UNET_TUMOUR_THREADS"
-# Share of the logits' spread by which a quicker copy may differ from plain float32, root mean square.
+# Largest difference of a faster copy from float32: root mean square, as a fraction of the logits' standard deviation.
 TOLERANCE = 0.03
 
 
@@ -38,15 +40,15 @@ class Runner:
     net : torch.nn.Module
         (N, C, h, w) `dtype` -> logits (N, out_channels, h, w).
     device : torch.device
-        Where it lies.
+        Where the network is.
     dtype : torch.dtype
-        What it computes in, or most of it (see `cast.CastTo`).
+        Precision of the network, or of most of it (see `cast.CastTo`).
     note : str
-        What a person should know about the choice, or "".
+        A note for the user about the precision, or "".
     graphs : Graphs, optional
-        Replays what a CUDA card has done before, without the launches of single kernels.
+        Recorded CUDA graphs, which save the launches of single kernels.
     twofold : bool
-        Whether the logits are (N, 2 out_channels, h, w): without the network's second, then with it.
+        Whether the logits are (N, 2 out_channels, h, w): without the gated branch, then with it.
     """
 
     net: nn.Module
@@ -58,67 +60,64 @@ class Runner:
 
     @property
     def feed(self) -> torch.dtype:
-        """What the first layer takes."""
+        """Type of the input."""
         first = next(self.net.parameters(), None)
         return self.dtype if first is None else first.dtype
 
     @torch.inference_mode()
     def logits(self, working: torch.Tensor) -> torch.Tensor:
         """Return logits (N, out_channels, h, w) float32 for working planes (N, C, h, w) float32."""
-        # oneDNN rounds a single float32 plane differently; a plane's answer must not depend on its company.
-        alone = len(working) == 1 and self.feed == torch.float32 and self.device.type == "cpu"
-        x = working.expand(2, -1, -1, -1) if alone else working
+        # oneDNN rounds a batch of one float32 plane differently; a prediction must not depend on the batch.
+        single = len(working) == 1 and self.feed == torch.float32 and self.device.type == "cpu"
+        x = working.expand(2, -1, -1, -1) if single else working
         x = x.to(self.device, self.feed, memory_format=torch.channels_last)
-        answer = self.net(x) if self.graphs is None else self.graphs.run(self.net, x)
-        return answer[: len(working)].float()
+        logits = self.net(x) if self.graphs is None else self.graphs.run(self.net, x)
+        return logits[: len(working)].float()
 
     @torch.inference_mode()
     def probability(self, working: torch.Tensor, flip_tta: bool, scale: float = 1.0) -> torch.Tensor:
-        """Return the labels' probability (N, L, h, w) float32, averaged with its mirror image if asked.
+        """Return the labels' probability (N, L, h, w) float32, with `flip_tta` the mean over slice and mirror image.
 
-        The copy is shown `scale` times as large.
-
-        What one of the two alone sees then has half its probability: see `postprocess.threshold.effective_threshold`.
-
-        A twofold one is (N, 2 L, h, w).
+        The mirror image is `scale` times as large. For the threshold of a mean see
+        `postprocess.threshold.effective_threshold`. A twofold result is (N, 2 L, h, w).
         """
-        own, mirrored = self.answers(working, flip_tta, scale)
-        return own if mirrored is None else (own + mirrored) / 2
+        return mean_of(*self.predictions(working, flip_tta, scale))
 
-    def answers(
+    def predictions(
         self, working: torch.Tensor, flip_tta: bool, scale: float = 1.0
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return what the mean of `probability` is made of: the slices' own, and the mirrored copies' if asked."""
-        own = self._sure(self.logits(working))
+        """Return the probability of the slices and, with `flip_tta`, that of their mirror images."""
+        own = self._to_probability(self.logits(working))
         if not flip_tta:
             return own, None
-        # Left and right only: heads are alike that way. Upside down as well is worse than no copy (docs/model.md).
-        return own, self._at(working.flip(3), scale).flip(3)
+        # Left-right only: heads are symmetric. An up-down mirror image lowers the scores (docs/model.md).
+        return own, self._at_scale(working.flip(3), scale).flip(3)
 
-    def _at(self, working: torch.Tensor, scale: float) -> torch.Tensor:
-        """Return the probability of planes that are shown at another size, on their own grid."""
+    def _at_scale(self, working: torch.Tensor, scale: float) -> torch.Tensor:
+        """Return the probability of planes that are predicted at another size, on their own grid."""
         shape = (working.shape[2], working.shape[3])
         if scale == 1.0:
-            return self._sure(self.logits(working))
+            return self._to_probability(self.logits(working))
         height, width = (max(1, round(side * scale)) for side in shape)
         shown = F.pad(resize(working, (height, width)), (0, -width % STEP, 0, -height % STEP), mode="replicate")
-        return resize(self._sure(self.logits(shown))[..., :height, :width], shape)
+        return resize(self._to_probability(self.logits(shown))[..., :height, :width], shape)
 
-    def _sure(self, logits: torch.Tensor) -> torch.Tensor:
-        return (
-            torch.cat([to_probability(one) for one in logits.chunk(2, 1)], 1)
-            if self.twofold
-            else to_probability(logits)
-        )
+    def _to_probability(self, logits: torch.Tensor) -> torch.Tensor:
+        return torch.cat([to_probability(one) for one in logits.chunk(1 + self.twofold, 1)], 1)
+
+
+def mean_of(own: torch.Tensor, mirrored: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean over slice and mirror image; the slice's own without one."""
+    return own if mirrored is None else (own + mirrored) / 2
 
 
 def to_probability(logits: torch.Tensor) -> torch.Tensor:
-    """Return the labels' probability (N, L, h, w) of logits (N, out_channels, h, w)."""
+    """Return the labels' probability (N, L, h, w) for logits (N, out_channels, h, w)."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)[:, 1:]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device for "auto", "cpu", "mps", "cuda" or "cuda:N"; DeviceError when it is not there."""
+    """Return the device for "auto", "cpu", "mps", "cuda" or "cuda:N"; raises DeviceError if it does not exist."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
     kind = name.partition(":")[0]
@@ -142,34 +141,33 @@ def _cuda(name: str) -> torch.device:
         device = torch.device(name)
         torch.cuda.get_device_properties(device)
     except (RuntimeError, AssertionError) as error:
-        raise DeviceError(f"the GPU {name!r} is not there: choose the device auto or cuda") from error
+        raise DeviceError(f"there is no GPU {name!r}: choose the device auto or cuda") from error
     return device
 
 
 def describe_device(name: str = "auto", precision: str = "auto") -> str:
-    """Return a device and the numbers it computes in, e.g. "CPU, 2 cores, bfloat16" or the GPU's name, in words."""
+    """Return device and precision in words, e.g. "CPU, 2 cores, bfloat16", or with the name of the GPU."""
     device = pick_device(name)
-    numbers = _word(_types(device, precision)[0])
+    dtype = _word(_types(device, precision)[0])
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, {numbers}"
+        return f"{torch.cuda.get_device_name(device)}, {dtype}"
     if device.type == "mps":
-        return f"Apple GPU, {numbers}"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"CPU, {cores} core{'s' * (cores > 1)}, {numbers}"
+        return f"Apple GPU, {dtype}"
+    return f"CPU, {plural(processor.cores(), 'core')}, {dtype}"
 
 
 def accelerated(model: Model, device: torch.device, precision: str = "auto") -> Runner:
-    """Make the quickest copy of a model's network that agrees with it; kept for the last few models.
+    """Return the fastest copy of a model's network with the same predictions; cached for the last few models.
 
     Parameters
     ----------
     precision : str
-        "float32", "bfloat16" or "float16", or "auto" for the quickest that agrees.
+        "float32", "bfloat16" or "float16", or "auto" for the fastest that agrees with float32.
 
     Raises
     ------
     DeviceError
-        A precision that was asked for changes the network's answers, or the device does not have it.
+        The chosen precision changes the predictions, or the device does not support it.
     """
     return _runner(model, device, precision)
 
@@ -185,8 +183,8 @@ def _runner(model: Model, device: torch.device, precision: str) -> Runner:
         net = _with_types(_folded(whole), dtype).to(device)
         graphs = Graphs() if device.type == "cuda" else None
         note = "" if dtype == wanted[0] else f"{_word(wanted[0])} changes this network's answers: in {_word(dtype)}"
-        quick = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        candidate = Runner(quick, device, dtype, note, graphs, twofold)
+        fast = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        candidate = Runner(fast, device, dtype, note, graphs, twofold)
         if _agrees(candidate, probe, truth):
             return candidate
     if precision not in ("auto", "float32"):
@@ -205,21 +203,24 @@ def _use_threads() -> None:
 
 
 def _types(device: torch.device, precision: str) -> tuple[torch.dtype, ...]:
-    """Return what to try, the quickest first."""
+    """Return the types to try, the fastest first."""
     if precision != "auto":
         return (getattr(torch, precision),)
     if device.type == "cuda":
         return (torch.float16, torch.bfloat16, torch.float32)
     if device.type == "mps":
         return (torch.float16, torch.float32)
-    fast = (
-        getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    )
-    return (torch.bfloat16, torch.float32) if fast else (torch.float32,)
+    return (torch.bfloat16, torch.float32) if has_fast_bfloat16() else (torch.float32,)
+
+
+def has_fast_bfloat16() -> bool:
+    """Tell whether this CPU multiplies bfloat16 (AVX-512 BF16, AMX), so that it is faster there than float32."""
+    checks = (getattr(torch.cpu, name, bool) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks)
 
 
 def _with_types(net: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Bring a network's weights to a type; for bfloat16 only what lies behind each `CastTo`, if there is one."""
+    """Convert a network's weights to a type; for bfloat16 only the modules after each `CastTo`, if there is one."""
     parts = [part for part in net.modules() if isinstance(getattr(part, "narrow", None), CastTo)]
     if dtype != torch.bfloat16 or not parts:
         return net.to(dtype)
@@ -233,11 +234,11 @@ def _with_types(net: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def _folded(net: nn.Module) -> nn.Module:
-    """Return a copy with normalisation and padding folded into the convolutions, where torch can follow the network."""
+    """Return a copy with normalisation and padding folded into the convolutions, if torch can trace the network."""
     try:
         whole = copy.deepcopy(net)
         traced = GraphModule(whole, _Tracer().trace(whole))
-    except Exception:  # noqa: BLE001 - tracing fails in as many ways as there are networks; the plain copy is right
+    except Exception:  # noqa: BLE001 - tracing can fail in many ways; the plain copy is always right
         return copy.deepcopy(net)
     calls = Counter(str(node.target) for node in traced.graph.nodes)
     for node in list(traced.graph.nodes):
@@ -252,14 +253,14 @@ def _folded(net: nn.Module) -> nn.Module:
 
 
 class _Tracer(Tracer):
-    """Keeps every convolution whole, also one that is a child of torch's."""
+    """Treats every convolution as a leaf, subclasses of torch's too."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.Conv2d | CastTo) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _fold(traced: GraphModule, first: Node, second: Node) -> None:
-    """Make one module of two that follow each other, where there is a way."""
+    """Merge two consecutive modules into one, if possible."""
     one, two = (traced.get_submodule(str(node.target)) for node in (first, second))
     if isinstance(one, nn.Conv2d | nn.ConvTranspose2d) and isinstance(two, nn.BatchNorm2d):
         transposed = isinstance(one, nn.ConvTranspose2d)
@@ -275,10 +276,10 @@ def _fold(traced: GraphModule, first: Node, second: Node) -> None:
 
 
 def _padding_itself(pad: nn.ConstantPad2d, layer: nn.Conv2d) -> nn.Conv2d | None:
-    """Let a convolution pad by itself: a padded copy of the image takes longer than a convolution between channels.
+    """Return a convolution that does the padding itself, which saves a copy of the image.
 
-    Padding that is wider after the image than before it, as strided convolutions have it, becomes even by a kernel
-    that begins with zeros. None where a convolution cannot pad like that.
+    Padding that is wider after the image than before it, as for strided convolutions, becomes symmetric with a kernel
+    that begins with zeros. Returns None if the convolution cannot pad like that.
     """
     left, right, top, bottom = pad.padding
     plain = not pad.value and tuple(layer.padding) == (0, 0) and tuple(layer.dilation) == (1, 1)
@@ -291,7 +292,7 @@ def _padding_itself(pad: nn.ConstantPad2d, layer: nn.Conv2d) -> nn.Conv2d | None
 
 
 def probe_of(channels: int) -> torch.Tensor:
-    """Return an image (1, channels, 64, 64) by which answers of a network are compared."""
+    """Return an image (1, channels, 64, 64) for comparing the predictions of two networks."""
     rng = torch.Generator().manual_seed(0)
     coarse = torch.randn(1, channels, 8, 8, generator=rng)
     smooth = F.interpolate(coarse, size=(64, 64), mode="bicubic", align_corners=False)
@@ -309,9 +310,9 @@ def _agrees(candidate: Runner, probe: torch.Tensor, truth: torch.Tensor) -> bool
 
 
 def _against_background(logits: torch.Tensor, twofold: bool) -> torch.Tensor:
-    """Return what decides (N, L, H, W): of several channels the lead of every label over the background.
+    """Return the logits of the labels relative to the background (N, L, H, W); a single channel is unchanged.
 
-    A label that was never learnt lies far below it, everywhere: that must not count as spread.
+    The logits of a label that was never learnt are far below the background everywhere; that must not count as spread.
     """
     if twofold:
         return torch.cat([_against_background(one, False) for one in logits.chunk(2, 1)], 1)

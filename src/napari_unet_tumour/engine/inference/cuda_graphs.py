@@ -1,4 +1,4 @@
-"""CUDA graphs: a batch of a shape that comes again and again is launched as one piece."""
+"""CUDA graphs: batches of a frequent shape are launched as one recorded graph."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import torch
 if TYPE_CHECKING:
     from torch import nn
 
-# A shape is recorded when it comes for the third time: recording costs some runs, and memory while it is kept.
-AGAIN = 3
-KEPT = 2
+# A shape is recorded when it occurs for the third time: recording takes some runs, and a recording takes memory.
+RECORD_AT = 3
+MOST_RECORDED = 2
 
 Recorded = tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]
 
 
 class Graphs:
-    """The recordings of one network on one card; a shape that cannot be recorded runs as it is."""
+    """The recordings of one network on one GPU; a shape that cannot be recorded runs without."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[int, ...], int] = {}
+        self._count: dict[tuple[int, ...], int] = {}
         self._recorded: dict[tuple[int, ...], Recorded] = {}
 
     def run(self, net: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """Return net(x), (N, L, h, w); `x` lies on the card, channels last."""
+        """Return net(x), (N, L, h, w); `x` is on the GPU, channels last."""
         shape = tuple(x.shape)
         recorded = self._recorded.get(shape)
         if recorded is None:
-            self._seen[shape] = self._seen.get(shape, 0) + 1
-            if self._seen[shape] == AGAIN and len(self._recorded) < KEPT:
+            self._count[shape] = self._count.get(shape, 0) + 1
+            if self._count[shape] == RECORD_AT and len(self._recorded) < MOST_RECORDED:
                 recorded = self._record(net, x)
         if recorded is None:
             with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
@@ -51,7 +51,7 @@ class Graphs:
             with torch.cuda.graph(graph):
                 answer = net(given)
         except RuntimeError:
-            # Out of memory, or an operation that cannot be recorded: both go on without.
+            # Out of memory, or an operation that cannot be recorded: run without a graph.
             torch.cuda.synchronize(x.device)
             return None
         self._recorded[tuple(x.shape)] = (graph, given, answer)

@@ -1,9 +1,10 @@
-"""A model file -> what runs it: ONNX Runtime on a CPU, where torch is not imported then, else torch."""
+"""Load a model for prediction: in ONNX Runtime on a CPU, without importing torch, else in torch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.runtime import model as runtimes
 from napari_unet_tumour.runtime import processor
 from napari_unet_tumour.runtime.model import RuntimeModel, Trouble
@@ -23,12 +24,12 @@ def load_for(source: str | Path | bytes, settings: SegmentSettings, export: bool
     source : path or bytes
         A model file or its content.
     export : bool
-        Whether a graph that is not there yet is made: that takes some seconds once, and makes every later use quicker.
+        Whether to export a missing graph: it takes a few seconds once, and makes later predictions faster.
 
     Raises
     ------
     ModelError
-        Not a model file, cut, of another format, or its weights do not fit its network.
+        It is not a model file, truncated, of another format, or its weights do not match its network.
     """
     wanted = runtimes.applies(settings)
     found = runtimes.open_file(source) if wanted else None
@@ -46,21 +47,20 @@ def load_for(source: str | Path | bytes, settings: SegmentSettings, export: bool
 
 
 def needs_torch(model: AnyModel) -> bool:
-    """Tell whether torch runs a model."""
+    """Tell whether a model runs in torch."""
     return not isinstance(model, RuntimeModel)
 
 
 def describe_device(name: str = "auto", precision: str = "auto") -> str:
-    """Return a device and the numbers it computes in, e.g. "CPU, 2 cores, float32" or the GPU's name, in words.
+    """Return device and precision in words, e.g. "CPU, 2 cores, float32", or with the name of the GPU.
 
     Raises
     ------
     DeviceError
-        It is not there.
+        The device does not exist.
     """
     if runtimes.applies(SegmentSettings(device=name, precision=precision)) and runtimes.trouble() is None:
-        cores = processor.cores()
-        return f"CPU, {cores} core{'s' * (cores > 1)}, float32"
+        return f"CPU, {plural(processor.cores(), 'core')}, float32"
     from napari_unet_tumour.engine.inference.accelerate import describe_device as describe
 
     return describe(name, precision)

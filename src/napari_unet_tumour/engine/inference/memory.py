@@ -1,4 +1,4 @@
-"""How much is done at once, and what to do when memory is full: less, smaller, elsewhere, and only then an error."""
+"""Batch sizes, and what to do when memory is full: smaller batches, smaller windows, the CPU, and then an error."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 
-# A batch holds at most so many working pixels, by kind of device.
+# Most working pixels in a batch, by type of device.
 WORKING = {"cpu": 8 * 256 * 256, "cuda": 128 * 256 * 256, "mps": 32 * 256 * 256}
 SMALLEST = 64
-# mallopt(3): its options, and where glibc's own adjustment of them ends once large buffers were freed.
+# mallopt(3): two of its options, and the values that glibc itself reaches after large buffers were freed.
 GIB = 1 << 30
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 GROWN = (32 << 20, 64 << 20)
-# How torch, oneDNN, cuDNN and cuBLAS say it when it is no torch.OutOfMemoryError.
-SAID = (
+# Out-of-memory messages of torch, oneDNN, cuDNN and cuBLAS that are not a torch.OutOfMemoryError.
+MESSAGES = (
     "can't allocate memory",
     "not enough memory",
     "out of memory",
@@ -39,16 +39,16 @@ SAID = (
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """What fits.
+    """How much the network processes at once.
 
     Parameters
     ----------
     device : torch.device
         Where the network runs.
     batch : int
-        Planes or windows at once.
+        Number of planes or windows at once.
     window : int, optional
-        Longest side of what the network sees at once, in working pixels; no bound when 0.
+        Longest side of the network's input in working pixels; 0 for no limit.
     """
 
     device: torch.device
@@ -56,25 +56,25 @@ class BatchLimits:
     window: int = 0
 
     def smaller(self, side: int, error: BaseException) -> tuple[BatchLimits, str]:
-        """Return the next smaller room and a line that says so.
+        """Return the next smaller limits and a message about them.
 
         Parameters
         ----------
         side : int
-            Longest side of what the network was shown.
+            Longest side of the network's input.
 
         Raises
         ------
         DeviceError
-            There is none.
+            The limits cannot be smaller.
         """
         where = "memory" if self.device.type == "cpu" else "GPU's memory"
         if self.batch > 1:
             return replace(self, batch=self.batch // 2), f"the {where} is full: working in smaller batches"
         half = side // 2 // 32 * 32
         if half >= SMALLEST:
-            said = "working in smaller windows, which can move an outline by a pixel or so"
-            return replace(self, window=half), f"the {where} is full: {said}"
+            change = "working in smaller windows, which can move an outline by a pixel or so"
+            return replace(self, window=half), f"the {where} is full: {change}"
         if self.device.type == "cpu":
             raise DeviceError("the memory is full: close other programs or use a smaller scan") from error
         return BatchLimits(torch.device("cpu"), 1), f"the {where} is full: working on the CPU"
@@ -84,11 +84,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error means that memory is full."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in SAID)
+    return isinstance(error, RuntimeError) and any(part in str(error).lower() for part in MESSAGES)
 
 
 def release_memory(device: torch.device) -> None:
-    """Return what a GPU, or the C library, keeps for later use."""
+    """Return the memory that the GPU driver and the C library cache."""
     gc.collect()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # only glibc has it
@@ -101,11 +101,11 @@ def release_memory(device: torch.device) -> None:
 
 @contextmanager
 def keeping_buffers() -> Iterator[None]:
-    """Keep freed buffers for the next step, until the end.
+    """Keep freed buffers for reuse while the context is open.
 
-    glibc returns every large buffer to the system at once and asks for it again, zeroed page by page, at the next
-    layer, which can take half of a training step on a CPU. Nothing is changed elsewhere, nor where the environment
-    says already what glibc should keep.
+    glibc returns every large buffer to the system at once and gets it again, zeroed page by page, at the next layer,
+    which can take half of a training step on a CPU. Does nothing on other systems, or if the environment already
+    configures glibc.
     """
     if "MALLOC_MMAP_THRESHOLD_" in os.environ:
         yield
@@ -119,7 +119,7 @@ def keeping_buffers() -> Iterator[None]:
 
 
 def _thresholds(mapped: int, trimmed: int) -> None:
-    """Set from how many bytes on glibc maps a buffer of its own, and how many free ones it keeps."""
+    """Set the buffer size from which glibc uses mmap, and how many free bytes it keeps."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # only glibc has it
             for option, value in ((MMAP_THRESHOLD, mapped), (TRIM_THRESHOLD, trimmed)):
@@ -127,27 +127,27 @@ def _thresholds(mapped: int, trimmed: int) -> None:
 
 
 class OomRetry:
-    """Repeats a piece of work with less room until it fits.
+    """Repeats work with smaller limits until it fits into memory.
 
     Parameters
     ----------
-    room : Room
-        What is tried first; stays as small as it once had to become.
+    limits : BatchLimits
+        The first limits to try; once reduced they stay reduced.
     notice : str
-        What a person should know; replaced by what was last done for lack of memory.
+        A note for the user; replaced by the last message about memory.
     """
 
-    def __init__(self, room: BatchLimits, notice: str = "") -> None:
-        self.room = room
+    def __init__(self, limits: BatchLimits, notice: str = "") -> None:
+        self.limits = limits
         self.notice = notice
 
     def run(self, work: Callable[[BatchLimits], Found], side: int) -> Found:
-        """Return what `work` gives in the room there is; `side` is the longest side that the network is shown."""
+        """Return the result of `work` with limits that fit; `side` is the longest side of the network's input."""
         while True:
             try:
-                return work(self.room)
+                return work(self.limits)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                self.room, self.notice = self.room.smaller(min(side, self.room.window or side), error)
-            release_memory(self.room.device)
+                self.limits, self.notice = self.limits.smaller(min(side, self.limits.window or side), error)
+            release_memory(self.limits.device)

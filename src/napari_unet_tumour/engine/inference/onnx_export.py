@@ -1,4 +1,4 @@
-"""A network's graph for ONNX Runtime, made and checked where torch is; see `runtime.graph`."""
+"""Export a network's graph for ONNX Runtime, in a process with torch; see `runtime.graph`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NESTED = "net."
 
 
 def ensure(model: Model) -> bool:
-    """Make and keep the graph of a model that has none yet; tell whether there is one now."""
+    """Export and store the graph of a model, unless there is one; return whether there is one now."""
     if graphs.find(model.hash) is None:
         graph = export(model)
         if graph is None:
@@ -34,7 +34,7 @@ def ensure(model: Model) -> bool:
 
 
 def export(model: Model) -> Graph | None:
-    """Return a model's graph, None for a network that cannot be exported."""
+    """Return a model's graph, or None if the network cannot be exported."""
     twofold = has_gated_branch(model.net)
     whole = WithAndWithoutBranch(model.net) if twofold else model.net
     probe = probe_of(model.spec.in_channels)
@@ -42,16 +42,16 @@ def export(model: Model) -> Graph | None:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
             onnx, names = _without_weights(_exported(whole, probe), model.net, NESTED if twofold else "")
-    except Exception:  # noqa: BLE001 - an export fails in as many ways as there are networks; torch runs them all
+    except Exception:  # noqa: BLE001 - an export can fail in many ways; torch runs every network
         return None
-    answer = Runner(whole, torch.device("cpu"), torch.float32, twofold=twofold).logits(probe)
-    return Graph(model.hash, onnx, names, probe.numpy(), answer.numpy())
+    expected = Runner(whole, torch.device("cpu"), torch.float32, twofold=twofold).logits(probe)
+    return Graph(model.hash, onnx, names, probe.numpy(), expected.numpy())
 
 
 def _exported(net: nn.Module, probe: torch.Tensor) -> bytes:
-    # It would print the whole graph of a network that it cannot export.
+    # Otherwise torch prints the whole graph of a network that it cannot export.
     getattr(torch._C, "_jit_set_onnx_log_enabled", bool)(False)
-    file: Any = io.BytesIO()  # torch takes one, whatever its annotation says
+    file: Any = io.BytesIO()  # torch accepts one, contrary to its annotation
     torch.onnx.export(
         net, (probe,), file, dynamo=False, opset_version=OPSET, input_names=[INPUT], output_names=["logits"],
         dynamic_axes={INPUT: {2: "height", 3: "width"}, "logits": {2: "height", 3: "width"}},
@@ -83,7 +83,7 @@ def _without_weights(data: bytes, net: nn.Module, prefix: str) -> tuple[bytes, t
 
 
 def _make_external(tensor: Any) -> None:
-    """Take the values out of an ONNX tensor; they are given when the graph is loaded."""
+    """Remove the values from an ONNX tensor; they are supplied when the graph is loaded."""
     from onnx import TensorProto
 
     for field in ("raw_data", "float_data", "int64_data"):

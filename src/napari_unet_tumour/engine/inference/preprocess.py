@@ -1,7 +1,7 @@
-"""Planes of any scan -> what the network sees, and the exact way back.
+"""From raw planes to the network's input, and the exact inverse for its output, in torch.
 
-Pixel centres lie at half-integers, so a plane and its resized copy cover the same area and the way
-back lands on the same place.
+Pixel centres are at half-integers, so a plane and its resized copy cover the same area, and the inverse is exact.
+`runtime.preprocess` does the same in numpy.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ __all__ = [
     "STEP",
     "WorkingFrame",
     "WorkingPlanes",
-    "bounded",
     "check_channels",
     "resize",
     "to_working_planes",
@@ -40,26 +39,26 @@ __all__ = [
 
 
 class WorkingFrame(base.Frame):
-    """Where a plane lies within the network's working image; see `runtime.preprocess.Frame`."""
+    """The position of a plane within the network's working image; see `runtime.preprocess.Frame`."""
 
     def back(self, working: torch.Tensor) -> torch.Tensor:
-        """Bring a working image (N, L, h, w) float back to the scan's grid (N, L, H, W)."""
+        """Resize a prediction (N, L, h, w) float to the scan's grid (N, L, H, W)."""
         rows, columns = self.window
         return resize(working[..., rows, columns], self.native)
 
 
 @dataclass(frozen=True, eq=False)
 class WorkingPlanes:
-    """Planes as the network sees them.
+    """The network's input.
 
     Parameters
     ----------
     working : torch.Tensor
         (N, C, h, w) float32, normalised.
-    frame : Frame
-        The way back, the same for all.
+    frame : WorkingFrame
+        The position of the planes within the working image.
     varied : torch.Tensor
-        (N,) bool; the network's answer to a plane in which nothing varies means nothing.
+        (N,) bool, False for blank planes, whose prediction is meaningless.
     """
 
     working: torch.Tensor
@@ -68,16 +67,16 @@ class WorkingPlanes:
 
     @property
     def blank(self) -> tuple[bool, ...]:
-        """Planes in which nothing varies."""
+        """Whether each plane has only one value."""
         return tuple(not one for one in self.varied.tolist())
 
     def back(self, working: torch.Tensor) -> Answer:
-        """Bring an answer (N, L, h, w) float to the scan's grid.
+        """Resize a prediction (N, L, h, w) float to the scan's grid.
 
         Returns
         -------
         callable
-            () -> (N, L, H, W) uint8, 0..255 for 0..1, 0 for blank planes; it waits for the card, if there is one.
+            () -> (N, L, H, W) uint8, 0..255 for 0..1, 0 for blank planes; the call waits for the GPU, if there is one.
         """
         if working.device.type != "cuda":
             found = np.zeros((*working.shape[:2], *self.frame.native), np.uint8)
@@ -85,11 +84,11 @@ class WorkingPlanes:
                 if not blank:
                     found[n] = _as_bytes(self.frame.back(working[n : n + 1])[0]).cpu().numpy()
             return lambda: found
-        there = _as_bytes(self.frame.back(working) * self.varied[:, None, None, None])
-        here = torch.empty(there.shape, dtype=torch.uint8, pin_memory=True)
-        here.copy_(there, non_blocking=True)
+        on_gpu = _as_bytes(self.frame.back(working) * self.varied[:, None, None, None])
+        here = torch.empty(on_gpu.shape, dtype=torch.uint8, pin_memory=True)
+        here.copy_(on_gpu, non_blocking=True)
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        arrived.record(torch.cuda.current_stream(there.device))
+        arrived.record(torch.cuda.current_stream(on_gpu.device))
 
         def wait() -> NDArray[np.uint8]:
             arrived.synchronize()
@@ -103,7 +102,7 @@ def _as_bytes(probability: torch.Tensor) -> torch.Tensor:
 
 
 def working_frame(height: int, width: int, size: int) -> WorkingFrame:
-    """Fit a plane into a working image whose longest side is `size`, aspect kept, padded to multiples of 32."""
+    """Return the position of a plane in a working image: longest side `size`, padded to multiples of 32."""
     return WorkingFrame((height, width), *base.frame_lengths(height, width, size))
 
 
@@ -123,7 +122,7 @@ def to_working_planes(raw: NDArray[Any], spec: ModelSpec, device: torch.device |
     ScanError
         The values are not real numbers.
     ModelError
-        The channels are not those that the model needs.
+        The channels do not fit the model.
     """
     check_type(raw)
     values = coloured(_on_device(base.without_alpha(raw, spec), torch.device(device)), spec)
@@ -132,8 +131,8 @@ def to_working_planes(raw: NDArray[Any], spec: ModelSpec, device: torch.device |
     working = low.expand(*values.shape[:2], *frame.padded).clone()
     rows, columns = frame.window
     working[..., rows, columns] = resize(values, frame.inner)
-    # One by one: sums over a batch are grouped differently, and a plane's answer must not depend on its company. A
-    # card has none of these differences worth the launches.
+    # One by one on a CPU: sums over a batch round differently, and a prediction must not depend on the batch. On a GPU
+    # the differences are too small to be worth the launches.
     at_once = len(working) if working.device.type == "cuda" else 1
     for n in range(0, len(working), at_once):
         working[n : n + at_once] = NORMALISATIONS[spec.normalisation](working[n : n + at_once])
@@ -142,11 +141,11 @@ def to_working_planes(raw: NDArray[Any], spec: ModelSpec, device: torch.device |
 
 
 def resize(values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Bring (N, C, H, W) float to (N, C, *shape), antialiased; the same area is covered."""
+    """Resize (N, C, H, W) float to (N, C, *shape), antialiased; both cover the same area."""
     if tuple(values.shape[2:]) == shape:
         return values
     if 1 in (values.shape[3], shape[1]):
-        # torch's antialiased resize down a single column reads only its first pixel, along a row it is right.
+        # torch's antialiased resize along a single column reads only its first pixel; along a row it is correct.
         across = _interpolate(values, (values.shape[2], shape[1]))
         return _interpolate(across.mT.contiguous(), (shape[1], shape[0])).mT
     return _interpolate(values, shape)
@@ -154,20 +153,6 @@ def resize(values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
 
 def _interpolate(values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(values, size=shape, mode="bilinear", align_corners=False, antialias=True)
-
-
-def bounded(raw: NDArray[Any], sample: NDArray[Any]) -> torch.Tensor:
-    """Return a part of a plane as float32 values (N, C, h, w) as finite as the whole would be.
-
-    Parameters
-    ----------
-    raw : numpy.ndarray
-        (N, C, h, w) of any bool, integer or float type.
-    sample : numpy.ndarray
-        (1, C, a, b): pixels from all over the plane, which tell the extremes that replace NaN and infinities, and
-        whether its values are beyond float32.
-    """
-    return torch.from_numpy(base.bounded(raw, sample))
 
 
 def coloured(values: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
@@ -181,7 +166,7 @@ def coloured(values: torch.Tensor, spec: ModelSpec) -> torch.Tensor:
 
 
 def _on_device(raw: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Return raw values as finite float32 on a device; small integers travel to a card as they are."""
+    """Return raw values as finite float32 on a device; small integers are copied to a GPU before the conversion."""
     if device.type != "cuda" or not base.is_small(raw):
         return torch.from_numpy(base.as_float32(raw)).to(device)
     plain = torch.from_numpy(np.ascontiguousarray(raw.view(np.int16 if raw.dtype.itemsize == 2 else np.uint8)))

@@ -1,4 +1,4 @@
-"""Scan -> mask: planes through the network in batches, large ones block by block; the answer on the scan's grid."""
+"""From a scan to its mask: predict planes in batches, or large planes in tiles, on the scan's grid."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_unet_tumour.base.old_names import accept_old_names
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import ReviewedContext
 from napari_unet_tumour.corrections.remembered import recall
 from napari_unet_tumour.engine.inference.fusion import AnswerFusion, fuse_single_plane
@@ -39,43 +40,46 @@ Read = Callable[[Sequence[int], "Region | None"], "NDArray[Any]"]
 
 
 class Predictor(Protocol):
-    """Runs a model, in torch or in ONNX Runtime; answers are uint8, 0..255 for 0..1.
+    """Runs a model, in torch or in ONNX Runtime; predictions are uint8, 0..255 for 0..1.
 
     Parameters
     ----------
     twofold : bool
-        Whether answers have 2 L instead of L layers: without the network's second, then with it.
+        Whether predictions have 2 L instead of L layers: without the gated branch, then with it.
     """
 
     twofold: bool
 
     @property
     def notice(self) -> str:
-        """What a person should know about how it runs, or ""."""
+        """A note for the user about how the model runs, or ""."""
 
     @property
     def ahead(self) -> int:
-        """Batches that may be under way when another begins."""
+        """Number of unfinished batches when another one is started."""
 
     def begin(
         self, read: Callable[[list[int]], NDArray[Any]], left: Sequence[int], shape: Sequence[int]
     ) -> tuple[list[int], Answer]:
-        """Begin some of the planes (C, H, W) that are left; calling the answer waits for it: (n, L, H, W)."""
+        """Start predicting some of the planes (C, H, W) that are left.
+
+        Returns the numbers of these planes, and a function that waits for their prediction (n, L, H, W).
+        """
 
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for whole planes (n, C, H, W)."""
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
-        """Return (L, h, w) for the region of a block, see `engine.inference.sliding_window.block_probability`."""
+        """Return (L, h, w) for the region of a tile, see `engine.inference.sliding_window.block_probability`."""
 
     def close(self) -> None:
-        """Drop what has been begun and is no longer wanted."""
+        """Cancel predictions that were started and are no longer wanted."""
 
 
 @accept_old_names({"lone": "isolated_removed"})
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What the network found in a scan.
+    """The segmentation of a scan.
 
     Parameters
     ----------
@@ -88,7 +92,7 @@ class Segmentation:
     isolated_removed : int
         Components that were removed because only one slice shows them; see `postprocess.isolated`.
     match : ScanMatch, optional
-        Whether the scan looks like what the model was trained on; None where that was not looked at.
+        How similar the scan is to the model's training slices; None if not checked.
     """
 
     mask: NDArray[np.uint8]
@@ -100,36 +104,31 @@ class Segmentation:
 
 def segment(model: AnyModel, array: Any, layout: SliceLayout, settings: SegmentSettings | None = None) -> Segmentation:
     """Segment a whole scan; see `iter_segment`."""
-    steps = iter_segment(model, array, layout, settings or SegmentSettings())
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+    return exhaust(iter_segment(model, array, layout, settings or SegmentSettings()))
 
 
 def iter_segment(
     model: AnyModel, array: Any, layout: SliceLayout, settings: SegmentSettings, order: Sequence[int] | None = None
 ) -> Generator[Progress, None, Segmentation]:
-    """Segment a scan plane by plane; the answer is held in memory (`iter_segment_into` holds it anywhere).
+    """Segment a scan in memory; `iter_segment_into` writes the result into any array.
 
     Parameters
     ----------
     array : array-like
-        Of `layout.shape`, numpy or lazy; only the planes at work are read.
+        Of `layout.shape`, numpy or lazy; only the current planes are read.
     order : sequence of int, optional
-        The planes to segment, in the order of work; all by default.
+        The planes to segment, in this order; all by default.
 
     Yields
     ------
     Progress
-        A tick per batch or block; values are "planes" (list of int), "region" (rows and columns, None for whole
+        Once per batch or tile; values are "planes" (list of int), "region" (rows and columns, None for whole
         planes) and "probability" (k, L, H, W) uint8.
 
     Raises
     ------
     ScanError, ModelError, DeviceError
-        The scan's values, its channels or the device do not fit.
+        The scan's values or channels, or the device, cannot be used.
     """
     probability = _zeros(model, layout.planes, layout.plane_shape)
     mask = np.zeros(layout.mask_shape, np.uint8)
@@ -147,30 +146,30 @@ def iter_segment_into(
     probability: Any = None,
     point: tuple[int, int] | None = None,
 ) -> Generator[Progress, None, None]:
-    """Segment a scan of any size into an array that may lie on disk; ticks and errors as `iter_segment`.
+    """Segment a scan of any size into an array that may be on disk; progress and errors as `iter_segment`.
 
     Parameters
     ----------
     mask : array-like
-        uint8 of `layout.mask_shape`, numpy or zarr; written batch by batch, or block by block.
+        uint8 of `layout.mask_shape`, numpy or zarr; written batch by batch, or tile by tile.
     probability : array-like, optional
-        uint8 (planes, L, H, W), written likewise.
+        uint8 (planes, L, H, W), written in the same way.
     point : (row, column), optional
-        Of a plane that is worked on in blocks, those nearest to it come first.
+        Tiles nearest to this point of a plane come first.
     """
     order = range(layout.planes) if order is None else order
     if settings.keep_largest and not isinstance(mask, np.ndarray):
         raise ScanError("keeping the largest piece needs the whole mask in memory: switch it off for a scan this large")
     shape = (layout.channels, *layout.plane_shape)
     read: Read = lambda planes, region: layout.read_planes(array, planes, region)  # noqa: E731
-    for tick in _iter_parts(model, read, order, shape, settings, point):
-        found, region = tick.values["probability"], tick.values["region"]
-        part = streaming.PredictionChunk(tick.values["planes"], region, found, tick.done, tick.total)
+    for progress in _iter_parts(model, read, order, shape, settings, point):
+        found, region = progress.values["probability"], progress.values["region"]
+        part = streaming.PredictionChunk(progress.values["planes"], region, found, progress.done, progress.total)
         if probability is not None:
             for n, one in zip(part.planes, found, strict=True):
                 probability[(n, slice(None), *(region or ()))] = one
         streaming.write_chunk(mask, layout, part, settings)
-        yield tick
+        yield progress
     streaming.finalise_mask(mask, layout, model.spec, settings, order)
     if settings.keep_largest:
         mask[...] = keep_largest_component(mask)
@@ -179,7 +178,7 @@ def iter_segment_into(
 def iter_segment_planes(
     model: AnyModel, planes: NDArray[Any], settings: SegmentSettings, corrected: ReviewedContext | None = None
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
-    """Find the probability (N, L, H, W) uint8 in raw planes (N, C, H, W); ticks as `iter_segment` gives them.
+    """Predict raw planes (N, C, H, W): returns the probability (N, L, H, W) uint8; progress as in `iter_segment`.
 
     Parameters
     ----------
@@ -203,11 +202,11 @@ def iter_segment_planes(
 def iter_segment_block(
     model: AnyModel, raw: NDArray[Any], sample: NDArray[Any], block: Tile, settings: SegmentSettings
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
-    """Predict one tile of a large plane, see `sliding_window.block_probability`; ticks carry notices."""
+    """Predict one tile of a large plane, see `sliding_window.block_probability`; the progress carries notices."""
     check_channels(len(raw), model.spec)
     find = predictor(model, settings)
     try:
-        found = _Here(find, settings).block(raw, sample, block)
+        found = _OnePrediction(find, settings).block(raw, sample, block)
     finally:
         find.close()
     yield Progress(1, 1, find.notice)
@@ -215,9 +214,9 @@ def iter_segment_block(
 
 
 def predictor(model: AnyModel, settings: SegmentSettings) -> Predictor:
-    """Return what runs a model: ONNX Runtime on a CPU where it can, else torch.
+    """Return the predictor of a model: in ONNX Runtime on a CPU if possible, else in torch.
 
-    A network that is built in torch (`Model`) goes to ONNX Runtime too, where its graph is there.
+    A model that was loaded in torch (`Model`) also runs in ONNX Runtime if its graph exists.
     """
     if not isinstance(model, RuntimeModel):
         net = model.net
@@ -252,7 +251,7 @@ def _iter_parts(
     find = predictor(model, settings)
     try:
         if needs_tiling(shape, model.spec, settings):
-            yield from _iter_blocks(find, model.spec, read, order, shape, settings, point)
+            yield from _iter_tiles(find, model.spec, read, order, shape, settings, point)
         elif find.twofold:
             yield from _iter_fused(_iter_batches(find, read, order, shape), settings, corrected)
         else:
@@ -262,24 +261,24 @@ def _iter_parts(
 
 
 def _iter_fused(
-    ticks: Iterator[Progress], settings: SegmentSettings, corrected: ReviewedContext | None
+    steps: Iterator[Progress], settings: SegmentSettings, corrected: ReviewedContext | None
 ) -> Iterator[Progress]:
-    """Hold the answers back until all slices are there, since each must hang together with what its neighbours show."""
+    """Fuse the two predictions once all planes are predicted, because components are connected through the slices."""
     known = corrected or ReviewedContext()
     fusion = AnswerFusion(settings, known.masks)
     places: dict[int, int] = {}
-    for tick in ticks:
-        for n, both in zip(tick.values["planes"], tick.values["probability"], strict=True):
+    for progress in steps:
+        for n, both in zip(progress.values["planes"], progress.values["probability"], strict=True):
             place = known.numbers[n] if known.numbers else n
             places[place] = n
             fusion.add(place, both)
-        if tick.done < tick.total:
-            none = tick.values["probability"][:0, : len(tick.values["probability"][0]) // 2]
-            yield replace(tick, values={**tick.values, "planes": [], "probability": none})
+        if progress.done < progress.total:
+            none = progress.values["probability"][:0, : len(progress.values["probability"][0]) // 2]
+            yield replace(progress, values={**progress.values, "planes": [], "probability": none})
             continue
         numbers, found = zip(*fusion.iter_planes(), strict=True)
         values = {"planes": [places[number] for number in numbers], "region": None, "probability": np.stack(found)}
-        yield replace(tick, values=values)
+        yield replace(progress, values=values)
 
 
 def _iter_batches(
@@ -298,7 +297,7 @@ def _iter_batches(
             yield Progress(done, len(order), find.notice, values)
 
 
-def _iter_blocks(
+def _iter_tiles(
     find: Predictor,
     spec: ModelSpec,
     read: Read,
@@ -308,13 +307,14 @@ def _iter_blocks(
     point: tuple[int, int] | None,
 ) -> Generator[Progress, None, None]:
     check_channels(shape[0], spec)
-    for part in streaming.iter_predict_tiles(_Here(find, settings), read, order, shape, spec, settings, point):
+    one = _OnePrediction(find, settings)
+    for part in streaming.iter_predict_tiles(one, read, order, shape, spec, settings, point):
         values = {"planes": part.planes, "region": part.region, "probability": part.probability}
         yield Progress(part.done, part.total, find.notice, values)
 
 
-class _Here:
-    """Finds parts of large planes in this process; of a network with a second there is one answer."""
+class _OnePrediction:
+    """A predictor for large planes; the two predictions of a network with a gated branch are fused plane by plane."""
 
     def __init__(self, find: Predictor, settings: SegmentSettings) -> None:
         self._find, self._settings = find, settings
@@ -325,6 +325,6 @@ class _Here:
         return np.stack([fuse_single_plane(one, self._settings) for one in found]) if self._find.twofold else found
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
-        """Return (L, h, w) for the region of a block."""
+        """Return (L, h, w) for the region of a tile."""
         found = self._find.block(raw, sample, block)
         return fuse_single_plane(found, replace(self._settings, flip_tta=False)) if self._find.twofold else found

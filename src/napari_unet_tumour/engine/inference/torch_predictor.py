@@ -1,4 +1,4 @@
-"""Runs a model in torch over planes and blocks of planes, in as much memory as there is."""
+"""Run a model in torch on planes and tiles, in as much memory as there is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_unet_tumour.engine.inference.accelerate import accelerated, pick_device
+from napari_unet_tumour.engine.inference.accelerate import accelerated, mean_of, pick_device
 from napari_unet_tumour.engine.inference.memory import WORKING, BatchLimits, OomRetry
 from napari_unet_tumour.engine.inference.preprocess import to_working_planes, working_frame
 from napari_unet_tumour.engine.inference.sliding_window import blend, block_probability
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 
 class TorchPredictor:
-    """Finds probabilities on any device.
+    """Predicts in torch, on any device.
 
     Parameters
     ----------
     model : Model
-        What runs.
+        The model.
     settings : SegmentSettings
-        The device, numbers, whether the mirror image is predicted too, windows, memory.
+        Device, precision, test-time augmentation, windows and memory.
     notice : str
-        What a person should know beside what the network's runner says.
+        A note for the user, unless the network's runner has one.
     """
 
     def __init__(self, model: Model, settings: SegmentSettings, notice: str = "") -> None:
@@ -47,83 +47,79 @@ class TorchPredictor:
         self.twofold = has_gated_branch(model.net)
         device = pick_device(settings.device)
         note = accelerated(model, device, settings.precision).note or notice
-        self._steady = OomRetry(BatchLimits(device, max(1, WORKING[device.type] // model.spec.size**2)), note)
+        self._windows = OomRetry(BatchLimits(device, max(1, WORKING[device.type] // model.spec.size**2)), note)
         self._whole: OomRetry | None = None
 
     @property
     def notice(self) -> str:
-        """What a person should know."""
-        return (self._whole or self._steady).notice
+        """A note for the user, or ""."""
+        return (self._whole or self._windows).notice
 
     @property
     def ahead(self) -> int:
-        """Batches that may be under way when another begins: a card works on one while the one before comes back."""
-        return int((self._whole or self._steady).room.device.type == "cuda")
+        """Unfinished batches when another one is started: a GPU computes one while the previous one is copied back."""
+        return int((self._whole or self._windows).limits.device.type == "cuda")
 
     def begin(
         self, read: Callable[[list[int]], NDArray[Any]], left: Sequence[int], shape: Sequence[int]
     ) -> tuple[list[int], Answer]:
-        """Begin some of the planes that are left; calling the answer waits for it: (n, L, H, W) uint8."""
+        """Start predicting some of the planes that are left; the returned function waits for (n, L, H, W) uint8."""
         if self._whole is None:
-            room = BatchLimits(self._steady.room.device, self._planes_at_once(shape))
-            self._whole = OomRetry(room, self._steady.notice)
-        return self._whole.run(partial(self._send, read, left), self._model.spec.size)
+            limits = BatchLimits(self._windows.limits.device, self._planes_at_once(shape))
+            self._whole = OomRetry(limits, self._windows.notice)
+        return self._whole.run(partial(self._start, read, left), self._model.spec.size)
 
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for whole planes (n, C, H, W)."""
-        return self._steady.run(lambda room: self._probability(raw, room), self._model.spec.size)()
+        return self._windows.run(lambda limits: self._probability(raw, limits), self._model.spec.size)()
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
-        """Return (L, H, W) uint8 for the region of a block, see `windows.block_probability`."""
-        return self._steady.run(lambda room: self._block(raw, sample, block, room), self._model.spec.size)
+        """Return (L, H, W) uint8 for the region of a tile, see `sliding_window.block_probability`."""
+        return self._windows.run(lambda limits: self._block(raw, sample, block, limits), self._model.spec.size)
 
     def close(self) -> None:
-        """Nothing is left behind."""
+        """Do nothing: a batch that was started cannot be cancelled."""
 
-    def _send(
-        self, read: Callable[[list[int]], NDArray[Any]], left: Sequence[int], room: BatchLimits
+    def _start(
+        self, read: Callable[[list[int]], NDArray[Any]], left: Sequence[int], limits: BatchLimits
     ) -> tuple[list[int], Answer]:
-        """Begin as many of the planes that are left as there is room for."""
-        chosen = list(left[: room.batch])
-        return chosen, self._probability(read(chosen), room)
+        """Start predicting as many of the planes that are left as fit into a batch."""
+        chosen = list(left[: limits.batch])
+        return chosen, self._probability(read(chosen), limits)
 
     def _planes_at_once(self, shape: Sequence[int]) -> int:
         (channels, height, width), spec, settings = shape, self._model.spec, self._settings
         padded = working_frame(height, width, max(spec.size, spec.flip_size if settings.flip_tta else 0)).padded
         raw = RAW * settings.memory // (channels * height * width)
-        return max(1, min(WORKING[self._steady.room.device.type] // math.prod(padded), raw))
+        return max(1, min(WORKING[self._windows.limits.device.type] // math.prod(padded), raw))
 
-    def _block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile, room: BatchLimits) -> NDArray[np.uint8]:
-        run = accelerated(self._model, room.device, self._settings.precision)
-        return block_probability(run, self._model.spec, raw, sample, block, room, self._settings)
+    def _block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile, limits: BatchLimits) -> NDArray[np.uint8]:
+        run = accelerated(self._model, limits.device, self._settings.precision)
+        return block_probability(run, self._model.spec, raw, sample, block, limits, self._settings)
 
     @torch.inference_mode()
-    def _probability(self, raw: NDArray[Any], room: BatchLimits) -> Answer:
-        """Begin to find (N, L, H, W) uint8 for raw planes (N, C, H, W), 0 for blank planes; calling it waits."""
+    def _probability(self, raw: NDArray[Any], limits: BatchLimits) -> Answer:
+        """Start predicting raw planes (N, C, H, W); the returned function waits for (N, L, H, W), 0 if blank."""
         model, flip_tta = self._model, self._settings.flip_tta
-        planes = to_working_planes(raw, model.spec, room.device)
-        run = accelerated(model, room.device, self._settings.precision)
-        if room.window and room.window < max(planes.frame.padded):
-            sure = partial(run.probability, flip_tta=flip_tta)
-            working = torch.stack([blend(sure, one, room.window, room.batch) for one in planes.working])
+        planes = to_working_planes(raw, model.spec, limits.device)
+        run = accelerated(model, limits.device, self._settings.precision)
+        if limits.window and limits.window < max(planes.frame.padded):
+            predict = partial(run.probability, flip_tta=flip_tta)
+            working = torch.stack([blend(predict, one, limits.window, limits.batch) for one in planes.working])
         else:
-            own, mirrored = run.answers(planes.working, flip_tta, model.spec.flip_scale)
+            own, mirrored = run.predictions(planes.working, flip_tta, model.spec.flip_scale)
             if self._settings.check_components and has_classifier(model.spec):
                 return _checked(planes, own, mirrored, model.spec)
-            working = _mean(own, mirrored)
+            working = mean_of(own, mirrored)
         return planes.back(working)
 
 
-def _mean(own: torch.Tensor, mirrored: torch.Tensor | None) -> torch.Tensor:
-    return own if mirrored is None else (own + mirrored) / 2
-
-
 def _checked(planes: WorkingPlanes, own: torch.Tensor, mirrored: torch.Tensor | None, spec: ModelSpec) -> Answer:
-    """Begin to bring an answer back to the scan's grid, with components that are no tumour lowered."""
-    answer = planes.back(_mean(own, mirrored))
+    """Return a function that waits for the prediction on the scan's grid, with unlikely components lowered."""
+    prediction = planes.back(mean_of(own, mirrored))
 
     def wait() -> NDArray[np.uint8]:
-        found = answer()
+        found = prediction()
         for n, one in enumerate(found):
             if one[0].any():
                 other = None if mirrored is None else _array(mirrored[n])

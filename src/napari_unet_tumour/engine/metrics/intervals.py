@@ -1,4 +1,4 @@
-"""95 % intervals of shares: Wilson's, or over groups drawn with replacement, since slices of one head are alike."""
+"""95 % confidence intervals of rates: Wilson's, or a bootstrap over groups, because slices of one head are alike."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Fewest groups that are drawn; with fewer the interval is Wilson's, which is too narrow where slices are alike.
+# Fewest groups for a bootstrap; with fewer the interval is Wilson's, which is too narrow for similar slices.
 FEWEST = 5
 DRAWS = 2000
 NORMAL = 1.959964
 
 
 def share_interval(hits: Sequence[bool], groups: Sequence[str]) -> tuple[float, float] | tuple[None, None]:
-    """Return the 95 % interval of the share of hits, (None, None) of nothing.
+    """Return the 95 % interval of the rate of hits, (None, None) without any slices.
 
     Parameters
     ----------
     hits : sequence of bool
         One for every slice.
     groups : sequence of str
-        Whose each is.
+        The group of every slice, e.g. its patient.
 
     Returns
     -------
     tuple of float
-        Low and high, 0..1. Where groups are drawn and none or all are hits, the other end is Wilson's of the groups.
+        Low and high, 0..1. If none or all are hits, the bootstrap has no width; then it is Wilson's of the groups.
     """
     if not hits:
         return None, None
@@ -46,7 +46,7 @@ def share_interval(hits: Sequence[bool], groups: Sequence[str]) -> tuple[float, 
 
 
 def wilson(hits: int, count: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share: low and high, 0..1."""
+    """Return Wilson's 95 % interval of a rate: low and high, 0..1."""
     share, square = hits / count, NORMAL**2
     middle = (share + square / (2 * count)) / (1 + square / count)
     half = NORMAL / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))

@@ -1,4 +1,4 @@
-"""How alike a mask and the truth are. NaN where a score is undefined, never a stand-in number."""
+"""Similarity of a mask and the true mask. An undefined score is NaN, never a substitute number."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def dice(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
 
 
 def soft_dice(mask: Mask, truth: Mask) -> float:
-    """Return the Dice against shares 0..1, as the mean of several readers' masks has them; 1 where both are empty."""
+    """Return the Dice against fractions 0..1, e.g. the mean of several readers' masks; 1 if both are empty."""
     found, share = mask != 0, np.asarray(truth, np.float64)
     whole = float(np.count_nonzero(found)) + float(share.sum())
     return float(2 * share[found].sum() / whole) if whole else 1.0
@@ -40,27 +40,27 @@ def iou(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
 
 
 def precision(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
-    """Return the share of the mask that is true, 0..1; NaN for an empty mask."""
+    """Return the fraction of the mask that is in the truth, 0..1; NaN for an empty mask."""
     both, found, _ = counts(mask, truth)
     return both / found if found else float("nan")
 
 
 def recall(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
-    """Return the share of the truth that is found, 0..1; NaN for an empty truth."""
+    """Return the fraction of the truth that is in the mask, 0..1; NaN for an empty truth."""
     both, _, real = counts(mask, truth)
     return both / real if real else float("nan")
 
 
 def accuracy(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
-    """Return the share of pixels that are right, 0..1."""
+    """Return the fraction of correct pixels, 0..1."""
     return float(np.mean((mask != 0) == (truth != 0)))
 
 
 def hd95(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
     """Return the 95th percentile of the distance between the borders, the larger of both directions.
 
-    In mm where `spacing` (mm per axis) is given, else in pixels; NaN where either is empty. The
-    same as MONAI's compute_hausdorff_distance(percentile=95).
+    In mm if `spacing` (mm per axis) is given, else in pixels; NaN if either mask is empty. Equal to MONAI's
+    compute_hausdorff_distance(percentile=95).
     """
     found, real = _cropped(mask != 0, truth != 0)
     if not (found.any() and real.any()):
@@ -69,17 +69,6 @@ def hd95(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
     there = ndimage.distance_transform_edt(~real, sampling=spacing)[found]
     back = ndimage.distance_transform_edt(~found, sampling=spacing)[real]
     return float(max(np.percentile(there, 95), np.percentile(back, 95)))
-
-
-def volume(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
-    """Return the size of the mask, in mm to the power of its axes where `spacing` is given, else in pixels."""
-    return float(np.count_nonzero(mask) * np.prod(spacing or 1.0))
-
-
-def volume_error(mask: Mask, truth: Mask, spacing: Spacing = None) -> float:
-    """Return how much larger the mask is than the truth, relative to the truth; NaN for an empty truth."""
-    _, found, real = counts(mask, truth)
-    return (found - real) / real if real else float("nan")
 
 
 def _cropped(found: NDArray[np.bool_], real: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -99,6 +88,4 @@ METRICS: dict[str, Metric] = {
     "recall": recall,
     "accuracy": accuracy,
     "hd95": hd95,
-    "volume": volume,
-    "volume_error": volume_error,
 }

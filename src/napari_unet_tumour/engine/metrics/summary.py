@@ -1,4 +1,4 @@
-"""Scores of masks against truths: a row per slice, and their summary, as `evaluate --json` writes them."""
+"""Scores of masks: a row per slice, and their summary, as written by `evaluate --json`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.base.slicing import SliceLayout
 
-SCORES = ("dice", "iou", "precision", "recall", "accuracy", "hd95")
+SCORES = tuple(METRICS)
 READERS = ("dice_second", "dice_readers", "agreement")
-# A scan without a tumour may have a mask on so many slices before it counts as spoilt.
+# Scans without a tumour but a mask on more slices than this are counted separately.
 FEW = 2
 Row = dict[str, Any]
 
@@ -43,30 +43,30 @@ def score_scan(
     ----------
     mask, truth : numpy.ndarray
         Of `layout.mask_shape`; everything but 0 is foreground.
-    layout : Layout
+    layout : SliceLayout
         The scan's planes.
     scan, group : str
-        Names of the scan and of what it belongs to, usually the patient; the scan's own when empty.
+        Names of the scan and of its group, usually the patient; an empty group becomes the scan's name.
     array : array-like, optional
-        The scan's values, to tell blank slices (nothing varies) from slices without a tumour.
+        The scan's values, to distinguish blank slices (constant values) from slices without a tumour.
     spacing : sequence of float, optional
         mm per row and column; HD95 is in pixels without it.
     labels : sequence of str
-        Names by pixel value, background first; with several, each is scored too.
+        Names by pixel value, background first; several labels are also scored one by one.
     second : numpy.ndarray, optional
         A second reader's mask of the same shape.
 
     Returns
     -------
     list of dict
-        Keys scan, group, slice, blank, unit, pixels (mask), truth_pixels, both_pixels, `SCORES` and
-        maybe dice_by_label. With a second reader also `READERS`: Dice against the second reader and against the mean of
-        both, and of the readers with each other. A score that is undefined is None.
+        Keys scan, group, slice, blank, unit, pixels (mask), truth_pixels, both_pixels, `SCORES` and, with several
+        labels, dice_by_label. With a second reader also `READERS`: Dice against the second reader, against the mean of
+        both, and of one reader against the other. An undefined score is None.
 
     Raises
     ------
     ScanError
-        Mask or truth have another shape than the scan.
+        A mask has another shape than the scan.
     """
     for name, given in (("mask", mask), ("truth", truth), ("second reader's mask", second)):
         if given is not None and given.shape != layout.mask_shape:
@@ -89,7 +89,7 @@ def score_scan(
 
 
 def score(mask: NDArray[Any], truth: NDArray[Any], spacing: Sequence[float] | None = None) -> Row:
-    """Return the scores of one slice, None where undefined; HD95 in mm where `spacing` (mm per axis) is given."""
+    """Return the scores of one slice, None if undefined; HD95 in mm if `spacing` (mm per axis) is given."""
     both, found, real = counts(mask, truth)
     pixels = {"pixels": found, "truth_pixels": real, "both_pixels": both}
     return (
@@ -106,18 +106,17 @@ def _by_reader(found: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -
 
 
 def summarise(rows: Sequence[Row], seconds: float | None = None) -> Row:
-    """Sum up the rows of many scans.
+    """Summarise the rows of many scans.
 
-    Dice, IoU, precision, recall and HD95 are means over the slices with tumour in the truth;
-    "undefined" counts the slices among these on which a score has no value and is left out of its
-    mean (HD95 and precision of an empty mask). group_dice_mean is the mean over groups of their
-    slices' mean, volume_dice_mean the mean over scans with tumour of the Dice over all pixels, and
-    false_mask_rate the share of truth-empty slices that are not blank on which any pixel is
-    predicted; its 95 % interval comes from drawing groups with replacement (Wilson's where there are fewer than
-    `intervals.FEWEST`). empty_scans are scans without a tumour that are not blank; with a mask on any slice, and on
-    more than two. With a second reader, over slices that both have looked at: dice_second_mean, dice_readers_mean
-    (soft Dice against the mean of both masks) and agreement_mean (of the readers with each other). None where there
-    is nothing to average.
+    Dice, IoU, precision, recall and HD95 are means over the slices with tumour in the truth; "undefined" counts those
+    of these slices that have no value and are left out of the mean (HD95 and precision of an empty mask).
+    group_dice_mean is the mean over groups of their slices' mean. volume_dice_mean is the mean over scans with tumour
+    of the Dice over all pixels. false_mask_rate is the fraction of slices without tumour (blank ones not counted) with
+    any predicted pixel; its 95 % interval is a bootstrap over groups (Wilson's with fewer than `intervals.FEWEST`).
+    empty_scans counts scans without tumour (blank ones not counted), those with a mask on any slice, and those with a
+    mask on more than two. With a second reader, over slices that both have read: dice_second_mean, dice_readers_mean
+    (soft Dice against the mean of both masks) and agreement_mean (of one reader against the other). A mean of nothing
+    is None.
     """
     tumour = [row for row in rows if row["truth_pixels"]]
     empty = [row for row in rows if not row["truth_pixels"] and not row["blank"]]
@@ -145,14 +144,14 @@ def summarise(rows: Sequence[Row], seconds: float | None = None) -> Row:
 
 
 def _false_masks(rows: Sequence[Row], empty: Sequence[Row]) -> Row:
-    """Return how often something is painted where there is nothing: by slice, with an interval, and by scan."""
-    painted = [row["pixels"] > 0 for row in empty]
-    low, high = share_interval(painted, [str(row["group"]) for row in empty])
+    """Return how often something is predicted where there is no tumour: by slice, with an interval, and by scan."""
+    marked = [row["pixels"] > 0 for row in empty]
+    low, high = share_interval(marked, [str(row["group"]) for row in empty])
     scans = [part for part in _parts(rows, "scan") if not any(row["truth_pixels"] for row in part)]
     counts = [sum(row["pixels"] > 0 and not row["blank"] for row in part) for part in scans if not _all_blank(part)]
     return {
         "empty_slices": len(empty),
-        "false_mask_rate": _mean(map(float, painted)),
+        "false_mask_rate": _mean(map(float, marked)),
         "false_mask_low": low,
         "false_mask_high": high,
         "empty_scans": len(counts),
@@ -166,7 +165,7 @@ def _all_blank(rows: Sequence[Row]) -> bool:
 
 
 def report(name: str, model_hash: str, rows: Sequence[Row], seconds: float | None = None) -> Row:
-    """Return what `evaluate --json` writes."""
+    """Return the content of `evaluate --json`."""
     return {
         "model": {"name": name, "hash": model_hash},
         "summary": summarise(rows, seconds),
@@ -176,7 +175,7 @@ def report(name: str, model_hash: str, rows: Sequence[Row], seconds: float | Non
 
 def _blank(layout: SliceLayout, array: Any, n: int) -> bool:
     plane = layout.read_planes(array, [n])
-    # NaN is not a value that differs.
+    # NaN does not count as another value.
     known = plane[np.isfinite(plane)]
     return bool(known.size == 0 or known.min() == known.max())
 

@@ -1,4 +1,4 @@
-"""The place in a network from which fewer bits will do."""
+"""Mixed precision on a CPU: the point in a network from which lower precision is accurate enough."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from torch import nn
 
 
 class CastTo(nn.Module):
-    """Where a network goes on in fewer bits: what is before it would lose too much by them.
+    """Casts features to a lower precision; the layers before it need float32.
 
-    An EfficientNet's early blocks, expanded and cut at 6, carry bfloat16's rounding through to the mask (Dice 0.992
-    against float32); a decoder alone in bfloat16 does not (above 0.999), and has most of the work.
+    The rounding of bfloat16 in an EfficientNet's early blocks (expanded, clipped at 6) changes the mask (Dice 0.992
+    against float32). With only the decoder in bfloat16 it does not (above 0.999), and the decoder does most of the
+    work.
 
     Parameters
     ----------
     behind : str
-        Names of the network's parts that take what this gives.
+        Names of the network's modules that come after it.
     """
 
     def __init__(self, *behind: str) -> None:
@@ -24,5 +25,5 @@ class CastTo(nn.Module):
         self.dtype: torch.dtype | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return features as `dtype`, as they are where that is None."""
+        """Return features as `dtype`, unchanged if that is None."""
         return x if self.dtype is None else x.to(self.dtype)

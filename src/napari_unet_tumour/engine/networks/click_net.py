@@ -1,4 +1,4 @@
-"""The network that answers clicks: a small U-Net over a square window around a lesion."""
+"""The click network: a small U-Net on a square window around a lesion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTHS = (16, 24, 32, 48, 64)
 
 
 class ClickNet(nn.Module):
-    """U-Net of plain convolutions; the finest level has few of them, since it costs most.
+    """U-Net of plain convolutions; the finest level, the most expensive one, has few of them.
 
     Parameters
     ----------

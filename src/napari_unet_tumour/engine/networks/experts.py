@@ -1,9 +1,8 @@
-"""What a network has learnt from corrections: linear experts on its own features, each open for scans of one kind.
+"""Experts: linear classifiers on a network's features, fitted to corrected slices, each gated by the style of a scan.
 
-The network's weights stay as they are. An expert adds to the logits a weighted sum of the decoder's finest
-features and the image itself; it was fitted to corrected slices. Its gate looks at the style of a slice (mean
-and spread of the encoder's features) and opens for scans like the corrected ones, so that what the network
-knew of other scans is not forgotten.
+The network's weights do not change. An expert adds to the logits a weighted sum of the decoder's finest features and
+of the image. Its gate takes the style of a slice (mean and standard deviation of the encoder's features) and opens for
+scans like the corrected ones, so that predictions of other scans do not change.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ BLUR = 5
 
 
 class ExpertHead(nn.Module):
-    """Adds to logits what experts have learnt.
+    """Adds the output of experts to the logits.
 
     Parameters
     ----------
     features : sequence of int
-        Channels of every feature map, coarse to fine; the last is the image, which is used twice: as it is and blurred.
+        Channels of every feature map, coarse to fine; the last one is the image, used twice: unchanged and blurred.
     scales : sequence of int
-        By how much each map is smaller than the image, e.g. (4, 2, 1, 1).
+        Downsampling factor of each map, e.g. (4, 2, 1, 1).
     style : int
-        Channels of the feature map that tells the style.
+        Channels of the feature map that the style is computed from.
     outputs : int
         Logit channels.
     experts : int
@@ -51,11 +50,11 @@ class ExpertHead(nn.Module):
 
     @property
     def has_reference_statistics(self) -> bool:
-        """Whether the statistics of the training slices are known, without which no expert can be fitted."""
+        """Whether the statistics of the training slices are known; no expert can be fitted without them."""
         return bool(self.get_buffer("scale").any())
 
     def forward(self, maps: Sequence[torch.Tensor], style: torch.Tensor) -> torch.Tensor:
-        """Return what is added to the logits (N, outputs, H, W); `maps` as in the constructor, image last."""
+        """Return the tensor to add to the logits (N, outputs, H, W); `maps` as in the constructor, image last."""
         opened = self.opened(self.style_of(style))
         weight = torch.einsum("nk,kof->nof", opened, self.get_buffer("weight"))
         added, start = torch.einsum("nk,ko->no", opened, self.get_buffer("bias"))[..., None, None], 0
@@ -67,7 +66,7 @@ class ExpertHead(nn.Module):
         return added
 
     def flat(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the features (N, F, H, W) at full size that the experts' weights are for."""
+        """Return the features (N, F, H, W) of the experts at full size."""
         parts, start = [], 0
         for number, seen in enumerate(self.maps(maps)):
             stop = start + self.features[number]
@@ -80,12 +79,12 @@ class ExpertHead(nn.Module):
         return [*maps, F.avg_pool2d(maps[-1], BLUR, 1, BLUR // 2)]
 
     def standard(self, seen: torch.Tensor, start: int, stop: int) -> torch.Tensor:
-        """Bring features to the training slices' mean 0 and deviation 1; beyond `REACH` they are cut."""
+        """Standardise features by the statistics of the training slices, clipped to +-`REACH`."""
         mean, scale = (self.get_buffer(name)[start:stop, None, None] for name in ("mean", "scale"))
         return ((seen - mean) / scale.clamp(min=1e-6)).clamp(-REACH, REACH)
 
     def style_of(self, seen: torch.Tensor) -> torch.Tensor:
-        """Return (N, 2 C) of a feature map (N, C, h, w): mean and deviation, standardised."""
+        """Return the style (N, 2 C) of a feature map (N, C, h, w): mean and standard deviation, standardised."""
         mean = seen.mean((2, 3))
         spread = (seen - mean[..., None, None]).square().mean((2, 3)).sqrt()
         raw = torch.cat([mean, spread], 1)

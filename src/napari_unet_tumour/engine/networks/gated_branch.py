@@ -1,4 +1,4 @@
-"""A second network behind a gate: what moving all weights has taught, for scans that look like the corrected ones."""
+"""A fine-tuned copy of a network behind a gate; it is used for scans that look like the corrected ones."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ NEAR, STEEP = 1.3, 15.0
 
 
 class GatedBranch(nn.Module):
-    """A moved copy of a network, and gates that tell the scans that it was moved for.
+    """A fine-tuned copy of a network, and gates that open for the scans that it was fine-tuned for.
 
     Parameters
     ----------
     net : LiteUNet
-        Without experts and without a second of its own.
+        The copy, without experts and without a branch of its own.
     style : int
-        Channels of the feature map that tells the style.
+        Channels of the feature map that the style is computed from.
     gates : int
-        Kinds of scans; a slice is answered by it as far as the widest gate is open.
+        Number of gates, one per kind of scan; the most open one counts.
     """
 
     def __init__(self, net: nn.Module, style: int, gates: int) -> None:
@@ -32,14 +32,14 @@ class GatedBranch(nn.Module):
             self.register_buffer(name, torch.zeros(shape))
 
     def opened(self, style: torch.Tensor, precision: torch.Tensor) -> torch.Tensor:
-        """Return how much of it counts (N,), 0..1.
+        """Return the weight of the branch for every slice (N,), 0..1.
 
         Parameters
         ----------
         style : torch.Tensor
             (N, S) standardised styles of slices.
         precision : torch.Tensor
-            (S, S) inverse of the training slices' covariance, by which distances are measured.
+            (S, S) inverse of the covariance of the training slices' styles.
         """
         logits = style @ self.get_buffer("gate_weight").transpose(0, 1) + self.get_buffer("gate_bias")
         away = style[:, None] - self.get_buffer("centre")
@@ -49,24 +49,24 @@ class GatedBranch(nn.Module):
     def forward(
         self, x: torch.Tensor, before: torch.Tensor, style: torch.Tensor, precision: torch.Tensor
     ) -> torch.Tensor:
-        """Return the logits `before` (N, O, H, W), moved towards its own as far as the gates are open."""
+        """Return the base logits `before` (N, O, H, W), blended with the branch as far as the gates are open."""
         share = self.opened(style, precision)[:, None, None, None]
         moved: torch.Tensor = self.net(x)
         return before + share * (moved - before)
 
 
 class WithAndWithoutBranch(nn.Module):
-    """A network with a second, whose logits are (N, 2 O, H, W): without the second, then with it."""
+    """A network with a gated branch, with logits (N, 2 O, H, W): without the branch, then with it."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return both answers to (N, C, H, W)."""
+        """Return both logits for (N, C, H, W)."""
         return torch.cat(self.net.both(x), 1)  # type: ignore[operator]
 
 
 def has_gated_branch(net: nn.Module) -> bool:
-    """Tell whether a network gives two answers."""
+    """Tell whether a network has a gated branch, and so gives two predictions."""
     return isinstance(getattr(net, "second", None), GatedBranch)

@@ -29,12 +29,12 @@ ENCODERS = {
     "lite2": ((1, 3, 3, 4, 4, 5, 1), (16, 24, 48, 88, 120, 208, 352)),
 }
 STEM = 32
-# The finest decoder levels, which a corrector sees.
+# Downsampling factors of the decoder levels that the experts use.
 FINEST = (4, 2, 1)
 
 
 class LiteUNet(nn.Module):
-    """U-Net over five halvings; the finest decoder level has no skip, the map at 1/16 tells a scan's style.
+    """U-Net with five levels; the finest decoder level has no skip. The map at 1/16 gives the style of a scan.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ class LiteUNet(nn.Module):
     decoder : sequence of int
         Filters of the five decoder levels, from coarse to fine.
     drop_connect : float
-        Chance that training skips a residual block, growing with depth up to this, 0..1.
+        Probability that training skips a residual block, growing with depth up to this, 0..1.
     experts : int, optional
-        Number of experts fitted to corrected slices (see `corrector`); None for a network without.
+        Number of experts (see `experts.ExpertHead`); None for a network without.
     gates : int, optional
-        Number of gates of its second network (see `second`); None for a network without. Only with experts.
+        Number of gates of its branch (see `gated_branch.GatedBranch`); None for a network without. Needs experts.
     encoder : str
         Variant of the encoder: "lite0", "lite1" (deeper) or "lite2" (deeper and wider).
     """
@@ -83,23 +83,23 @@ class LiteUNet(nn.Module):
         return self.both(x)[-1]
 
     def both(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the logits without the second network and, where there is one, with it."""
-        maps, style = self.look(x)
-        own = self.answer(maps, style)
+        """Return the logits without the gated branch and, if there is one, with it."""
+        maps, style = self.features(x)
+        own = self.logits_of(maps, style)
         if self.second is None or self.corrector is None:
             return (own,)
         precision = self.corrector.get_buffer("style_precision")
         return own, self.second(x, own, self.corrector.style_of(style), precision)
 
-    def answer(self, maps: list[torch.Tensor], style: torch.Tensor) -> torch.Tensor:
-        """Return the logits of what `look` has found."""
+    def logits_of(self, maps: list[torch.Tensor], style: torch.Tensor) -> torch.Tensor:
+        """Return the logits for the result of `features`."""
         logits: torch.Tensor = self.head(maps[-2])
         if self.corrector is not None and self.corrector.experts:
             logits = logits + self.corrector(maps, style)
         return logits
 
-    def look(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Return the finest decoder levels and the image, coarse to fine, and the map that tells the style."""
+    def features(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the finest decoder levels and the image, coarse to fine, and the map that gives the style."""
         *skips, y = self.encoder(x)
         style, levels = skips[-1], []
         y, *skips = [self.narrow(features) for features in (y, *skips)]
@@ -111,7 +111,7 @@ class LiteUNet(nn.Module):
 
 
 class LiteEncoder(EfficientNet):
-    """MONAI's EfficientNet as a Lite variant has it, giving its five feature maps instead of classes."""
+    """A Lite variant of MONAI's EfficientNet that returns its five feature maps instead of classes."""
 
     def __init__(self, in_channels: int, drop_connect: float, variant: str) -> None:
         if variant not in ENCODERS:
@@ -138,7 +138,7 @@ class LiteEncoder(EfficientNet):
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that learns in float32 on a CPU: bfloat16's backward pass takes far longer."""
+    """A depthwise convolution that is trained in float32 on a CPU: the backward pass in bfloat16 takes far longer."""
 
     @classmethod
     def like(cls, other: nn.Conv2d) -> DepthwiseConv2d:

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch on tensors: geometry first, then grey values."""
+"""Data augmentation of a batch on tensors: geometry first, then grey values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from napari_unet_tumour.engine.training.random_contrast import random_contrast
 
-# How far a weakly augmented image is moved, relative to the others.
-CALM = 0.3
+# Strength of the geometric changes of weakly augmented images, relative to the others.
+WEAK = 0.3
 
 
 def augment(
@@ -22,37 +22,37 @@ def augment(
     contrast: float = 0.0,
     soft: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Show images and masks as another scanner and another pose might.
+    """Augment images and masks as if taken by another scanner or in another pose.
 
     Parameters
     ----------
     image : torch.Tensor
-        (N, C, H, W) float32, any grey values; the answer keeps each image's range and unit.
+        (N, C, H, W) float32, any grey values; the range of each image is kept.
     mask : torch.Tensor
-        (N, L, H, W) float32 in {0, 1}, or in 0..1 where `soft`; a layer per label.
+        (N, L, H, W) float32 in {0, 1}, or in 0..1 if `soft`; a layer per label.
     size : int
-        Side of the answer in pixels.
+        Side of the result in pixels.
     rng : torch.Generator
-        On the tensors' device; the same state gives the same answer.
+        On the device of the tensors; the same state gives the same result.
     weak : float
-        Chance of an image to be shown nearly as it is: mirrored, turned and zoomed a little, its grey values kept.
+        Probability of weak augmentation: mirroring, small rotation, scaling and shift, no change of grey values.
     contrast : float
-        Chance of an image to have its contrast redrawn, see `random_contrast`.
+        Probability of a random contrast, see `random_contrast`.
     soft : bool
-        The masks' values between 0 and 1 stay, as several readers' mean has them.
+        Keep mask values between 0 and 1, as in the mean of several readers.
 
     Returns
     -------
     tuple of torch.Tensor
-        (N, C, size, size) float32 and (N, L, size, size) float32 in {0, 1}, or in 0..1 where `soft`.
+        (N, C, size, size) float32 and (N, L, size, size) float32 in {0, 1}, or in 0..1 if `soft`.
     """
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
     span = (high - low).clamp(min=1e-6)
-    quiet = _chance(len(image), weak, rng) if weak else torch.zeros(len(image), dtype=torch.bool, device=rng.device)
-    grid = _geometry(quiet, size, rng)
+    is_weak = _chance(len(image), weak, rng) if weak else torch.zeros(len(image), dtype=torch.bool, device=rng.device)
+    grid = _geometry(is_weak, size, rng)
     seen = F.grid_sample((image - low) / span, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     truth = F.grid_sample(mask, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    seen = torch.where(quiet[:, None, None, None], seen, _greys(seen, rng))
+    seen = torch.where(is_weak[:, None, None, None], seen, _greys(seen, rng))
     if contrast:
         redrawn = _chance(len(image), contrast, rng)[:, None, None, None]
         seen = torch.where(redrawn, random_contrast(seen.clamp(0, 1), truth, rng), seen)
@@ -71,9 +71,9 @@ def _noise(*shape: int, rng: torch.Generator) -> torch.Tensor:
     return torch.randn(*shape, generator=rng, device=rng.device)
 
 
-def _geometry(quiet: torch.Tensor, size: int, rng: torch.Generator) -> torch.Tensor:
-    """Return a sampling grid (n, size, size, 2): turned, zoomed, stretched, mirrored, shifted, bent."""
-    n, much = len(quiet), torch.where(quiet, CALM, 1.0)
+def _geometry(is_weak: torch.Tensor, size: int, rng: torch.Generator) -> torch.Tensor:
+    """Return a sampling grid (n, size, size, 2): rotation, scaling, mirroring, shift and elastic deformation."""
+    n, much = len(is_weak), torch.where(is_weak, WEAK, 1.0)
     angle = torch.where(_chance(n, 0.12, rng), _rand(n, -math.pi, math.pi, rng), _rand(n, -0.3, 0.3, rng))
     quarter = torch.randint(4, (n,), generator=rng, device=rng.device) * (math.pi / 2)
     angle = (angle + torch.where(_chance(n, 0.15, rng), quarter, 0.0)) * much

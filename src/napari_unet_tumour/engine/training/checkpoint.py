@@ -1,8 +1,7 @@
-"""What a training leaves on disk: checkpoint, log, run card. A full disk never destroys the one before."""
+"""The files of a training: checkpoint, log, run card. A full disk never destroys the previous files."""
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import tempfile
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_unet_tumour.base.atomic_write import atomic, write_bytes_atomic
-from napari_unet_tumour.base.old_names import current_names
+from napari_unet_tumour.base.old_names import REMOVED_SETTINGS, current_names
+from napari_unet_tumour.base.tables import csv_text
 from napari_unet_tumour.errors import OutputError, TrainingError
 from napari_unet_tumour.settings import TrainSettings
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-FULL = "free space and go on with --resume, what was saved is kept"
+FULL = "free space and go on with --resume, what was saved is kept"  # remedy of a full disk
 # What may differ between a run and its resumption.
 FREE = ("device", "precision", "tensorboard", "model_card", "early_stopping", "patience", "init_weights")
 
@@ -40,16 +40,16 @@ class RunFiles:
 
     @property
     def folder(self) -> Path:
-        """NAME.training, for everything but the model."""
+        """The folder NAME.training, for everything but the model."""
         return self.out.with_name(f"{self.out.stem}.training")
 
     @property
     def checkpoint(self) -> Path:
-        """All that is needed to go on."""
+        """The state of the training, for --resume."""
         return self.folder / "checkpoint.pt"
 
     def prepare(self, resume: bool) -> None:
-        """Raise OutputError where the folder cannot be written or holds another run; leave no empty one behind."""
+        """Raise OutputError if the folder cannot be written or has another run; leaves no empty folder behind."""
         if self.out.suffix != ".safetensors":
             raise OutputError(f"{self.out.name} must end in .safetensors: choose such a name")
         if not resume and (self.out.exists() or self.checkpoint.exists()):
@@ -59,30 +59,27 @@ class RunFiles:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 file.write(b"x")
-            # Images, masks and settings are looked at next: what is refused shall leave nothing.
+            # Images, masks and settings are checked next; if they are refused, no empty folder must be left.
             with suppress(OSError):
                 self.folder.rmdir()
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be written ({error.strerror}): choose another --out") from error
 
     def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write log.csv, a line for every pass."""
-        text = io.StringIO()
-        if rows:
-            table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows({k: _short(v) for k, v in row.items()} for row in rows)
-        write_bytes_atomic(self.folder / "log.csv", text.getvalue().encode(), FULL)
+        """Write log.csv, a line per epoch."""
+        short = [{name: _short(value) for name, value in row.items()} for row in rows]
+        text = csv_text(list(short[0]), short) if short else ""
+        write_bytes_atomic(self.folder / "log.csv", text.encode(), FULL)
 
     def note(self, name: str, text: str) -> Path:
-        """Write a text file into the folder, which is made if need be, and return its path."""
+        """Write a text file into the folder, creating it if needed, and return its path."""
         with atomic(self.folder / name, FULL) as part:
             part.write_bytes(text.encode())
         return self.folder / name
 
 
 def identity(settings: TrainSettings, spec_json: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return what must be the same for a checkpoint to be gone on with: plain data."""
+    """Return what must be unchanged to continue from a checkpoint, as plain data."""
     given = {key: value for key, value in asdict(settings).items() if key not in FREE}
     text = json.dumps({"settings": given, "spec": json.loads(spec_json), "names": list(names)}, default=list)
     found: dict[str, Any] = json.loads(text)
@@ -97,12 +94,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the checkpoint of the same training, None where there is none.
+    """Read the checkpoint of the same training, None if there is none.
 
     Raises
     ------
     TrainingError
-        It is damaged, or of another network, other settings or other images.
+        It is damaged, or from another network, other settings or other images.
     """
     if not path.exists():
         return None
@@ -116,6 +113,12 @@ def load(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:
             raise TrainingError(
                 f"{path} is a checkpoint of another network: its {key} is {theirs['spec'][key]!r}, "
                 f"here it is {mine['spec'][key]!r}: choose the same, or another --out"
+            )
+    for key, constant in REMOVED_SETTINGS.items():
+        if theirs["settings"].get(key, constant) != constant:
+            raise TrainingError(
+                f"{path} was made with {key} = {theirs['settings'][key]!r}, which no longer exists: "
+                "start again without --resume, with another --out"
             )
     # A setting missing from an older checkpoint takes its default.
     made_with = {**json.loads(json.dumps(asdict(TrainSettings()), default=list)), **current_names(theirs["settings"])}
@@ -131,7 +134,7 @@ def load(path: Path, mine: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _may_grow(key: str, settings: Mapping[str, Any]) -> bool:
-    # A one-cycle is planned over all passes; other schedules can be made longer.
+    # A one-cycle schedule depends on the number of epochs; other schedules can be extended.
     return key == "epochs" and settings["schedule"] != "one-cycle"
 
 

@@ -1,4 +1,4 @@
-"""Folders of images and masks -> checked examples in memory, decoded once and in parallel."""
+"""Load folders of images and masks into memory, checked, decoded once and in parallel."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Dataset:
 
     Parameters
     ----------
-    sources : tuple of Source
-        (n,) where each comes from, in the order of the sorted file names.
+    sources : tuple of DatasetItem
+        (n,) file and person of each slice, sorted by file name.
     images : torch.Tensor
         (n, C, S, S) uint8 or float32, grey values as in the files; C is 1 for grey images.
     masks : torch.Tensor
@@ -46,9 +46,9 @@ class Dataset:
     labels : tuple of str
         Names by label value; 0 is background.
     values : tuple of int
-        What the mask files hold for label 1, 2, ...
+        Values in the mask files of label 1, 2, ...
     classes : tuple of str
-        Kinds that give label 1, 2, ... where the cases file decides the label; else empty.
+        Classes of label 1, 2, ... if the cases file decides the label; else empty.
     """
 
     sources: tuple[DatasetItem, ...]
@@ -64,7 +64,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Read:
-    """The slices of one file at the working size, and the values that its mask has beside 0."""
+    """The slices of one file at the working size, and the non-zero values of its mask."""
 
     sources: list[DatasetItem]
     images: list[NDArray[Any]]
@@ -81,8 +81,8 @@ def iter_dataset(
     Parameters
     ----------
     images, masks : Path
-        Folders with the same file names (suffixes may differ): PNG, JPEG, TIFF or NIfTI; of a stack
-        or volume every slice that is not blank is an example.
+        Folders with the same file names (suffixes may differ): PNG, JPEG, TIFF or NIfTI. From a stack
+        or volume every slice that is not blank is used.
     settings : TrainSettings
         `size`, `channels`, `labels` and `classes` are used.
     cases : Path, optional
@@ -91,7 +91,7 @@ def iter_dataset(
     Raises
     ------
     TrainingError
-        No pairs, other names on one side, masks that are not masks or not of their image, an empty class.
+        There are no pairs, names do not match, a mask is not a mask or not of its image, or a class is empty.
     """
     sources = dataset_items(images, masks, cases, settings.classes or "tumour")
     read: list[Read] = []
@@ -100,35 +100,35 @@ def iter_dataset(
         yield Progress(len(read), len(sources), "reading images")
     moved = [one for one in read if one.note]
     if moved:
-        yield Progress(len(read), len(sources), _moved_sentence(moved), {"note": True})
+        yield Progress(len(read), len(sources), _resampling_note(moved), {"note": True})
     return _joined(read, settings)
 
 
 def read_pair(source: DatasetItem, settings: TrainSettings) -> Read:
-    """Read the slices of one file and of its mask, brought to the working size; blank slices are left out."""
+    """Read the slices of one file and of its mask at the working size; blank slices are left out."""
     scan = scans.read(source.image)
     planes = _planes_of(scan, source.image, settings.channels)
     masks, note = _mask_planes(source, scan, planes.shape)
     values = _values(source, masks)
-    kept = [n for n in range(len(planes)) if len(planes) == 1 or np.ptp(planes[n]) > 0]
+    used = [n for n in range(len(planes)) if len(planes) == 1 or np.ptp(planes[n]) > 0]
     return Read(
-        [DatasetItem(**{**vars(source), "plane": n}) for n in kept],
-        [resize.image(planes[n], settings.size) for n in kept],
-        [resize.mask(masks[n], settings.size) for n in kept],
+        [DatasetItem(**{**vars(source), "plane": n}) for n in used],
+        [resize.image(planes[n], settings.size) for n in used],
+        [resize.mask(masks[n], settings.size) for n in used],
         values,
         note,
     )
 
 
-def _moved_sentence(moved: Sequence[Read]) -> str:
-    """Say what was done to masks that lay on another grid than their images: the first one, and how many more."""
+def _resampling_note(moved: Sequence[Read]) -> str:
+    """Return a note on the masks that were resampled to their images' grids: the first one, and how many in all."""
     mask = moved[0].sources[0].mask if moved[0].sources else None
     more = f" ({len(moved)} masks in all were put onto their images' grids)" if len(moved) > 1 else ""
     return f"note: {mask.name if mask else 'a mask'}: {moved[0].note}{more}"
 
 
 def read_planes(path: Path, channels: int) -> NDArray[Any]:
-    """Return all slices of an image file, (n, C, H, W) of its own type; C is 1 where the image is grey."""
+    """Return all slices of an image file, (n, C, H, W) of its own type; C is 1 for grey images."""
     return _planes_of(scans.read(path), path, channels)
 
 
@@ -156,7 +156,7 @@ def _finite(planes: NDArray[Any]) -> NDArray[Any]:
 
 
 def label_plane(mask: NDArray[Any], examples: Dataset, kind: str) -> NDArray[np.uint8]:
-    """Turn values of a mask file (H, W) into labels 0, 1, ...; `kind` decides where classes do."""
+    """Return the values of a mask file (H, W) as labels 0, 1, ...; with classes, the label is that of `kind`."""
     if examples.classes:
         return np.asarray((mask > 0) * (1 + examples.classes.index(kind)), np.uint8)
     labels = np.zeros(mask.shape, np.uint8)
@@ -187,7 +187,7 @@ def read_mask_values(source: DatasetItem) -> NDArray[Any]:
 def _mask_planes(
     source: DatasetItem, scan: Scan, shape: tuple[int, ...], tidy: bool = True
 ) -> tuple[NDArray[Any], str]:
-    """Return the planes (n, H, W) of an image's mask on the image's grid, and what was done to bring it there."""
+    """Return the planes (n, H, W) of an image's mask on the image's grid, and a note on the resampling."""
     if source.mask is None:
         return np.zeros((shape[0], *shape[2:]), np.uint8), ""
     layout, mask, note = _mask_layout(source, scan)
@@ -196,7 +196,7 @@ def _mask_planes(
 
 
 def _mask_layout(source: DatasetItem, image: Scan | None = None) -> tuple[SliceLayout, NDArray[Any], str]:
-    """Read a mask onto the grid of its image, which is read too where it is not given and may be on another one."""
+    """Read a mask, resampled to the grid of its image; the image is read too if not given and the grids may differ."""
     assert source.mask is not None
     try:
         mask = _one_channel(scans.read_mask(source.mask), source.mask)
@@ -215,7 +215,7 @@ def _mask_layout(source: DatasetItem, image: Scan | None = None) -> tuple[SliceL
 
 
 def _one_channel(mask: Scan, path: Path) -> Scan:
-    """Return a mask whose channels all hold the same without that axis; raises TrainingError for a colour picture."""
+    """Return a mask with equal channels without the channel axis; raises TrainingError for a colour picture."""
     layout = layout_of(mask.array.shape, mask.axes)
     if layout.channel is None:
         return mask
@@ -227,7 +227,7 @@ def _one_channel(mask: Scan, path: Path) -> Scan:
 
 
 def _tidy(source: DatasetItem, masks: NDArray[Any]) -> NDArray[Any]:
-    """Bring a mask that JPEG has blurred back to 0 and 255."""
+    """Restore the values 0 and 255 of a mask that was saved as JPEG."""
     assert source.mask is not None
     if source.mask.suffix.lower() not in (".jpg", ".jpeg"):
         return masks
@@ -260,7 +260,7 @@ def _joined(read: list[Read], settings: TrainSettings) -> Dataset:
 
 
 def stacked(read: list[Read]) -> torch.Tensor:
-    """Put all slices into one tensor (n, C, S, S), uint8 where all are."""
+    """Return all slices as one tensor (n, C, S, S), uint8 if all are."""
     images = [image for one in read for image in one.images]
     channels = max(image.shape[0] for image in images)
     kind = np.uint8 if all(image.dtype == np.uint8 for image in images) else np.float32
@@ -271,10 +271,10 @@ def stacked(read: list[Read]) -> torch.Tensor:
 
 
 def _label_values(read: list[Read]) -> tuple[int, ...]:
-    """Return the mask values of label 1, 2, ...: one value of any size, or 1, 2, ... without a gap."""
+    """Return the mask values of label 1, 2, ...: a single value of any size, or 1, 2, ... without a gap."""
     found = sorted({value for one in read for value in one.values})
     if not found:
-        raise TrainingError("no mask marks anything, every one is all 0: give masks of the tumours")
+        raise TrainingError("no mask marks anything, all are 0 everywhere: give masks of the tumours")
     if len(found) == 1:
         return (found[0],)
     if found[-1] > MOST_LABELS:
@@ -292,7 +292,7 @@ def _label_values(read: list[Read]) -> tuple[int, ...]:
 
 def _classes(sources: Sequence[DatasetItem], values: tuple[int, ...]) -> tuple[str, ...]:
     if len(values) > 1:
-        raise TrainingError("the masks hold several values already: leave --classes away")
+        raise TrainingError("the masks hold several values already: leave --classes out")
     nameless = [source.name for source in sources if not source.kind]
     if nameless:
         raise TrainingError(

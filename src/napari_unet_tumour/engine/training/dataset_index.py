@@ -1,4 +1,4 @@
-"""Two folders and a cases file -> which image belongs to which mask, person and type; reads no pixels."""
+"""Match images with masks, persons and tumour types, from two folders and a cases file; reads no pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOLUMES = (".nii", ".nii.gz")
 
 @dataclass(frozen=True)
 class DatasetItem:
-    """Where a slice comes from.
+    """The source of a slice.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class DatasetItem:
     plane : int
         Number of the slice in the file.
     name, person, kind, part : str
-        File name without suffix; whose it is (or ""), tumour type (or ""), word of the split column (or "").
+        File name without suffix; person, tumour type and value of the split column, "" if not known.
     """
 
     image: Path
@@ -55,13 +55,13 @@ def dataset_items(
 
     Returns
     -------
-    list of Source
+    list of DatasetItem
         One for every file, sorted by file name.
 
     Raises
     ------
     TrainingError
-        No pairs, other names on one side, an image that the cases file does not name.
+        There are no pairs, names do not match, or an image is missing from the cases file.
     """
     pairs = pairs_of(images, masks)
     table = read_cases(cases, [image for image, _ in pairs], kind_column)[0] if cases is not None else {}
@@ -73,12 +73,13 @@ def pairs_of(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     left, right = files_of(images), files_of(masks)
     if not left and not right:
         raise TrainingError(f"{images} and {masks} hold no images ({', '.join(scans.READERS)}): choose other folders")
-    alone = [f"{left[s].name} has no mask" for s in sorted(left.keys() - right.keys())]
-    alone += [f"{right[s].name} has no image" for s in sorted(right.keys() - left.keys())]
-    if alone:
-        shown = "; ".join(alone[:SHOWN]) + ("; ..." if len(alone) > SHOWN else "")
+    unmatched = [f"{left[s].name} has no mask" for s in sorted(left.keys() - right.keys())]
+    unmatched += [f"{right[s].name} has no image" for s in sorted(right.keys() - left.keys())]
+    if unmatched:
+        shown = "; ".join(unmatched[:SHOWN]) + ("; ..." if len(unmatched) > SHOWN else "")
+        count = len(left.keys() | right.keys())
         raise TrainingError(
-            f"{len(alone)} of {len(left.keys() | right.keys())} names in {images} and {masks} do not match: {shown}: "
+            f"{len(unmatched)} of {count} names in {images} and {masks} do not match: {shown}: "
             "give a mask the same name as its image"
         )
     return sorted(((left[s], right[s]) for s in left), key=lambda pair: pair[0].name)
@@ -87,14 +88,14 @@ def pairs_of(images: Path, masks: Path) -> list[tuple[Path, Path]]:
 def read_cases(
     path: Path, images: Sequence[Path], kind_column: str = "tumour"
 ) -> tuple[dict[str, dict[str, str]], str]:
-    """Read a cases table: rows by file name without suffix, and what is not used of it.
+    """Read a cases table: rows by file name without suffix, and a line that names the unused columns.
 
-    The columns are `file`, `person`, `split` and `kind_column`, under these names or usual other ones.
+    The columns are `file`, `person`, `split` and `kind_column`, or synonyms of these.
 
     Raises
     ------
     TrainingError
-        The file is no table, an image has no row or two that differ, or a row's person is empty.
+        The file is not a table, an image has no row or two different ones, or a row's person is empty.
     """
     columns = {"file": tables.FILE, "person": tables.PERSON, "split": tables.SPLIT, "kind": _kind_names(kind_column)}
     try:
@@ -117,12 +118,12 @@ def read_cases(
 
 
 def unused_columns(path: Path, kind_column: str = "tumour") -> str:
-    """Return a line that names the columns of a cases table that are not used, or ""; raises TrainingError."""
+    """Return a line that names the unused columns of a cases table, or ""; raises TrainingError."""
     return read_cases(path, [], kind_column)[1]
 
 
 def _kind_names(column: str) -> tuple[str, ...]:
-    """Return the spellings of the column with the kind of tumour, where it has its usual name."""
+    """Return the accepted names of the column with the tumour type."""
     key = tables.column_key(column)
     return tables.TUMOUR if key in tables.TUMOUR else (key,)
 
@@ -141,7 +142,7 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 def _stem(path: Path) -> str:
-    """Return the name without a known suffix, in one Unicode form: images and masks may come from other systems."""
+    """Return the name without a known suffix, in composed Unicode: images and masks may come from other systems."""
     suffix = scans.suffix_of(path)
     name = path.name[: len(path.name) - len(suffix)] if suffix in scans.READERS else path.name
     return tables.composed(name)
@@ -154,7 +155,7 @@ def _source(image: Path, mask: Path, table: Mapping[str, Mapping[str, str]]) -> 
 
 
 def _with_persons(sources: list[DatasetItem]) -> list[DatasetItem]:
-    """Fill in persons from the names where no cases file tells; a volume is a person of its own."""
+    """Derive persons from the file names if the cases file has none; every volume is a person of its own."""
     if any(source.person for source in sources):
         nameless = [source.name for source in sources if not source.person]
         if nameless:

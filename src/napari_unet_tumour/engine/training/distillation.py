@@ -1,4 +1,4 @@
-"""Models whose answer a new network learns beside the truth (distillation)."""
+"""Distillation: trained models whose prediction is a second target beside the reference mask."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ ALIKE = ("channels", "labels", "normalisation")
 
 
 class Distillation:
-    """Trained models that say how sure one may be.
+    """The teachers of a training.
 
     Parameters
     ----------
     settings : TrainSettings
-        `teachers` and `teach_share`.
+        `distill_from` and `distill_weight`.
     spec : ModelSpec
-        What the learning network takes and answers; the teachers must take and answer the same.
+        Description of the network; the teachers must have the same channels, labels and normalisation.
     device : torch.device
         Where they run.
 
     Raises
     ------
     TrainingError
-        A file is no model, or takes or answers something else.
+        A file is not a model, or has other channels, labels or normalisation.
     """
 
     def __init__(self, settings: TrainSettings, spec: ModelSpec, device: torch.device) -> None:
         names = [name.strip() for name in settings.distill_from.split(",") if name.strip()]
-        self._share = settings.distill_weight
+        self._weight = settings.distill_weight
         self._runners = [accelerate.accelerated(_teacher(name, spec), device) for name in names]
 
     def soften(self, x: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Mix the teachers' mean probability into the truth of the slices that show something.
+        """Mix the teachers' mean probability into the target of slices with a label.
 
         Parameters
         ----------
@@ -53,15 +53,15 @@ class Distillation:
         Returns
         -------
         torch.Tensor
-            (N, L, H, W) in 0..1. Slices without a label stay as they are: that nothing is there is known for sure.
+            (N, L, H, W) in 0..1. Slices without a label are unchanged: it is certain that nothing is there.
         """
         shown = truth.flatten(1).any(1)
         if not self._runners or not shown.any():
             return truth
-        # A twofold teacher's plain answer comes first.
-        said = [one.probability(x[shown], flip_tta=False)[:, : truth.shape[1]] for one in self._runners]
+        # In a twofold prediction the one without the branch comes first.
+        taught = [one.probability(x[shown], flip_tta=False)[:, : truth.shape[1]] for one in self._runners]
         soft = truth.clone()
-        soft[shown] = torch.lerp(truth[shown], torch.stack(said).mean(0).to(truth), self._share)
+        soft[shown] = torch.lerp(truth[shown], torch.stack(taught).mean(0).to(truth), self._weight)
         return soft
 
 

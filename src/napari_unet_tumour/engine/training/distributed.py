@@ -1,4 +1,4 @@
-"""Several GPUs by torchrun: every process takes its share of each batch; only the first writes and speaks."""
+"""Several GPUs with torchrun: every process takes a part of each batch; only the first one writes and prints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def count() -> int:
 
 
 def device_of(device: torch.device) -> torch.device:
-    """Return this process's own device, and join the others first."""
+    """Join the other processes and return the device of this one."""
     if count() == 1:
         return device
     if not distributed.is_initialized():
@@ -42,7 +42,7 @@ def distribute(net: nn.Module, device: torch.device) -> nn.Module:
 
 
 def shard_of(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return this process's part of a step's images; all of them where there are too few to share."""
+    """Return this process's part of a step's images; all of them if there are too few to share."""
     part = numbers[rank() :: count()]
     return part if len(numbers) >= count() else numbers
 

@@ -1,4 +1,4 @@
-"""The training slices' statistics that experts need, taken once when a network is trained; no slice can be rebuilt."""
+"""Statistics of the training slices for experts, computed once after training; no slice can be reconstructed."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from napari_unet_tumour.models.spec import ModelSpec
 
 BATCH, THIN = 8, 4
-# Share of the style's covariance that is replaced by independence: few slices would overfit.
+# Shrinkage of the style's covariance towards the identity, against overfitting to few slices.
 SHRINK = 0.15
-# Relative error of a style that half precision may cause; a smaller difference says nothing.
+# Relative error of a style from half precision; smaller differences are not significant.
 ROUNDING = 0.02
 
 State = dict[str, torch.Tensor]
 
 
 def can_use_experts(net: nn.Module) -> bool:
-    """Whether experts can be fitted on top of a network."""
+    """Tell whether experts can be fitted to a network."""
     return isinstance(net, LiteUNet) and net.corrector is not None and net.corrector.has_reference_statistics
 
 
@@ -38,7 +38,7 @@ def can_use_experts(net: nn.Module) -> bool:
 def iter_feature_statistics(
     spec: ModelSpec, state: State, images: Callable[[int, int], torch.Tensor], count: int
 ) -> Generator[Progress, None, tuple[ModelSpec, State]]:
-    """Give a lite-unet a corrector without experts that knows the training slices' statistics.
+    """Add an expert head without experts to a lite-unet, with the statistics of the training slices.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def iter_feature_statistics(
     images : callable
         (start, stop) -> (n, C, S, S) float32, normalised training slices.
     count : int
-        How many there are.
+        Number of training slices.
 
     Returns
     -------
     tuple of ModelSpec and dict
-        The same model with the corrector; it answers as before.
+        The same model with the expert head; its predictions do not change.
     """
     spec = replace(spec, arguments={**spec.arguments, "experts": 0})
     net = networks.build(spec.network, spec.in_channels, spec.out_channels, **spec.arguments)
@@ -66,16 +66,16 @@ def iter_feature_statistics(
     sums, styles = [], []
     for start in range(0, count, BATCH):
         with autocast(device, precision_of("auto", device)):
-            maps, style = net.look(images(start, min(start + BATCH, count)))
+            maps, style = net.features(images(start, min(start + BATCH, count)))
         thin = [seen.float()[..., ::THIN, ::THIN] for seen in corrector.maps(maps)]
         sums.append(torch.stack([torch.cat([(t**power).mean((0, 2, 3)) for t in thin]) for power in (1, 2)]))
         styles.append(corrector.style_of(style.float()))
-        yield Progress(min(start + BATCH, count), count, "noting what the training slices look like")
-    _note(corrector, torch.stack(sums).mean(0), torch.cat(styles))
+        yield Progress(min(start + BATCH, count), count, "computing statistics of the training slices")
+    _store(corrector, torch.stack(sums).mean(0), torch.cat(styles))
     return spec, {name: value.clone() for name, value in net.state_dict().items()}
 
 
-def _note(corrector: nn.Module, moments: torch.Tensor, styles: torch.Tensor) -> None:
+def _store(corrector: nn.Module, moments: torch.Tensor, styles: torch.Tensor) -> None:
     mean, square = moments
     style_mean = styles.mean(0)
     style_scale = (styles.var(0) + (ROUNDING * style_mean).square()).sqrt() + 1e-4

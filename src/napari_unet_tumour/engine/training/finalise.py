@@ -1,4 +1,4 @@
-"""The end of a training: what the best network scores on slices that it never saw, model file, report, run card."""
+"""Finish a training: score the best network on the test part, write model file, report and run card."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training has made.
+    """The result of a training.
 
     Parameters
     ----------
     path : str
-        The model file: the best on the validation part.
+        The model file, with the best weights on the validation part.
     report : str
         The HTML report.
     scores : dict
-        Of the test part, e.g. {"dice_mean": 0.8}; see `test_scores.summary`.
+        Scores on the test part, e.g. {"dice_mean": 0.8}; see `test_scores.summary`.
     passes, best_pass : int
-        Passes over the training images, and the one whose weights were kept, counted from 1.
+        Number of epochs, and the one whose weights were kept, counted from 1.
     """
 
     path: str
@@ -54,8 +54,8 @@ def iter_finalise(
     rows: list[dict[str, Any]],
     best_pass: int,
 ) -> Generator[Progress, None, Trained]:
-    """Score the best model on slices that it never saw, on their own grid, and write model and report."""
-    best = yield from _iter_acquainted(model.load(run.out), run, examples, parts)
+    """Score the best model on unseen slices on their own grid, and write model and report."""
+    best = yield from _iter_with_statistics(model.load(run.out), run, examples, parts)
     test = yield from test_scores.iter_test_scores(best, examples, parts.test, settings.device)
     seen = yield from test_scores.iter_test_scores(best, examples, parts.seen, settings.device)
     scores = test_scores.summary(test, seen)
@@ -70,10 +70,10 @@ def iter_finalise(
     return Trained(str(run.out), str(where), scores, len(rows), best_pass)
 
 
-def _iter_acquainted(
+def _iter_with_statistics(
     best: model.Model, run: RunFiles, examples: Dataset, parts: split.DataSplit
 ) -> Generator[Progress, None, model.Model]:
-    """Note what the training slices look like, for later fine-tuning, where the network has room for it."""
+    """Add the statistics of the training slices, for later fine-tuning, if the network supports it."""
     if best.spec.network != "lite-unet" or "experts" in best.spec.arguments:
         return best
     images = examples.images[parts.train]

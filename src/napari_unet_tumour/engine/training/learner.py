@@ -1,4 +1,4 @@
-"""A network while it learns: one step, its averaged weights, and its state for a checkpoint."""
+"""A network in training: one step, the averaged weights, and the state for a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from napari_unet_tumour.engine import networks
-from napari_unet_tumour.engine.inference.accelerate import pick_device
+from napari_unet_tumour.engine.inference.accelerate import has_fast_bfloat16, pick_device
 from napari_unet_tumour.engine.training import distributed
 from napari_unet_tumour.engine.training.distillation import Distillation
 from napari_unet_tumour.engine.training.init_weights import load_initial_weights
-from napari_unet_tumour.engine.training.losses import loss_for, with_deep
+from napari_unet_tumour.engine.training.losses import loss_for
 from napari_unet_tumour.engine.training.validation import autocast
 from napari_unet_tumour.errors import TrainingError
 
@@ -27,16 +27,16 @@ WARM = 10
 
 
 class Learner:
-    """What changes while a network is trained.
+    """Everything that changes while a network is trained.
 
     Parameters
     ----------
     settings : TrainSettings
-        How to train.
+        The settings.
     spec : ModelSpec
-        What the network takes and answers.
+        Description of the network.
     steps : int
-        Steps of the whole training, for a one-cycle.
+        Number of steps of the whole training, for the one-cycle schedule.
     """
 
     def __init__(self, settings: TrainSettings, spec: ModelSpec, steps: int) -> None:
@@ -45,11 +45,11 @@ class Learner:
         self.precision = precision_of(settings.precision, self.device)
         self.loss = loss_for(settings.loss, len(spec.labels) - 1)
         torch.manual_seed(settings.seed)
-        net = build(settings, spec)
+        net = build(spec)
         load_initial_weights(net, settings, spec)
         self.teachers = Distillation(settings, spec, self.device)
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.front = distributed.distribute(self.net, self.device)
+        self.distributed_net = distributed.distribute(self.net, self.device)
         self.mean = copy.deepcopy(self.net).eval().requires_grad_(False) if settings.ema else None
         self.optimiser = _optimiser(settings, self.net)
         self.schedule = _schedule(settings, self.optimiser, steps)
@@ -57,33 +57,33 @@ class Learner:
         self.taken = 0
 
     @property
-    def judged(self) -> nn.Module:
+    def best_net(self) -> nn.Module:
         """The network to score and to save, in eval mode: with averaged weights if there are any."""
         net: nn.Module = self.mean if self.mean is not None else self.net.eval()
         return net
 
     @property
     def rate(self) -> float:
-        """The present learning rate."""
+        """The current learning rate."""
         return float(self.optimiser.param_groups[0]["lr"])
 
     def step(self, x: torch.Tensor, y: torch.Tensor) -> float:
-        """Learn from images (N, C, H, W) and truth (N, L, H, W) in {0, 1}, and from the teachers where there are any.
+        """Take a step on images (N, C, H, W) and truth (N, L, H, W) in {0, 1}, and the teachers if there are any.
 
         Returns
         -------
         float
-            The loss; NaN where it or its gradient is not finite, and then no weight has moved.
+            The loss. If it is not finite, no weight has changed.
         """
         self.net.train()
         try:
             target = self.teachers.soften(x, y)
             with autocast(self.device, self.precision):
-                outputs = self.front(x)
-            loss = with_deep(self.loss, outputs.float(), target)
+                outputs = self.distributed_net(x)
+            loss = self.loss(outputs.float(), target)
             value = float(loss.detach())
             if math.isfinite(value):
-                self._move(loss)
+                self._update(loss)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise TrainingError(
                 f"the memory is full at batches of {len(x)}: use a smaller --batch or --size"
@@ -91,13 +91,13 @@ class Learner:
         return value
 
     def state(self) -> dict[str, Any]:
-        """Return all that a later `restore` needs."""
+        """Return the state for `restore`."""
         parts = {"net": self.net, "mean": self.mean, "optimiser": self.optimiser, "schedule": self.schedule}
         held = {name: part.state_dict() for name, part in parts.items() if part is not None}
         return {**held, "scaler": self.scaler.state_dict(), "taken": self.taken}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on exactly where `state` was taken."""
+        """Continue exactly from a state."""
         for name in ("net", "mean", "optimiser", "schedule", "scaler"):
             part = getattr(self, name)
             if part is not None:
@@ -105,16 +105,16 @@ class Learner:
         self.taken = state["taken"]
 
     def after_pass(self, value: float) -> None:
-        """Tell the schedule how the pass went: a loss, or a score with its sign turned."""
+        """Update the schedule with the validation loss of an epoch, or with a negated score."""
         if isinstance(self.schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.schedule.step(value)
 
-    def _move(self, loss: torch.Tensor) -> bool:
+    def _update(self, loss: torch.Tensor) -> bool:
         self.optimiser.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimiser)
         length = self._clip()
-        # In float16 the scaler skips such a step and tries again with a smaller scale.
+        # In float16 the scaler skips a step with an infinite gradient and reduces its scale.
         if not self.scaler.is_enabled() and not math.isfinite(float(length)):
             return False
         self.scaler.step(self.optimiser)
@@ -126,7 +126,7 @@ class Learner:
         return True
 
     def _clip(self) -> torch.Tensor:
-        """Return the length of the gradient, which is cut to `clip` where the settings have one."""
+        """Clip the gradient to `settings.grad_clip_norm`, if set; returns its norm before that."""
         grads = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
         length = nn.utils.get_total_norm(grads)
         if self.settings.grad_clip_norm:
@@ -137,7 +137,7 @@ class Learner:
     def _average(self) -> None:
         if self.mean is None:
             return
-        # A short run must not be held back by its random start.
+        # A smaller decay at the start, so that the random initial weights have no influence in short runs.
         weight = 1 - min(self.settings.ema, (1 + self.taken) / (WARM + self.taken))
         pairs = [*zip(self.mean.parameters(), self.net.parameters(), strict=True)]
         pairs += [*zip(self.mean.buffers(), self.net.buffers(), strict=True)]
@@ -148,29 +148,24 @@ class Learner:
                 mean.copy_(new)
 
 
-def build(settings: TrainSettings, spec: ModelSpec) -> nn.Module:
-    """Build the network to train, with its extra heads; raises TrainingError for wrong arguments."""
-    extra = {"deep_supervision": settings.deep_supervision} if settings.deep_supervision else {}
+def build(spec: ModelSpec) -> nn.Module:
+    """Build the network to train; raises TrainingError for wrong arguments."""
     try:
-        return networks.build(spec.network, spec.in_channels, spec.out_channels, **spec.arguments, **extra)
+        return networks.build(spec.network, spec.in_channels, spec.out_channels, **spec.arguments)
     except (TypeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        hint = "only dynunet has deep supervision; " if extra and spec.network != "dynunet" else ""
-        raise TrainingError(f"{spec.network} cannot be built ({reason}): {hint}correct its arguments") from error
+        raise TrainingError(f"{spec.network} cannot be built ({reason}): correct its arguments") from error
 
 
 def precision_of(name: str, device: torch.device) -> torch.dtype:
-    """Return the type to compute in; "auto" takes what the device is fast in."""
+    """Return the floating-point type of a precision; "auto" is the fastest that is safe on the device."""
     if name != "auto":
         if name == "float16" and device.type == "cpu":
             raise TrainingError("float16 needs a GPU: choose --precision bfloat16 or auto")
         return PRECISIONS[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    quick = (
-        getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    )
-    return torch.bfloat16 if quick else torch.float32
+    return torch.bfloat16 if has_fast_bfloat16() else torch.float32
 
 
 def _optimiser(settings: TrainSettings, net: nn.Module) -> torch.optim.Optimizer:
@@ -184,7 +179,7 @@ def _optimiser(settings: TrainSettings, net: nn.Module) -> torch.optim.Optimizer
 def _schedule(settings: TrainSettings, optimiser: torch.optim.Optimizer, steps: int) -> Any:
     schedulers = torch.optim.lr_scheduler
     if settings.schedule == "one-cycle":
-        # Of very few steps a tenth is less than one, which torch divides by.
+        # torch divides by the number of warm-up steps; a tenth of very few steps would be less than one.
         warm = 0.1 if steps > 20 else 0.3
         return schedulers.OneCycleLR(optimiser, settings.learning_rate or 1e-12, total_steps=steps + 1, pct_start=warm)
     if settings.schedule == "reduce-on-plateau":

@@ -1,9 +1,9 @@
-"""Grafts: a slice's tumour shown in the head of another person.
+"""CarveMix: paste the tumour of a slice into the head of another person.
 
-A training set of a hundred persons shows each tumour in one head only. In a graft the tumour, with a
-margin of its own surroundings, takes the place of healthy tissue in a tumour-free slice that looks
-alike; grey values are fitted to the ring around it and the seam is soft, as in a twin, so that a seam
-tells nothing. After CarveMix (X. Zhang et al., MICCAI 2021), which takes any second slice.
+In a training set every tumour is seen in one head only. Here the tumour, with a margin, replaces healthy tissue in a
+similar tumour-free slice. Grey values are matched to a ring around it and the transition is soft, as in a lesion-free
+copy, so that the transition does not reveal a tumour. After CarveMix (X. Zhang et al., MICCAI 2021), which takes any
+second slice.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
     Grey = NDArray[np.uint8]
 
-# Pixels around the tumour that go with it, and how many of the hosts that look most alike may be drawn.
+# Margin around the tumour in pixels, and the number of most similar hosts that are drawn from.
 MARGIN, ALIKE = 5, 150
-# A host's pixel under this share of its brightest is air; most of the tumour must not lie there.
+# Pixels darker than this fraction of the brightest are air; so much of the tumour must not lie in air.
 AIR, INSIDE = 0.08, 0.95
+# How many hosts are tried for a tumour.
 TRIED = 8
 
 
 class TransplantHosts:
-    """Tumour-free slices that take tumours in.
+    """Tumour-free slices that tumours are pasted into.
 
     Parameters
     ----------
@@ -42,8 +43,8 @@ class TransplantHosts:
         self._thumbs = np.stack([thumb(image) for image in self.grey]).reshape(len(images), -1)
         self._length = (self._thumbs**2).sum(1)
 
-    def graft(self, image: Grey, lesion: NDArray[np.bool_], rng: np.random.Generator) -> Grey | None:
-        """Return a host with the lesion (H, W) of `image` (H, W), or None where it fits none of those tried."""
+    def transplant(self, image: Grey, lesion: NDArray[np.bool_], rng: np.random.Generator) -> Grey | None:
+        """Return a host with the lesion (H, W) of `image` (H, W), or None if it fits none of the hosts tried."""
         hole = ndi.binary_dilation(lesion, iterations=MARGIN)
         for host in rng.permutation(self._alike(image))[:TRIED]:
             seen = self.grey[host][lesion]

@@ -1,6 +1,6 @@
-"""LOSSES: name -> function of logits and truth; parts are MONAI's and torch's, sums are ours.
+"""Loss functions by name, from MONAI and torch, and their sums.
 
-Truth is 0 or 1, or lies between them where teachers had a say.
+The truth is 0 or 1, or between them with two readers or with distillation.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
     Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-# A slice's own Dice forgives a few wrong pixels (smooth 50); the batch's Dice counts them all.
+# Smoothing of the Dice loss: per slice a few wrong pixels are tolerated, over the batch all count.
 SMOOTH_SLICE, SMOOTH_BATCH = 50.0, 1.0
-DEEP_WEIGHTS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 
 
 def bce(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -46,7 +45,7 @@ def dice(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def _counted(truth: torch.Tensor, several: bool) -> torch.Tensor:
-    """Return (N, L) weights of each slice's labels, with a sum of 1."""
+    """Return the weights (N, L) of each slice's labels, with a sum of 1."""
     there = truth.amax((2, 3)) if several else truth.new_ones(truth.shape[:2])
     there = torch.where(there.sum(1, keepdim=True) > 0, there, 1.0)
     return there / there.sum(1, keepdim=True)
@@ -66,7 +65,7 @@ LOSSES: dict[str, Loss] = {"bce": bce, "dice": dice, "bce-dice": bce_dice, "ce":
 
 
 def loss_for(name: str, labels: int) -> Loss:
-    """Return a loss by name for so many labels (background not counted); TrainingError where it does not fit."""
+    """Return a loss by name for `labels` labels without background; raises TrainingError if it does not fit."""
     if name == "auto":
         name = "bce-dice" if labels == 1 else "ce-dice"
     if name.startswith("bce") and labels > 1:
@@ -80,22 +79,13 @@ def loss_for(name: str, labels: int) -> Loss:
     return LOSSES[name]
 
 
-def with_deep(loss: Loss, outputs: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Apply a loss to logits (N, C, H, W), or to (N, K, C, H, W) of deep supervision, coarser ones counting less."""
-    if outputs.ndim == 4:
-        return loss(outputs, truth)
-    weights = DEEP_WEIGHTS[: outputs.shape[1]]
-    parts = [weight * loss(logits, truth) for weight, logits in zip(weights, outputs.unbind(1), strict=True)]
-    return torch.stack(parts).sum() / sum(weights)
-
-
 def _with_background(truth: torch.Tensor) -> torch.Tensor:
     return torch.cat([1 - truth.sum(1, keepdim=True), truth], 1)
 
 
 def _monai_dice(several: bool, batch: bool) -> Loss:
     with warnings.catch_warnings():
-        # MONAI warns about its own optional parts while it is imported.
+        # MONAI warns about optional packages while it is imported.
         warnings.simplefilter("ignore")
         from monai.losses.dice import DiceLoss
     smooth = SMOOTH_BATCH if batch else SMOOTH_SLICE

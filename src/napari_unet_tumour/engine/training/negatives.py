@@ -1,4 +1,4 @@
-"""Images without any tumour: read, and looked through before a training starts."""
+"""Read images without a tumour, and check them before a training starts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import TrainSettings
 
 MASK = "_mask"
-# A picture's channels may differ by so much (JPEG) and still be grey.
+# Largest difference of the channels of a grey image, from JPEG compression.
 GREY = 12
-# Fewer grey values than this are a drawing or a mask. Air around a head is darker than this share of the brightest.
+# A picture with fewer grey values is a drawing or a mask. Air is darker than this fraction of the maximum.
 FEW, AIR = 12, 0.25
-# In computed tomography the skull, a ring without gaps, is at the top of the scale; the brain has hardly any contrast.
+# In computed tomography the skull, a closed ring, has the highest values, and the brain has hardly any contrast.
 BONE, CLOSED, FLAT, RAYS = 0.97, 0.94, 0.5, 72
 SHOWN = 3
 
@@ -36,16 +36,16 @@ SHOWN = 3
 def iter_negatives(
     folder: Path, settings: TrainSettings, examples: Dataset | None = None
 ) -> Generator[Progress, None, torch.Tensor]:
-    """Read a folder of images without any tumour.
+    """Read a folder of images without a tumour.
 
-    A file NAME_mask beside NAME is its mask, not an image; it must be empty.
+    A file NAME_mask beside NAME is the mask of NAME and must be empty.
 
     Parameters
     ----------
     folder : pathlib.Path
         PNG, JPEG, TIFF or NIfTI.
-    examples : Examples, optional
-        The training's; none of its slices with a tumour may be among the images.
+    examples : Dataset, optional
+        The training slices; those with a tumour must not be among the images.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def iter_negatives(
     Raises
     ------
     TrainingError
-        The folder holds no images, or an image shows a tumour or is no MR slice: the first few are named.
+        The folder has no images, or an image shows a tumour or is not an MR slice; the first few are named.
     """
     files = files_of(folder)
     masks = {name: path for name, path in files.items() if name.endswith(MASK) and name.removesuffix(MASK) in files}
@@ -81,7 +81,7 @@ def iter_negatives(
 
 
 def kind_of_picture(picture: NDArray[Any]) -> str:
-    """Say what a picture is instead of an MR slice of a head, or "".
+    """Return what a picture is if it is not an MR slice of a head, else "".
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def _is_ct(grey: NDArray[np.float32]) -> bool:
 
 
 def _share_of_bone(grey: NDArray[np.float32], middle: tuple[float, float], top: float) -> float:
-    """Return on what share of the rays from the middle the outer third of the head reaches the top of the scale."""
+    """Return the fraction of rays from the centre on which the outer third of the head has the highest values."""
     steps = np.arange(max(grey.shape))
     hits = []
     for angle in np.linspace(0, 2 * np.pi, RAYS, endpoint=False):

@@ -1,4 +1,4 @@
-"""A network in words: its layers, their output shapes and their parameters."""
+"""A text summary of a network: its layers, their output shapes and their parameters."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_unet_tumour.base.text import shape_text
+
 if TYPE_CHECKING:
     from torch import nn
 
 
 def summary_of(net: nn.Module, in_channels: int, size: int = 256) -> str:
-    """Return a table of the layers as one image (in_channels, size, size) passes through them."""
+    """Return a table of the layers, with their output shapes for an image (in_channels, size, size)."""
     rows: list[tuple[str, str, str, int]] = []
     hooks = [
         layer.register_forward_hook(_noted(rows, name))
@@ -33,13 +35,13 @@ def summary_of(net: nn.Module, in_channels: int, size: int = 256) -> str:
 
 
 def parameters_of(net: nn.Module) -> int:
-    """Return the number of trainable parameters, also where they are held still for now."""
+    """Return the number of parameters, frozen ones too."""
     return sum(p.numel() for p in net.parameters())
 
 
 def _noted(rows: list[tuple[str, str, str, int]], name: str) -> Any:
     def note(layer: nn.Module, inputs: Any, output: Any) -> None:
-        shape = " x ".join(map(str, output.shape[1:])) if isinstance(output, torch.Tensor) else ""
+        shape = shape_text(output.shape[1:]) if isinstance(output, torch.Tensor) else ""
         rows.append((name, type(layer).__name__, shape, sum(p.numel() for p in layer.parameters())))
 
     return note

@@ -1,4 +1,4 @@
-"""From checked examples and settings to what a training needs to know first: its split and its model's description."""
+"""The split of a training, and the description of its model, from the dataset and the settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_unet_tumour.base.old_names import HEADER, current_names
 from napari_unet_tumour.engine.inference.preprocess import COLOURS
 from napari_unet_tumour.engine.training import split
 from napari_unet_tumour.errors import TrainingError
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def parts_of(examples: Dataset, settings: TrainSettings) -> split.DataSplit:
-    """Split as the settings and what is known of the slices say.
+    """Split a dataset.
 
-    Where the last pass is kept there is nothing to choose, and the validation part is trained on too.
+    If the last weights are kept, no validation part is needed, and it is used for training too.
 
     Raises
     ------
     TrainingError
-        A part or a class is empty, or persons are needed and not known.
+        A part or a class is empty, or the split needs persons that are not known.
     """
     persons = [source.person for source in examples.sources]
     kinds = [source.kind for source in examples.sources]
@@ -48,16 +49,20 @@ def parts_of(examples: Dataset, settings: TrainSettings) -> split.DataSplit:
 
 
 def spec_of(settings: TrainSettings, examples: Dataset, parts: split.DataSplit) -> ModelSpec:
-    """Describe the model that a training makes."""
+    """Return the description of the model to train."""
     card = settings.model_card
     count = settings.channels
     usual = {1: ("grey",), 3: COLOURS}.get(count, tuple(f"channel {n + 1}" for n in range(count)))
     channels = tuple(card.get("channels", usual))
     if len(channels) != count:
-        raise TrainingError(f"the card names {len(channels)} channels and the setting is {count}: correct one of them")
-    fill = dict(card.get("fill", {}))
-    if {*fill, *fill.values()} - {*channels, ZEROS}:
-        raise TrainingError(f"the card's fill knows other channels than {', '.join(channels)} and zeros: correct it")
+        raise TrainingError(
+            f"the model card names {len(channels)} channels and the setting is {count}: correct one of them"
+        )
+    fallbacks = dict(current_names(card, HEADER).get("channel_fallbacks", {}))
+    if {*fallbacks, *fallbacks.values()} - {*channels, ZEROS}:
+        raise TrainingError(
+            f"channel_fallbacks of the model card has other names than {', '.join(channels)} and zeros: correct them"
+        )
     persons = len({examples.sources[i].person or i for i in parts.train})
     trained = (
         f"{len(parts.train)} slices of {persons} persons" if parts.how != "slice" else f"{len(parts.train)} slices"
@@ -67,7 +72,7 @@ def spec_of(settings: TrainSettings, examples: Dataset, parts: split.DataSplit) 
         network=settings.network,
         arguments=dict(settings.arguments),
         channels=channels,
-        channel_fallbacks=fill,
+        channel_fallbacks=fallbacks,
         labels=examples.labels,
         normalisation=settings.normalisation,
         size=settings.size,
@@ -79,7 +84,7 @@ def spec_of(settings: TrainSettings, examples: Dataset, parts: split.DataSplit) 
 
 
 def names_of(examples: Dataset, parts: split.DataSplit) -> dict[str, list[str]]:
-    """Return the names of every part's slices."""
+    """Return the names of the slices of every part."""
 
     def name(i: int) -> str:
         source = examples.sources[i]

@@ -1,8 +1,8 @@
-"""Images with another contrast at random, so that a network does not rely on one scanner's.
+"""Random contrast, so that a network does not depend on the contrast of one scanner.
 
-After SynthSeg (B. Billot et al., Medical Image Analysis 2023), which paints label maps with random grey values. Here
-the image itself is given other ones: a random grey map (mostly rising, sometimes with hills and valleys), a bias
-field, coarser pixels along one side, noise, a smaller field of view, and the skull taken off.
+After SynthSeg (B. Billot et al., Medical Image Analysis 2023), which fills label maps with random grey values. Here
+the grey values of the image are mapped by a random curve (mostly monotonic), with a bias field, lower resolution along
+one axis, noise, a smaller field of view and a removed skull.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-# Knots of a grey map, and chances of each change.
+# Knots of a grey value curve.
 KNOTS = 6
+# Probabilities: of a curve that is not monotonic, and of each other change.
 FREE_MAP, BIAS, COARSE, NOISE, CUT, STRIPPED = 0.25, 0.7, 0.4, 0.5, 0.3, 0.2
-# A pixel above it is head, not air (share of the brightest); depth of skull and scalp as a share of the image's side.
+# Head or air: threshold as a fraction of the maximum. Depth of skull and scalp as a fraction of the image's side.
 HEAD, SKULL = 0.08, (0.03, 0.07)
 
 
 def random_contrast(image: torch.Tensor, truth: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Redraw the contrast of images.
+    """Change the contrast of images at random.
 
     Parameters
     ----------
     image : torch.Tensor
         (N, C, S, S) float32 in 0..1.
     truth : torch.Tensor
-        (N, L, S, S) float32 in 0..1; a tumour is never taken off with the skull or cut away with the field of view.
+        (N, L, S, S) float32 in 0..1; a tumour is never removed with the skull or cut off by the field of view.
     rng : torch.Generator
         On the tensors' device.
 
@@ -45,9 +46,9 @@ def random_contrast(image: torch.Tensor, truth: torch.Tensor, rng: torch.Generat
 
 
 def grey_maps(n: int, rng: torch.Generator) -> torch.Tensor:
-    """Return the values of `n` grey maps at `KNOTS` evenly spaced grey values: (n, KNOTS) in 0..1, air stays dark.
+    """Return the values of `n` grey value curves at `KNOTS` evenly spaced points: (n, KNOTS) in 0..1, 0 for air.
 
-    Three of four rise all the way; the others have hills and valleys.
+    Three of four are monotonic.
     """
     steps = torch.rand(n, KNOTS - 1, generator=rng, device=rng.device) + 0.05
     rising = torch.cumsum(steps, 1) / steps.sum(1, keepdim=True)
@@ -72,7 +73,7 @@ def _field(n: int, size: int, rng: torch.Generator) -> torch.Tensor:
 
 
 def _coarser(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Return the images with pixels two to five times as long along one side, as slices across thick ones have them."""
+    """Return the images with two to five times lower resolution along one axis, as in a reformatted scan."""
     factor = 2 + 3 * float(torch.rand(1, generator=rng, device=rng.device))
     across = float(torch.rand(1, generator=rng, device=rng.device)) < 0.5
     size = x.shape[-1]
@@ -82,7 +83,7 @@ def _coarser(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
 
 
 def _without_skull(x: torch.Tensor, tumour: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Take off the outermost part of the head; what lies beside the tumour stays."""
+    """Remove the outermost part of the head, but not the surroundings of a tumour."""
     size = x.shape[-1]
     low, high = SKULL
     depth = max(1, round(size * (low + (high - low) * float(torch.rand(1, generator=rng, device=rng.device)))))
@@ -95,7 +96,7 @@ def _without_skull(x: torch.Tensor, tumour: torch.Tensor, rng: torch.Generator) 
 
 
 def _in_view(tumour: torch.Tensor, image: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Return where a smaller field of view sees (N, 1, S, S) bool; all of the tumour is in it."""
+    """Return a smaller field of view (N, 1, S, S) bool that contains the whole tumour."""
     n, size = len(image), image.shape[-1]
     place = torch.arange(size, device=image.device) / size
     seen = torch.ones(n, 1, size, size, dtype=torch.bool, device=image.device)

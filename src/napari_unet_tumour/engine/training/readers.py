@@ -1,4 +1,4 @@
-"""A second reader's masks beside the first's: their mean is what a network learns."""
+"""A second reader's masks: the network is trained on the mean of both readers."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ if TYPE_CHECKING:
     from napari_unet_tumour.engine.training.dataset import Dataset
     from napari_unet_tumour.settings import TrainSettings
 
-# Slices on which two readers agree less (Dice) are often drawn around something else: they are seen this often.
+# On slices with a lower Dice of the two readers, one of them has often marked something else. Such slices are drawn
+# with this probability per epoch.
 DISAGREE, SELDOM = 0.3, 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class Readers:
-    """What two readers have drawn on training slices.
+    """The masks of two readers of the training slices.
 
     Parameters
     ----------
     mean : torch.Tensor
-        (n, S, S) uint8, 0..255 for the share of the readers who mark a pixel; of one reader where there is one.
+        (n, S, S) uint8, mean of the readers' masks, 0..255; a single reader's mask if there is only one.
     shown : numpy.ndarray
-        (n,) float32 chance of a slice to be seen in a pass.
+        (n,) float32 probability of a slice to be in an epoch.
     agreement : numpy.ndarray
-        (n,) float32 Dice of the two, NaN where there is one reader only.
+        (n,) float32 Dice of the two readers, NaN if there is only one.
     """
 
     mean: torch.Tensor
@@ -56,9 +57,9 @@ def iter_readers(
     Parameters
     ----------
     folder : pathlib.Path
-        Masks with the images' names: 0 and the mask's highest value, or a mean of several readings between.
-    examples, numbers : Examples and sequence of int
-        All slices, and which of them are trained on.
+        Masks with the images' names: 0 and one other value, or grey values as the mean of several readings.
+    examples, numbers : Dataset and sequence of int
+        All slices, and the numbers of the training slices.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def iter_readers(
         if path is None:
             return None
         source = replace(examples.sources[numbers[at]], mask=path)
-        return _share(read_mask_values(source), settings.size)
+        return _fraction(read_mask_values(source), settings.size)
 
     masks = examples.masks[torch.as_tensor(np.asarray(numbers))]
     mean = (masks > 0).byte() * 255
@@ -94,8 +95,8 @@ def iter_readers(
     return Readers(mean, shown, agreement)
 
 
-def _share(values: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return a mask (H, W) of 0 and any one value, or of grey 0..255, as 0..255 on the working grid."""
+def _fraction(values: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return a binary mask (H, W), or grey values 0..255, as 0..255 on the working grid."""
     high = int(values.max())
     grey = values if high == 255 or high == 0 else (values > 0).astype(np.uint8) * np.uint8(255)
     return np.asarray(resize.image(np.asarray(grey, np.uint8)[None], size)[0], np.uint8)

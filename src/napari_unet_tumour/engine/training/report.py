@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a training: scores, curves, best and worst cases, the split, the network."""
+"""The HTML report of a training: scores, curves, best and worst cases, split, settings and network."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def page(
     model : Model
         The best weights, with their scores.
     rows : sequence of mapping
-        The log, a row for each pass.
-    test, seen : sequence of Case
-        Scores of the test part, and of the slices held out of persons that were trained on.
+        The log, a row per epoch.
+    test, seen : sequence of TestCase
+        Scores of the test part, and of held-out slices of training persons.
     network : str
-        The network's summary.
+        The text summary of the network.
 
     Returns
     -------
     str
-        HTML that needs no other file.
+        HTML without external files.
     """
     spec = model.spec
     blocks = [
@@ -95,8 +95,8 @@ def _scores(test: Sequence[TestCase]) -> str:
 def _leak(parts: DataSplit, test: Sequence[TestCase], seen: Sequence[TestCase]) -> str:
     if parts.how == "slice":
         return (
-            "<h2>By slice against by person</h2><p>The split is by slice. Where a person has several slices, the "
-            "network has seen neighbours of the test slices, and the score is too good: "
+            "<h2>By slice against by person</h2><p>The split is by slice. If a person has several slices, the "
+            "network has seen neighbours of the test slices, and the score is too high: "
             "name the persons in a cases file.</p>"
         )
     if not seen:
@@ -109,7 +109,7 @@ def _leak(parts: DataSplit, test: Sequence[TestCase], seen: Sequence[TestCase]) 
             _number(test_scores.mean_of(seen, "dice")),
         ),
     ]
-    note = "The difference is what a split by slice hides: such a score does not hold for the next patient."
+    note = "A split by slice hides this difference: its score does not hold for new patients."
     return f"<h2>By slice against by person</h2>{_table(('', 'slices', 'Dice'), lines)}<p class=note>{note}</p>"
 
 
@@ -125,7 +125,7 @@ def _pictures(model: Model, examples: Dataset, test: Sequence[TestCase], setting
     ranked = sorted((case for case in test if case.share > 0), key=lambda case: case.rates["dice"])
     middle = max(0, len(ranked) // 2 - SHOWN // 2)
     chosen = {"Best": ranked[::-1][:SHOWN], "Median": ranked[middle : middle + SHOWN], "Worst": ranked[:SHOWN]}
-    text = "<p class=note>Outlines: <i class=t>truth</i>, <i class=f>found</i>, white where they meet.</p>"
+    text = "<p class=note>Outlines: <i class=t>truth</i>, <i class=f>prediction</i>, white where both agree.</p>"
     for title, cases in chosen.items():
         text += f"<h3>{title}</h3>" + "".join(_figure(model, examples, case, settings) for case in cases)
     return text
@@ -141,7 +141,7 @@ def _figure(model: Model, examples: Dataset, case: TestCase, settings: TrainSett
 
 
 def outlined(image: NDArray[Any], truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Draw the outlines of two masks (H, W) on a slice (C, H, W); returns (H, W, 3) uint8."""
+    """Return a slice (C, H, W) with the outlines of two masks (H, W), as (H, W, 3) uint8."""
     grey = image.astype(np.float64).mean(0)
     low, high = np.quantile(grey, [0.005, 0.995])
     shown = np.clip((grey - low) / max(high - low, 1e-12), 0, 1) * 255
@@ -170,9 +170,9 @@ def _png(picture: NDArray[np.uint8]) -> str:
 def _split(parts: DataSplit, examples: Dataset) -> str:
     names = {
         "train": "trained on",
-        "val": "to choose the best pass (trained on too where the last is kept)",
+        "val": "to choose the best epoch (if the last is kept: trained on too)",
         "test": "test",
-        "seen": "held out of train persons",
+        "seen": "held-out slices of training persons",
     }
     lines = []
     for part, say in names.items():

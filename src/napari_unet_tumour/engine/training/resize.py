@@ -1,4 +1,4 @@
-"""Slices of any size -> the square working grid of training, aspect kept."""
+"""Resize slices to the square working grid of training, with the aspect ratio kept."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def image(plane: NDArray[Any], size: int) -> NDArray[Any]:
-    """Bring grey values (C, H, W) to (C, size, size): uint8 stays uint8, all else becomes float32.
+    """Resize an image (C, H, W) to (C, size, size): uint8 stays uint8, other types become float32.
 
-    The longer side fills the square (antialiased where it shrinks); the rest is padded with the
-    plane's minimum, as `planes` does when a scan is segmented.
+    The longer side fills the square (antialiased when downsampling); the rest is padded with the
+    plane's minimum, as in `inference.preprocess`.
     """
     if plane.dtype == np.uint8 and plane.shape[1:] == (size, size):
         return plane
@@ -26,7 +26,7 @@ def image(plane: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 def mask(plane: NDArray[Any], size: int) -> NDArray[Any]:
-    """Bring label values (H, W) to (size, size): a pixel takes a label that covers more than half of it."""
+    """Resize label values (H, W) to (size, size): a pixel gets the label that covers more than half of it."""
     if plane.shape == (size, size):
         return plane
     out = np.zeros((size, size), plane.dtype)

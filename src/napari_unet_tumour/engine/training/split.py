@@ -1,4 +1,4 @@
-"""Which slices are trained on, which choose the best model, and which are only for the score."""
+"""Split slices into a training, a validation and a test part."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ FEWEST_PERSONS = 5
 
 @dataclass(frozen=True, eq=False)
 class DataSplit:
-    """A split: numbers of slices, no slice in two parts.
+    """A split: numbers of slices; no slice is in two parts.
 
     Parameters
     ----------
     train, val, test : numpy.ndarray
         (n,) int64.
     seen : numpy.ndarray
-        (n,) int64, slices of persons that are trained on, themselves held out: their score beside
-        that of `test` shows what a split by slice hides. Empty unless the split is by person.
+        (n,) int64, held-out slices of training persons: the difference of their score to that of `test`
+        shows what a split by slice hides. Empty unless the split is by person.
     how : str
         "slice", "person" or "cases".
     """
@@ -47,7 +47,7 @@ class DataSplit:
 
 
 def by_slice(count: int, seed: int = 42, share: float = SHARE) -> DataSplit:
-    """Split slices at random, whoever they belong to; leaks wherever a person has several slices.
+    """Split slices at random, regardless of the person; the test score is too high if persons have several slices.
 
     The same parts as scikit-learn's `train_test_split(names, test_size=int(count * share),
     random_state=seed)`, called twice, first for `val` and then for `test`, as the tutorial does.
@@ -62,12 +62,12 @@ def by_slice(count: int, seed: int = 42, share: float = SHARE) -> DataSplit:
 
 
 def by_person(persons: Sequence[str], kinds: Sequence[str], seed: int = 42, share: float = SHARE) -> DataSplit:
-    """Split persons, so that nobody is in two parts; of each kind about the same share.
+    """Split persons, so that nobody is in two parts, with about the same fraction of each kind.
 
     Parameters
     ----------
     persons, kinds : sequence of str
-        Of every slice: whose it is, and its kind (tumour type, or "").
+        Person and kind (tumour type, or "") of every slice.
     """
     everybody = np.arange(len(persons))
     rest, test = _take_persons(everybody, persons, kinds, share, seed)
@@ -76,20 +76,20 @@ def by_person(persons: Sequence[str], kinds: Sequence[str], seed: int = 42, shar
 
 
 def by_cases(words: Sequence[str], persons: Sequence[str], kinds: Sequence[str], seed: int = 42) -> DataSplit:
-    """Split as the cases file's column "split" says: "train" is trained on, all else is for the score.
+    """Split by the column "split" of the cases file.
 
-    Slices marked "val" are the test part, unless some are marked "test"; what is not given is taken
-    from the train persons.
+    Slices marked "val" are the test part, unless some are marked "test"; a missing part is taken from the training
+    persons.
     """
-    said = np.array([word.strip().lower() for word in words])
-    odd = sorted(set(said) - {"train", "val", "valid", "validation", "test"})
-    if odd or not (said == "train").any() or (said == "train").all():
-        found = odd[0] if odd else said[0]
+    part = np.array([word.strip().lower() for word in words])
+    odd = sorted(set(part) - {"train", "val", "valid", "validation", "test"})
+    if odd or not (part == "train").any() or (part == "train").all():
+        found = odd[0] if odd else part[0]
         raise TrainingError(f"the cases file's split column says {found!r}: write train, val or test, with two of them")
-    train, others = np.flatnonzero(said == "train"), np.flatnonzero(said != "train")
-    _check_apart(train, others, persons)
-    if (said == "test").any() and (said != "test")[others].any():
-        val, test = others[said[others] != "test"], np.flatnonzero(said == "test")
+    train, others = np.flatnonzero(part == "train"), np.flatnonzero(part != "train")
+    _check_disjoint(train, others, persons)
+    if (part == "test").any() and (part != "test")[others].any():
+        val, test = others[part[others] != "test"], np.flatnonzero(part == "test")
     else:
         test = others
         train, val = _take_persons(train, persons, kinds, SHARE_OF_CASES, seed)
@@ -97,7 +97,7 @@ def by_cases(words: Sequence[str], persons: Sequence[str], kinds: Sequence[str],
 
 
 def persons_from_names(names: Sequence[str]) -> list[str] | None:
-    """Return each slice's person where the names tell: "P07_slice012" is P07's; None where they do not."""
+    """Return each slice's person from names such as "P07_slice012"; None if the names do not follow such a pattern."""
     found = [re.fullmatch(r"(.*\d.*?)[-_. ]+(?:slice|img|z|s)?[-_. ]*\d+", name, re.IGNORECASE) for name in names]
     persons = [match[1] for match in found if match]
     several = len(set(persons)) < len(names)
@@ -113,11 +113,11 @@ def _parts(train: Iterable[int], val: Iterable[int], test: Iterable[int], how: s
 def _take_persons(
     slices: Numbers, persons: Sequence[str], kinds: Sequence[str], share: float, seed: int
 ) -> tuple[Numbers, Numbers]:
-    """Take a share of the persons of every kind; return the slices left and the slices taken."""
+    """Take a fraction of the persons of every kind; return the slices left and the slices taken."""
     chance = np.random.RandomState(seed)
     groups = _persons_by_kind(slices, persons, kinds)
     if sum(map(len, groups.values())) < 2:
-        raise TrainingError("too few persons for a split by person: give at least 5, or split by slice, which leaks")
+        raise TrainingError("too few persons for a split by person: give at least 5, or use --split slice")
     taken: set[str] = set()
     for kind in sorted(groups):
         group = sorted(groups[kind])
@@ -140,7 +140,7 @@ def _persons_by_kind(slices: Numbers, persons: Sequence[str], kinds: Sequence[st
 
 
 def _hold_out_seen(parts: DataSplit, persons: Sequence[str], seed: int) -> DataSplit:
-    """Hold out a few slices of persons that keep others in training."""
+    """Hold out a few slices of persons that have at least three more in training."""
     count = Counter(persons[i] for i in parts.train)
     several = [int(i) for i in parts.train if count[persons[i]] >= 4]
     wanted = min(round(SHARE_SEEN * len(parts.train)), 100)
@@ -150,7 +150,7 @@ def _hold_out_seen(parts: DataSplit, persons: Sequence[str], seed: int) -> DataS
     return replace(parts, train=np.setdiff1d(parts.train, seen), seen=seen)
 
 
-def _check_apart(train: Numbers, others: Numbers, persons: Sequence[str]) -> None:
+def _check_disjoint(train: Numbers, others: Numbers, persons: Sequence[str]) -> None:
     both = sorted({persons[i] for i in train} & {persons[i] for i in others})
     if both:
         raise TrainingError(

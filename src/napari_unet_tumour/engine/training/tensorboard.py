@@ -1,4 +1,4 @@
-"""The passes' figures for TensorBoard, which is an extra."""
+"""Write the figures of every epoch for TensorBoard, an optional package."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class TensorBoardLog:
-    """Writes a scalar for every figure of a pass; does nothing unless wanted.
+    """Writes a scalar for every figure of an epoch; does nothing unless wanted.
 
     Parameters
     ----------
     folder : Path
-        Where `tensorboard --logdir` looks.
+        The folder for `tensorboard --logdir`.
     wanted : bool
-        Whether to write at all; TrainingError where TensorBoard is not installed.
+        Whether to write at all; raises TrainingError if TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, wanted: bool) -> None:
@@ -31,12 +31,12 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise TrainingError(
-                "TensorBoard is not installed: pip install 'napari-unet-tumour[tensorboard]', or leave it away"
+                "TensorBoard is not installed: pip install 'napari-unet-tumour[tensorboard]', or leave it out"
             ) from error
         self._writer = SummaryWriter(str(folder))
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Write the figures of one pass."""
+        """Write the figures of one epoch."""
         if self._writer is None:
             return
         for name, value in row.items():

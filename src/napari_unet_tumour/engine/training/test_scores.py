@@ -1,4 +1,4 @@
-"""Score a finished model on slices on their own grid, as a person would get them."""
+"""Score a trained model on slices on their own grid, as in use."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_unet_tumour.base.parallel import in_parallel
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine.inference.segment import iter_segment_planes
 from napari_unet_tumour.engine.training.batches import layers
 from napari_unet_tumour.engine.training.dataset import read_mask_plane, read_planes
@@ -26,39 +27,39 @@ if TYPE_CHECKING:
     from napari_unet_tumour.engine.training.dataset_index import DatasetItem
 
 CHUNK = 16
-# Share of the image that a tumour covers.
+# Sizes of a tumour: largest fraction of the image.
 SIZES = (("small, under 0.5 %", 0.005), ("medium, 0.5 to 2 %", 0.02), ("large, over 2 %", 1.01))
 
 
 @dataclass(frozen=True)
 class TestCase:
-    """How one slice went.
+    """The scores of one slice.
 
     Parameters
     ----------
     number : int
-        The slice's number in the examples.
-    source : Source
-        Where it comes from.
+        The slice's number in the dataset.
+    source : DatasetItem
+        The source of the slice.
     rates : dict
-        Dice, IoU, precision, recall, accuracy, 0..1; the first four NaN where the truth is empty.
+        Dice, IoU, precision, recall, accuracy, 0..1; the first four are NaN if the truth is empty.
     share : float
-        Share of the image that the truth covers, 0..1.
-    painted : bool
-        Whether anything was found.
+        Fraction of the image that the truth covers, 0..1.
+    marked : bool
+        Whether any pixel was predicted.
     """
 
     number: int
     source: DatasetItem
     rates: dict[str, float]
     share: float
-    painted: bool
+    marked: bool
 
 
 def iter_test_scores(
     model: Model, examples: Dataset, numbers: Iterable[int], device: str = "auto"
 ) -> Generator[Progress, None, list[TestCase]]:
-    """Segment and score slices by number; one case for each, in order."""
+    """Segment and score slices by number; returns one case for each, in order."""
     wanted = [int(n) for n in numbers]
     settings = SegmentSettings(**model.spec.defaults, device=device)
     cases: list[TestCase] = []
@@ -78,20 +79,16 @@ def native_of(examples: Dataset, number: int, channels: int) -> tuple[NDArray[An
 
 
 def found_in(model: Model, image: NDArray[Any], settings: SegmentSettings) -> NDArray[np.uint8]:
-    """Return the mask (H, W) that the model gives for a slice (C, H, W)."""
-    steps = iter_segment_planes(model, image[None], settings)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return mask_from_probability(end.value[0], settings)
+    """Return the predicted mask (H, W) of a slice (C, H, W)."""
+    probability = exhaust(iter_segment_planes(model, image[None], settings))
+    return mask_from_probability(probability[0], settings)
 
 
 def summary(test: Sequence[TestCase], seen: Sequence[TestCase] = ()) -> dict[str, float]:
     """Return the mean scores of a test part; "dice_seen_persons" is the score that a split by slice would show."""
     dice = np.array([case.rates["dice"] for case in test])
     tumour = dice[~np.isnan(dice)]
-    empty = [case.painted for case in test if case.share == 0]
+    empty = [case.marked for case in test if case.share == 0]
     found = {f"{name}_mean": mean_of(test, name) for name in RATES}
     found |= {"dice_median": float(np.median(tumour)), "dice_p5": float(np.quantile(tumour, 0.05))}
     persons = by(test, lambda case: case.source.person)
@@ -105,7 +102,7 @@ def summary(test: Sequence[TestCase], seen: Sequence[TestCase] = ()) -> dict[str
 
 
 def mean_of(cases: Sequence[TestCase], name: str) -> float:
-    """Return the mean of one rate over the cases that have it, NaN where none has."""
+    """Return the mean of one rate over the cases that have it, NaN if none has."""
     values = np.array([case.rates[name] for case in cases])
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")
@@ -120,7 +117,7 @@ def by(cases: Sequence[TestCase], key: Callable[[TestCase], str]) -> dict[str, l
 
 
 def by_size(cases: Sequence[TestCase]) -> dict[str, list[TestCase]]:
-    """Group cases with tumour by the share of the image that it covers."""
+    """Group cases with tumour by its size, as a fraction of the image."""
     groups: dict[str, list[TestCase]] = {name: [] for name, _ in SIZES}
     for case in cases:
         if case.share > 0:

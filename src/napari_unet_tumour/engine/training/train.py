@@ -1,4 +1,4 @@
-"""Train from folders of images and masks: read, split, learn, keep the best, score it on the test part, report."""
+"""Train a network from folders of images and masks: read, split, train, keep the best weights, test, report."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from napari_unet_tumour.models.spec import ModelSpec
 
 SAVE_EVERY = 300.0
-SAID = {"train": "train on", "val": "choose by", "test": "score"}
+PARTS = {"train": "train on", "val": "choose by", "test": "score"}
 
 
 @dataclass
 class _State:
-    """Where a training stands, beside its weights: plain data."""
+    """The state of a training without its weights, as in the checkpoint; a lap is an epoch."""
 
     lap: int = 0
     step: int = 0
@@ -65,27 +65,27 @@ def iter_train(
     Parameters
     ----------
     settings : TrainSettings
-        How; see `presets.read_settings`.
+        The settings; see `presets.read_settings`.
     images, masks : path
         Folders with the same file names (PNG, JPEG, TIFF, NIfTI).
     out : path
-        Model file to write, .safetensors. It always holds the best weights so far; beside it,
-        NAME.training holds checkpoint, log, run card, network summary and report.
+        Model file to write, .safetensors. It always has the best weights so far; the folder NAME.training beside it
+        has checkpoint, log, run card, network summary and report.
     cases : path, optional
         CSV with the column `file` and any of `person`, `tumour`, `split`.
     negatives : path, optional
-        Folder of images without any tumour.
+        Folder of images without a tumour.
     resume : bool
-        Go on from the last checkpoint, if there is one; the result is that of an uninterrupted run.
+        Continue from the last checkpoint, if there is one; the result is that of an uninterrupted run.
     second : path, optional
-        Folder with a second reader's masks of the same names, for some of the images or all; the network learns the
-        mean of the two, and sees slices on which they hardly agree in every fifth pass only. For one label.
+        Folder with a second reader's masks of the same names, for some or all images. The target is the mean of both;
+        slices on which they hardly agree are only in every fifth epoch. For one label.
 
     Yields
     ------
     Progress
-        A tick per step; values hold "loss", "seconds_left" and, at the end of a pass, "row" (its
-        line of the log). The first tick of the training holds "summary" (text) and "parts" (counts).
+        Once per step; values are "loss", "seconds_left" and, at the end of an epoch, "row" (its
+        line of the log). The values of the first step are "summary" (text) and "parts" (counts).
 
     Returns
     -------
@@ -94,9 +94,9 @@ def iter_train(
     Raises
     ------
     TrainingError
-        Images, masks, cases or settings do not fit; the loss became NaN (the best weights are kept).
+        Images, masks, cases or settings are invalid, or the loss became NaN (the best weights are kept).
     OutputError
-        A file cannot be written; what was saved before is kept.
+        A file cannot be written; earlier files are kept.
     """
     run = RunFiles(Path(out))
     if distributed.rank() == 0:
@@ -108,8 +108,8 @@ def iter_train(
     readers = yield from iter_readers(Path(second), examples, parts.train, settings) if second else _none()
     pools = yield from _iter_pools(examples, parts, settings, Path(negatives) if negatives else None)
     pools = replace(pools, readers=readers)
-    laps = epoch_plans(settings, len(parts.train), len(pools.twins) > 0, len(pools.negatives) > 0)
-    learner = Learner(settings, spec, laps[-1].first + laps[-1].steps)
+    plans = epoch_plans(settings, len(parts.train), len(pools.lesion_free) > 0, len(pools.negatives) > 0)
+    learner = Learner(settings, spec, plans[-1].first + plans[-1].steps)
     mine = checkpoint.identity(
         settings,
         spec.to_json(),
@@ -118,14 +118,14 @@ def iter_train(
     state = _resumed(checkpoint.load(run.checkpoint, mine) if resume else None, learner)
     yield _opening(run, settings, learner, spec, examples, parts)
     with keeping_buffers():
-        yield from _iter_laps(run, learner, spec, examples, parts, pools, laps, state, curves, mine)
+        yield from _iter_epochs(run, learner, spec, examples, parts, pools, plans, state, curves, mine)
     if distributed.rank() > 0:
         return Trained(str(run.out), "", {}, len(state.rows), state.best_lap + 1)
     return (yield from iter_finalise(run, settings, examples, parts, state.rows, state.best_lap + 1))
 
 
 def _none() -> Generator[Progress, None, None]:
-    """Read nothing."""
+    """Return None, in place of readers."""
     yield from ()
 
 
@@ -134,48 +134,48 @@ def _iter_pools(
 ) -> Generator[Progress, None, SamplePools]:
     images, masks = examples.images[parts.train], examples.masks[parts.train]
     none = torch.empty((0, 1, settings.size, settings.size), dtype=torch.uint8)
-    twins = none
+    copies = none
     if settings.lesion_removed_fraction > 0 or settings.carvemix_fraction > 0:
-        twins = yield from iter_lesion_removed(images, masks, [examples.sources[i].person for i in parts.train])
+        copies = yield from iter_lesion_removed(images, masks, [examples.sources[i].person for i in parts.train])
     free = none
     if negatives is not None and settings.negative_share > 0:
         free = yield from iter_negatives(negatives, settings, examples)
     hosts = None
     if settings.carvemix_fraction > 0:
-        tumourless = [torch.from_numpy(grey_of(pool))[:, None] for pool in (twins, free) if len(pool)]
+        tumourless = [torch.from_numpy(grey_of(pool))[:, None] for pool in (copies, free) if len(pool)]
         if not tumourless:
-            raise TrainingError("no slice could be made tumour-free to take in grafts: give --negatives")
+            raise TrainingError("CarveMix needs tumour-free slices, and no lesion could be removed: give --negatives")
         hosts = TransplantHosts(torch.cat(tumourless))
-    return SamplePools(images, masks, twins, free, hosts)
+    return SamplePools(images, masks, copies, free, hosts)
 
 
-def _iter_laps(
+def _iter_epochs(
     run: RunFiles,
     learner: Learner,
     spec: ModelSpec,
     examples: Dataset,
     parts: split.DataSplit,
     pools: SamplePools,
-    laps: list[EpochPlan],
+    plans: list[EpochPlan],
     state: _State,
     curves: TensorBoardLog,
     mine: dict[str, Any],
 ) -> Generator[Progress, None, None]:
-    """Pass after pass: learn, judge, keep the best, save, stop when nothing is gained any more."""
+    """Train epoch by epoch: take all steps, validate, keep the best weights, save; stop early if nothing improves."""
     began, start = time.monotonic(), learner.taken
-    while state.lap < len(laps) and not _is_over(state, learner.settings):
-        lap = laps[state.lap]
-        began_lap = time.monotonic()
-        yield from _iter_steps(run, learner, spec, pools, lap, laps, state, mine, (began, start))
-        row = _judged(learner, spec, examples, parts, lap, state, time.monotonic() - began_lap)
+    while state.lap < len(plans) and not _is_over(state, learner.settings):
+        plan = plans[state.lap]
+        began_epoch = time.monotonic()
+        yield from _iter_steps(run, learner, spec, pools, plan, plans, state, mine, (began, start))
+        row = _validated(learner, spec, examples, parts, plan, state, time.monotonic() - began_epoch)
         gained = _keep_best(run, learner, spec, row, state)
         state.rows.append(row)
         state.lap, state.step, state.loss = state.lap + 1, 0, 0.0
         learner.after_pass(-row["val_dice"] if learner.settings.monitor == "dice" else row["val_loss"])
         _save(run, learner, state, mine)
         curves.add(row)
-        done = lap.first + lap.steps
-        yield Progress(done, laps[-1].first + laps[-1].steps, _lap_line(row, gained), {"row": row, "best": gained})
+        done, total = plan.first + plan.steps, plans[-1].first + plans[-1].steps
+        yield Progress(done, total, _epoch_line(row, gained), {"row": row, "best": gained})
 
 
 def _iter_steps(
@@ -183,42 +183,42 @@ def _iter_steps(
     learner: Learner,
     spec: ModelSpec,
     pools: SamplePools,
-    lap: EpochPlan,
-    laps: list[EpochPlan],
+    plan: EpochPlan,
+    plans: list[EpochPlan],
     state: _State,
     mine: dict[str, Any],
     clock: tuple[float, int],
 ) -> Generator[Progress, None, None]:
-    total, saved = laps[-1].first + laps[-1].steps, time.monotonic()
+    total, saved = plans[-1].first + plans[-1].steps, time.monotonic()
     shown = None if pools.readers is None else pools.readers.shown
-    order = order_of(lap, len(pools.images), learner.settings.seed, shown)
-    while state.step < lap.steps:
-        number = lap.first + state.step
+    order = order_of(plan, len(pools.images), learner.settings.seed, shown)
+    while state.step < plan.steps:
+        number = plan.first + state.step
         chosen = distributed.shard_of(order[state.step])
         chance = number * distributed.count() + distributed.rank()
-        # Also what the network itself leaves to chance (dropout) is the same wherever a run resumes.
+        # Seeded per step, so that dropout is also the same after a resumption.
         torch.manual_seed(learner.settings.seed + chance)
-        x, y = batch_of(pools, lap, chosen, learner.settings, spec, chance, learner.device)
+        x, y = batch_of(pools, plan, chosen, learner.settings, spec, chance, learner.device)
         loss = learner.step(x, y)
         if not math.isfinite(loss):
-            raise TrainingError(_what_to_change(run, learner, lap, state))
+            raise TrainingError(_divergence_message(run, learner, plan, state))
         state.step, state.loss = state.step + 1, state.loss + loss
         if time.monotonic() - saved > SAVE_EVERY:
             _save(run, learner, state, mine)
             saved = time.monotonic()
         left = (time.monotonic() - clock[0]) / (number + 1 - clock[1]) * (total - number - 1)
-        message = f"pass {lap.number + 1} of {len(laps)}, loss {state.loss / state.step:.3f}"
+        message = f"pass {plan.number + 1} of {len(plans)}, loss {state.loss / state.step:.3f}"
         yield Progress(number + 1, total, message, {"loss": loss, "seconds_left": left})
 
 
 def _opening(
     run: RunFiles, settings: TrainSettings, learner: Learner, spec: ModelSpec, examples: Dataset, parts: split.DataSplit
 ) -> Progress:
-    text = summary_of(learner.judged, spec.in_channels, settings.size)
+    text = summary_of(learner.best_net, spec.in_channels, settings.size)
     if distributed.rank() == 0:
         run.note("network.txt", text)
     counts = {name: len(getattr(parts, name)) for name in ("train", "val", "test", "seen")}
-    message = ", ".join(f"{counts[name]} to {say}" for name, say in SAID.items())
+    message = ", ".join(f"{counts[name]} to {use}" for name, use in PARTS.items())
     message = f"{message} (slices; split by {parts.how})"
     return Progress(0, 1, message, {"summary": text, "parts": counts, "split": parts.how})
 
@@ -230,21 +230,21 @@ def _resumed(saved: dict[str, Any] | None, learner: Learner) -> _State:
     return _State(**saved["state"])
 
 
-def _judged(
+def _validated(
     learner: Learner,
     spec: ModelSpec,
     examples: Dataset,
     parts: split.DataSplit,
-    lap: EpochPlan,
+    plan: EpochPlan,
     state: _State,
     seconds: float,
 ) -> dict[str, Any]:
     found: dict[str, float] = {}
     if distributed.rank() == 0:
         images, masks = examples.images[parts.val], examples.masks[parts.val]
-        found = validate(learner.judged, images, masks, spec, learner.loss, learner.precision)
+        found = validate(learner.best_net, images, masks, spec, learner.loss, learner.precision)
     found = {f"val_{name}": value for name, value in distributed.broadcast_object(found).items()}
-    first = {"pass": lap.number + 1, "side": lap.side, "rate": learner.rate, "loss": state.loss / max(state.step, 1)}
+    first = {"pass": plan.number + 1, "side": plan.side, "rate": learner.rate, "loss": state.loss / max(state.step, 1)}
     return {**first, **found, "seconds": seconds}
 
 
@@ -256,7 +256,7 @@ def _keep_best(run: RunFiles, learner: Learner, spec: ModelSpec, row: dict[str, 
     if distributed.rank() == 0:
         scores = {"val_dice": round(row["val_dice"], 4)}
         name = spec.name or run.out.stem
-        model.save(run.out, replace(spec, name=name, scores=scores), learner.judged.state_dict())
+        model.save(run.out, replace(spec, name=name, scores=scores), learner.best_net.state_dict())
     return True
 
 
@@ -271,15 +271,15 @@ def _is_over(state: _State, settings: TrainSettings) -> bool:
     return 0 < settings.early_stopping <= len(state.rows) - 1 - state.best_lap
 
 
-def _what_to_change(run: RunFiles, learner: Learner, lap: EpochPlan, state: _State) -> str:
+def _divergence_message(run: RunFiles, learner: Learner, plan: EpochPlan, state: _State) -> str:
     kept = f"the best weights (pass {state.best_lap + 1}) are kept in {run.out}" if state.rows else "nothing was kept"
     advice = f"use a lower --learning-rate (now {learner.settings.learning_rate:g})"
     if learner.precision != torch.float32:
         advice += " or --precision float32"
-    return f"the loss is no number any more in pass {lap.number + 1}, step {state.step + 1}: {kept}; {advice}"
+    return f"the loss became NaN or infinite in pass {plan.number + 1}, step {state.step + 1}: {kept}; {advice}"
 
 
-def _lap_line(row: dict[str, Any], gained: bool) -> str:
+def _epoch_line(row: dict[str, Any], gained: bool) -> str:
     best = ", best so far" if gained else ""
     return (
         f"pass {row['pass']}: loss {row['loss']:.4f}, val loss {row['val_loss']:.4f}, Dice {row['val_dice']:.4f}{best}"

@@ -1,4 +1,4 @@
-"""How well a network does on the working grid while it is trained: loss, Dice, IoU, precision, recall, accuracy."""
+"""Score a network on the working grid while it is trained: loss, Dice, IoU, precision, recall, accuracy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def validate(
     Returns
     -------
     dict
-        "loss" and the means of `rates`, over the slices where each is defined.
+        "loss" and the means of `rates` over the slices where each is defined.
     """
     device, labels = next(net.parameters()).device, len(spec.labels) - 1
     total, found = 0.0, []
@@ -51,7 +51,7 @@ def validate(
 
 
 def rates(found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Score label values against truth, slice by slice.
+    """Score label values against the truth, slice by slice.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def rates(found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     -------
     torch.Tensor
         (N, 5) Dice, IoU, precision, recall and accuracy, 0..1. The first four are means over the
-        labels that the slice's truth has, NaN where it has none; precision is 0 where nothing was found.
+        labels that the slice's truth has, NaN if it has none; precision is 0 if nothing was predicted.
     """
     there = layers(found.to(torch.uint8), truth.shape[1])
     hit, here, real = ((t).sum((2, 3), dtype=torch.float64) for t in (there * truth, there, truth))
@@ -75,12 +75,12 @@ def rates(found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def label_of(logits: torch.Tensor, threshold: float = 0.5) -> torch.Tensor:
-    """Return label values (N, H, W) of logits (N, 1, H, W) for one label, (N, 1 + L, H, W) for several."""
+    """Return label values (N, H, W) for logits (N, 1, H, W) of one label, or (N, 1 + L, H, W) of several."""
     if logits.shape[1] == 1:
         return (logits[:, 0].sigmoid() >= threshold).to(torch.uint8)
     return logits.argmax(1).to(torch.uint8)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
-    """Compute in a lower precision where it is safe; does nothing for float32."""
+    """Return a context for lower precision; does nothing for float32."""
     return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)

@@ -70,8 +70,8 @@ class Versions:
     def _prepare(self, entry: ModelEntry) -> None:
         self._panel.model.tooltip = lineage(entry)
         where = self._choice.scheduler or None
-        jobs.warm(str(entry.path), scheduler=where)
-        jobs.submit("warm_torch", on_event=lambda event: None, scheduler=where)
+        jobs.preload(str(entry.path), scheduler=where)
+        jobs.submit("preload_torch", on_event=lambda event: None, scheduler=where)
         self._use(entry)
 
     def _make_default(self, entry: ModelEntry) -> bool:

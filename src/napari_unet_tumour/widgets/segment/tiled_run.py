@@ -145,7 +145,7 @@ class TiledRun:
             raise _Stopped
         events: queue.Queue[Any] = queue.Queue()
         send = (self._model, *args, self._settings)
-        self._job = jobs.submit(task, *send, on_event=events.put, scheduler=self._scheduler, again=1)
+        self._job = jobs.submit(task, *send, on_event=events.put, scheduler=self._scheduler, retries=1)
         if self._stop.is_set():
             self._job.cancel()
         while True:

@@ -230,7 +230,7 @@ class SegmentWidget(Panel):
         self._panel.tell_model(None if entry is None else entry.spec)
         if entry is not None:
             where = self._choice.scheduler or None
-            jobs.warm(model_for(entry, where), scheduler=where)
+            jobs.preload(model_for(entry, where), scheduler=where)
 
     def _on_setting(self) -> None:
         self._saver.start()
