@@ -1,15 +1,15 @@
 """How much better uncorrected slices get when a person corrects a few: ours, controls, and what it costs.
 
-    python benchmarks/hitl.py [--pairs PAIRS.csv] [--model default] [--corrections 3] [--seconds 10] [--json OUT]
+    python benchmarks/hitl.py [--pairs PAIRS.csv] [--model default] [--corrections 3] [--seconds 60] [--json OUT]
 
 For every volume: segment, choose a slice, replace its mask by the truth (or by a noisy brush with a clock), fine-tune
 within the budget, score only the slices that were not corrected; and again, on from what was learnt. Methods:
 
     none     no fine-tuning                      random   ours, slices drawn among those with predicted foreground
-    ours     the queue's slices                  middle   ours, the middle slice of the prediction first
+    ours     carry and fine-tuning               middle   ours, the middle slice of the prediction first
     copy     the nearest corrected mask          oracle   ours, the slice with the worst Dice (an upper bound)
     carry    corrected slices carried to their neighbours, no fine-tuning
-    both     ours, and corrected slices carried on top of its answer
+    tune     fine-tuning as in ours, its answer without carrying
     plain    the queue's slices, the same budget of "train all layers with Adam 1e-4"
 
 A quick part: --methods none,carry --extras none. `--reader second` takes persons of the Cheng set instead of volumes:
@@ -40,6 +40,8 @@ from napari_unet_tumour.api.segment import default_settings, layout_for, load_mo
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.corrections import ReviewedContext, ReviewedSlice, ranking
 from napari_unet_tumour.corrections.carry import CarryWeights, carry
+from napari_unet_tumour.corrections.reviewed import with_stacks
+from napari_unet_tumour.corrections.stack import ScanStack, stacks_of
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.finetuning.cases import context_of, fine_tune_slices
 from napari_unet_tumour.engine.finetuning.data import FineTuneData
@@ -54,7 +56,7 @@ from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.settings import FinetuneSettings
 
 DATA = Path(__file__).parents[2] / "shared/data"
-METHODS = ("none", "carry", "ours", "both", "copy", "plain", "random", "middle", "oracle")
+METHODS = ("none", "carry", "ours", "tune", "copy", "plain", "random", "middle", "oracle")
 EXTRAS = ("forgetting", "sequence", "long", "attainable")
 FAR, IGNORED, FOREGROUND_S, BACKGROUND_S, BETWEEN_S = 3, 2, 1.4, 0.75, 1.5
 PLAIN = HyperParameters(part="all", rate=1e-4, crops=0, whole=4, context=0, ema=0.0, blend=1.0)
@@ -99,7 +101,7 @@ def arguments() -> argparse.Namespace:
     ask.add_argument("--pairs", help="PAIRS.csv of volumes; the btp volumes beside the project when left out")
     ask.add_argument("--model", default="default")
     ask.add_argument("--corrections", type=int, default=3)
-    ask.add_argument("--seconds", type=float, default=10)
+    ask.add_argument("--seconds", type=float, default=FinetuneSettings.seconds)
     ask.add_argument("--methods", type=_words, default=list(METHODS))
     ask.add_argument("--brush", choices=("truth", "noisy"), default="truth")
     ask.add_argument("--noise", action="store_const", dest="brush", const="noisy", help="the same as --brush noisy")
@@ -204,8 +206,15 @@ def carried(
 
 
 def after(model: models.Model, base: models.Model, volume: Volume, fixed: dict[int, np.ndarray]) -> np.ndarray:
-    """Return a model's masks of a volume of which some slices are corrected."""
-    return masks_of(base, answer(model, volume.planes, fixed), volume, fixed)
+    """Return the masks that a model's answer and the corrected slices give, as the viewer shows them."""
+    return masks_of(base, with_carry(model, base, volume, fixed), volume, fixed)
+
+
+def with_carry(model: models.Model, base: models.Model, volume: Volume, fixed: dict[int, np.ndarray]) -> np.ndarray:
+    """Return the probability (N, L, H, W) of a tuned model, corrections carried; reviewed slices are not asked anew."""
+    start = answer(model, volume.planes, fixed) if model is not base else volume.before.copy()
+    start[list(fixed)] = volume.before[list(fixed)]
+    return carried(volume, fixed, CarryWeights.from_dict(model.spec.carry), start)
 
 
 def iter_rounds(volume: Volume, method: str, base: models.Model, given: argparse.Namespace):
@@ -222,10 +231,11 @@ def iter_rounds(volume: Volume, method: str, base: models.Model, given: argparse
         begin = time.perf_counter()
         model = tuned(model, base, volume, fixed, method, given)
         seconds = time.perf_counter() - begin
-        probability = answer(model, volume.planes, fixed) if model is not base else volume.before
-        if method in ("carry", "both"):
+        if method in ("none", "copy", "plain", "tune"):
+            probability = answer(model, volume.planes, fixed) if model is not base else volume.before
+        else:
             begin = time.perf_counter()
-            probability = carried(volume, fixed, CarryWeights.from_dict(base.spec.carry), probability)
+            probability = with_carry(model, base, volume, fixed)
             seconds = time.perf_counter() - begin if method == "carry" else seconds
         masks = masks_of(base, probability, volume, fixed)
         if method == "copy":
@@ -263,12 +273,18 @@ def tuned(model, base, volume, fixed, method, given, **more) -> models.Model:
     if method in ("none", "copy", "carry"):
         return base
     corrections = [ReviewedSlice(volume.name, n, volume.planes[n], mask) for n, mask in fixed.items()]
+    corrections = with_stacks(corrections, stacks(volume, fixed))
     rest = np.delete(volume.planes, list(fixed), axis=0)
     if method == "plain":
         return plain(base, corrections, rest, given)
     settings, inside = FinetuneSettings(seconds=given.seconds), {"recipe": given.recipe, **more}
     found = finetune(model, corrections, settings, context=rest, **inside)
     return models.load(found.data) if found.data else model
+
+
+def stacks(volume: Volume, fixed: dict[int, np.ndarray]) -> list[ScanStack]:
+    layout = replace(layout_of((len(volume.planes), *volume.planes.shape[2:])), slice_distance=volume.depth)
+    return stacks_of(volume.name, layout, (1.0, 1.0, volume.depth), fixed, lambda some: volume.planes[some])
 
 
 def plain(base, corrections, rest, given) -> models.Model:
@@ -394,6 +410,7 @@ def sequence(volumes, base, given) -> tuple[list[float], list[float]]:
         number = ranking.rank_slices(answer(model, volume.planes))[0]
         corrections = [ReviewedSlice(volume.name, number, volume.planes[number], volume.truth[number])]
         rest = np.delete(volume.planes, [number], axis=0)
+        corrections = with_stacks(corrections, stacks(volume, {number: volume.truth[number]}))
         result = finetune(model, corrections, FinetuneSettings(seconds=given.seconds), context=rest, replay=kept)
         model, kept = models.load(result.data) if result.data else model, kept + corrections
         fixed = {number: volume.truth[number]}

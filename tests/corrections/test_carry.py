@@ -191,6 +191,48 @@ def test_a_lesion_of_one_pixel_does_not_spread():
     assert all(np.count_nonzero(mask) <= 4 for mask in masks(found.probability).values())
 
 
+def test_a_slice_ticked_as_empty_inside_a_lesion_parts_it():
+    truth = ball()
+    reviewed = {8: truth[8], 10: truth[10] * 0, 12: truth[12]}
+    found = masks(carry(brain(truth), reviewed, network(truth)).probability)
+    whole = masks(carry(brain(truth), {8: truth[8], 12: truth[12]}, network(truth)).probability)
+    assert set(reviewed).isdisjoint(found)
+    for n in (9, 11):
+        assert 0 < found[n].sum() < whole[n].sum()
+
+
+@pytest.mark.parametrize("unknown", [None, float("nan"), float("inf"), -1.0])
+def test_a_spacing_that_is_no_length_is_unknown(unknown):
+    truth = ball()
+    found, expected = (
+        carry(brain(truth), {10: truth[10]}, network(truth), spacing=(side,) * 3).probability
+        for side in (unknown, None)
+    )
+    assert found.keys() == expected.keys() == {8, 9, 11, 12}
+    assert all(np.array_equal(found[n], expected[n]) for n in found)
+
+
+def test_two_slices_of_which_one_is_blank_and_two_reviewed_ones_give_nothing():
+    truth = ball()[10:12]
+    planes = brain(truth)
+    assert carry(planes, {0: truth[0], 1: truth[1]}, network(truth)).slices == ()
+    planes[1] = 0
+    assert carry(planes, {0: truth[0]}, network(truth)).slices == ()
+
+
+def test_a_network_that_has_learnt_has_a_say_in_every_pixel():
+    truth = ball()
+    exact = {n: np.where(plane, 250, 2).astype(np.uint8)[None] for n, plane in enumerate(truth)}
+    flat = brain(truth, lesion=10.0)  # grey values tell little
+    alone, together = (
+        masks(carry(flat, {10: truth[10]}, exact, weights=CarryWeights(network=say)).probability) for say in (0.0, 1.0)
+    )
+    for n in (9, 11):
+        assert dice(together[n], truth[n]) > dice(alone[n], truth[n])
+    nothing = carry(flat, {10: truth[10]}, {}, weights=CarryWeights(network=1.0)).probability
+    assert {9, 11} <= nothing.keys()
+
+
 def test_corrections_that_contradict_each_other_give_one_answer_in_range():
     truth = ball()
     reviewed = {9: truth[9], 10: truth[10] * 0, 11: 1 - truth[11], 12: truth[12]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,11 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 from napari_unet_tumour.api.segment import layout_for, load_model
 from napari_unet_tumour.corrections import Record, ReviewedSlice, scan_id
+from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.corrections.holdout import place_of
 from napari_unet_tumour.corrections.matching import exclude_leaks
+from napari_unet_tumour.corrections.reviewed import with_stacks
+from napari_unet_tumour.corrections.stack import stacks_of
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.settings import FinetuneSettings, Progress
@@ -24,8 +28,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.api.batch import OnTick
+    from napari_unet_tumour.base.slicing import SliceLayout
     from napari_unet_tumour.corrections import FineTuneOutcome
     from napari_unet_tumour.engine.model import Model
+    from napari_unet_tumour.models.spec import ModelSpec
+    from napari_unet_tumour.scans.scan import Scan
 
 
 def finetune(
@@ -74,7 +81,7 @@ def finetune(
     parent = _with_classes(load_model(registry.find(model).path), add_classes)
     known: list[Record] = []
     notes: list[str] = []
-    given = [_reviewed(pair, parent.spec.labels, axis, known, notes) for pair in chosen]
+    given = [_reviewed(pair, parent.spec, axis, known, notes) for pair in chosen]
     if on_tick is not None:
         for note in notes:
             on_tick(Progress(len(chosen), len(chosen), note))
@@ -100,12 +107,12 @@ def _with_classes(parent: Model, names: Sequence[str]) -> Model:
 
 
 def _reviewed(
-    pair: Pair, labels: Sequence[str], axis: int | None, known: list[Record], notes: list[str]
+    pair: Pair, spec: ModelSpec, axis: int | None, known: list[Record], notes: list[str]
 ) -> tuple[list[ReviewedSlice], NDArray[Any]]:
     """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed; it joins those known."""
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
-    truth = read_truth(pair, scan, layout.mask_shape, labels, unsure=True, notes=notes)
+    truth = read_truth(pair, scan, layout.mask_shape, spec.labels, unsure=True, notes=notes)
     images = layout.read_planes(scan.array, range(layout.planes))
     beyond = [n for n in pair.slices if not 0 <= n < layout.planes]
     if beyond:
@@ -121,7 +128,19 @@ def _reviewed(
         record.tick(n, foreground, kin=[one for one in known if one.person == person != ""])
         found.append(ReviewedSlice(record.scan, n, images[n], mask, n in record.held_out, person))
     known.append(record)
-    return found, np.delete(images, list(reviewed), axis=0)
+    learnt = [one.slice for one in found if not one.held_out]
+    weights, spacing = CarryWeights.from_dict(spec.carry), _spacing(scan, layout)
+    stacks = stacks_of(record.scan, layout, spacing, learnt, lambda some: images[some], weights)
+    return with_stacks(found, stacks), np.delete(images, list(reviewed), axis=0)
+
+
+def _spacing(scan: Scan, layout: SliceLayout) -> tuple[float | None, float | None, float | None]:
+    """Return height and width of a pixel and the distance of the slices in mm, None where the file does not say."""
+    sides = dict(zip(scan.spatial, scan.spacing, strict=True))
+    if scan.units != "mm":
+        return None, None, None if layout.slice_distance else 0.0
+    row, column = sides[layout.rows], sides[layout.columns]
+    return row, column, layout.slice_distance * math.sqrt(row * column)
 
 
 def _together(planes: Sequence[NDArray[Any]]) -> NDArray[Any] | None:

@@ -4,6 +4,8 @@ A pixel of a neighbouring slice belongs to a corrected lesion where it is as bri
 log ratio of two histograms, inside and around the corrected outlines) and lies where the outline goes on (its signed
 distance, interpolated between two corrected slices, shrunk beyond the last). Two numbers weigh the two. The network
 says whether there is a lesion at all: where it saw the corrected lesion and sees nothing here, the lesion has ended.
+A network that has learnt from the corrections has a say in every pixel too; before that, its outlines are another
+reader's.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ AROUND_MM, WITHIN_MM = 25.0, 12.0
 # Below this probability the network sees nothing; from the second on it has seen a corrected lesion.
 NOTHING, SEEN = 5, 128
 HALF = 128
+# What is added to a probability (0..255) before its logarithm is taken.
+LEAST = 0.5
 # A piece of the network's answer was erased where less than this share of it was kept.
 ERASED = 0.1
 # A carried answer below this area is no better than a larger one of the network.
@@ -63,6 +67,8 @@ class CarryWeights:
         Distance along the slices, in mm, over which the outline's weight falls to 1 / e.
     reach : float
         How far, in mm along the slices, a correction is carried; at least one slice of at most this distance.
+    network : float
+        Log odds per unit of the network's own log odds: 0 for a network that has not learnt from corrections.
     """
 
     distance: float = 0.28
@@ -71,6 +77,7 @@ class CarryWeights:
     shrink: float = 0.4
     decay: float = 20.0
     reach: float = 14.0
+    network: float = 0.0
 
     @classmethod
     def from_dict(cls, found: Mapping[str, float]) -> CarryWeights:
@@ -79,8 +86,8 @@ class CarryWeights:
         return cls(**{name: float(value) for name, value in found.items() if name in known})
 
     def to_dict(self) -> dict[str, float]:
-        """Return the weights as a model file keeps them."""
-        return asdict(self)
+        """Return the weights as a model file keeps them; the network's only where it has one."""
+        return {name: value for name, value in asdict(self).items() if value or name != "network"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +143,13 @@ def carry(
     """
     stack = _Stack.of(planes, reviewed, probability, labels, spacing)
     return Carried(stack.answers(weights or CarryWeights()) if stack else {})
+
+
+def slices_in_reach(
+    count: int, shape: Sequence[int], spacing: Sequence[float | None], weights: CarryWeights | None = None
+) -> int:
+    """Return how many slices far a correction is carried in a stack of `count` slices (H, W); 0 for no neighbours."""
+    return _reach(_Spacing.of(spacing, count, shape), count, weights or CarryWeights())
 
 
 def iter_evidence(
@@ -215,9 +229,7 @@ class _Stack:
 
     def reach(self, weights: CarryWeights) -> int:
         """Return how many slices far a correction is carried."""
-        if not self.spacing.step:
-            return 0
-        return int(min(weights.reach / self.spacing.step + 1e-6, len(self.planes)))
+        return _reach(self.spacing, len(self.planes), weights)
 
     def _box(self, margin: float) -> Box:
         """Return the rows and columns around everything that is drawn."""
@@ -240,6 +252,15 @@ class _Stack:
             kept = [one for one in channels if one is not None]
             self._grey[n] = np.stack(kept) if len(kept) == len(channels) else None
         return self._grey[n]
+
+    def network_logit(self, n: int, label: int) -> NDArray[np.float64] | float:
+        """Return the network's log odds (h, w) of a label against the background; 0 where it was not asked."""
+        if n not in self.probability:
+            return 0.0
+        here = self.probability[n][:, *self.box].astype(np.float64)
+        nothing = np.maximum(255 - here.sum(0), 0)
+        logit: NDArray[np.float64] = np.log((here[label - 1] + LEAST) / (nothing + LEAST))
+        return logit
 
     def answers(self, weights: CarryWeights) -> dict[int, NDArray[np.uint8]]:
         """Return the new probabilities by slice."""
@@ -370,7 +391,8 @@ class _Lesion:
         if found is None:
             return None
         distance, likely = found
-        return np.where(np.isfinite(distance), w.distance * distance + w.grey * likely + w.bias, -np.inf)
+        seen = w.network * self.stack.network_logit(n, self.label) if w.network else 0.0
+        return np.where(np.isfinite(distance), w.distance * distance + w.grey * likely + w.bias + seen, -np.inf)
 
     def evidence(self, n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Return the weakened distance, -inf far away, and the log ratio (h, w); None where the lesion has ended."""
@@ -417,6 +439,10 @@ class _Lesion:
             return True
         seen = there is not None and _together(there)[box][self.outlines[nearest].distance > 0].max(initial=0) >= SEEN
         return abs(n - nearest) == 1 and not seen
+
+
+def _reach(spacing: _Spacing, count: int, weights: CarryWeights) -> int:
+    return int(min(weights.reach / spacing.step + 1e-6, count)) if spacing.step else 0
 
 
 def _shares(logits: dict[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float64]]:

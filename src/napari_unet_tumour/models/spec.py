@@ -66,6 +66,9 @@ class ModelSpec:
     carry : dict
         Weights with which corrected slices are carried to their neighbours (`corrections.carry.CarryWeights`), by
         name; those of the package where it has none.
+    corrected : list of dict
+        Corrected slices that the model was fine-tuned on (`corrections.remembered`), so that it answers their own scan
+        as it did then.
     added : int
         How many of the labels, the last ones, were added to a network that was trained without them.
     clicks : dict
@@ -98,6 +101,7 @@ class ModelSpec:
     parent: str = ""
     channel_fallbacks: dict[str, str] = field(default_factory=dict)
     carry: dict[str, float] = field(default_factory=dict)
+    corrected: list[dict[str, Any]] = field(default_factory=list)
     n_added_labels: int = 0
     clicks: dict[str, Any] = field(default_factory=dict)
     typical: dict[str, Any] = field(default_factory=dict)

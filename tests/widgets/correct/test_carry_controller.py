@@ -107,6 +107,33 @@ def test_neighbours_follow_as_predictions(correcting):
     assert np.array_equal(mask.data[MIDDLE], drawn)
 
 
+def test_a_new_run_goes_beneath_what_is_carried(correcting, instant):
+    one = correcting()
+    mask = one.viewer.layers[-1]
+    paint(one, MIDDLE)
+    tick(one, MIDDLE)
+    carried, steps = mask.data.copy(), len(mask._undo_history)
+    one.click(one.panel.segment)
+    one.wait(lambda: not one.widget.running)
+    assert np.array_equal(mask.data, carried), "no slice falls back to the network's own answer"
+    assert len(mask._undo_history) == steps
+    own = {n: PREDICTIONS[mask].own(n) for n in (4, 5, 7, 8)}
+    assert not any(plane.carried for plane in own.values())
+
+    instant.brighter_than = 255  # a network that sees nothing any more
+    one.click(one.panel.segment)
+    one.wait(lambda: not one.widget.running)
+    assert np.array_equal(mask.data[[5, 7]], carried[[5, 7]]), "until it is carried anew"
+    one.wait(lambda: not mask.data[5].any())
+
+    one.panel.carry.value = False
+    instant.brighter_than = 127
+    one.click(one.panel.segment)
+    one.wait(lambda: not one.widget.running)
+    assert mask.data[5].any()
+    assert not np.array_equal(mask.data[5], carried[5]), "without carrying it is the network's answer"
+
+
 def test_reviewed_and_drawn_slices_do_not_change(correcting):
     one = correcting()
     mask = one.viewer.layers[-1]

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.corrections import FineTuneOutcome
+from napari_unet_tumour.corrections.carry import CarryWeights
+from napari_unet_tumour.corrections.remembered import remember
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.finetuning import scoring
 from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
 from napari_unet_tumour.engine.finetuning.expert_fit import ExpertFineTuner
 from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
+from napari_unet_tumour.engine.networks.gated_branch import has_gated_branch
 from napari_unet_tumour.engine.networks.lite_unet import LiteUNet
 
 if TYPE_CHECKING:
@@ -88,7 +91,13 @@ def _file(desk: FineTuneContext, net: nn.Module) -> bytes:
     if isinstance(net, LiteUNet) and net.corrector is not None:
         arguments["experts"] = net.corrector.experts
         arguments |= {} if net.second is None else {"gates": net.second.gates}
-    made = replace(spec, arguments=arguments, parent=desk.model.hash, scores={})
+    learnt = remember(desk.stacks, desk.lesson.cases.sources, spec.corrected)
+    carry = CarryWeights.from_dict(spec.carry)
+    if has_gated_branch(net):  # it knows how this person outlines
+        carry = replace(carry, network=desk.lesson.recipe.say)
+    made = replace(
+        spec, arguments=arguments, parent=desk.model.hash, scores={}, carry=carry.to_dict(), corrected=learnt
+    )
     state = {name: value.cpu() for name, value in net.state_dict().items()}
     return models.to_bytes(made, state, clicks=desk.model.click_state)
 

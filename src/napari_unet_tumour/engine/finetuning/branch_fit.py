@@ -36,7 +36,9 @@ class BranchFineTuner:
         self.recipe = lesson.recipe
         self.parent = copy.deepcopy(parent).to(lesson.device).eval().requires_grad_(False)
         self._seen = [lesson.cases] if lesson.context is None else [lesson.cases, lesson.context]
-        self._tuner = WeightFineTuner(plain_of(self.parent), replace(lesson, context=None, recipe=lesson.recipe.moving))
+        moving = lesson.recipe.moving
+        recipe = replace(moving, crop=min(moving.crop, lesson.cases.images.shape[-1]))
+        self._tuner = WeightFineTuner(plain_of(self.parent), replace(lesson, context=None, recipe=recipe))
         self.gate: tuple[torch.Tensor, torch.Tensor] | None = None
         self._centre = torch.zeros(0)
 

@@ -20,12 +20,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import ReviewedSlice
+    from napari_unet_tumour.corrections.stack import ScanStack
     from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.settings import FinetuneSettings
 
 # Most slices of the same scan, and of earlier ones, that are looked at.
 MOST_CONTEXT, MOST_REPLAY = 24, 24
+
+
+@dataclass(eq=False)
+class Estimate:
+    """How long a fine-tuning takes on this computer.
+
+    Parameters
+    ----------
+    steps : int
+        How many it will take; 0 while that is not known.
+    seconds : float
+        All of it, from the beginning; 0 while that is not known.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +61,10 @@ class FineTuneContext:
         Slices that are only scored, those that must not be forgotten, and the one on screen.
     begin : float
         When it began, as `time.monotonic` tells.
+    estimate : Estimate
+        How long it takes, once the first steps have told.
+    stacks : sequence of ScanStack
+        Neighbours of the corrected slices, where they are known.
     before : dict
         The parent's scores by the `id` of the slices, so that they are computed once.
     """
@@ -55,11 +76,18 @@ class FineTuneContext:
     reference: FineTuneSlices | None
     watch: FineTuneSlices | None
     begin: float
+    stacks: Sequence[ScanStack] = ()
+    estimate: Estimate = field(default_factory=Estimate)
     before: dict[int, scoring.Scores] = field(default_factory=dict)
+
+    @property
+    def spent(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self.begin
 
     def left(self) -> float:
         """Seconds of the budget that are left."""
-        return self.settings.seconds - (time.monotonic() - self.begin)
+        return self.settings.seconds - self.spent
 
     def past(self, share: float) -> bool:
         """Tell whether more than this share of the budget is spent."""
@@ -100,7 +128,8 @@ def prepare_context(
         seed=settings.seed,
     )
     held_out = cases([one for one in corrections if one.held_out])
-    return FineTuneContext(model, settings, lesson, held_out, cases(reference), planes(watch), begin)
+    stacks = [*{id(one.stack): one.stack for one in learn if one.stack is not None}.values()]
+    return FineTuneContext(model, settings, lesson, held_out, cases(reference), planes(watch), begin, stacks)
 
 
 def _spread(some: Any, most: int) -> list[Any]:

@@ -8,7 +8,9 @@ leaving out one corrected slice after the other does for an expert, and a cautio
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from napari_unet_tumour.engine.finetuning import scoring
 from napari_unet_tumour.engine.finetuning.add_classes import unlearnt_labels
 from napari_unet_tumour.engine.finetuning.blend import FineTuner, cautious_blend, choose_blend, dice_at, finish
 from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
+from napari_unet_tumour.engine.finetuning.carried import iter_carried
 from napari_unet_tumour.engine.finetuning.context import FineTuneContext, prepare_context
 from napari_unet_tumour.engine.finetuning.expert_fit import ExpertFineTuner
 from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
@@ -35,12 +38,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedSlice
+    from napari_unet_tumour.engine.finetuning.cases import FineTuneSlices
+    from napari_unet_tumour.engine.finetuning.data import FineTuneData
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.settings import FinetuneSettings
 
 # Share of the budget after which looking at the slices, and learning, end; the rest is for judging.
 LOOKING, LEARNING = 0.5, 0.8
-SHOW_EVERY, KEEP_EVERY = 4, 3.0
+SHOW_EVERY, KEEP_EVERY = 4, 8.0
+# Steps that tell how quick this computer is; what judging takes, in steps.
+WARM_UP, JUDGING = 2, 4
 
 
 def finetune(
@@ -127,7 +134,16 @@ def _iter_tuned(desk: FineTuneContext) -> Generator[Progress, None, FineTuneOutc
             yield _tick(desk, steps, "learning", loss=loss, **({"best": best} if best.data else {}))
     yield _tick(desk, steps, "judging")
     share, how = choose_blend(desk, learner)
-    return finish(desk, learner, share, steps, how)
+    return finish(desk, learner, share, steps, "; ".join(filter(None, (_too_short(desk, learner, steps), how))))
+
+
+def _too_short(desk: FineTuneContext, learner: FineTuner, steps: int) -> str:
+    """Return what a person should know where the time was over before all was learnt."""
+    total, _ = _steps_of(desk, learner)
+    if desk.settings.steps or steps >= total:
+        return ""
+    need = desk.spent * total / max(steps, 1)
+    return f"{steps} of {total} steps fitted into the time: with about {math.ceil(need)} s it learns all it can"
 
 
 def _iter_learner(desk: FineTuneContext) -> Generator[Progress, None, FineTuner]:
@@ -137,10 +153,11 @@ def _iter_learner(desk: FineTuneContext) -> Generator[Progress, None, FineTuner]
     if not isinstance(net, LiteUNet) or not can_use_experts(net):
         return WeightFineTuner(net, desk.lesson)
     looking = partial(_tick, desk, 0, "looking at the slices")
-    # A class that was added is known from experts alone; a second network has nothing to start from. From one lesion
-    # and one slice without, it learns to see nothing at all.
-    if desk.lesson.cases.shown >= desk.lesson.recipe.enough and not unlearnt_labels(net.head):
-        moved = BranchFineTuner(net, desk.lesson)
+    # A class that was added is known from experts alone; a second network has nothing to start from.
+    if not unlearnt_labels(net.head):
+        lesson = replace(desk.lesson, carried=(yield from _iter_followed(desk)))
+    if not unlearnt_labels(net.head) and _is_enough(lesson):
+        moved = BranchFineTuner(net, lesson)
         for _ in moved.iter_look():
             yield looking()
         if moved.gate is not None:
@@ -151,21 +168,67 @@ def _iter_learner(desk: FineTuneContext) -> Generator[Progress, None, FineTuner]
     return expert
 
 
+def _iter_followed(desk: FineTuneContext) -> Generator[Progress, None, FineTuneSlices | None]:
+    steps = iter_carried(desk)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        yield _tick(desk, 0, "looking at the slices")
+
+
+def _is_enough(lesson: FineTuneData) -> bool:
+    """Tell whether a second network can be moved: from one lesion and one slice without, it learns to see nothing."""
+    carried = 0 if lesson.carried is None else lesson.carried.shown
+    empty = len(lesson.cases) - lesson.cases.shown
+    return lesson.cases.shown > 0 and lesson.cases.shown + max(0, carried - empty) >= lesson.recipe.enough
+
+
 def _iter_loss(desk: FineTuneContext, learner: FineTuner) -> Iterator[float]:
-    """Yield the loss of every step."""
-    if not isinstance(learner, WeightFineTuner):
-        for taken, loss in enumerate(learner.iter_fit(), start=1):
-            yield loss
-            if desk.past(LEARNING) or taken == desk.settings.steps:
-                return
-        return
-    total = desk.settings.seconds * LEARNING
-    while desk.settings.steps == 0 or learner.taken < desk.settings.steps:
-        spent = (total - desk.left() + desk.settings.seconds * (1 - LEARNING)) / total
-        share = learner.taken / desk.settings.steps if desk.settings.steps else spent
-        if share >= 1 and (learner.taken or not learner.fresh):  # a new class has its first weights already
+    """Yield the loss of every step, until enough is learnt or the time is over."""
+    total, fewest = _steps_of(desk, learner)
+    losses = _iter_moved(desk, learner, total) if isinstance(learner, WeightFineTuner) else learner.iter_fit()
+    begin = desk.spent
+    for taken, loss in enumerate(losses, start=1):
+        if taken == WARM_UP + 1 and total:
+            _estimate(desk, (desk.spent - begin) / WARM_UP, total, fewest)
+        elif taken == 1:
+            begin = desk.spent  # the first step prepares what the others use again
+        yield loss
+        over = desk.past(LEARNING) and not desk.settings.steps and taken >= fewest
+        if over or taken == (total or desk.settings.steps):
             return
-        yield learner.step(share)
+
+
+def _steps_of(desk: FineTuneContext, learner: FineTuner) -> tuple[int, int]:
+    """Return how many steps teach all that can be learnt, 0 where the loss tells, and the fewest worth taking."""
+    recipe, wanted = desk.lesson.recipe, desk.settings.steps
+    if isinstance(learner, ExpertFineTuner):
+        return 0, 1
+    most = recipe.moves if isinstance(learner, BranchFineTuner) else recipe.most
+    total = min(wanted or most, most) if isinstance(learner, BranchFineTuner) else wanted or most
+    return total, min(total, recipe.fewest) if isinstance(learner, BranchFineTuner) else 1
+
+
+def _iter_moved(desk: FineTuneContext, learner: WeightFineTuner, total: int) -> Iterator[float]:
+    """Yield the loss of every step of moving weights; the rate falls with what is spent of steps or time."""
+    while True:
+        late = 0.0 if desk.settings.steps else desk.spent / (desk.settings.seconds * LEARNING)
+        if late >= 1 and not learner.taken and learner.fresh:
+            return  # a new class has its first weights already
+        yield learner.step(max(learner.taken / total, min(late, 1.0)))
+
+
+def _estimate(desk: FineTuneContext, pace: float, total: int, fewest: int) -> None:
+    """Say how long it takes at so many seconds a step."""
+    if desk.settings.steps:
+        steps = total
+    else:
+        fit = int((LEARNING * desk.settings.seconds - desk.spent) / max(pace, 1e-6)) + 1 + WARM_UP
+        steps = min(total, max(fewest, fit))
+    learnt = desk.spent + pace * (steps - 1 - WARM_UP)
+    desk.estimate.steps, desk.estimate.seconds = steps, learnt / LEARNING if desk.held_out else learnt + JUDGING * pace
 
 
 def _shown(desk: FineTuneContext, learner: FineTuner, steps: int) -> dict[str, Any]:
@@ -183,8 +246,12 @@ def _shown(desk: FineTuneContext, learner: FineTuner, steps: int) -> dict[str, A
 
 
 def _tick(desk: FineTuneContext, step: int, message: str, **values: Any) -> Progress:
-    total = max(1, round(desk.settings.seconds * 10))
-    left = max(0.0, desk.left())
+    about = desk.estimate
+    whole = about.seconds or desk.settings.seconds
+    total = max(1, round(whole * 10))
+    left = max(0.0, whole - desk.spent)
+    if about.steps and message == "learning":
+        message = f"learning, {about.steps} steps in about {about.seconds:.0f} s"
     return Progress(
         min(total, total - round(left * 10)), total, message, {"step": step, "seconds_left": left, **values}
     )

@@ -40,6 +40,8 @@ class HyperParameters:
         Views of corrected slices of earlier scans.
     ema : float
         Share of the averaged weights kept at a step.
+    most : int
+        Steps after which the weights have moved enough.
     blend : float
         Share of moved weights in the answer, 0..1, where no held-out slice can choose it.
     single : float
@@ -62,12 +64,16 @@ class HyperParameters:
         Experts: most rounds of four iterations.
     enough : int
         Corrected slices that show a lesion, from which a second network is moved instead of an expert being fitted.
-    moves, pace : int, float
-        Second: most steps, and their learning rate (Adam).
-    pair : int
-        Second: views of whole corrected slices in a step.
+    moves, fewest, pace : int, int, float
+        Second: most steps, those that are taken however short the time is, and their learning rate (Adam).
+    pair, near_side : int
+        Second: views around lesions in a step, and their side in pixels.
+    carried : int
+        Second: how many of those views are of neighbours, with the masks that were carried to them.
     moved : float
         Second: how much of it counts, 0..1, where no held-out slice can choose it.
+    say : float
+        Second: weight of its log odds where corrected slices are carried to their neighbours.
     """
 
     part: str = "all"
@@ -79,6 +85,7 @@ class HyperParameters:
     likeness: float = 0.5
     replay: int = 2
     ema: float = 0.9
+    most: int = 60
     blend: float = 0.5
     single: float = 0.5
     blends: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
@@ -92,14 +99,28 @@ class HyperParameters:
     rounds: int = 15
     enough: int = 2
     moves: int = 28
+    fewest: int = 20
     pace: float = 1e-4
     pair: int = 2
+    near_side: int = 160
+    carried: int = 1
     moved: float = 0.85
+    say: float = 0.15
 
     @property
     def moving(self) -> HyperParameters:
-        """How a second network is moved: whole corrected slices, all weights, one rate, no average."""
-        return replace(self, part="all", rate=self.pace, crops=0, whole=self.pair, context=0, ema=0.0)
+        """How a second network is moved: around lesions, all weights, one rate, no average."""
+        return replace(
+            self,
+            part="all",
+            rate=self.pace,
+            crops=self.pair,
+            crop=self.near_side,
+            whole=0,
+            context=0,
+            replay=1,
+            ema=0.0,
+        )
 
 
 def moving(net: nn.Module, part: str) -> list[nn.Parameter]:

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 WARM = 5
 
 
+def _places(cases: FineTuneSlices, empty: bool) -> list[torch.Tensor]:
+    """Return where views of the cases are taken; where `empty`, slices without a lesion at the others' places."""
+    places = views.lesion_boxes(cases)
+    return [where if len(where) or not empty else torch.cat(places) for where in places]
+
+
 class WeightFineTuner:
     """What changes while a network is fine-tuned; normalisation statistics never do, so single slices are safe.
 
@@ -47,7 +53,9 @@ class WeightFineTuner:
         self.mean = copy.deepcopy(self.net).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(self.weights, recipe.rate, weight_decay=0.0, fused=True)
         self.cases, self.context, self.replay = cases, context, lesson.replay
-        self.places = views.lesion_boxes(cases)
+        self.places = _places(cases, empty=not recipe.whole)
+        self.carried = lesson.carried if lesson.carried is not None and lesson.carried.shown else None
+        self.followed = [] if self.carried is None else views.lesion_boxes(self.carried)
         self.before = probability(self.parent, context.images) if context is not None and len(context) else None
         self.rng = torch.Generator().manual_seed(lesson.seed)
         self.taken = 0
@@ -82,14 +90,24 @@ class WeightFineTuner:
     def _loss(self) -> torch.Tensor:
         use, parts = self.recipe, []
         if use.crops and any(len(where) for where in self.places):
-            parts.append(self._wrong(views.lesion_crops(self.cases, self.places, use.crops, use.crop, self.rng)))
+            follow = 0 if self.carried is None else use.carried
+            own = max(1, use.crops - follow)
+            parts.append(self._wrong(views.lesion_crops(self.cases, self.places, own, use.crop, self.rng)))
+            if self.carried is not None and follow:
+                parts.append(self._wrong(views.lesion_crops(self.carried, self.followed, follow, use.crop, self.rng)))
         if use.whole or not parts:
             parts.append(self._wrong(views.whole_slices(self.cases, max(use.whole, 1), self.rng)))
         if use.replay and self.replay is not None and len(self.replay):
-            parts.append(self._wrong(views.whole_slices(self.replay, use.replay, self.rng)))
+            parts.append(self._wrong(self._replayed(self.replay)))
         if use.context and self.context is not None and self.before is not None:
             parts.append(use.likeness * self._unlike(views.whole_slices(self._as_before(), use.context, self.rng)))
         return torch.stack(parts).sum()
+
+    def _replayed(self, replay: FineTuneSlices) -> views.View:
+        places, use = [] if self.recipe.whole else views.lesion_boxes(replay), self.recipe
+        if any(len(where) for where in places):
+            return views.lesion_crops(replay, places, use.replay, use.crop, self.rng)
+        return views.whole_slices(replay, use.replay, self.rng)
 
     def _as_before(self) -> FineTuneSlices:
         from dataclasses import replace

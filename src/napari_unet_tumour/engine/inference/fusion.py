@@ -1,8 +1,10 @@
 """Fuse two predictions of a scan: the gated branch where a reviewed slice supports it, the base network elsewhere.
 
-A network that was moved by one or two corrected slices finds more of their lesion, and paints islands elsewhere. What
-hangs together with a corrected lesion through the slices is the lesion that it was moved for; the rest is answered as
-before. In a scan that nobody has corrected, what the base network found supports it.
+A network that was moved by one or two corrected slices outlines their lesion as the person does, and paints islands
+elsewhere. What hangs together with a corrected lesion through the slices is the lesion that it was moved for; the rest
+is answered as before. In a scan that nobody has corrected, what the base network found supports it. Whether a slice
+shows a lesion at all is the base network's to say: a piece of which it sees nothing is not drawn, and a piece that it
+sees stays where the moved one draws nothing instead.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 # Pieces closer than this share of a plane's longer side belong together.
 REACH = 0.02
+# From this probability (0..255) on the base network sees something.
+NOTHING = 5
 # Voxels that are looked at together; above it every plane is for itself.
 MOST = 1 << 26
 ALL_AROUND = np.ones((3, 3, 3))
@@ -44,7 +48,7 @@ class AnswerFusion:
         self._settings, self._sure = settings, sure or {}
         self._both: dict[int, CompressedArray] = {}
         drawn = {n: (mask > 0) & (mask != UNSURE) for n, mask in self._sure.items()}
-        self._found = {n: CompressedArray(np.stack([mask] * 2).astype(np.uint8)) for n, mask in drawn.items()}
+        self._found = {n: CompressedArray(np.stack([mask] * 3).astype(np.uint8)) for n, mask in drawn.items()}
         self._seen = [*drawn.values()]
 
     def add(self, number: int, both: NDArray[np.uint8]) -> None:
@@ -52,16 +56,17 @@ class AnswerFusion:
         self._both[number] = CompressedArray(both)
         if number not in self._sure:
             labels = len(both) // 2
-            found = np.stack([foreground(one, self._settings) for one in (both[:labels], both[labels:])])
-            self._found[number] = CompressedArray(found.astype(np.uint8))
-            self._seen = [np.logical_or.reduce([*self._seen, *found])]
+            first, second = (foreground(one, self._settings) for one in (both[:labels], both[labels:]))
+            hint = both[:labels].sum(0, dtype=np.uint32) >= NOTHING
+            self._found[number] = CompressedArray(np.stack([first, second, hint]).astype(np.uint8))
+            self._seen = [np.logical_or.reduce([*self._seen, first, second])]
 
     def iter_planes(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield every plane's number and its one answer (L, H, W) uint8, in the order in which they came."""
         numbers, box = sorted(self._found), self._box()
         found = np.stack([self._found[n].array()[:, *box] > 0 for n in numbers], 1)
         settled, reach = np.isin(numbers, [*self._sure]), REACH * max(self._found[numbers[0]].shape[1:])
-        takes, drops = connected_support(found[0], found[1], settled, _depth(numbers), reach)
+        takes, drops = connected_support(found[0], found[1], settled, _depth(numbers), reach, hint=found[2])
         for number, packed in self._both.items():
             first, second = np.split(packed.array(), 2)
             answer, n = first.copy(), numbers.index(number)
@@ -95,6 +100,7 @@ def connected_support(
     settled: NDArray[np.bool_],
     depth: Sequence[int],
     reach: float,
+    hint: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return where the second answer is taken, and where the first is dropped for it; both (N, H, W).
 
@@ -103,20 +109,27 @@ def connected_support(
     first, second : numpy.ndarray
         (N, H, W) foreground of the two answers; of settled planes what a person has drawn.
     settled : numpy.ndarray
-        (N,) planes that a person has corrected; they support the branch's answer; else the base network's everywhere.
+        (N,) planes that a person has corrected; among their neighbours they alone support the branch's answer, where
+        there are none the base network's.
     depth : sequence of int
         (N,) where the planes lie; only neighbours hang together.
     reach : float
         Pixels by which pieces may be apart and still be one.
+    hint : numpy.ndarray, optional
+        (N, H, W) where the base network sees anything at all; everywhere when left out.
     """
     if first.size > MOST:
         depth = [2 * n for n in range(len(first))]
-    near = np.stack([_wider(one, reach) for one in second])
+    seen = np.ones_like(first) if hint is None else hint
+    near = np.stack([_with_any(_wider(one, reach), other) for one, other in zip(second, seen, strict=True)])
     pieces = _pieces(near, depth)
-    fusion = first & settled[:, None, None] if settled.any() else first
+    runs = np.cumsum(np.diff(depth, prepend=depth[0]) > 1)
+    supports = settled | ~np.isin(runs, runs[settled])
+    fusion = first & supports[:, None, None]
     takes = np.isin(pieces, _in(pieces, fusion & near))
     own = _pieces(first, depth)
-    return takes, np.isin(own, _in(own, takes)) & ~takes
+    instead = np.stack([_with_any(one, other) for one, other in zip(first, takes, strict=True)])
+    return takes, np.isin(own, _in(own, takes)) & instead & ~takes
 
 
 def fuse(
@@ -130,6 +143,12 @@ def _wider(where: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
     from scipy import ndimage
 
     return np.asarray(ndimage.distance_transform_edt(~where) <= reach) if where.any() else where
+
+
+def _with_any(where: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pieces of a plane (H, W) in which there is any of the other."""
+    pieces = _pieces(where[None], [0])[0]
+    return np.asarray(np.isin(pieces, _in(pieces, other)))
 
 
 def _depth(numbers: Sequence[int]) -> list[int]:

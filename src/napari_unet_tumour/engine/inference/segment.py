@@ -12,7 +12,9 @@ import numpy as np
 from napari_unet_tumour.base.old_names import accept_old_names
 from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import ReviewedContext
+from napari_unet_tumour.corrections.remembered import recall
 from napari_unet_tumour.engine.inference.fusion import AnswerFusion, fuse_single_plane
+from napari_unet_tumour.engine.inference.recalled import context_of, iter_recalled
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess.threshold import keep_largest_component
 from napari_unet_tumour.runtime import model as runtimes
@@ -182,11 +184,16 @@ def iter_segment_planes(
     ----------
     corrected : Corrected, optional
         Which planes of the scan these are, and what a person has corrected there; only a model that has learnt
-        from corrections asks for it.
+        from corrections asks for it. Without corrections, the planes that the model has learnt from are known again.
     """
     probability = _zeros(model, len(planes), planes.shape[2:])
     read: Read = lambda which, region: planes[(list(which), slice(None), *(region or ()))]  # noqa: E731
-    for tick in _iter_parts(model, read, range(len(planes)), planes.shape[1:], settings, corrected=corrected):
+    asked = corrected is None or (corrected.recall and not corrected.masks)
+    fits = asked and not needs_tiling(planes.shape[1:], model.spec, settings)
+    recalled = recall(model.spec.corrected, planes) if fits else []
+    corrected = context_of(recalled, len(planes)) if recalled else corrected
+    ticks = _iter_parts(model, read, range(len(planes)), planes.shape[1:], settings, corrected=corrected)
+    for tick in iter_recalled(ticks, recalled, model.spec) if recalled else ticks:
         probability[(tick.values["planes"], slice(None), *(tick.values["region"] or ()))] = tick.values["probability"]
         yield tick
     return probability

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
 
 PART = "carry"
+EVERY = "your corrections"
 # The network counts as finished when it has brought nothing new for so long.
 REST_MS = 900
 
@@ -115,7 +116,7 @@ class CarryController:
 
     def _all(self) -> None:
         if self._session is not None:
-            self._ask(self._session, _stacks(self._session), "your corrections")
+            self._ask(self._session, _stacks(self._session), EVERY)
 
     def _ask(self, session: CorrectState, stacks: Sequence[tuple[CasePart, range]], of: str) -> None:
         stacks = [stack for stack in stacks if stack[1]]
@@ -161,6 +162,8 @@ class CarryController:
         for stack, answers in found:
             count.follow += sum(self._show(session, stack, plane) for plane in answers.follow)
             count.back += sum(self._show(session, stack, plane) for plane in answers.back)
+            if self._of == EVERY:
+                count.follow += sum(carry_stack.is_free(session, stack.part, n) for n in answers.same)
         self._heard = _heard(session)
         self._say(count.in_words(self._of))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_unet_tumour.base.compressed import CompressedArray
 from napari_unet_tumour.corrections.carry import CarryWeights, carry
+from napari_unet_tumour.corrections.stack import stack_range
 from napari_unet_tumour.widgets.layers import drawn_pixels
 from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS, PlanePrediction, PredictionCache
 from napari_unet_tumour.widgets.layers.world import millimetres, spacing_of
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
 
 def stack_of(part: CasePart, plane: int) -> range:
     """Return the planes of a part that are neighbours of a plane in space; none where it has none."""
-    axes = part.layout.slice_axes
-    count = part.layout.shape[axes[-1]] if axes and part.layout.slice_distance else 1
-    first = plane // count * count  # planes are numbered with the last axis running fastest
-    return range(first, first + count) if count > 1 else range(0)
+    return stack_range(part.layout, plane)
 
 
 def cache_of(part: CasePart) -> PredictionCache | None:
@@ -65,10 +63,13 @@ class CarryAnswers:
         Those that follow a correction.
     back : list of PlanePrediction
         Those that followed one which is no more: the network's own answer again, nothing where it was not asked.
+    same : list of int
+        Those that follow a correction and show it already.
     """
 
     follow: list[PlanePrediction] = field(default_factory=list)
     back: list[PlanePrediction] = field(default_factory=list)
+    same: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,8 @@ class CarryStack:
         How a mask is made of a probability.
     spacing : tuple of float or None
         Height and width of a pixel and distance of the slices in mm.
+    weights : CarryWeights, optional
+        Those of another model than `entry`.
     """
 
     part: CasePart
@@ -103,6 +106,7 @@ class CarryStack:
     entry: ModelEntry
     settings: SegmentSettings
     spacing: tuple[float | None, float | None, float | None]
+    weights: CarryWeights | None = None
 
     @classmethod
     def of(
@@ -132,12 +136,14 @@ class CarryStack:
         Takes some 0.1 s and reads the image: for a background thread.
         """
         first, labels = self.planes.start, len(self.entry.spec.labels) - 1
-        weights = CarryWeights.from_dict(self.entry.spec.carry) if self.entry.spec.carry else None
+        weights = self.weights or CarryWeights.from_dict(self.entry.spec.carry)
         reviewed = {n - first: mask for n, mask in self.reviewed.items()}
         planes: Any = self  # a sequence, as far as it is read
         found = carry(planes, reviewed, _Probabilities(self), labels, self.spacing, weights).probability
         follow = [self._carried(first + n, answer) for n, answer in found.items() if self._is_new(first + n, answer)]
-        return CarryAnswers(follow, [self._back(n) for n, one in self.shown.items() if self._is_over(n, one, found)])
+        back = [self._back(n) for n, one in self.shown.items() if self._is_over(n, one, found)]
+        new = {plane.number for plane in follow}
+        return CarryAnswers(follow, back, [first + n for n in found if first + n not in new])
 
     def whole(self, plane: PlanePrediction) -> NDArray[np.uint8]:
         """Return the probability (L, H, W) of a plane, 0 where it was not asked about."""

@@ -11,7 +11,8 @@ import numpy as np
 from napari_unet_tumour.errors import TrainingError
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.settings import Progress
-from napari_unet_tumour.widgets.correct.finetune_job import FineTuneJob, FineTuneRequest, FineTuneResult
+from napari_unet_tumour.widgets.common.settings_form import remember, remembered
+from napari_unet_tumour.widgets.correct.finetune_job import FineTuneJob, FineTuneResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from napari_unet_tumour.corrections import Store
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
+    from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
     from napari_unet_tumour.widgets.correct.view import CorrectView
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
+PART = "fine-tuning"
 UNTOUCHED = "model and mask are as they were"
 NONE_HELD = "No slice is kept for scoring yet: the third reviewed slice with tumour is the first."
 
@@ -75,7 +78,7 @@ class FineTuneController:
         panel.run.text = "Cancel"
         panel.curve.begin(order.settings.seconds)
         panel.curve.show()
-        panel.say(f"Reading the reviewed slices… {order.note}".rstrip())
+        panel.say(f"Reading the reviewed slices… {_took_before()}{order.note}".rstrip())
         self._tune.start()
 
     def ask(self) -> None:
@@ -147,6 +150,7 @@ class FineTuneController:
     def _on_tick(self, tune: FineTuneJob, tick: Progress) -> None:
         values, panel = tick.values, self._panel
         seconds = tick.done / 10
+        panel.curve.budget = max(0.1, tick.total / 10)
         panel.curve.add(seconds, values.get("loss"), values.get("score"))
         left = values.get("seconds_left", max(0.0, (tick.total - tick.done) / 10))
         doing = (tick.message or "learning").capitalize()
@@ -173,6 +177,8 @@ class FineTuneController:
         panel.run.text = "Fine-tune"
         panel.ask_what_to_keep(False)
         note = "" if self._order is None else self._order.note
+        if tuned.steps:
+            remember(PART, {"seconds": round(tuned.seconds)})
         took = f"{tuned.steps} step{'s' * (tuned.steps != 1)} in {tuned.seconds:.1f} s"
         if tuned.steps == 0:
             panel.say(
@@ -185,6 +191,12 @@ class FineTuneController:
             return
         self._show(judged)
         panel.say(f"Learnt in {took}. Accept or reject? {tuned.note or note}".rstrip())
+
+
+def _took_before() -> str:
+    """Return how long the last fine-tuning on this computer took, "" before the first."""
+    seconds = remembered(PART).get("seconds")
+    return f"The last fine-tuning took {seconds} s. " if isinstance(seconds, int) else ""
 
 
 def _replayed(tune: FineTuneJob) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_unet_tumour import jobs
-from napari_unet_tumour.base.compressed import CompressedArray
-from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedContext, scan_id
+from napari_unet_tumour.corrections import FineTuneOutcome, scan_id
+from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.corrections.matching import exclude_leaks
+from napari_unet_tumour.corrections.reviewed import with_stacks
+from napari_unet_tumour.corrections.stack import stacks_of
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
-from napari_unet_tumour.widgets.common.words import slice_label
-from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture
-from napari_unet_tumour.widgets.layers.predictions import PlanePrediction, decide
+from napari_unet_tumour.widgets.correct.carry_stack import spacing
+from napari_unet_tumour.widgets.correct.comparison import Comparison
 from napari_unet_tumour.widgets.segment.run import check_model, model_for
 
 if TYPE_CHECKING:
@@ -24,39 +26,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import ReviewedSlice, Store
-    from napari_unet_tumour.models.registry import ModelEntry
-    from napari_unet_tumour.settings import FinetuneSettings, Progress, SegmentSettings
-    from napari_unet_tumour.widgets.correct.case import CasePart
+    from napari_unet_tumour.corrections.stack import ScanStack
+    from napari_unet_tumour.settings import Progress
+    from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture
+    from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
     from napari_unet_tumour.widgets.correct.state import CorrectState
 
 CONTEXT = 24
-PICTURES = 6
-# Slices on either side that a pictured one is seen with.
-AROUND = 3
-
-
-@dataclass(frozen=True, eq=False)
-class FineTuneRequest:
-    """What was asked for at the press of Fine-tune.
-
-    Parameters
-    ----------
-    masks : dict of int to numpy.ndarray
-        Copies (H, W) uint8 of the reviewed slices' masks.
-    shown : int, optional
-        The slice on screen.
-    note : str
-        What the person should know, "" where nothing.
-    """
-
-    session: CorrectState
-    entry: ModelEntry
-    settings: FinetuneSettings
-    segmenting: SegmentSettings
-    masks: dict[int, NDArray[np.uint8]]
-    shown: int | None
-    scheduler: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,10 +116,20 @@ class FineTuneJob:
         watch = None
         if order.shown is not None and not session.is_reviewed(order.shown):
             watch = session.case.image(order.shown)[None]
-        return self._parent(), corrections, order.settings, self._context(corrections), replay, watch
+        context = self._context(corrections)
+        parent = model_for(order.entry, order.scheduler or None)
+        corrections = with_stacks(corrections, self._stacks(corrections))
+        return parent, corrections, order.settings, context, replay, watch
 
-    def _parent(self) -> str | bytes:
-        return model_for(self.order.entry, self.order.scheduler or None)
+    def _stacks(self, corrections: list[ReviewedSlice]) -> list[ScanStack]:
+        """Return the neighbours of the corrected slices that are learnt from, where corrections are carried at all."""
+        found = []
+        for part in self.order.session.case.parts if self.order.carry else ():
+            learnt = [one.slice for one in corrections if one.scan == part.scan and not one.held_out]
+            read = partial(part.layout.read_planes, part.array)
+            weights = CarryWeights.from_dict(self.order.entry.spec.carry)
+            found += stacks_of(part.scan, part.layout, spacing(part), learnt, read, weights)
+        return found
 
     def _context(self, corrections: list[ReviewedSlice]) -> NDArray[Any] | None:
         session = self.order.session
@@ -184,65 +170,12 @@ class FineTuneJob:
         pictures: list[ComparisonPicture] = []
         if tuned.data:
             try:
-                pictures = self._pictures(tuned)
+                pictures = Comparison(self.order).pictures(tuned)
             except (UNetTumourError, KeyboardInterrupt):
                 pictures = []  # the figures are there; only the pictures are not
         sides = {part.scan: part.pixel_mm() for part in self.order.session.case.parts}
         known = {scan: side for scan, side in sides.items() if side is not None}
         self._tell(self, FineTuneResult(tuned, pictures, known))
-
-    def _pictures(self, tuned: FineTuneOutcome) -> list[ComparisonPicture]:
-        order, session = self.order, self.order.session
-        held = [n for n in order.masks if session.is_held_out(n)][:PICTURES]
-        free = session.order()
-        other = order.shown if order.shown in free else (free[0] if free else None)
-        numbers = held + ([] if other is None else [other])
-        # A parent without a second network sees every slice by itself; what stands alone shows beside its neighbours.
-        alone = 1 if order.segmenting.remove_isolated else 0
-        around = AROUND if self.order.entry.spec.arguments.get("gates") else alone
-        before, after = self._masks(self._parent(), numbers, around), self._masks(tuned.data, numbers, AROUND)
-        return [self._picture(n, before[n], after[n]) for n in numbers]
-
-    def _picture(self, number: int, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> ComparisonPicture:
-        order = self.order
-        image, truth = order.session.case.image(number), order.masks.get(number)
-        name = slice_label(number)
-        if truth is not None:
-            name += ", kept for scoring"
-        elif number == order.shown:
-            name += ", on screen"
-        return ComparisonPicture(name.capitalize(), image[0], before, after, truth)
-
-    def _masks(self, model: str | bytes, numbers: list[int], around: int) -> dict[int, NDArray[np.uint8]]:
-        """Return a model's masks of slices; it sees those around them too, and what else is corrected there."""
-        found: dict[int, NDArray[np.uint8]] = {}
-        for part in self.order.session.case.parts:
-            inside = [n - part.first for n in numbers if part.first <= n < part.first + part.layout.planes]
-            seen = sorted({m for n in inside for m in range(n - around, n + around + 1) if 0 <= m < part.layout.planes})
-            if not seen:
-                continue
-            every = self._probability(model, part, seen, inside)
-            planes = [self._plane(n, probability) for n, probability in zip(seen, every, strict=True)]
-            # What the person reviewed counts as a neighbour, but not on the slices that are compared.
-            drawn = {m: self.order.masks[part.first + m] for m in seen if part.first + m in self.order.masks}
-            others = {m: mask for m, mask in drawn.items() if m not in inside}
-            masks, _ = decide(planes, part.layout, self.order.segmenting, others)
-            found |= {part.first + n: mask for n, mask in zip(seen, masks, strict=True) if n in inside}
-        return found
-
-    def _plane(self, number: int, probability: NDArray[np.uint8]) -> PlanePrediction:
-        nothing = CompressedArray(np.zeros(probability.shape[1:], np.uint8))
-        return PlanePrediction(number, None, CompressedArray(probability), nothing, self.order.segmenting.flip_tta)
-
-    def _probability(self, model: str | bytes, part: CasePart, seen: list[int], asked: list[int]) -> NDArray[np.uint8]:
-        order, first = self.order, part.first
-        if not seen:
-            return np.zeros((0, 1, 1, 1), np.uint8)
-        planes = np.stack([order.session.case.image(first + n) for n in seen])
-        known = {n: order.masks[first + n] for n in seen if first + n in order.masks and n not in asked}
-        arguments = (model, planes, order.segmenting, ReviewedContext(seen, known))
-        found: NDArray[np.uint8] = jobs.run("segment_planes", *arguments, scheduler=order.scheduler or None)
-        return found
 
 
 def _check_images(session: CorrectState) -> None:

@@ -40,14 +40,17 @@ class SegmentController:
         Shows a line of status; the second argument is True for an error.
     drawn : callable
         Called when a part has got its mask layer.
+    over : callable, optional
+        Called when a run has ended.
     """
 
     def __init__(
         self, viewer: ViewerModel, inbox: MainThreadQueue, masks: MaskWriter, question: Question, say: Say,
-        drawn: Callable[[CasePart, Any], None],
+        drawn: Callable[[CasePart, Any], None], over: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         self._viewer, self._inbox, self._masks, self._say, self._drawn = viewer, inbox, masks, say, drawn
-        self._question = question
+        self._question, self._over = question, over
+        self._beneath = False
         self._rest: RemainingSlices | None = None
         self._session: CorrectState | None = None
         self._then: Callable[[], None] | None = None
@@ -61,9 +64,14 @@ class SegmentController:
         return self._rest is not None
 
     def draw(
-        self, session: CorrectState, entry: ModelEntry, settings: SegmentSettings, scheduler: str, first_word: str = ""
-    ) -> None:
-        """Segment every slice that is not reviewed; what a person drew stays, each slice is one undo step."""
+        self, session: CorrectState, entry: ModelEntry, settings: SegmentSettings, scheduler: str, first_word: str = "",
+        beneath: bool = False,
+    ) -> None:  # fmt: skip
+        """Segment every slice that is not reviewed; what a person drew stays, each slice is one undo step.
+
+        Where `beneath`, slices that follow a correction go on showing what was carried until it is carried anew.
+        """
+        self._beneath = beneath
         numbers = [n for n in range(len(session.case)) if not session.is_reviewed(n)]
         self._first_word = first_word
         self._start(session, entry, settings, scheduler, numbers, None)
@@ -159,7 +167,7 @@ class SegmentController:
             self._watch([*self._watched, mask])
         if plane.number == 0 or rest.done == 0:
             _note(mask, part, rest)
-        shown = self._masks.show(mask, part.layout, plane, self._tally.erased.get(part.first, ()))
+        shown = self._masks.show(mask, part.layout, plane, self._tally.erased.get(part.first, ()), self._beneath)
         self._tally.count(part, plane, shown)
         return shown
 
@@ -183,6 +191,8 @@ class SegmentController:
         if self._session is not None and self._then is None:
             self._tally.note_slices()
             self._ask_what_to_keep(self._tally)
+            if self._over is not None:
+                self._over()
 
     def _ask_what_to_keep(self, tally: Tally) -> None:
         """Ask once about slices that a person drew; until they answer, and if they do not, these stay."""

@@ -19,7 +19,7 @@ from napari_unet_tumour.widgets.correct.carry_controller import CarryController
 from napari_unet_tumour.widgets.correct.case_controller import CaseController
 from napari_unet_tumour.widgets.correct.click_controller import ClickController
 from napari_unet_tumour.widgets.correct.finetune_controller import FineTuneController, UnknownLabels, check
-from napari_unet_tumour.widgets.correct.finetune_job import FineTuneRequest
+from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
 from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
 from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, NEXT_KEY, OUTLINE_KEY, TICK_KEY, pressed
 from napari_unet_tumour.widgets.correct.navigator import SliceNavigator
@@ -67,7 +67,9 @@ class CorrectWidget(Panel):
             viewer, inbox, self._choice, store, self._masks, self._on_opened, self._on_closed, self._on_seen,
             self._on_lazy,
         )  # fmt: skip
-        self._again = SegmentController(viewer, inbox, self._masks, panel.question, panel.say, self._desk.adopt)
+        self._again = SegmentController(
+            viewer, inbox, self._masks, panel.question, panel.say, self._desk.adopt, self._on_seen
+        )
         self._tour = SliceNavigator(viewer, panel, self._choice, self._desk, self._again, self._is_quiet, self._on_dims)
         self._restoring = Restore(viewer, panel, inbox, self._desk, self._versions, self._on_seen)
         self._carry = CarryController(panel, self._choice, inbox, self._masks, lambda: self.running, self._is_quiet)
@@ -164,8 +166,9 @@ class CorrectWidget(Panel):
             return
         shown = session.case.on_screen(self._viewer)
         order = FineTuneRequest(
-            session, entry, choice.settings, choice.segmenting(), masks, shown, choice.scheduler, note
-        )
+            session, entry, choice.settings, choice.segmenting(), masks, shown, choice.scheduler, note,
+            bool(self._panel.carry.value),
+        )  # fmt: skip
         choice.remember()
         self._learning.start(order)
 
@@ -185,7 +188,8 @@ class CorrectWidget(Panel):
             self._panel.say("Cancelled: finished slices stay.")
         elif not self._learning.running:
             self._desk.settle_values()
-            self._again.draw(session, entry, self._choice.segmenting(), self._choice.scheduler)
+            follow = bool(self._panel.carry.value)
+            self._again.draw(session, entry, self._choice.segmenting(), self._choice.scheduler, beneath=follow)
 
     def restore(self) -> None:
         """Bring back what an earlier session left: masks, ticks, hold-out and model."""
@@ -387,7 +391,8 @@ class CorrectWidget(Panel):
         """Segment what is not reviewed with the version that was just accepted."""
         word = f"{entry.name} is now the default. "
         if self.session is order.session:
-            self._again.draw(order.session, entry, order.segmenting, order.scheduler, word)
+            follow = bool(self._panel.carry.value)
+            self._again.draw(order.session, entry, order.segmenting, order.scheduler, word, follow)
         else:
             self._panel.say(word)
 

@@ -87,13 +87,22 @@ class MaskWriter:
         """Whether a mask layer has yet to follow the last settings."""
         return self._wanted is not None
 
-    def show(self, mask: Labels, layout: SliceLayout, plane: PlanePrediction, erased: Collection[int] = ()) -> Shown:
+    def show(
+        self,
+        mask: Labels,
+        layout: SliceLayout,
+        plane: PlanePrediction,
+        erased: Collection[int] = (),
+        beneath: bool = False,
+    ) -> Shown:
         """Write a plane that a run has brought as one undoable step, where it takes nothing from a person.
 
         Parameters
         ----------
         erased : collection of int
             Planes that a person had emptied when the run began.
+        beneath : bool
+            A plane that shows a carried answer goes on showing it: what is carried follows the new answer soon.
         """
         self._drop_preview()
         if not self._fits(mask, layout):
@@ -115,6 +124,10 @@ class MaskWriter:
             prediction.keep(plane)
             prediction.unwritten.add(number)
             return Shown.KEPT
+        known = prediction.planes.get(number)
+        if beneath and known is not None and known.carried and region is None:
+            prediction.keep_beneath(plane)
+            return Shown.WRITTEN
         prediction.unwritten.discard(number)
         prediction.keep(plane)  # before the pixels change: whoever looks then can tell them from strokes
         self._write(mask, layout, [(plane, self._beside_reviewed(mask, layout, plane, new))])

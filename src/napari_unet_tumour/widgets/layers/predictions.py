@@ -93,6 +93,11 @@ class PredictionCache:
         self.planes[plane.number] = plane
         self.see(plane.number, plane.mask.array())
 
+    def keep_beneath(self, plane: PlanePrediction) -> None:
+        """Remember what the network says of a plane that goes on showing a carried answer."""
+        self._replaced[plane.number] = plane
+        self.answers += 1
+
     def own(self, number: int) -> PlanePrediction | None:
         """Return what the network itself has said of a plane, whatever is shown; None where it was not asked."""
         known = self.planes.get(number)

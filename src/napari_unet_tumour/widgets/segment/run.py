@@ -87,7 +87,7 @@ class SegmentRun:
         self.focus = source.plane
         self.notice = ""
         # Its answer to a slice hangs together with the slices around.
-        self._together = bool(entry.spec.arguments.get("gates"))
+        self._together = bool(entry.spec.arguments.get("gates") or entry.spec.corrected)
         self._corrected = corrected if corrected and self._together else {}
         self._scheduler = scheduler or None
         self._tell = tell
@@ -145,7 +145,8 @@ class SegmentRun:
         if isinstance(self.source.array, np.ndarray):  # others are read from a file, or computed: once is enough
             self._sums |= {n: _checksum(plane) for n, plane in zip(chunk, planes, strict=True)}
         hear, model = partial(self._hear, chunk), model_for(self.entry, self._scheduler)
-        asked = (model, planes, self.settings, ReviewedContext(chunk, self._near(chunk)))
+        context = ReviewedContext(chunk, self._near(chunk), recall=not self._corrected)
+        asked = (model, planes, self.settings, context)
         job = jobs.submit("segment_planes", *asked, on_event=hear, scheduler=self._scheduler)
         self._jobs.append(job)
         if self._stop.is_set():

@@ -1,0 +1,116 @@
+"""Neighbours of corrected slices are learnt from, and the tuned model's file keeps the corrections."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_unet_tumour.base.slicing import layout_of
+from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.corrections.reviewed import with_stacks
+from napari_unet_tumour.corrections.stack import stacks_of
+from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
+from napari_unet_tumour.engine.finetuning.carried import iter_carried
+from napari_unet_tumour.engine.finetuning.cases import fine_tune_slices
+from napari_unet_tumour.engine.finetuning.context import prepare_context
+from napari_unet_tumour.engine.finetuning.data import FineTuneData
+from napari_unet_tumour.engine.finetuning.finetune import _iter_loss, finetune, iter_finetune
+from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
+from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
+from napari_unet_tumour.engine.model import load
+from napari_unet_tumour.settings import FinetuneSettings
+
+SETTINGS = FinetuneSettings(seconds=60, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def volume(draw):
+    """Slices (9, 1, H, W) of one scan with a lesion in slices 2 to 6, and their masks."""
+    rng = np.random.default_rng(1)
+    rows, columns = np.mgrid[: draw.side, : draw.side]
+    head = np.hypot(rows - 32, columns - 32) < 28
+    lesion = np.stack([(np.hypot(rows - 30, columns - 36) < 8) & (2 <= n <= 6) for n in range(9)])
+    return (head * (80 + rng.normal(0, 4, lesion.shape)) + 90 * lesion)[:, None].astype(np.float32), lesion * np.uint8(
+        1
+    )
+
+
+@pytest.fixture(scope="module")
+def corrected(volume, draw):
+    """Return a function that gives corrected slices."""
+    one = draw.corrections(1)[0]
+    return lambda *numbers, held_out=(): [
+        replace(one, image=volume[0][n], mask=volume[1][n], slice=n, held_out=n in held_out) for n in numbers
+    ]
+
+
+def stacks(volume, numbers):
+    planes = volume[0]
+    layout = replace(layout_of((9, *planes.shape[2:])), slice_distance=1.0)
+    return stacks_of("scan", layout, (3.0, 3.0, 6.0), numbers, lambda some: planes[some])
+
+
+def carried(model, corrections, stacks, draw):
+    corrections = with_stacks(corrections, stacks)
+    desk = prepare_context(model, corrections, SETTINGS, None, (), None, HyperParameters())
+    return draw.finished(iter_carried(desk))[1]
+
+
+def test_neighbours_come_with_what_is_carried_to_them(lite, volume, corrected, draw):
+    found = carried(lite, corrected(4), stacks(volume, [4]), draw)
+    assert {3, 5} <= {one.slice for one in found.sources}
+    for one in found.sources:
+        clear = one.mask != UNSURE
+        if one.slice in (3, 5):
+            assert np.mean((one.mask == volume[1][one.slice])[clear]) > 0.98
+    assert carried(lite, corrected(4), [], draw) is None
+
+
+def test_a_slice_kept_for_scoring_is_no_neighbour_to_learn_from(lite, volume, corrected, draw):
+    found = carried(lite, corrected(4, 5, held_out=(5,)), stacks(volume, [4]), draw)
+    numbers = {one.slice for one in found.sources}
+    assert 3 in numbers
+    assert not numbers & {4, 5}
+
+
+def test_views_are_around_lesions_and_slices_without_one_count_at_the_same_place(lite, volume, corrected):
+    device = torch.device("cpu")
+    cases = fine_tune_slices(corrected(4, 0), lite.spec, device)
+    recipe = replace(HyperParameters(near_side=32), pace=1e-3).moving
+    learner = WeightFineTuner(lite.net, FineTuneData(cases, None, None, recipe, device))
+    assert torch.equal(learner.places[0], learner.places[1])
+    assert learner.step(0.0) > 0
+
+
+def test_the_file_keeps_what_was_learnt_from_and_no_slice_that_is_scored(lite, volume, corrected):
+    given = corrected(4, 5, 6, held_out=(6,))
+    tuned = finetune(lite, with_stacks(given, stacks(volume, [4, 5])), replace(SETTINGS, steps=8))
+    spec = load(tuned.data).spec
+    assert [[*one["masks"]] for one in spec.corrected] == [["4", "5"]]
+
+
+def test_how_long_it_takes_is_said_and_it_ends_when_all_is_learnt(small_model, corrected, draw):
+    recipe = HyperParameters(most=6)
+    ticks, tuned = draw.finished(iter_finetune(small_model, corrected(4, 5), SETTINGS, recipe=recipe))
+    assert tuned.steps == 6
+    assert any(tick.message.startswith("learning, 6 steps in about") for tick in ticks)
+    assert all(0 <= tick.done <= tick.total for tick in ticks)
+    assert "fitted" not in tuned.note
+
+
+def test_a_time_that_was_too_short_is_said(small_model, corrected, draw):
+    recipe = HyperParameters(most=5000)
+    _, tuned = draw.finished(iter_finetune(small_model, corrected(4, 5), replace(SETTINGS, seconds=1), recipe=recipe))
+    assert 0 < tuned.steps < 5000
+    assert f"{tuned.steps} of 5000 steps fitted into the time" in tuned.note or not tuned.data
+
+
+@pytest.mark.parametrize(("steps", "taken"), [(0, 20), (5, 5)])
+def test_a_copy_takes_the_fewest_steps_that_are_worth_anything(lite, corrected, monkeypatch, steps, taken):
+    settings = replace(SETTINGS, seconds=1, steps=steps)
+    desk = prepare_context(lite, corrected(4, 5), settings, None, (), None, HyperParameters())
+    desk = replace(desk, begin=desk.begin - 100)  # the time is over
+    learner = BranchFineTuner.__new__(BranchFineTuner)
+    monkeypatch.setattr(learner, "iter_fit", lambda: iter([0.5] * 40), raising=False)
+    assert len([*_iter_loss(desk, learner)]) == taken
