@@ -8,4 +8,5 @@ scripts/check.sh
 export OMP_WAIT_POLICY=PASSIVE
 screen=()
 [ -n "${DISPLAY:-}" ] || [ "$(uname)" != Linux ] || screen=(xvfb-run -a -s "-screen 0 1600x1000x24")
-"${screen[@]}" python -m pytest "$@"
+# Two processes, each with whole files: tests of one file share what they set up.
+"${screen[@]}" python -m pytest -n 2 --dist loadfile "$@"

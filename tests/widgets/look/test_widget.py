@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_unet_tumour.look.grey_window import automatic, sample
 from napari_unet_tumour.widgets.common.settings_form import remembered
+from napari_unet_tumour.widgets.correct.keys import CLICK_KEY
 from napari_unet_tumour.widgets.look.keys import KEYS
 from napari_unet_tumour.widgets.look.letters import camera_of, canvas_of, letters_of
 from napari_unet_tumour.widgets.readers_writers import read_layers
@@ -208,13 +209,14 @@ def test_the_wheel_goes_through_slices_under_a_brush_and_zooms_else(view):
 
 
 def test_the_keys_are_shown_and_none_is_naparis(view):
-    ours = {key.replace("-", "+") for key, _, _ in KEYS}
+    # Over the scan C means Click while Correct is open, as docs/clicks.md says.
+    ours = {key.replace("-", "+") for key, _, _ in KEYS if key != CLICK_KEY}
     everywhere = {
         str(key) for action, keys in ShortcutsSettings().shortcuts.items() for key in keys
         if "shape" not in action and "add_" not in action
     }  # fmt: skip
     assert not ours & everywhere
-    assert len(ours) == len(KEYS)
+    assert len(ours) == len(KEYS) - 1
     view.qtbot.keyClick(view.canvas, Qt.Key.Key_H, Qt.KeyboardModifier.ShiftModifier)
     assert view.panel.help.value
     for key, _, what in KEYS:

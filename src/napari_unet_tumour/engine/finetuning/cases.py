@@ -99,7 +99,7 @@ def side_of(spec: ModelSpec) -> int:
 
 
 def _check(one: ReviewedSlice, spec: ModelSpec) -> None:
-    where = f"slice {one.slice}"
+    where = f"slice {one.slice + 1} (index {one.slice})"
     if one.image.ndim != 3 or one.image.shape[1:] != one.mask.shape:
         raise TrainingError(f"{where}: image {one.image.shape} and mask {one.mask.shape} do not fit: correct it again")
     unknown = sorted(set(np.unique(one.mask).tolist()) - {*range(len(spec.labels)), UNSURE})

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from napari_unet_tumour.widgets.correct.keys import NEXT_KEY, TICK_KEY
+from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, NEXT_KEY, OUTLINE_KEY, TICK_KEY
 
-OUTLINE_KEY, RESET_KEY, HELP_KEY = "Shift-O", "Shift-W", "Shift-H"
+CONTOUR_KEY, RESET_KEY, HELP_KEY = "Shift-O", "Shift-W", "Shift-H"
 
 # Key, panel that must be open, what it does.
 KEYS = (
     ("Shift-S", "Segment", "segment"),
     (NEXT_KEY, "Correct", "go to the slice most worth correcting"),
     (TICK_KEY, "Correct", "mark the slice as reviewed"),
-    (OUTLINE_KEY, "View", "show masks as outlines, or filled"),
+    (CLICK_KEY, "Correct", "outline a lesion by clicks"),
+    (OUTLINE_KEY, "Correct", "follow the clicked lesions to the neighbouring slices"),
+    (CONTOUR_KEY, "View", "show masks as outlines, or filled"),
     (RESET_KEY, "View", "reset window and level"),
     (HELP_KEY, "View", "show or hide these keys"),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import CheckBox, PushButton
 
 from napari_unet_tumour.widgets.common.style import about, flat, note, picker, row
-from napari_unet_tumour.widgets.look.keys import HELP_KEY, OUTLINE_KEY, RESET_KEY, keys_text
+from napari_unet_tumour.widgets.look.keys import CONTOUR_KEY, HELP_KEY, RESET_KEY, keys_text
 
 if TYPE_CHECKING:
     from magicgui.widgets import Widget
@@ -35,7 +35,7 @@ class LookView:
             tooltip="At the edges of the canvas: left, right, anterior, posterior, head, feet of the patient.",
         )
         self.outline = CheckBox(
-            text="Masks as outlines", value=False, tooltip=f"All masks as outlines, or filled (key {OUTLINE_KEY})."
+            text="Masks as outlines", value=False, tooltip=f"All masks as outlines, or filled (key {CONTOUR_KEY})."
         )
         self.size = note()
         self.size.tooltip = "Size of the selected label of the selected mask; follows the brush."

@@ -15,7 +15,7 @@ from napari_unet_tumour.widgets.layers.image_source import hidden_axes, images, 
 from napari_unet_tumour.widgets.layers.labels import image_of
 from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
 from napari_unet_tumour.widgets.look import windows
-from napari_unet_tumour.widgets.look.keys import HELP_KEY, OUTLINE_KEY, RESET_KEY
+from napari_unet_tumour.widgets.look.keys import CONTOUR_KEY, HELP_KEY, RESET_KEY
 from napari_unet_tumour.widgets.look.letters import EdgeLetters, camera_of, canvas_of, letters_of
 from napari_unet_tumour.widgets.look.mouse import SliceWheel, WindowDrag
 from napari_unet_tumour.widgets.look.view import OWN, LookView
@@ -83,7 +83,7 @@ class LookWidget(Panel):
         panel.outline.changed.connect(self._on_outline)
         panel.help.changed.connect(lambda shown: setattr(panel.keys, "visible", shown))
         for key, call in (
-            (OUTLINE_KEY, self._on_outline_key),
+            (CONTOUR_KEY, self._on_outline_key),
             (RESET_KEY, self._on_reset_key),
             (HELP_KEY, self._on_help_key),
         ):
