@@ -12,8 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 THREADS = "NAPARI_UNET_TUMOUR_THREADS"
 # The driver's library, which is there only with the card's driver.
 DRIVERS = ("nvcuda.dll",) if sys.platform == "win32" else ("libcuda.so.1", "libcuda.so")
@@ -63,6 +61,8 @@ def has_bfloat16() -> bool:
 
 def _features() -> dict[str, bool]:
     """Return the processor features that numpy found."""
+    import numpy as np  # `information` asks for the rest without it
+
     core = getattr(np, "_core", None)
     found: dict[str, bool] = getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
     return found

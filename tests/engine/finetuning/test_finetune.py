@@ -208,7 +208,7 @@ def test_corrections_of_earlier_scans_are_replayed_and_scored(lite, corrections)
     [
         (lambda one: None, "tick a corrected slice as reviewed"),
         (lambda one: replace(one, held_out=True), "tick a corrected slice as reviewed"),
-        (lambda one: replace(one, mask=one.mask * 7), "slice 1 (index 0) holds the label 7, the model knows"),
+        (lambda one: replace(one, mask=one.mask * 7), r"slice 1 \(index 0\) holds the label 7, the model knows"),
         (lambda one: replace(one, mask=one.mask[:-1]), "do not fit: correct it again"),
     ],
 )

@@ -16,5 +16,5 @@ def test_the_card_says_what_stands_in_for_a_missing_channel():
     card = {"channels": ["T1", "T1ce"], "fill": {"T1": "T1ce"}}
     spec = plan.spec_of(TrainSettings(channels=2, model_card=card), EXAMPLES, PARTS)
     assert (spec.channels, spec.channel_fallbacks) == (("T1", "T1ce"), {"T1": "T1ce"})
-    with pytest.raises(TrainingError, match="other channels than T1, T1ce and zeros"):
+    with pytest.raises(TrainingError, match="other names than T1, T1ce and zeros"):
         plan.spec_of(TrainSettings(channels=2, model_card=card | {"fill": {"T1": "T2"}}), EXAMPLES, PARTS)

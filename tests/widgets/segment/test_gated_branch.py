@@ -12,11 +12,11 @@ from napari_unet_tumour.widgets.segment.widget import SegmentWidget
 
 @pytest.fixture
 def second(home):
-    """A model installed whose own answer is nothing, and whose second finds the whole slice."""
+    """A model installed whose own answer is too low to be drawn, and whose second finds the whole slice."""
     spec = ModelSpec("second", "lite-unet", {"decoder": [8, 8, 8, 8, 8], "experts": 0, "gates": 1}, ("grey",), size=64)
     torch.manual_seed(0)
     net = networks.build(spec.network, 1, 1, **spec.arguments)
-    for part, bias in ((net, -10.0), (net.second.net, 10.0)):
+    for part, bias in ((net, -3.0), (net.second.net, 10.0)):
         part.head.weight.data.zero_()
         part.head.bias.data.fill_(bias)
     net.corrector.get_buffer("scale").fill_(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -12,9 +13,7 @@ import numpy as np
 from napari_unet_tumour.base.old_names import accept_old_names
 from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import ReviewedContext
-from napari_unet_tumour.corrections.remembered import recall
 from napari_unet_tumour.engine.inference.fusion import AnswerFusion, fuse_single_plane
-from napari_unet_tumour.engine.inference.recalled import context_of, iter_recalled
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess.threshold import keep_largest_component
 from napari_unet_tumour.runtime import model as runtimes
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     AnyModel = Model | RuntimeModel
     Answer = Callable[[], NDArray[np.uint8]]
+    Carried = Callable[[Iterator[Progress]], Iterator[Progress]]
 
 Read = Callable[[Sequence[int], "Region | None"], "NDArray[Any]"]
 
@@ -190,13 +190,23 @@ def iter_segment_planes(
     read: Read = lambda which, region: planes[(list(which), slice(None), *(region or ()))]  # noqa: E731
     asked = corrected is None or (corrected.recall and not corrected.masks)
     fits = asked and not needs_tiling(planes.shape[1:], model.spec, settings)
-    recalled = recall(model.spec.corrected, planes) if fits else []
-    corrected = context_of(recalled, len(planes)) if recalled else corrected
+    recalled = _recalled(model.spec, planes) if fits and model.spec.corrected else None
+    corrected = recalled[0] if recalled else corrected
     ticks = _iter_parts(model, read, range(len(planes)), planes.shape[1:], settings, corrected=corrected)
-    for tick in iter_recalled(ticks, recalled, model.spec) if recalled else ticks:
+    for tick in recalled[1](ticks) if recalled else ticks:
         probability[(tick.values["planes"], slice(None), *(tick.values["region"] or ()))] = tick.values["probability"]
         yield tick
     return probability
+
+
+def _recalled(spec: ModelSpec, planes: NDArray[Any]) -> tuple[ReviewedContext, Carried] | None:
+    """Return the corrected slices that a model's file keeps of these planes, and what carries them."""
+    # scipy, which carrying needs, takes half a second.
+    from napari_unet_tumour.corrections.remembered import recall
+    from napari_unet_tumour.engine.inference.recalled import context_of, iter_recalled
+
+    found = recall(spec.corrected, planes)
+    return (context_of(found, len(planes)), partial(iter_recalled, found=found, spec=spec)) if found else None
 
 
 def iter_segment_block(
