@@ -38,6 +38,7 @@ from napari_unet_tumour import scans
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 from napari_unet_tumour.api.segment import default_settings, layout_for, load_model
 from napari_unet_tumour.base.slicing import layout_of
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import ReviewedContext, ReviewedSlice, ranking
 from napari_unet_tumour.corrections.carry import CarryWeights, carry
 from napari_unet_tumour.corrections.reviewed import with_stacks
@@ -173,12 +174,7 @@ def volume_of(pair: Pair, base: models.Model) -> Volume:
 
 def answer(model: models.Model, planes: np.ndarray, fixed: dict[int, np.ndarray] | None = None) -> np.ndarray:
     """Return the probability (N, L, H, W) uint8 in a volume of which some slices are corrected."""
-    steps = iter_segment_planes(model, planes, default_settings(model.spec), ReviewedContext(masks=fixed or {}))
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return exhaust(iter_segment_planes(model, planes, default_settings(model.spec), ReviewedContext(masks=fixed or {})))
 
 
 def masks_of(model: models.Model, probability: np.ndarray, volume: Volume | None = None, fixed=None) -> np.ndarray:

@@ -31,8 +31,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ[registry.HOME] = tempfile.mkdtemp()  # nor models and corrections
     get_settings(Path(tempfile.mkdtemp()) / "napari.yaml")  # no person's theme and fonts in the pictures
-    viewer = napari.Viewer(title="napari")
-    viewer.window.resize(*SIZE)
+    viewer = opened()
     viewer.open_sample("napari-unet-tumour", "head")
     _, truth = phantom()
     viewer.dims.set_current_step(0, int(np.argmax(np.count_nonzero(truth, axis=(1, 2)))))
@@ -58,8 +57,7 @@ def main(folder: Path) -> None:
 
 def viewed(folder: Path) -> None:
     """Show the sample with its truth as an outline, letters of direction and the View panel."""
-    viewer = napari.Viewer(title="napari")
-    viewer.window.resize(*SIZE)
+    viewer = opened()
     _, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
     viewer.dims.set_current_step(0, int(np.argmax(np.count_nonzero(mask.data, axis=(1, 2)))))
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")
@@ -76,8 +74,7 @@ def listed(folder: Path) -> None:
     head, _ = phantom()
     for n in range(1, 5):
         scans.write_mask(source / f"patient {n:02}" / "t1ce.nii.gz", head.array, head, ())
-    viewer = napari.Viewer(title="napari")
-    viewer.window.resize(*SIZE)
+    viewer = opened()
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Work-list")
     widget.open_folder(str(source))
     widget.next()
@@ -91,8 +88,7 @@ def listed(folder: Path) -> None:
 
 def compared(folder: Path) -> None:
     """Compare the sample's truth with a mask that lies a little beside it."""
-    viewer = napari.Viewer(title="napari")
-    viewer.window.resize(*SIZE)
+    viewer = opened()
     _, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
     mask.name = "first reader"
     place = {"scale": mask.scale, "translate": mask.translate, "units": mask.units}
@@ -110,8 +106,7 @@ def compared(folder: Path) -> None:
 
 def lesions(folder: Path) -> None:
     """Measure the sample's true mask and compare it with a larger, earlier mask."""
-    viewer = napari.Viewer(title="napari")
-    viewer.window.resize(*SIZE)
+    viewer = opened()
     _, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
     mask.name = "head mask"
     earlier = np.maximum(mask.data, np.roll(mask.data, 3, axis=1))
@@ -147,8 +142,7 @@ def page_picture(report, path: Path) -> None:
 
 def correct(folder: Path, truth: np.ndarray) -> None:
     """Correct two slices, fine-tune, and take the screenshot of the result before it is accepted."""
-    viewer = napari.Viewer(title="napari")
-    viewer.window.resize(*SIZE)
+    viewer = opened()
     viewer.open_sample("napari-unet-tumour", "head")
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
     panel = widget._panel
@@ -171,8 +165,7 @@ def correct(folder: Path, truth: np.ndarray) -> None:
 
 def new_class(folder: Path, truth: np.ndarray) -> None:
     """Paint a label that the model does not have, press Fine-tune, and take the screenshot of the question."""
-    viewer = napari.Viewer(title="napari")
-    viewer.window.resize(*SIZE)
+    viewer = opened()
     viewer.open_sample("napari-unet-tumour", "head-with-truth")
     mask = viewer.layers[-1]
     number = int(np.argmax(np.count_nonzero(truth, axis=(1, 2))))
@@ -198,6 +191,13 @@ def wait(until) -> None:
             raise SystemExit("the window was not ready in time")
         QApplication.processEvents()
         time.sleep(0.005)
+
+
+def opened() -> napari.Viewer:
+    """Open an empty window of the pictures' size."""
+    viewer = napari.Viewer(title="napari")
+    viewer.window.resize(*SIZE)
+    return viewer
 
 
 def picture(viewer: napari.Viewer, path: Path, settle: int = 20) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.base.text import shape_text
 from napari_unet_tumour.clicks.answer import INSIDE, Click, Known, relevelled
 from napari_unet_tumour.errors import ScanError
@@ -317,8 +318,4 @@ def _followed(
     steps = iter_outline_volume(
         model, planes[first : first + length], plane - first, marked.clicks, bases, known, spacing
     )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return {first + n: one for n, one in end.value.items()}
+    return {first + n: one for n, one in exhaust(steps).items()}

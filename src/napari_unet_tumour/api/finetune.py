@@ -12,6 +12,7 @@ import numpy as np
 from napari_unet_tumour import scans
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 from napari_unet_tumour.api.segment import layout_for, load_model
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import Record, ReviewedSlice, scan_id
 from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.corrections.holdout import place_of
@@ -87,13 +88,7 @@ def finetune(
             on_tick(Progress(len(chosen), len(chosen), note))
     corrections = exclude_leaks((one for some, _ in given for one in some), known)
     steps = iter_finetune(parent, corrections, settings or FinetuneSettings(), context=_together([c for _, c in given]))
-    while True:
-        try:
-            tick = next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        if on_tick is not None:
-            on_tick(tick)
+    return exhaust(steps, on_tick)
 
 
 def _with_classes(parent: Model, names: Sequence[str]) -> Model:

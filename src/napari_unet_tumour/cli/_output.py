@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.settings import Progress
 
-count = plural
 # Seconds between two lines of progress.
 EVERY = 5.0
 

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_unet_tumour.cli._output import count, print_line, table, warn
+from napari_unet_tumour.base.text import plural
+from napari_unet_tumour.cli._output import print_line, table, warn
 from napari_unet_tumour.errors import ModelError, OutputError, ScanError, UNetTumourError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _run(args: argparse.Namespace) -> int:
     worklist = Worklist(args.folder)
     failed = _segment(worklist, args.model) if args.segment else 0
     if pairs is not None:
-        print_line(f"{count(write_pairs(pairs, worklist), 'accepted scan')} in {pairs}")
+        print_line(f"{plural(write_pairs(pairs, worklist), 'accepted scan')} in {pairs}")
     if args.list or args.segment:
         _print(worklist)
     if args.list or args.segment or pairs is not None:

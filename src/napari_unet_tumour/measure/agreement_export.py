@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.measure.agreement import BOTH, ONLY_FIRST, ONLY_SECOND, OTHER_LABEL
-from napari_unet_tumour.measure.export import DISCLAIMER, short
+from napari_unet_tumour.measure.export import DISCLAIMER, frame_text, write_rows
 from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ def agreement_rows(comparison: MaskComparison) -> list[dict[str, Any]]:
     """Return a flat row per frame and label; unknown values are None."""
     about = {"first": comparison.first, "second": comparison.second, "version": __version__}
     units = {"length_units": comparison.units, "volume_units": comparison.volume_units}
-    return [asdict(one) | {"frame": " ".join(map(str, one.frame)) or None} | units | about for one in comparison.rows]
+    return [asdict(one) | {"frame": frame_text(one.frame)} | units | about for one in comparison.rows]
 
 
 def agreement_json(comparison: MaskComparison) -> dict[str, Any]:
@@ -46,16 +45,12 @@ def write_agreement(path: Path, comparison: MaskComparison, kind: str) -> None:
     kind : str
         ".csv" or ".json", whatever the file's name ends in.
     """
-    with atomic(path) as beside:
-        if kind == ".json":
+    if kind == ".json":
+        with atomic(path) as beside:
             text = json.dumps(agreement_json(comparison), indent=2, ensure_ascii=False, allow_nan=False)
             beside.write_text(text + "\n", encoding="utf-8")
-            return
-        rows = agreement_rows(comparison)
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]) if rows else ["label", "first", "second", "version"])
-            writer.writeheader()
-            writer.writerows({key: short(value) for key, value in row.items()} for row in rows)
+    else:
+        write_rows(path, agreement_rows(comparison), ["label", "first", "second", "version"])
 
 
 def difference_names(comparison: MaskComparison) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.errors import ScanError
-from napari_unet_tumour.scans.placement import MisfitError, NoOverlapError, knows_place, put_on_scan, to_grid
+from napari_unet_tumour.scans.placement import MisfitError, NoOverlapError, both_know_place, put_on_scan, to_grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,7 +53,7 @@ def on_common_grid(first: Scan, second: Scan) -> CommonGrid:
         They do not overlap, or have other shapes and no common place; names both.
     """
     names = (f"{second.name!r}", f"{first.name!r}")
-    if not _by_place(first, second):
+    if not both_know_place(first, second):
         try:
             placed = put_on_scan(second, first, names)
         except MisfitError as error:
@@ -69,11 +69,6 @@ def on_common_grid(first: Scan, second: Scan) -> CommonGrid:
     notes = (f"'{coarse.name}' was put onto the grid of '{fine.name}'. {placed.note}",) if placed.note else ()
     pair = (placed.mask.array, grid.array) if turned else (grid.array, placed.mask.array)
     return CommonGrid(*pair, grid, notes)
-
-
-def _by_place(first: Scan, second: Scan) -> bool:
-    same_space = len(first.spatial) == len(second.spatial) and first.units == second.units
-    return same_space and knows_place(first) and knows_place(second)
 
 
 def _voxel(scan: Scan) -> float:

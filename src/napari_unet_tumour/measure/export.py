@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour.base.atomic_write import atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from napari_unet_tumour.measure.compare import Change, Comparison
@@ -59,9 +60,13 @@ def as_text(report: Report, comparison: Comparison | None = None) -> str:
 
 def write_csv(path: Path, report: Report, comparison: Comparison | None = None) -> None:
     """Write `as_rows` whole or not at all; raises OutputError."""
-    rows = as_rows(report, comparison)
+    write_rows(path, as_rows(report, comparison), ["kind", *_origin(report)])
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Write rows as CSV, whole or not at all; `columns` is the head where there is no row. Raises OutputError."""
     with atomic(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["kind", *_origin(report)])
+        writer = csv.DictWriter(file, list(rows[0]) if rows else columns)
         writer.writeheader()
         writer.writerows({key: short(value) for key, value in row.items()} for row in rows)
 
@@ -89,7 +94,7 @@ def _lesion_row(one: MeasuredLesion, report: Report) -> dict[str, Any]:
     return {
         "kind": "lesion",
         "number": one.number,
-        "frame": _frame(one.frame),
+        "frame": frame_text(one.frame),
         "label": one.label,
         "name": one.name,
         "lesions": 1,
@@ -114,7 +119,7 @@ def _lesion_row(one: MeasuredLesion, report: Report) -> dict[str, Any]:
 def _total_row(one: Total, report: Report) -> dict[str, Any]:
     return {
         "kind": "label",
-        "frame": _frame(one.frame),
+        "frame": frame_text(one.frame),
         "label": one.label,
         "name": one.name,
         "lesions": one.lesions,
@@ -143,7 +148,8 @@ def _brightness(one: Brightness) -> dict[str, Any]:
     return {"mean": one.mean, "p5": one.p5, "p50": one.p50, "p95": one.p95}
 
 
-def _frame(frame: tuple[int, ...]) -> str | None:
+def frame_text(frame: tuple[int, ...]) -> str | None:
+    """Return the index of a frame as a table's cell holds it; None where there is but one."""
     return " ".join(str(i) for i in frame) or None
 
 

@@ -225,7 +225,7 @@ def put_on_scan(mask: Scan, scan: Scan, names: tuple[str, str] | None = None) ->
     called = names or (f"{mask.name!r}", f"{scan.name!r}")
     mask = _with_times_of(mask, scan, called)
     try:
-        found = _by_place(mask, scan) if _both_known(mask, scan) else _by_turn_or_index(mask, scan, called)
+        found = _by_place(mask, scan) if both_know_place(mask, scan) else _by_turn_or_index(mask, scan, called)
     except OutsideError as error:
         raise ScanError(f"what {called[0]} marks lies outside {called[1]}: choose the mask of this scan") from error
     except NoOverlapError as error:
@@ -247,12 +247,13 @@ def knows_place(scan: Scan) -> bool:
     return scan.units == "mm" or not geometry.is_featureless(scan.affine)
 
 
-# ---- how two scans go together ---------------------------------------------------------------
-
-
-def _both_known(mask: Scan, scan: Scan) -> bool:
+def both_know_place(mask: Scan, scan: Scan) -> bool:
+    """Tell whether two scans can be brought together by place: both know theirs, in one space and the same units."""
     same_space = len(mask.spatial) == len(scan.spatial) and mask.units == scan.units
     return same_space and knows_place(mask) and knows_place(scan)
+
+
+# ---- how two scans go together ---------------------------------------------------------------
 
 
 def _by_place(mask: Scan, scan: Scan) -> Placed:

@@ -80,6 +80,17 @@ def test_two_masks_are_compared_and_the_difference_is_shown(viewer, widget, pres
     widget.native.parent().close()
 
 
+def test_a_mask_that_changes_while_it_is_compared_stops_the_comparison(viewer, widget, qtbot):
+    widget.compare()
+    thread = widget._run.thread
+    viewer.layers["second reader"].data_setitem((np.array([6]), np.array([0]), np.array([0])), [1])
+    assert not widget.running
+    qtbot.waitUntil(lambda: not thread.is_alive(), timeout=10_000)
+    qtbot.wait(50)
+    assert "has changed since" in widget._panel.status.value
+    assert widget.found is None
+
+
 def test_a_mask_cut_to_its_extent_lies_where_the_patient_lies(viewer, widget, press):
     viewer.layers.remove("first reader")
     first, second = boxes()

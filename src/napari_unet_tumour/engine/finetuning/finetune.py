@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine.finetuning import scoring
 from napari_unet_tumour.engine.finetuning.add_classes import unlearnt_labels
 from napari_unet_tumour.engine.finetuning.blend import FineTuner, cautious_blend, choose_blend, dice_at, finish
@@ -54,12 +55,7 @@ def finetune(
     model: Model, corrections: Sequence[ReviewedSlice], settings: FinetuneSettings, **more: Any
 ) -> FineTuneOutcome:
     """Fine-tune a copy of a model; see `iter_finetune`."""
-    steps = iter_finetune(model, corrections, settings, **more)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+    return exhaust(iter_finetune(model, corrections, settings, **more))
 
 
 def iter_finetune(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.errors import DamagedError, ScanError, UnsupportedError
 from napari_unet_tumour.scans.checks import check_size, memory_limit
 from napari_unet_tumour.scans.dicom.files import dicom_files, read_planes
@@ -75,13 +76,7 @@ def read_dicom(path: Path) -> Scan:
 
 def read_series(series: Series) -> Scan:
     """Read the pixels of a series; `iter_series` does the same step by step."""
-    steps = iter_series(series)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            scan: Scan = end.value
-            return scan
+    return exhaust(iter_series(series))
 
 
 def iter_series(series: Series) -> Generator[Progress, None, Scan]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.measure import compare_masks
+from napari_unet_tumour.widgets.common.words import failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +25,11 @@ class CompareRun:
         Names of the labels.
     on_result : callable
         Called on that thread with the run and a MaskComparison, or an error in words (str); never after `cancel`.
+
+    Attributes
+    ----------
+    thread : threading.Thread
+        Where it compares.
     """
 
     def __init__(
@@ -33,10 +38,11 @@ class CompareRun:
         self._given = (first, second, names)
         self._on_result = on_result
         self._stop = threading.Event()
+        self.thread = threading.Thread(target=self._work, name="compare masks", daemon=True)
 
     def start(self) -> None:
         """Begin."""
-        threading.Thread(target=self._work, name="compare masks", daemon=True).start()
+        self.thread.start()
 
     def cancel(self) -> None:
         """Give no answer."""
@@ -45,11 +51,7 @@ class CompareRun:
     def _work(self) -> None:
         try:
             answer: Any = compare_masks(*self._given)
-        except UNetTumourError as error:
-            answer = str(error)
-        except MemoryError:
-            answer = "The memory is full: close other programs or layers, and compare again"
         except Exception as error:  # noqa: BLE001 - else the window would say "comparing" for ever
-            answer = f"The masks could not be compared ({type(error).__name__}: {error}): please report this"
+            answer = failure_text(error, "The masks could not be compared", "compare again")
         if not self._stop.is_set():
             self._on_result(self, answer)

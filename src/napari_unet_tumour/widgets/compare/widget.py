@@ -186,6 +186,8 @@ class CompareMasks(Panel):
                 event.connect(self._on_change)
 
     def _on_change(self, event: Any = None) -> None:
+        # Figures of masks that have changed meanwhile are not shown as those of today.
+        self.cancel()
         self._panel.set_status(CHANGED)
 
     def close_down(self) -> None:

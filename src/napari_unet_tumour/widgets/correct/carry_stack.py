@@ -147,12 +147,7 @@ class CarryStack:
 
     def whole(self, plane: PlanePrediction) -> NDArray[np.uint8]:
         """Return the probability (L, H, W) of a plane, 0 where it was not asked about."""
-        values = plane.probability.array()
-        if plane.region is None:
-            return values
-        whole = np.zeros((len(values), *self.part.layout.plane_shape), np.uint8)
-        whole[(slice(None), *plane.region)] = values
-        return whole
+        return plane.on_plane(plane.probability.array(), self.part.layout.plane_shape)
 
     def _is_new(self, number: int, answer: NDArray[np.uint8]) -> bool:
         shown = self.shown.get(number)

@@ -129,9 +129,4 @@ def base_of(
     asked = replace(settings, flip_tta=own.flip_tta)
     level = effective_threshold(probability.sum(0, dtype=np.uint32), asked)
     values = relevelled(probability[label - 1], level, INSIDE)
-    values = as_values(mask == label, values)
-    if own.region is None:
-        return values
-    whole = np.zeros(shape, np.uint8)
-    whole[own.region] = values
-    return whole
+    return own.on_plane(as_values(mask == label, values), shape)

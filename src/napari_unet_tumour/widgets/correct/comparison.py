@@ -99,9 +99,9 @@ class Comparison:
     def _seen(self, part: CasePart, inside: list[int], drawn: list[int], around: int) -> list[int]:
         """Return the planes to ask about: those inside, those around, and all up to corrected ones within reach."""
         seen = {m for n in inside for m in range(n - around, n + around + 1) if 0 <= m < part.layout.planes}
+        weights = CarryWeights.from_dict(self.order.entry.spec.carry)
         for n in inside if self.order.carry else ():
             stack = stack_range(part.layout, n)
-            weights = CarryWeights.from_dict(self.order.entry.spec.carry)
             reach = slices_in_reach(len(stack), part.layout.plane_shape, spacing(part), weights) if stack else 0
             for k in drawn:
                 if k in stack and abs(k - n) <= reach:

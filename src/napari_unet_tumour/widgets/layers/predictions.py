@@ -56,6 +56,14 @@ class PlanePrediction:
         """Return the mask (H, W) that settings make of it, asked as it was when it was segmented."""
         return mask_from_probability(self.probability.array(), replace(settings, flip_tta=self.flip_tta))
 
+    def on_plane(self, values: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return values (..., h, w) of the segmented part on the whole plane (..., H, W), 0 elsewhere."""
+        if self.region is None:
+            return values
+        whole = np.zeros((*values.shape[:-2], *shape), values.dtype)
+        whole[(..., *self.region)] = values
+        return whole
+
 
 class PredictionCache:
     """The planes of one mask layer and the masks that they have shown.

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.measure import Comparison, Report, compare, iter_measure
+from napari_unet_tumour.widgets.common.words import failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,12 +66,8 @@ class MeasureRun:
                 return
             change = None if earlier is None else compare(report, earlier)
             news: Any = MeasureResult(report, change, *self._now.pictured())
-        except UNetTumourError as error:
-            news = str(error)
-        except MemoryError:
-            news = "The memory is full: close other programs or layers, and measure again"
         except Exception as error:  # noqa: BLE001 - else the window would say "measuring" for ever
-            news = f"The mask could not be measured ({type(error).__name__}: {error}): please report this"
+            news = failure_text(error, "The mask could not be measured", "measure again")
         if not self._stop.is_set():
             self._tell(self, news)
 
