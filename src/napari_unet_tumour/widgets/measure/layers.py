@@ -46,7 +46,7 @@ class MeasureInput:
     note : str
         What the person must know, or "".
     source : Scan, optional
-        What `layer` was opened from, where that is DICOM.
+        The scan that `layer` was opened from or lies on.
     """
 
     mask: Any
@@ -119,7 +119,7 @@ def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int
         "model_hash": str(about.get("hash", "")),
     }
     pixels = without_unsure(pixels_of(mask), mask.metadata)
-    source = _dicom_of(layer)
+    source = _grid_of(layer)
     if image is None:
         return MeasureInput(pixels, None, options, mask, source=source)
     scan = Scan(pixels_of(image), axes + "c" * image.rgb, name=image.name)
@@ -130,13 +130,12 @@ def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int
     return MeasureInput(pixels, scan, options, layer, None if where.is_same else where, source=source)
 
 
-def _dicom_of(layer: Any) -> Scan | None:
-    """Return the DICOM scan whose grid a layer lies on, None where it is no DICOM."""
+def _grid_of(layer: Any) -> Scan | None:
+    """Return the scan whose grid a layer lies on; None where it has more axes than a scan."""
     try:
-        found = scan_of(pixels_of(layer), {"metadata": layer.metadata, **geometry_of(layer)})
-    except OutputError:  # too many axes
+        return scan_of(pixels_of(layer), {"name": layer.name, "metadata": layer.metadata, **geometry_of(layer)})
+    except OutputError:
         return None
-    return found if "dicom" in found.extra else None
 
 
 def pixels_of(layer: Any) -> Any:

@@ -25,7 +25,7 @@ TICK_S = 0.05
 class MeasureResult:
     """A finished report, what changed since the earlier mask where one was chosen, the measured mask and image.
 
-    `source` is the scan as it was read from DICOM, where it was.
+    `source` is the scan in whose grid was measured, as it was read.
     """
 
     report: Report
