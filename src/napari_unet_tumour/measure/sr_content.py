@@ -139,9 +139,9 @@ class SRContent:
         changes = {one.label: one for one in self._comparison.changes} if self._comparison else {}
         if not report.totals and not changes:
             return [self._group("all lesions", [self._number(self._own("LESIONS"), 0, "")])]
-        known = {one.label: one.name for one in (*report.totals, *changes.values())}
+        names = {label: one.name for label, one in changes.items()} | {one.label: one.name for one in report.totals}
         totals = {one.label: one for one in report.totals}
-        return [self._label(name, totals.get(label), changes.get(label)) for label, name in sorted(known.items())]
+        return [self._label(name, totals.get(label), changes.get(label)) for label, name in sorted(names.items())]
 
     def _label(self, name: str, total: Total | None, change: Change | None) -> Any:
         report, found, said = self._report, [], []

@@ -48,13 +48,13 @@ class WorklistWidget(Panel):
         self.table = FigureTable(self._on_row, "Click a row: open that scan.")
         self._panel.put_table(self.content, self.table)
         self._inbox = MainThreadQueue(self.native)
-        self._soon = single_shot_timer(self._inbox, SAVE_MS, self._save)
+        self._soon = single_shot_timer(self._inbox, SAVE_MS, self._autosave)
         self._worklist: Worklist | None = None
         self._preparer: Preparer | None = None
         self._saver: CaseSaver | None = None
         self._open: OpenCase | None = None
         self._wanted: str | None = None
-        self._watch = MaskWatch(self._on_mask)
+        self._watch = MaskWatch(self._soon.start)
         self._closed = ClosedLayers(viewer, self._inbox)
         self._passed_over = ""  # why the case before could not be opened
         self.order_tabs()
@@ -163,8 +163,7 @@ class WorklistWidget(Panel):
         UndockFilter(self.native, self.close_down)
 
     def _ask_for_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self.native, "Open a folder of scans")
-        if folder:
+        if folder := QFileDialog.getExistingDirectory(self.native, "Open a folder of scans"):
             self.open_folder(folder)
 
     def _ask_for_pairs(self) -> None:
@@ -203,8 +202,7 @@ class WorklistWidget(Panel):
     def _paint(self) -> None:
         """Bring the case on screen now, before anything that can wait."""
         self._closed.fit_others()
-        canvas = canvas_of(self.native)
-        if canvas is not None:
+        if (canvas := canvas_of(self.native)) is not None:
             canvas.repaint()
         self._closed.remove_soon()
 
@@ -257,9 +255,6 @@ class WorklistWidget(Panel):
         """Hear of changes of the case's mask, whoever has added it."""
         self._watch.follow(None if self._open is None else self._open.mask)
 
-    def _on_mask(self, event: Any = None) -> None:
-        self._soon.start()
-
     def _save(self, accept: bool = False) -> bool:
         """Write the open case's mask and state; the status line says what stands in the way."""
         return self._open is None or self._saver is None or self._saver.save(self._open, accept)
@@ -267,6 +262,9 @@ class WorklistWidget(Panel):
     def _note(self, key: str, **changes: Any) -> None:
         if self._saver is not None:
             self._saver.update(key, **changes)
+
+    def _autosave(self) -> None:
+        self._save()
 
     def _leave(self, hide: bool = False) -> bool:
         """Save and close the open case; False where it could not be saved, and so stays open.
@@ -280,9 +278,8 @@ class WorklistWidget(Panel):
         opened, self._open = self._open, None
         self._wanted = None
         if opened is not None:
-            layers = opened.layers
             self._watch_mask()
-            self._closed.hide(layers) if hide else self._closed.remove(layers)
+            (self._closed.hide if hide else self._closed.remove)(opened.layers)
         return True
 
     def _on_trouble(self, text: str) -> None:
