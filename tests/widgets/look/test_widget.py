@@ -11,10 +11,11 @@ from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_unet_tumour.look.grey_window import automatic, sample
+from napari_unet_tumour.widgets.common.canvas import canvas_of
 from napari_unet_tumour.widgets.common.settings_form import remembered
 from napari_unet_tumour.widgets.correct.keys import CLICK_KEY
 from napari_unet_tumour.widgets.look.keys import KEYS
-from napari_unet_tumour.widgets.look.letters import camera_of, canvas_of, letters_of
+from napari_unet_tumour.widgets.look.letters import camera_of, letters_of
 from napari_unet_tumour.widgets.readers_writers import read_layers
 
 CODES = [

@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from napari_unet_tumour.widgets.common.keys import TICK_KEY, pressed
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["CLICK_KEY", "NEXT_KEY", "OUTLINE_KEY", "TICK_KEY", "pressed"]
 
-NEXT_KEY, TICK_KEY, CLICK_KEY, OUTLINE_KEY = "N", "R", "C", "Shift-C"
-
-
-def pressed(call: Callable[[], None]) -> Callable[[Any], None]:
-    """Return what a key is bound to; napari hands a layer or a viewer over, and wants a function with a name."""
-
-    def on_key(owner: Any) -> None:
-        call()
-
-    return on_key
+NEXT_KEY, CLICK_KEY, OUTLINE_KEY = "N", "C", "Shift-C"
