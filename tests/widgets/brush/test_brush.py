@@ -274,11 +274,11 @@ def test_both_panels_show_one_brush_and_leave_the_layer_as_it_was(opened, qtbot)
     _, other = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
     qtbot.keyClick(canvas, Qt.Key.Key_B, Qt.KeyboardModifier.ShiftModifier)
     assert one.panel.brush.kind.value == other._panel.brush.kind.value == "Grey range"
-    assert one.panel.brush.width.enabled
+    assert not one.panel.brush.width.native.isHidden()
     other._panel.brush.kind.value = "Up to edges"
     assert one.brush.kind is BrushKind.EDGES
     assert one.panel.brush.kind.value == "Up to edges"
-    assert not one.panel.brush.width.enabled
+    assert one.panel.brush.width.native.isHidden()
     one.brush.lock(True)
     one.close()
     assert "paint" in vars(one.mask)

@@ -179,8 +179,11 @@ class Brush:
             self._begun = True
             values = image_under(self.viewer, mask, centre)
             shape = tuple(int(n) for n in mask.data.shape)
-            self._limit = None if values is None else StrokeLimit(values, shape, self._kind, self._width)
-            if values is None:
+            self._limit = None
+            if values is not None:
+                painted = [int(axis) for axis in mask._get_dims_to_paint()]
+                self._limit = StrokeLimit(values, shape, painted, self._kind, self._width)
+            else:
                 self._refuse(f"No image is shown under '{mask.name}': the brush paints all pixels.")
         return self._limit
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import FloatSpinBox, PushButton
+from qtpy.QtWidgets import QAbstractSpinBox
 
 from napari_unet_tumour.widgets.brush.brush import LEAST_WIDTH, MOST_WIDTH
 from napari_unet_tumour.widgets.brush.limits import BrushKind
@@ -35,9 +36,13 @@ class BrushControls:
     def __init__(self) -> None:
         names = [kind.value for kind in BrushKind]
         self.kind = picker("Brush", TELL_KIND, choices=names, value=names[0])
-        self.width = FloatSpinBox(value=LEAST_WIDTH, min=LEAST_WIDTH, max=MOST_WIDTH, step=0.25, tooltip=TELL_WIDTH)
+        self.width = FloatSpinBox(value=LEAST_WIDTH, min=LEAST_WIDTH, max=MOST_WIDTH, step=0.5, tooltip=TELL_WIDTH)
+        self.width.native.setDecimals(1)
         self.width.native.setPrefix("± ")
         self.width.native.setSuffix(" SD")
+        # Wheel and arrow keys change it; its buttons would take the room of the names beside it.
+        self.width.native.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+        self.width.native.setMaximumWidth(76)
         self.lock = PushButton(text="Lock", tooltip=TELL_LOCK)
         self.lock.native.setCheckable(True)
         self._setting = False
@@ -74,7 +79,7 @@ class BrushControls:
         with suppress(RuntimeError):  # the window is being closed
             self.kind.value = brush.kind.value
             self.width.value = brush.width
-            self.width.enabled = brush.kind is BrushKind.RANGE
+            self.width.visible = brush.kind is BrushKind.RANGE
             self.lock.enabled = brush.mask is not None and bool(brush.mask.selected_label)
             self.lock.native.setChecked(brush.locked)
         self._setting = False
