@@ -89,7 +89,7 @@ def test_a_stroke_paints_the_range_where_it_began_and_is_one_step(opened):
     image, inside = lesion()
     one = begin(opened, image)
     go(one, 4)
-    one.panel.brush.kind.value = "Grey range"
+    one.panel.brush.kind.value = "Range"
     one.panel.brush.width.value = 5.0
     assert remembered("brush") == {"width": 5.0}
     # It ends far outside the lesion: what counts is where it begins.
@@ -273,7 +273,7 @@ def test_both_panels_show_one_brush_and_leave_the_layer_as_it_was(opened, qtbot)
     canvas = canvas_of(one.widget.native)
     _, other = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
     qtbot.keyClick(canvas, Qt.Key.Key_B, Qt.KeyboardModifier.ShiftModifier)
-    assert one.panel.brush.kind.value == other._panel.brush.kind.value == "Grey range"
+    assert one.panel.brush.kind.value == other._panel.brush.kind.value == "Range"
     assert not one.panel.brush.width.native.isHidden()
     other._panel.brush.kind.value = "Up to edges"
     assert one.brush.kind is BrushKind.EDGES

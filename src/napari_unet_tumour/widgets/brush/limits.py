@@ -27,7 +27,7 @@ class BrushKind(Enum):
     """What a brush paints of the pixels under it."""
 
     ALL = "All pixels"
-    RANGE = "Grey range"
+    RANGE = "Range"
     EDGES = "Up to edges"
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
 TELL_KIND = (
-    f"What brush and eraser change of the pixels under them ({BRUSH_KEY}: next). Grey range: those as bright as where "
+    f"What brush and eraser change of the pixels under them ({BRUSH_KEY}: next). Range: those as bright as where "
     "the stroke begins. Up to edges: those between the middle of the brush and the edges of the image."
 )
 TELL_WIDTH = (

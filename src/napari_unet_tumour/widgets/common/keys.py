@@ -21,7 +21,7 @@ KEYS = (
     (TICK_KEY, "Correct", "mark the slice as reviewed"),
     (CLICK_KEY, "Correct", "outline a lesion by clicks"),
     (OUTLINE_KEY, "Correct", "follow the clicked lesions to the neighbouring slices"),
-    (BRUSH_KEY, "Correct or View", "next kind of brush: all pixels, grey range, up to edges"),
+    (BRUSH_KEY, "Correct or View", "next kind of brush: all pixels, range, up to edges"),
     (LOCK_KEY, "Correct or View", "lock or unlock the selected label"),
     (CONTOUR_KEY, "View", "show masks as outlines, or filled"),
     (RESET_KEY, "View", "reset window and level"),
