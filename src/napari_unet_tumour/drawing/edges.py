@@ -43,7 +43,7 @@ def regions_between_edges(values: NDArray[np.floating]) -> NDArray[np.int32]:
     gradient = ndimage.gaussian_gradient_magnitude(known, SMOOTH_PX)
     depth = max(NOISE_FACTOR * float(np.median(gradient)), LEAST_PART * float(gradient.max()))
     # Minima that are shallower than `depth` are filled up: what divides them is noise.
-    filled = reconstruction(gradient + depth, gradient, method="erosion")
+    filled = reconstruction(gradient + depth, gradient, method="erosion")  # type: ignore[no-untyped-call]
     minima = local_minima(filled)  # type: ignore[no-untyped-call]
     if not minima.any():  # it is the same everywhere
         return np.where(outside, 0, 1).astype(np.int32)

@@ -266,6 +266,15 @@ def test_reviewed_slices_are_locked_and_it_is_said(opened):
     assert one.mask.data.sum() > before.sum()
     one.widget._desk.watch.flush()
     assert one.widget.session.is_edited(4), "journalled as a person's"
+    one.brush.lock(True)
+    locked = one.mask.data.copy()
+    one.click(one.panel.segment)
+    one.wait(lambda: not one.widget.running)
+    one.click(one.panel.tools["smooth"])
+    assert np.array_equal(one.mask.data == 1, locked == 1), "neither tools nor the network"
+    one.brush.lock(False)
+    one.click(one.panel.tools["smooth"])
+    assert not np.array_equal(one.mask.data, locked)
 
 
 def test_both_panels_show_one_brush_and_leave_the_layer_as_it_was(opened, qtbot):

@@ -101,6 +101,6 @@ def _mask_to_image(viewer: ViewerModel, mask: Labels, image: Image) -> tuple[NDA
 
 def _world_to(viewer: ViewerModel, layer: Any, axes: int) -> NDArray[np.float64]:
     """Return (axes of the layer, axes + 1): the viewer's world -> index of a layer."""
-    start = index_at(viewer, layer, np.zeros(axes))
-    steps = [index_at(viewer, layer, one) - start for one in np.eye(axes)]
+    start = index_at(viewer, layer, [0.0] * axes)
+    steps = [index_at(viewer, layer, one) - start for one in np.eye(axes).tolist()]
     return np.column_stack([*steps, start])

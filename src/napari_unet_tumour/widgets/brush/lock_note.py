@@ -73,11 +73,12 @@ class LockNote(QLabel):
         """Show what is locked now."""
         brush = self._brush
         text = self._refusal or locked_text(brush.viewer, brush.mask, brush.locked)
-        if text != self.text():
-            self.setText(text)
-            self.adjustSize()
-            self.raise_()
-        self.setVisible(bool(text))
+        with suppress(RuntimeError):  # the window is being closed
+            if text != self.text():
+                self.setText(text)
+                self.adjustSize()
+                self.raise_()
+            self.setVisible(bool(text))
 
     def end(self) -> None:
         """Take the note away."""

@@ -41,6 +41,12 @@ def lock_label(mask: Labels, label: int, on: bool) -> None:
         _LABELS[mask] = known | {label} if on else known - {label}
 
 
+def renumber_locked(mask: Labels, numbers: dict[int, int]) -> None:
+    """Follow labels that have got other numbers in a layer."""
+    if mask in _LABELS:
+        _LABELS[mask] = frozenset(numbers.get(label, label) for label in _LABELS[mask])
+
+
 def check_label(mask: Labels, label: int) -> None:
     """Raise ScanError where a label of a mask is locked: no tool and no click changes it."""
     if label in locked_labels(mask):

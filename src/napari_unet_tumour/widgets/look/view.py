@@ -39,6 +39,7 @@ class LookView:
             text="Masks as outlines", value=False, tooltip=f"All masks as outlines, or filled (key {CONTOUR_KEY})."
         )
         self.brush = BrushControls()
+        self.brush.lock.text = "Lock label"
         self.size = note()
         self.size.tooltip = "Size of the selected label of the selected mask; follows the brush."
         self.help = CheckBox(text="Keys and mouse", value=False, tooltip=f"Show all keys (key {HELP_KEY}).")
