@@ -52,7 +52,7 @@ def regions_between_edges(values: NDArray[np.floating]) -> NDArray[np.int32]:
 
 
 def part_at(regions: NDArray[np.int32], marked: NDArray[np.bool_], centre: Sequence[int]) -> NDArray[np.bool_]:
-    """Return the marked pixels that hang together with the centre in its region; none where it has no region.
+    """Return the marked pixels that are connected with the centre within its region; none where it has no region.
 
     Parameters
     ----------
