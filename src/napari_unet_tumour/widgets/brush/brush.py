@@ -175,7 +175,7 @@ class Brush:
     def _limit_of(self, mask: Labels, centre: Sequence[int]) -> StrokeLimit | None:
         """Return the limit of the stroke that is under way; None where no image lies under its first point."""
         # A stroke round a region (right button) goes on after the release; napari holds its undo step open.
-        if not (self._begun and (self._down or getattr(mask, "_staged_history", ()))):
+        if not (self._begun and (self._down or mask._staged_history)):
             self._begun = True
             values = image_under(self.viewer, mask, centre)
             shape = tuple(int(n) for n in mask.data.shape)

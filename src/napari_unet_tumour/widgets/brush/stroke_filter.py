@@ -38,7 +38,7 @@ class StrokeFilter:
         self._layer = weakref.ref(layer)
         self._allowed = allowed
         self._centre: list[int] | None = None
-        self._covered = {"paint": self._paint}
+        self._covered: dict[str, Callable[..., Any]] = {"paint": self._paint}
         self._covered |= {REGION: self._on_region} if hasattr(layer, REGION) else {"data_setitem": self._on_indices}
         for name, call in self._covered.items():
             setattr(layer, name, call)
