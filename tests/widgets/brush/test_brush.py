@@ -180,6 +180,12 @@ def test_a_locked_label_is_left_by_every_tool(opened, qtbot):
     assert one.note() == label_refusal(2)
     assert not one.mask._undo_history, "nothing to undo"
     one.mask.selected_label = 1
+    one.wait(lambda: one.panel.brush.lock.native.isChecked() is False)
+    one.panel.brush._shared.note._forget()
+    assert one.note() == "Label 2: locked"
+    one.brush.lock(True)
+    assert one.note() == "Labels 1, 2: locked (Shift-L unlocks 1)"
+    one.brush.lock(False)
     one.mask.brush_size = 30
     stroke(one, (4, 15, 20), (4, 18, 20))
     assert np.array_equal(one.mask.data == 2, before == 2)

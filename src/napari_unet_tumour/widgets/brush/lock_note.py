@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 from napari_unet_tumour.widgets.common.keys import LOCK_KEY, TICK_KEY
 from napari_unet_tumour.widgets.layers.drawn_pixels import reviewed_in
 from napari_unet_tumour.widgets.layers.image_source import hidden_axes, shown_at
+from napari_unet_tumour.widgets.layers.locks import locked_labels
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,13 +24,16 @@ STYLE = "color: #ffd60a; background: rgba(0, 0, 0, 150); padding: 2px 5px; font-
 MARGIN, SHOWN_MS = 6, 6000
 
 
-def locked_text(viewer: ViewerModel, mask: Labels | None, label_locked: bool) -> str:
-    """Return what is locked of what is on screen, "" where nothing is."""
-    lines = []
-    if mask is not None and _is_reviewed(viewer, mask):
-        lines.append(f"Reviewed slice: locked ({TICK_KEY} unlocks it)")
-    if mask is not None and label_locked:
-        lines.append(f"Label {mask.selected_label}: locked ({LOCK_KEY} unlocks it)")
+def locked_text(viewer: ViewerModel, mask: Labels | None) -> str:
+    """Return what is locked in a mask: the slice on screen, and labels; "" where nothing is."""
+    if mask is None:
+        return ""
+    lines = [f"Reviewed slice: locked ({TICK_KEY} unlocks it)"] if _is_reviewed(viewer, mask) else []
+    locked, selected = sorted(locked_labels(mask)), int(mask.selected_label)
+    if locked:
+        which = f"Label{'s' * (len(locked) > 1)} {', '.join(map(str, locked))}: locked"
+        unlocks = "it" if len(locked) == 1 else str(selected)
+        lines.append(f"{which} ({LOCK_KEY} unlocks {unlocks})" if selected in locked else which)
     return "\n".join(lines)
 
 
@@ -72,7 +76,7 @@ class LockNote(QLabel):
     def look(self) -> None:
         """Show what is locked now."""
         brush = self._brush
-        text = self._refusal or locked_text(brush.viewer, brush.mask, brush.locked)
+        text = self._refusal or locked_text(brush.viewer, brush.mask)
         with suppress(RuntimeError):  # the window is being closed
             if text != self.text():
                 self.setText(text)
