@@ -234,7 +234,7 @@ def test_encircling_with_the_right_button_is_limited_and_one_step(opened):
     assert not one.mask.data.any()
 
 
-def test_reviewed_slices_are_locked_and_it_is_said(opened):
+def test_reviewed_slices_are_locked_and_it_is_said(opened, qtbot):
     image, _ = lesion((8, 64, 64))
     one = begin(opened, image, widget="Correct and fine-tune")
     one.wait(lambda: one.widget.session is not None)
@@ -251,7 +251,10 @@ def test_reviewed_slices_are_locked_and_it_is_said(opened):
     assert one.status == one.note() == REVIEWED_REFUSAL
     one.mask.mode = "fill"
     stroke(one, (4, 60, 60))
-    one.mask.paint_polygon([(4, 5, 5), (4, 5, 35), (4, 35, 35)], 1)
+    one.mask.mode = "polygon"
+    one.mask._overlays["polygon"].points = [(4, 5, 5), (4, 5, 35), (4, 35, 35)]
+    qtbot.keyClick(canvas_of(one.widget.native), Qt.Key.Key_Return)
+    assert not one.mask._overlays["polygon"].points, "napari has closed it"
     one.click(one.panel.tools["smooth"])
     assert one.status == REVIEWED_REFUSAL
     assert np.array_equal(one.mask.data, before)

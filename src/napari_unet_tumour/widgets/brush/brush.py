@@ -15,6 +15,7 @@ from napari_unet_tumour.widgets.brush.stroke_filter import StrokeFilter
 from napari_unet_tumour.widgets.common.keys import BRUSH_KEY, LOCK_KEY, pressed
 from napari_unet_tumour.widgets.common.settings_form import remember, remembered
 from napari_unet_tumour.widgets.layers import locks
+from napari_unet_tumour.widgets.layers.preview import POLYGON_MODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -162,7 +163,9 @@ class Brush:
         centre: Sequence[int] | None,
     ) -> NDArray[np.bool_]:  # fmt: skip
         changes = marked & (now != label)
-        free = locks.may_change(mask, box, now, label)
+        # A program that calls the methods of the layer may change what its author has reviewed.
+        by_hand = bool(mask._block_history) or str(mask.mode) == POLYGON_MODE
+        free = locks.may_change(mask, box, now, label, reviewed=by_hand)
         if free is not None:
             if changes.any() and not (changes & free).any():
                 self._refuse(self._why_locked(mask, label, now, changes))

@@ -59,7 +59,9 @@ def check_slice(mask: Labels, layout: SliceLayout, plane: int) -> None:
         raise ScanError(REVIEWED_REFUSAL)
 
 
-def may_change(mask: Labels, box: tuple[slice, ...], now: NDArray[Any], label: int) -> NDArray[np.bool_] | None:
+def may_change(
+    mask: Labels, box: tuple[slice, ...], now: NDArray[Any], label: int, reviewed: bool = True
+) -> NDArray[np.bool_] | None:
     """Return which pixels of a box of a mask may become a label; None: all of them.
 
     Parameters
@@ -70,12 +72,14 @@ def may_change(mask: Labels, box: tuple[slice, ...], now: NDArray[Any], label: i
         What the box holds, with all axes of the mask.
     label : int
         What is drawn; 0 erases.
+    reviewed : bool
+        Whether reviewed slices are locked, too.
     """
     locked = locked_labels(mask)
     if label in locked:
         return np.zeros(now.shape, bool)
-    reviewed = reviewed_in(mask, box)
-    free = None if reviewed is None else ~reviewed
+    flags = reviewed_in(mask, box) if reviewed else None
+    free = None if flags is None else ~flags
     if locked:
         kept = ~np.isin(now, list(locked))
         free = kept if free is None else free & kept
