@@ -1,0 +1,191 @@
+"""One linked view: a canvas with twins of the main view's layers, its name, letters of direction and the crosshair."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.qt import QtViewer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import QLabel
+
+from napari_unet_tumour.look.planes import PlaneView, on_canvas
+from napari_unet_tumour.widgets.look.letters import STYLE, EdgeLetters, camera_of, letters_of
+from napari_unet_tumour.widgets.look.mouse import SliceWheel
+from napari_unet_tumour.widgets.views.crosshair import Crosshair
+from napari_unet_tumour.widgets.views.relay import KeyRelay, MouseRelay
+from napari_unet_tumour.widgets.views.twins import Twin, can_be_shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+    from qtpy.QtWidgets import QWidget
+
+LEAST_SIDE = 90
+SPACE = 3
+
+
+class Pane(QObject):
+    """A linked view.
+
+    Parameters
+    ----------
+    parent : QWidget
+        What it is shown in.
+    main : ViewerModel
+        The main view.
+    link : object
+        Has `to_main(position)`, `clicked(position)`, `scrolled(pane)`, `drawn(twin)` and `main_canvas()`.
+    """
+
+    def __init__(self, parent: QWidget, main: ViewerModel, link: Any) -> None:
+        super().__init__(parent)
+        self._main, self._link = main, link
+        self.view = PlaneView("", (0, 1, 2))
+        self.model = ViewerModel(title="linked view")
+        self.native = QtViewer(self.model)
+        self.native.setAcceptDrops(False)  # a file is opened in the main view
+        self.canvas = self.native.canvas.native
+        self.canvas.setMinimumSize(LEAST_SIDE, LEAST_SIDE)
+        self.twins: list[Twin] = []
+        self._place: NDArray[np.float64] | None = None
+        self._fitted = 0.0
+        self.letters = EdgeLetters(self.canvas)
+        self.crosshair = Crosshair(self.canvas, self._crosshair_at)
+        self._title = QLabel(self.canvas)
+        self._title.setStyleSheet(STYLE)
+        self._title.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._title.move(6, 4)
+        self._mouse = MouseRelay(self.model, main, link.to_main, link.clicked)
+        self._wheel = SliceWheel(self.model)
+        self._keys = KeyRelay(self.canvas, link.main_canvas)
+        self._camera = camera_of(self.model)
+        for event in (self._camera.events.center, self._camera.events.zoom, self._camera.events.orientation):
+            event.connect(self.crosshair.follow)
+        self.model.dims.events.point.connect(self._on_point)
+        self.canvas.installEventFilter(self)
+
+    @property
+    def title(self) -> str:
+        """Which plane it shows."""
+        return str(self._title.text())
+
+    @property
+    def axis(self) -> int:
+        """The axis of the world that it slices."""
+        return self.model.dims.ndim - SPACE + self.view.order[0]
+
+    # ---- layers ----------------------------------------------------------------------------------------
+
+    def show_layers(self, layers: Sequence[Any], turn: NDArray[np.float64]) -> None:
+        """Show twins of layers of the main view, in their order."""
+        wanted = [layer for layer in layers if can_be_shown(layer)]
+        for twin in [one for one in self.twins if not any(one.source is layer for layer in wanted)]:
+            self.twins.remove(twin)
+            twin.close()
+            self.model.layers.remove(twin.layer)
+        for layer in wanted:
+            known = next((one for one in self.twins if one.source is layer), None)
+            if known is None:
+                known = Twin(layer, turn, self._link.drawn)
+                self.twins.append(known)
+                self.model.layers.append(known.layer)
+            else:
+                known.place(turn)
+        self.twins.sort(key=lambda one: next(n for n, layer in enumerate(wanted) if one.source is layer))
+        for n, twin in enumerate(self.twins):
+            at = self.model.layers.index(twin.layer)
+            if at != n:
+                self.model.layers.move(at, n)
+
+    def twin_of(self, layer: Any) -> Any:
+        """Return the layer that shows a layer of the main view here, or None."""
+        return next((one.layer for one in self.twins if one.source is layer), None)
+
+    def activate(self, layer: Any) -> None:
+        """Let the mouse draw on the twin of a layer."""
+        self.model.layers.selection.active = self.twin_of(layer)
+
+    def show_view(self, view: PlaneView, letters_from: Any) -> None:
+        """Show a plane, the way up that it says; name it and its edges."""
+        self.view, dims = view, self.model.dims
+        first = dims.ndim - SPACE
+        order = (*range(first), *(first + axis for axis in view.order))
+        if tuple(dims.order) != order:
+            dims.order = order
+        self._camera.orientation2d = ("down" if view.signs[0] > 0 else "up", "right" if view.signs[1] > 0 else "left")
+        labels = [dims.axis_labels[first + axis].strip("-") or str(axis) for axis in view.order[1:]]
+        self._title.setText(view.name if len(view.name) > 1 else f"axes {labels[0]} and {labels[1]}")
+        self._title.ensurePolished()
+        self._title.adjustSize()
+        self.letters.show_text(letters_of(self.model, self.twin_of(letters_from)))
+
+    # ---- the place -------------------------------------------------------------------------------------
+
+    def go(self, place: NDArray[np.float64]) -> None:
+        """Show the slice at a place (3,) of the linked views' world, with the crosshair there."""
+        self._place = place
+        at = float(place[self.view.order[0]])
+        if self.model.dims.point[self.axis] != at:
+            self.model.dims.set_point(self.axis, at)
+        self._keep_in_sight()
+        self.crosshair.follow()
+
+    def fit(self) -> None:
+        """Show the whole plane."""
+        if self.model.layers:
+            self.model.reset_view()
+            self._fitted = float(self._camera.zoom)
+            self.crosshair.follow()
+
+    def fit_soon(self) -> None:
+        """Show the whole plane once the canvas has its size."""
+        QTimer.singleShot(0, self._fit_if_there)
+
+    def _fit_if_there(self) -> None:
+        with suppress(RuntimeError):  # closed meanwhile
+            self.fit()
+
+    def _on_point(self, event: Any = None) -> None:
+        self._link.scrolled(self)
+
+    def _crosshair_at(self) -> tuple[float, float] | None:
+        if self._place is None or not self.model.layers:
+            return None
+        shown = [float(self._place[axis]) for axis in self.view.order[1:]]
+        size = (self.canvas.width(), self.canvas.height())
+        return on_canvas(shown, self._camera.center[-2:], float(self._camera.zoom), size, self.view.signs)
+
+    def _keep_in_sight(self) -> None:
+        """Move the camera to a place beyond the edge of what is in sight."""
+        at, size = self._crosshair_at(), (self.canvas.width(), self.canvas.height())
+        if at is not None and any(not 0 <= one <= length for one, length in zip(at, size, strict=True)):
+            self._camera.center = (self._camera.center[0], *(float(self._place[n]) for n in self.view.order[1:]))  # type: ignore[index]
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Keep the whole plane in sight when the canvas changes size, unless the person has zoomed."""
+        if event is not None and event.type() == QEvent.Type.Resize and self._camera.zoom == self._fitted:
+            self.fit_soon()
+        return False
+
+    def close(self) -> None:
+        """Let go of the main view's layers and of the canvas."""
+        self._wheel.close()
+        self._mouse.close()
+        self._keys.close()
+        for twin in self.twins:
+            twin.close()
+        self.twins.clear()
+        self.model.dims.events.point.disconnect(self._on_point)
+        for event in (self._camera.events.center, self._camera.events.zoom, self._camera.events.orientation):
+            event.disconnect(self.crosshair.follow)
+        with suppress(RuntimeError):  # the window is being closed: Qt has deleted the canvas
+            self.canvas.removeEventFilter(self)
+            self.letters.close()
+            self.crosshair.close()
+            self.model.layers.clear()
+            self.native.close()
+            self.native.deleteLater()

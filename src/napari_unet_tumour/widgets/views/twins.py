@@ -1,0 +1,196 @@
+"""Twins: layers of a linked view that show the pixels of the main view's layers, and hand strokes to them.
+
+napari slices a layer for one view alone. A twin is a second layer over the same array, so that what is drawn on either
+is at once in both. The main view's layer keeps the undo history and emits the events that other code listens to.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Points
+from napari.utils.transforms import Affine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+PLACE = ("scale", "translate", "rotate", "shear", "affine")
+ALWAYS = ("visible", "opacity", "blending", "name")
+OF_IMAGE = ("contrast_limits_range", "contrast_limits", "gamma", "colormap", "interpolation2d")
+OF_LABELS = (
+    "colormap", "contour", "show_selected_label", "selected_label", "brush_size", "preserve_labels", "contiguous",
+    "n_edit_dimensions", "editable", "mode",
+)  # fmt: skip
+OF_POINTS = ("size", "symbol", "face_color", "border_color", "canvas_size_limits")
+# What a person may change in a linked view: the picker sets the label, the wheel sets the brush.
+BACK = ("selected_label", "brush_size")
+LEAST_AXES = 3
+STILL = ("pan_zoom", "transform")
+
+
+class TwinImage(Image):
+    """An image without a thumbnail."""
+
+    def _update_thumbnail(self) -> None:
+        """Save the time: no layer list shows it."""
+
+
+class TwinLabels(Labels):
+    """A mask without a thumbnail."""
+
+    def _update_thumbnail(self) -> None:
+        """Save the time: no layer list shows it."""
+
+
+class TwinPoints(Points):
+    """Points without a thumbnail."""
+
+    def _update_thumbnail(self) -> None:
+        """Save the time: no layer list shows it."""
+
+
+def can_be_shown(layer: Any) -> bool:
+    """Tell whether a layer has a twin: grey images, masks and points with at least three axes."""
+    return isinstance(layer, Image | Labels | Points) and layer.ndim >= LEAST_AXES and not getattr(layer, "rgb", False)
+
+
+class Twin:
+    """Keeps a layer of a linked view like one of the main view, until it is closed.
+
+    Parameters
+    ----------
+    source : layer
+        The main view's.
+    turn : numpy.ndarray
+        (4, 4) main world -> linked views' world, along the last three axes.
+    drawn : callable
+        Called with this twin when a stroke on it has changed pixels.
+    """
+
+    def __init__(self, source: Any, turn: NDArray[np.float64], drawn: Callable[[Twin], None]) -> None:
+        self.source, self._turn, self._drawn = source, turn, drawn
+        self._copying = False
+        self._names = _names_of(source)
+        self.layer = _made(source)
+        self.place(turn)
+        self._copy_all()
+        self._bound: list[tuple[Any, Any]] = []
+        self._listen()
+
+    def _listen(self) -> None:
+        events = self.source.events
+        for name in self._names:
+            self._bind(getattr(events, name), partial(self._copy, name))
+        for name in PLACE:
+            self._bind(getattr(events, name), self._on_place)
+        self._bind(events.data, self._on_data)
+        if isinstance(self.layer, Points):
+            self._bind(events.set_data, self._on_data)
+        if isinstance(self.layer, Labels):
+            for name in BACK:
+                self._bind(getattr(self.layer.events, name), partial(self._copy_back, name))
+            self._bind(self.layer.events.labels_update, self._on_drawn)
+            self._bind(self.layer.events.paint, self._on_stroke)
+
+    def _bind(self, emitter: Any, call: Any) -> None:
+        emitter.connect(call)
+        self._bound.append((emitter, call))
+
+    def close(self) -> None:
+        """Stop listening."""
+        for emitter, call in self._bound:
+            emitter.disconnect(call)
+        self._bound.clear()
+
+    # ---- what it looks like and where it lies ----------------------------------------------------------
+
+    def place(self, turn: NDArray[np.float64]) -> None:
+        """Lie where the source lies, turned."""
+        self._turn = turn
+        for name in PLACE[:-1]:
+            setattr(self.layer, name, getattr(self.source, name))
+        whole = np.eye(self.source.ndim + 1)
+        whole[-4:, -4:] = turn
+        self.layer.affine = Affine(affine_matrix=whole @ np.asarray(self.source.affine.affine_matrix))
+
+    def refresh(self) -> None:
+        """Show pixels that have changed in the array."""
+        self.layer.refresh(thumbnail=False, highlight=False, extent=False)
+
+    def _on_place(self, event: Any = None) -> None:
+        self.place(self._turn)
+
+    def _copy_all(self) -> None:
+        for name in self._names:
+            self._copy(name)
+
+    def _copy(self, name: str, event: Any = None) -> None:
+        if self._copying:
+            return
+        value = getattr(self.source, name)
+        if name == "mode":
+            value = "pan_zoom" if str(value) in STILL else str(value)
+        self._copying = True
+        try:
+            if not _alike(getattr(self.layer, name), value):
+                setattr(self.layer, name, value)
+        finally:
+            self._copying = False
+
+    def _copy_back(self, name: str, event: Any = None) -> None:
+        if not self._copying:
+            self._copying = True
+            try:
+                setattr(self.source, name, getattr(self.layer, name))
+            finally:
+                self._copying = False
+
+    def _on_data(self, event: Any = None) -> None:
+        points = isinstance(self.layer, Points)
+        if points and not np.array_equal(self.layer.data, self.source.data):
+            self.layer.data = np.array(self.source.data)
+        elif not points and self.layer.data is not self.source.data:
+            self.layer.data = self.source.data
+        for name in OF_POINTS if points and len(self.source.data) else ():
+            self._copy(name)
+
+    # ---- what is drawn on it ---------------------------------------------------------------------------
+
+    def _on_drawn(self, event: Any = None) -> None:
+        self._drawn(self)
+
+    def _on_stroke(self, event: Any) -> None:
+        """Make the stroke an undo step of the source, and let it say that it was painted on."""
+        self.source._redo_history.clear()
+        self.source._append_to_undo_history(event.value)
+        self.layer._undo_history.clear()
+        self._drawn(self)
+
+
+def _made(source: Any) -> Any:
+    """Return a layer over the same array."""
+    about: dict[str, Any] = {name: getattr(source, name) for name in ("units", "axis_labels", "name")}
+    about["metadata"] = source.metadata
+    if isinstance(source, Image):
+        limits: Sequence[float] = source.contrast_limits
+        return TwinImage(source.data, multiscale=source.multiscale, rgb=False, contrast_limits=limits, **about)
+    if isinstance(source, Labels):
+        return TwinLabels(source.data, multiscale=source.multiscale, **about)
+    return TwinPoints(np.array(source.data), **about)
+
+
+def _names_of(source: Any) -> tuple[str, ...]:
+    """Return the properties that a twin copies; napari's older versions lack some."""
+    names = OF_IMAGE if isinstance(source, Image) else OF_LABELS if isinstance(source, Labels) else OF_POINTS
+    return tuple(name for name in (*ALWAYS, *names) if hasattr(source.events, name))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Tell whether two values of a property are equal, be they arrays or not."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)
