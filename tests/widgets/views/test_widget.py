@@ -110,3 +110,99 @@ def test_a_click_in_one_view_moves_the_others_and_the_main_view(views):
 
 def coronal_before(one):
     return round((SHAPE[1] - 1) / 2)
+
+
+def key(one, pane, code, modifiers=Qt.KeyboardModifier.NoModifier):
+    one.qtbot.keyClick(pane.canvas, code, modifiers)
+    one.settle()
+
+
+def test_a_mask_painted_in_one_view_is_seen_in_all_and_undone_by_one_step(views):
+    one = views()
+    axial, coronal, sagittal = one.link.panes
+    mask, heard = one.mask, []
+    mask.events.paint.connect(heard.append)
+    one.viewer.layers.selection.active = mask
+    mask.brush_size, mask.mode = 3, "paint"
+    one.click(coronal, np.array([6, 10, 12]) * SPACING)
+    painted = np.argwhere(mask.data)
+    assert len(painted)
+    assert set(painted[:, 1]) == {coronal_before(one)}  # the brush paints the plane that it is seen in
+    for pane in one.link.panes:
+        assert pane.twin_of(mask).data is mask.data
+    assert len(heard) == len(mask._undo_history) == 1
+    one.click(axial, np.array([0, 3, 12]) * SPACING, modifiers=Qt.KeyboardModifier.ShiftModifier)
+    assert np.array_equal(np.argwhere(mask.data), painted)  # Shift moves the crosshair
+    assert one.slices()[2] == 3
+    before = mask.data.copy()
+    at = one.slices()
+    one.drag(axial, np.array([0, 5, 6]) * SPACING, np.array([0, 15, 6]) * SPACING)
+    stroke = np.argwhere(mask.data != before)
+    assert set(stroke[:, 0]) == {at[0]}
+    assert stroke[:, 1].min() <= 6 < 13 <= stroke[:, 1].max()
+    assert len(mask._undo_history) == 2
+    one.link.go(np.array([at[0], 10, 6]) * SPACING)
+    one.settle()
+    for pane in one.link.panes:  # what the card has been given is what the array holds
+        twin = pane.twin_of(mask)
+        shown = twin._slice.image.view
+        assert shown.any(), pane.title
+        assert np.array_equal(shown > 0, twin._slice.image.raw > 0)
+    key(one, sagittal, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert np.array_equal(mask.data, before)
+    key(one, sagittal, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not mask.data.any()
+    mask.paint((at[0], 10, 6), 2)
+    one.settle()
+    assert 2 in axial.twin_of(mask)._slice.image.raw
+    wheel(axial, 120, Qt.KeyboardModifier.ControlModifier)
+    assert mask.brush_size > 3
+    wheel(axial, 120)
+    assert one.slices()[:2] == [at[0] - 1] * 2
+    mask.mode = "pick"
+    one.click(axial, np.array([0, 10, 6]) * SPACING)
+    follows(one)
+
+
+def wheel(pane, delta, modifiers=Qt.KeyboardModifier.NoModifier):
+    from qtpy.QtCore import QPointF
+    from qtpy.QtGui import QWheelEvent
+
+    middle = QPointF(pane.canvas.rect().center())
+    event = QWheelEvent(
+        middle, QPointF(pane.canvas.mapToGlobal(middle.toPoint())), QPoint(), QPoint(0, delta),
+        Qt.MouseButton.NoButton, modifiers, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(pane.canvas, event)
+
+
+def follows(one):
+    """Layers come, go, change places and looks: the views follow."""
+    viewer, mask, pane = one.viewer, one.mask, one.link.panes[1]
+    image = viewer.layers["scan"]
+    image.contrast_limits, image.colormap, image.visible, image.name = (10, 50), "magma", False, "renamed"
+    mask.mode, mask.opacity, mask.selected_label, mask.contour = "erase", 0.3, 2, 1
+    twin, other = pane.twin_of(image), pane.twin_of(mask)
+    assert (twin.contrast_limits, twin.colormap.name, twin.visible, twin.name) == ([10, 50], "magma", False, "renamed")
+    assert (str(other.mode), other.opacity, other.selected_label, other.contour) == ("erase", 0.3, 2, 1)
+    assert pane.model.layers.selection.active is other
+    points = viewer.add_points([[3, 4, 5]], name="place")
+    flat = viewer.add_image(np.zeros((4, 4)), name="flat")
+    assert [layer.name for layer in pane.model.layers] == ["renamed", "scan mask", "place"]
+    points.data = [[3, 4, 5], [1, 1, 1]]
+    assert len(pane.twin_of(points).data) == 2
+    viewer.layers.move(0, 2)
+    assert [layer.name for layer in pane.model.layers] == ["scan mask", "renamed", "place"]
+    viewer.layers.remove(points)
+    viewer.layers.remove(flat)
+    image.data = image.data[:, ::-1]
+    assert pane.twin_of(image).data is image.data
+    viewer.layers.remove(mask)
+    assert [layer.name for layer in pane.model.layers] == ["renamed"]
+    viewer.layers.clear()
+    assert "There is no scan" in one.widget.note
+    assert not len(pane.model.layers)
+    one.mask = add_scan(viewer)
+    one.settle()
+    assert one.widget.note == ""
+    assert [layer.name for layer in pane.model.layers] == ["scan", "scan mask"]

@@ -14,8 +14,8 @@ from napari_unet_tumour.widgets.layers.labels import image_of
 from napari_unet_tumour.widgets.layers.world import axes_of, world_of
 from napari_unet_tumour.widgets.look.letters import camera_of, canvas_of
 from napari_unet_tumour.widgets.views.crosshair import Crosshair
-from napari_unet_tumour.widgets.views.pane import SPACE, Pane
-from napari_unet_tumour.widgets.views.twins import PLACE, Twin, can_be_shown
+from napari_unet_tumour.widgets.views.pane import SPACE, Pane, make_current
+from napari_unet_tumour.widgets.views.twins import PLACE, can_be_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +48,8 @@ class Link(QObject):
         self._scan: Any = None
         self._turn = np.eye(SPACE + 1)
         self.place = np.zeros(SPACE)
-        self._moving = self._refreshing = False
-        self._edited: dict[Any, Twin | None] = {}
+        self._moving = False
+        self._edited: set[Any] = set()
         self._sliced: dict[Any, Any] = {}
         self._masks: list[Any] = []
         self._cross: Crosshair | None = None
@@ -64,6 +64,7 @@ class Link(QObject):
         layers, dims, camera = self._main.layers, self._main.dims, camera_of(self._main)
         for emitter in (layers.events.inserted, layers.events.removed, layers.events.reordered):
             self._bind(emitter, self.look)
+        self._bind(layers.events.removing, self._on_removing)
         self._bind(layers.selection.events.active, self._on_active)
         self._bind(dims.events.point, self._on_main_moved)
         for emitter in (dims.events.order, dims.events.ndisplay, camera.events.center, camera.events.zoom):
@@ -77,6 +78,23 @@ class Link(QObject):
 
     def look(self, event: Any = None) -> None:
         """Take up the layers that there are."""
+        self._moving = True  # the sliders of the views move as layers come and go
+        try:
+            before = self._take_up()
+        finally:
+            self._moving = False
+            make_current(self.main_canvas())  # the main view may be about to remove a layer, too
+        if self._scan is None:
+            self._draw_main_cross()
+            return
+        if before is None:
+            self.place = self._middle(self._scan)
+        self._take_from_main()
+        for pane in self.panes if before is not self._scan else ():
+            pane.fit_soon()
+
+    def _take_up(self) -> Any:
+        """Show the layers; return the scan before this one."""
         before, self._scan = self._scan, self._chosen()
         if before is not self._scan:
             self._follow_place(before, self._scan)
@@ -86,17 +104,13 @@ class Link(QObject):
         for pane in self.panes:
             pane.show_layers(self._main.layers if scan is not None else [], self._turn)
         self._watch_masks()
-        if scan is None:
-            self._draw_main_cross()
-            return
-        self._show_views(scan)
-        self._on_active()
-        if before is None:
-            self.place = self._middle(scan)
-        self._take_from_main()
-        if before is not scan:
-            for pane in self.panes:
-                pane.fit_soon()
+        if scan is not None:
+            self._show_views(scan)
+            self._activate()
+        return before
+
+    def _on_removing(self, event: Any = None) -> None:
+        make_current(self.main_canvas())
 
     def _chosen(self) -> Any:
         """Return the volume that the planes run along: that of the active layer, else the first one."""
@@ -138,7 +152,10 @@ class Link(QObject):
     def _on_active(self, event: Any = None) -> None:
         if self._chosen() is not self._scan:
             self.look()
-            return
+        else:
+            self._activate()
+
+    def _activate(self) -> None:
         for pane in self.panes:
             pane.activate(self._main.layers.selection.active)
 
@@ -161,28 +178,14 @@ class Link(QObject):
         at = (tuple(dims.point), tuple(dims.order), dims.ndisplay)
         moved = event.type == "set_data" and self._sliced.get(mask) != at
         self._sliced[mask] = at
-        if not moved and not self._refreshing:
-            self._note_edit(mask, None)
-
-    def drawn(self, twin: Twin) -> None:
-        """Show soon in all views what was drawn in one."""
-        self._note_edit(twin.source, twin)
-
-    def _note_edit(self, mask: Any, by: Twin | None) -> None:
-        self._edited[mask] = by if self._edited.get(mask, by) is by else None
-        self._redraw.start()
+        if not moved:
+            self._edited.add(mask)
+            self._redraw.start()
 
     def _show_edits(self) -> None:
-        edited, self._edited = self._edited, {}
-        self._refreshing = True
-        try:
-            for mask, by in edited.items():
-                if by is not None and mask in self._main.layers:
-                    mask.refresh(thumbnail=False, highlight=False, extent=False)
-                for twin in (one for pane in self.panes for one in pane.twins if one.source is mask and one is not by):
-                    twin.refresh()
-        finally:
-            self._refreshing = False
+        edited, self._edited = self._edited, set()
+        for twin in (one for pane in self.panes for one in pane.twins if one.source in edited):
+            twin.refresh()
 
     # ---- the place -------------------------------------------------------------------------------------
 
@@ -298,10 +301,12 @@ class Link(QObject):
                 getattr(mask.events, name).disconnect(self._on_edit)
         self._masks.clear()
         self._sliced.clear()
+        self._edited.clear()
         self._scan = None
         for pane in self.panes:
             pane.close()
         self.panes.clear()
+        make_current(self.main_canvas())
         if self._cross is not None:
             self._cross.close()
 

@@ -28,6 +28,13 @@ LEAST_SIDE = 90
 SPACE = 3
 
 
+class Canvas(QtViewer):
+    """napari's canvas with its slider; keys go to the main view, which has its own shortcuts."""
+
+    def _bind_shortcuts(self) -> None:
+        """Leave napari's shortcuts as they are: to bind them anew takes half of the time to open a view."""
+
+
 class Pane(QObject):
     """A linked view.
 
@@ -38,7 +45,7 @@ class Pane(QObject):
     main : ViewerModel
         The main view.
     link : object
-        Has `to_main(position)`, `clicked(position)`, `scrolled(pane)`, `drawn(twin)` and `main_canvas()`.
+        Has `to_main(position)`, `clicked(position)`, `scrolled(pane)` and `main_canvas()`.
     """
 
     def __init__(self, parent: QWidget, main: ViewerModel, link: Any) -> None:
@@ -46,7 +53,7 @@ class Pane(QObject):
         self._main, self._link = main, link
         self.view = PlaneView("", (0, 1, 2))
         self.model = ViewerModel(title="linked view")
-        self.native = QtViewer(self.model)
+        self.native = Canvas(self.model)
         self.native.setAcceptDrops(False)  # a file is opened in the main view
         self.canvas = self.native.canvas.native
         self.canvas.setMinimumSize(LEAST_SIDE, LEAST_SIDE)
@@ -82,6 +89,7 @@ class Pane(QObject):
 
     def show_layers(self, layers: Sequence[Any], turn: NDArray[np.float64]) -> None:
         """Show twins of layers of the main view, in their order."""
+        make_current(self.canvas)
         wanted = [layer for layer in layers if can_be_shown(layer)]
         for twin in [one for one in self.twins if not any(one.source is layer for layer in wanted)]:
             self.twins.remove(twin)
@@ -90,7 +98,7 @@ class Pane(QObject):
         for layer in wanted:
             known = next((one for one in self.twins if one.source is layer), None)
             if known is None:
-                known = Twin(layer, turn, self._link.drawn)
+                known = Twin(layer, turn)
                 self.twins.append(known)
                 self.model.layers.append(known.layer)
             else:
@@ -186,6 +194,17 @@ class Pane(QObject):
             self.canvas.removeEventFilter(self)
             self.letters.close()
             self.crosshair.close()
+            make_current(self.canvas)
             self.model.layers.clear()
             self.native.close()
             self.native.deleteLater()
+
+
+def make_current(canvas: Any) -> None:
+    """Let OpenGL commands go to a canvas.
+
+    napari frees what a layer had on the graphics card as soon as the layer is removed, in whichever canvas was drawn
+    last; the numbers of its buffers mean others there.
+    """
+    if canvas is not None and hasattr(canvas, "makeCurrent"):
+        canvas.makeCurrent()

@@ -1,7 +1,7 @@
-"""Twins: layers of a linked view that show the pixels of the main view's layers, and hand strokes to them.
+"""Twins: layers of a linked view that show the pixels of the main view's layers, and pass strokes on to them.
 
-napari slices a layer for one view alone. A twin is a second layer over the same array, so that what is drawn on either
-is at once in both. The main view's layer keeps the undo history and emits the events that other code listens to.
+napari slices a layer for one view alone. A twin is a second layer over the same array. What is drawn on it is drawn
+by the main view's layer, which keeps the undo history, holds locks and emits the events that other code listens to.
 """
 
 from __future__ import annotations
@@ -40,10 +40,56 @@ class TwinImage(Image):
 
 
 class TwinLabels(Labels):
-    """A mask without a thumbnail."""
+    """A mask without a thumbnail whose strokes are strokes of its source, in the plane that the twin shows."""
+
+    source: Any = None
 
     def _update_thumbnail(self) -> None:
         """Save the time: no layer list shows it."""
+
+    def paint(self, coord: Any, new_label: int, refresh: bool = True) -> None:
+        """Paint on the source."""
+        self._through(self.source.paint, coord, new_label, refresh)
+
+    def fill(self, coord: Any, new_label: int, refresh: bool = True) -> None:
+        """Fill in the source."""
+        self._through(self.source.fill, coord, new_label, refresh)
+
+    def paint_polygon(self, points: Any, new_label: int) -> None:
+        """Paint a polygon on the source."""
+        self._through(self.source.paint_polygon, points, new_label)
+
+    def _through(self, call: Callable[..., None], *given: Any) -> None:
+        # The one thing that a stroke takes from the view: along which axes it paints.
+        self.source._get_dims_to_paint = self._get_dims_to_paint
+        try:
+            call(*given)
+        finally:
+            del self.source._get_dims_to_paint
+
+    def block_history(self) -> Any:
+        """Make one undo step of the source of what follows."""
+        return self.source.block_history()
+
+    def _begin_stroke(self) -> None:
+        self.source._begin_stroke()
+
+    def _commit_stroke(self) -> None:
+        self.source._commit_stroke()
+
+    def _abort_stroke(self) -> None:
+        self.source._abort_stroke()
+
+    def _partial_labels_refresh(self) -> None:
+        self.source._partial_labels_refresh()
+
+    def undo(self) -> None:
+        """Undo the source's last step."""
+        self.source.undo()
+
+    def redo(self) -> None:
+        """Redo the source's last step."""
+        self.source.redo()
 
 
 class TwinPoints(Points):
@@ -67,12 +113,10 @@ class Twin:
         The main view's.
     turn : numpy.ndarray
         (4, 4) main world -> linked views' world, along the last three axes.
-    drawn : callable
-        Called with this twin when a stroke on it has changed pixels.
     """
 
-    def __init__(self, source: Any, turn: NDArray[np.float64], drawn: Callable[[Twin], None]) -> None:
-        self.source, self._turn, self._drawn = source, turn, drawn
+    def __init__(self, source: Any, turn: NDArray[np.float64]) -> None:
+        self.source, self._turn = source, turn
         self._copying = False
         self._names = _names_of(source)
         self.layer = _made(source)
@@ -93,8 +137,6 @@ class Twin:
         if isinstance(self.layer, Labels):
             for name in BACK:
                 self._bind(getattr(self.layer.events, name), partial(self._copy_back, name))
-            self._bind(self.layer.events.labels_update, self._on_drawn)
-            self._bind(self.layer.events.paint, self._on_stroke)
 
     def _bind(self, emitter: Any, call: Any) -> None:
         emitter.connect(call)
@@ -158,18 +200,6 @@ class Twin:
         for name in OF_POINTS if points and len(self.source.data) else ():
             self._copy(name)
 
-    # ---- what is drawn on it ---------------------------------------------------------------------------
-
-    def _on_drawn(self, event: Any = None) -> None:
-        self._drawn(self)
-
-    def _on_stroke(self, event: Any) -> None:
-        """Make the stroke an undo step of the source, and let it say that it was painted on."""
-        self.source._redo_history.clear()
-        self.source._append_to_undo_history(event.value)
-        self.layer._undo_history.clear()
-        self._drawn(self)
-
 
 def _made(source: Any) -> Any:
     """Return a layer over the same array."""
@@ -179,7 +209,9 @@ def _made(source: Any) -> Any:
         limits: Sequence[float] = source.contrast_limits
         return TwinImage(source.data, multiscale=source.multiscale, rgb=False, contrast_limits=limits, **about)
     if isinstance(source, Labels):
-        return TwinLabels(source.data, multiscale=source.multiscale, **about)
+        mask = TwinLabels(source.data, multiscale=source.multiscale, **about)
+        mask.source = source
+        return mask
     return TwinPoints(np.array(source.data), **about)
 
 

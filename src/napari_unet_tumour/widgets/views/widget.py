@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QSplitter, QVBoxLayout, QWidget
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QPushButton, QSplitter, QVBoxLayout, QWidget
 
 from napari_unet_tumour.widgets.common.main_thread import UndockFilter
 from napari_unet_tumour.widgets.views.link import Link
@@ -53,7 +53,6 @@ class LinkedViews(QWidget):
     def _say(self, text: str) -> None:
         self._note.setText(text)
         self._note.setVisible(bool(text))
-        self._views.setVisible(not text)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Lie side by side where there is more width than height, else one below the other."""
@@ -93,5 +92,17 @@ class _GoBelow(QObject):
             if isinstance(window, QMainWindow):
                 window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
                 window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+                _keep_in_window(dock)
                 window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
                 window.resizeDocks([dock], [min(HEIGHT, window.height() // 2)], Qt.Orientation.Vertical)
+
+
+def _keep_in_window(dock: QDockWidget) -> None:
+    """Let a dock be closed, not pulled out: Qt would give its canvases new OpenGL contexts, and vispy would crash."""
+    if QCoreApplication.testAttribute(Qt.ApplicationAttribute.AA_ShareOpenGLContexts):
+        return
+    dock.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetClosable)
+    bar = dock.titleBarWidget()
+    for button in [] if bar is None else bar.findChildren(QPushButton):
+        if button.objectName() == "QTitleBarFloatButton":
+            button.hide()
