@@ -1,1 +1,1 @@
-"""Linked axial, coronal and sagittal views, and surfaces of masks."""
+"""Linked axial, coronal and sagittal views."""

@@ -14,6 +14,7 @@ from napari_unet_tumour.widgets.layers.labels import image_of
 from napari_unet_tumour.widgets.layers.world import axes_of, world_of
 from napari_unet_tumour.widgets.look.letters import camera_of, canvas_of
 from napari_unet_tumour.widgets.views.crosshair import Crosshair
+from napari_unet_tumour.widgets.layers.edits import Edits
 from napari_unet_tumour.widgets.views.pane import SPACE, Pane, make_current
 from napari_unet_tumour.widgets.views.twins import PLACE, can_be_shown
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from numpy.typing import NDArray
     from qtpy.QtWidgets import QWidget
-
-EDITS = ("paint", "labels_update", "set_data")
 
 
 class Link(QObject):
@@ -50,8 +49,7 @@ class Link(QObject):
         self.place = np.zeros(SPACE)
         self._moving = False
         self._edited: set[Any] = set()
-        self._sliced: dict[Any, Any] = {}
-        self._masks: list[Any] = []
+        self._edits = Edits(main, self._on_edit)
         self._cross: Crosshair | None = None
         self.panes = [Pane(parent, main, self) for _ in range(SPACE)]
         self._redraw = single_shot_timer(self, 0, self._show_edits)
@@ -164,23 +162,12 @@ class Link(QObject):
     def _watch_masks(self) -> None:
         from napari.layers import Labels
 
-        for mask in self._masks:
-            for name in EDITS:
-                getattr(mask.events, name).disconnect(self._on_edit)
-        self._masks = [layer for layer in self._main.layers if isinstance(layer, Labels) and can_be_shown(layer)]
-        for mask in self._masks:
-            for name in EDITS:
-                getattr(mask.events, name).connect(self._on_edit)
+        self._edits.watch(layer for layer in self._main.layers if isinstance(layer, Labels) and can_be_shown(layer))
 
-    def _on_edit(self, event: Any) -> None:
-        """Show soon what has changed in the main view's mask; a change of its slice alone is no edit."""
-        mask, dims = event.source, self._main.dims
-        at = (tuple(dims.point), tuple(dims.order), dims.ndisplay)
-        moved = event.type == "set_data" and self._sliced.get(mask) != at
-        self._sliced[mask] = at
-        if not moved:
-            self._edited.add(mask)
-            self._redraw.start()
+    def _on_edit(self, mask: Any) -> None:
+        """Show soon what has changed: the event may come before the change."""
+        self._edited.add(mask)
+        self._redraw.start()
 
     def _show_edits(self) -> None:
         edited, self._edited = self._edited, set()
@@ -296,11 +283,7 @@ class Link(QObject):
             emitter.disconnect(call)
         self._bound.clear()
         self._follow_place(self._scan, None)
-        for mask in self._masks:
-            for name in EDITS:
-                getattr(mask.events, name).disconnect(self._on_edit)
-        self._masks.clear()
-        self._sliced.clear()
+        self._edits.watch(())
         self._edited.clear()
         self._scan = None
         for pane in self.panes:
