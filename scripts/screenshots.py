@@ -53,6 +53,7 @@ def main(folder: Path) -> None:
     compared(folder)
     listed(folder)
     viewed(folder)
+    linked(folder)
 
 
 def viewed(folder: Path) -> None:
@@ -66,6 +67,31 @@ def viewed(folder: Path) -> None:
     wait(lambda: "mm²" in str(widget._panel.size.value))
     picture(viewer, folder / "view.png")
     viewer.close()
+
+
+def linked(folder: Path) -> None:
+    """Show the sample with its truth in the linked views, the crosshair in a lesion, and its surface in the main view."""
+    viewer = opened()
+    head, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")
+    widget._panel.surface.value = True
+    wait(lambda: "triangles" in str(widget._panel.surface_note.value))
+    _, views = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Linked views")
+    places = np.argwhere(mask.data)
+    views.link.go(np.array(mask.data_to_world(places[len(places) // 2])))
+    wait_for(1.0)
+    picture(viewer, folder / "linked-views.png", settle=60)
+    viewer.dims.ndisplay = 3
+    head.visible = mask.visible = False
+    viewer.reset_view()
+    picture(viewer, folder / "surface.png", settle=60)
+    viewer.close()
+    jobs.shutdown()
+
+
+def wait_for(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    wait(lambda: time.monotonic() > end)
 
 
 def listed(folder: Path) -> None:

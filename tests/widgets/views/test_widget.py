@@ -206,3 +206,96 @@ def follows(one):
     one.settle()
     assert one.widget.note == ""
     assert [layer.name for layer in pane.model.layers] == ["scan", "scan mask"]
+
+
+def oblique():
+    """Return an affine that is tilted about two axes."""
+    from scipy.spatial.transform import Rotation
+
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("zyx", (0.3, 0.2, 0)).as_matrix() @ np.diag(SPACING)
+    affine[:3, 3] = 40, -20, 7
+    return affine
+
+
+def shown_index(one):
+    """Return which voxel the crosshair is at."""
+    return np.round(one.mask.world_to_data(one.link.place)).astype(int).tolist()
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+def test_oblique_scans_flat_pictures_and_a_second_window(views):
+    one = views(lambda viewer: add_scan(viewer, oblique()))
+    axial, coronal, sagittal = one.link.panes
+    assert [pane.letters.text for pane in one.link.panes] == ["APRL", "HFRL", "HFAP"]
+    for pane, along in zip(one.link.panes, ((1, 2), (0, 2), (0, 1)), strict=True):
+        # A millimetre is as long up as across, and the scan's axes run along the screen's.
+        steps = np.array([pane.twin_of(one.mask).data_to_world(step) for step in (*np.eye(3), np.zeros(3))])
+        lengths = np.abs(steps[:3] - steps[3])
+        assert np.allclose([lengths[axis].max() for axis in along], np.array(SPACING)[list(along)])
+        assert np.count_nonzero(lengths > 1e-9) == 3
+    index = [8, 5, 17]
+    one.click(sagittal, sagittal.twin_of(one.mask).data_to_world(index))
+    one.click(axial, axial.twin_of(one.mask).data_to_world(index))
+    assert shown_index(one) == index
+    from napari_unet_tumour.widgets.layers.image_source import shown_at
+
+    assert round(shown_at(one.viewer, one.mask)[0]) == 8
+    one.viewer.layers.selection.active = one.mask
+    one.mask.brush_size, one.mask.mode = 1, "paint"
+    one.click(coronal, coronal.twin_of(one.mask).data_to_world([3, 5, 9]))
+    assert np.argwhere(one.mask.data).tolist() == [[3, 5, 9]]
+    one.mask.mode = "pan_zoom"
+
+    def flat(viewer):
+        return viewer.add_image(np.zeros((20, 20, 3), np.uint8), name="photo", rgb=True)
+
+    two = views(flat)
+    assert two.widget.note == (
+        "'photo' is a flat or a colour picture: linked views need a grey scan with several slices"
+    )
+    two.viewer.layers.clear()
+    two.mask = add_scan(two.viewer, name="other")
+    two.settle(20)
+    two.click(two.link.panes[2], two.link.panes[2].twin_of(two.mask).data_to_world([2, 2, 2]))
+    assert shown_index(two)[:2] == [2, 2]
+    assert shown_index(one) == index
+    assert [layer.name for layer in axial.model.layers] == ["scan", "scan mask"]
+    one.viewer.layers["scan"].affine = np.diag([4.0, 1, 1, 1])
+    one.mask.affine = np.diag([4.0, 1, 1, 1])
+    one.settle()
+    assert np.allclose(axial.twin_of(one.mask).data_to_world([1, 1, 1]), [4, 1, 1])
+
+
+def test_clicks_and_strokes_in_a_linked_view_count_in_the_correct_panel(opened, qtbot):
+    hill = np.zeros((8, 64, 64), np.uint8)
+    hill[2:7, 20:36, 30:46] = 220
+
+    def add(viewer):
+        viewer.window._qt_window.resize(1200, 900)
+        viewer.add_image(hill, name="scan")
+
+    one = opened(add, "Correct and fine-tune", show=True)
+    one.wait(lambda: one.widget.session is not None)
+    _, widget = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Linked views")
+    one.widget.go(1)
+    qtbot.keyClick(canvas_of(one.widget.native), Qt.Key.Key_C)
+    assert one.widget._click.on, one.status
+    mask = one.widget.session.case.parts[0].mask
+    views = Views(viewer=one.viewer, mask=mask, widget=widget, link=widget.link, qtbot=qtbot)
+    views.settle(20)
+    views.click(widget.link.panes[2], np.array([4.0, 28, 38]))
+    assert one.viewer.dims.current_step[0] == 4  # what was clicked is the current slice
+    one.wait(lambda: mask.data.any())
+    assert set(np.argwhere(mask.data)[:, 0]) == {4}
+    views.settle()
+    assert mask.data[4, 28, 38] == 1
+    assert len(one.widget._click.clicked()[1]) == 1
+    qtbot.keyClick(widget.link.panes[0].canvas, Qt.Key.Key_Escape)
+    assert not one.widget._click.on
+    one.viewer.layers.selection.active = mask
+    mask.brush_size, mask.mode = 3, "paint"
+    before = mask.data.copy()
+    views.click(widget.link.panes[1], np.array([6.0, 28, 10]))
+    assert set(np.argwhere(mask.data != before)[:, 0]) == {5, 6, 7}
+    one.wait(lambda: one.widget.session.is_edited(6))  # the journal has heard of the stroke

@@ -15,7 +15,7 @@ from napari_unet_tumour.widgets.layers.world import axes_of, world_of
 from napari_unet_tumour.widgets.look.letters import camera_of, canvas_of
 from napari_unet_tumour.widgets.views.crosshair import Crosshair
 from napari_unet_tumour.widgets.layers.edits import Edits
-from napari_unet_tumour.widgets.views.pane import SPACE, Pane, make_current
+from napari_unet_tumour.widgets.views.pane import SPACE, Pane, make_current, set_points
 from napari_unet_tumour.widgets.views.twins import PLACE, can_be_shown
 
 if TYPE_CHECKING:
@@ -197,9 +197,7 @@ class Link(QObject):
         try:
             points = slider_point(self._main, scan, [*np.zeros(scan.ndim - SPACE), *index])
             first = self._main.dims.ndim - SPACE
-            points = {axis: at for axis, at in points.items() if axis >= first}
-            if any(self._main.dims.point[axis] != at for axis, at in points.items()):
-                self._main.dims.set_point(list(points), list(points.values()))
+            set_points(self._main, {axis: at for axis, at in points.items() if axis >= first})
         finally:
             self._moving = False
         self._show_place()

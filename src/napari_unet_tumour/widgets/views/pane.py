@@ -136,9 +136,7 @@ class Pane(QObject):
     def go(self, place: NDArray[np.float64]) -> None:
         """Show the slice at a place (3,) of the linked views' world, with the crosshair there."""
         self._place = place
-        at = float(place[self.view.order[0]])
-        if self.model.dims.point[self.axis] != at:
-            self.model.dims.set_point(self.axis, at)
+        set_points(self.model, {self.axis: float(place[self.view.order[0]])})
         self._keep_in_sight()
         self.crosshair.follow()
 
@@ -198,6 +196,19 @@ class Pane(QObject):
             self.model.layers.clear()
             self.native.close()
             self.native.deleteLater()
+
+
+def set_points(viewer: ViewerModel, points: dict[int, float]) -> None:
+    """Move sliders to the steps nearest to points of the world.
+
+    Between two steps napari's slider would at once move the point to a step, and every layer be sliced twice.
+    """
+    steps = {}
+    for axis, at in points.items():
+        start, _, step = viewer.dims.range[axis]
+        steps[axis] = start + round((at - start) / step) * step if step else at
+    if any(viewer.dims.point[axis] != at for axis, at in steps.items()):
+        viewer.dims.set_point(list(steps), list(steps.values()))
 
 
 def make_current(canvas: Any) -> None:

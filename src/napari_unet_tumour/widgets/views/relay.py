@@ -104,7 +104,8 @@ class MouseRelay:
 
     def _on_cursor(self, event: Any = None) -> None:
         """Let the main window tell what is under the pointer."""
-        if self._model.layers and len(self._model.cursor.position) == self._main.dims.ndim:
+        here = self._model.mouse_over_canvas  # napari moves it with the slice, too
+        if here and self._model.layers and len(self._model.cursor.position) == self._main.dims.ndim:
             self._main.cursor.position = tuple(self._to_main(self._model.cursor.position))
 
     def _on_enter(self, event: Any = None) -> None:
