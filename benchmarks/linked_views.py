@@ -2,9 +2,9 @@
 
     python benchmarks/linked_views.py [--shape 180 256 256] [--moves N] [--json OUT]
 
-A window with a scan and a mask has the linked views open. The crosshair moves to places all over the scan, as a click in one
-view moves it. Recorded is the time from the move until the two other views have been painted with their new slices, and
-until the main view has been, too. Without a display, under Xvfb, which renders by software.
+A window with a scan and a mask has the linked views open. The crosshair moves to places all over the scan, as a click
+in one view moves it. Recorded is the time from the move until the two other views have been painted with their new
+slices, and until the main view has been, too. Without a display, under Xvfb, which renders by software.
 """
 
 from __future__ import annotations
@@ -83,11 +83,16 @@ def measured(shape: tuple[int, int, int], moves: int) -> dict:
         views.append(1000 * (max(painted[n] for n in others) - start))
         wait(lambda: False, 0.02)  # the main view comes last, if it has another slice
         every.append(1000 * (max(painted.values()) - start))
-    return {"open_s": opened, "alone_ms": alone, "views_ms": summary(views[WARM_UP:]), "all_ms": summary(every[WARM_UP:])}
+    return {
+        "open_s": opened,
+        "alone_ms": alone,
+        "views_ms": summary(views[WARM_UP:]),
+        "all_ms": summary(every[WARM_UP:]),
+    }
 
 
 def alone_ms(viewer, moves: int) -> dict:
-    """Return how long napari takes from a move of its slider until the main view is painted, before any other view is open."""
+    """Return how long napari alone takes from a move of its slider until the main view is painted."""
     painted: list[float] = []
     canvas = viewer.window._qt_viewer.canvas
     call = lambda event: painted.append(time.perf_counter())  # noqa: E731 - the very object is disconnected
@@ -126,7 +131,9 @@ def table(report: dict) -> str:
     rows |= {"the other two views": report["views_ms"], "all, main view included": report["all_ms"]}
     lines = ["", f"| crosshair to redraw, {' x '.join(map(str, report['shape']))}, ms | p50 | p95 | least | most |"]
     lines.append("| --- | --- | --- | --- | --- |")
-    lines += [f"| {name} | " + " | ".join(f"{value:.1f}" for value in row.values()) + " |" for name, row in rows.items()]
+    lines += [
+        f"| {name} | " + " | ".join(f"{value:.1f}" for value in row.values()) + " |" for name, row in rows.items()
+    ]
     held = report["views_ms"]["p95"] < LIMIT_MS
     lines += ["", f"{'ok  ' if held else 'MISS'} the other two views, p95: bound {LIMIT_MS} ms"]
     ratio = report["views_ms"]["p50"] / report["alone_ms"]["p50"]

@@ -70,7 +70,7 @@ def viewed(folder: Path) -> None:
 
 
 def linked(folder: Path) -> None:
-    """Show the sample with its truth in the linked views, the crosshair in a lesion, and its surface in the main view."""
+    """Show the sample with its truth in the linked views, the crosshair in a lesion; then the surface."""
     viewer = opened()
     head, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")

@@ -72,8 +72,8 @@ def mesh_of(
     start, shape : sequence of int
         Where the box begins in the mask, and the size of the mask.
     linear : numpy.ndarray
-        (3, 3) step in the world of one voxel along each axis: long steps are kept when blocks are averaged, and a mirrored
-        world turns the triangles, so that they look outwards.
+        (3, 3) step in the world of one voxel along each axis: long steps are kept when blocks are averaged, and a
+        mirrored world turns the triangles, so that they look outwards.
     leave_out : int or None
         A value that is no label, such as "unsure".
 
@@ -110,7 +110,8 @@ def _surface(inside: NDArray[np.bool_], spacing: NDArray[np.float64]) -> tuple[N
     blocks = block_sizes(part.shape, spacing)
     field = np.pad(_averaged(part, blocks), 1)
     # A lesion thinner than a block leaves no block that is half full.
-    vertices, faces, _, _ = marching_cubes(field, min(INSIDE, float(field.max()) / 2))
+    level = min(INSIDE, float(field.max()) / 2)
+    vertices, faces, _, _ = marching_cubes(field, level)  # type: ignore[no-untyped-call]
     begin = np.array([one.start for one in box])
     return (vertices - 1 + 0.5) * blocks - 0.5 + begin, faces
 
@@ -131,5 +132,5 @@ def _averaged(inside: NDArray[np.bool_], blocks: tuple[int, ...]) -> NDArray[np.
 
     if max(blocks) == 1:
         return inside.astype(np.float32)
-    averaged: NDArray[np.float32] = block_reduce(inside.astype(np.float32), blocks, np.mean)
+    averaged: NDArray[np.float32] = block_reduce(inside.astype(np.float32), blocks, np.mean)  # type: ignore[no-untyped-call]
     return averaged

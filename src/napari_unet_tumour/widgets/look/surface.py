@@ -11,9 +11,9 @@ import numpy as np
 from napari_unet_tumour import jobs
 from napari_unet_tumour.look.mesh import Mesh, box_of
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
+from napari_unet_tumour.widgets.layers.edits import Edits
 from napari_unet_tumour.widgets.layers.image_source import KEY, shown_at
 from napari_unet_tumour.widgets.layers.world import axes_of, world_of
-from napari_unet_tumour.widgets.layers.edits import Edits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

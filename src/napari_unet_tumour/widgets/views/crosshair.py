@@ -55,7 +55,9 @@ class Crosshair(QObject):
         if place is None:
             return
         wide, high = self._canvas.width(), self._canvas.height()
-        x, y = (round(min(max(at, -2.0 * GAP), length + 2.0 * GAP)) for at, length in zip(place, (wide, high), strict=True))
+        x, y = (
+            round(min(max(at, -2.0 * GAP), length + 2.0 * GAP)) for at, length in zip(place, (wide, high), strict=True)
+        )
         left, right, top, bottom = self.lines
         left.setGeometry(0, y, max(x - GAP, 0), 1)
         right.setGeometry(x + GAP, y, max(wide - x - GAP, 0), 1)

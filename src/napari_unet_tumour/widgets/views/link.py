@@ -9,12 +9,12 @@ from qtpy.QtCore import QObject
 
 from napari_unet_tumour.look.planes import on_canvas, plane_views, upright
 from napari_unet_tumour.widgets.common.main_thread import single_shot_timer
+from napari_unet_tumour.widgets.layers.edits import Edits
 from napari_unet_tumour.widgets.layers.image_source import KEY, shown_at, slider_point
 from napari_unet_tumour.widgets.layers.labels import image_of
 from napari_unet_tumour.widgets.layers.world import axes_of, world_of
 from napari_unet_tumour.widgets.look.letters import camera_of, canvas_of
 from napari_unet_tumour.widgets.views.crosshair import Crosshair
-from napari_unet_tumour.widgets.layers.edits import Edits
 from napari_unet_tumour.widgets.views.pane import SPACE, Pane, make_current, set_points
 from napari_unet_tumour.widgets.views.twins import PLACE, can_be_shown
 
@@ -179,7 +179,7 @@ class Link(QObject):
     def to_main(self, position: Any) -> NDArray[np.float64]:
         """Return a position of a linked view, along all axes, in the main view's world."""
         found = np.array(position, np.float64)
-        found[-SPACE:] = _moved(np.linalg.inv(self._turn), found[-SPACE:])
+        found[-SPACE:] = _moved(_inverse(self._turn), found[-SPACE:])
         return found
 
     def clicked(self, position: Any) -> None:
@@ -187,7 +187,7 @@ class Link(QObject):
         self.go(self.to_main(position)[-SPACE:])
 
     def go(self, place: NDArray[np.float64]) -> None:
-        """Show a place (3,) of the main view's world in all views; the nearest place of the scan where it lies outside."""
+        """Show a place (3,) of the main view's world in all views, or the nearest place of the scan."""
         scan = self._scan
         if scan is None:
             return
@@ -209,7 +209,7 @@ class Link(QObject):
         place, first = _moved(self._turn, self.place), pane.model.dims.ndim - SPACE
         place[pane.view.order[0]] = pane.model.dims.point[pane.axis]
         self._main.dims.set_point(list(range(first)), list(pane.model.dims.point[:first]))
-        self.go(_moved(np.linalg.inv(self._turn), place))
+        self.go(_moved(_inverse(self._turn), place))
 
     def _on_main_moved(self, event: Any = None) -> None:
         if not self._moving and self._scan is not None and len(self.panes[0].model.layers):
@@ -238,7 +238,7 @@ class Link(QObject):
         self._draw_main_cross()
 
     def _index(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._clipped(_moved(np.linalg.inv(world_of(self._scan)[-4:, -4:]), place))
+        return self._clipped(_moved(_inverse(world_of(self._scan)[-4:, -4:]), place))
 
     def _clipped(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.clip(index, 0, np.array(_shape(self._scan)[-SPACE:]) - 1)
@@ -290,6 +290,10 @@ class Link(QObject):
         make_current(self.main_canvas())
         if self._cross is not None:
             self._cross.close()
+
+
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.inv(matrix), np.float64)
 
 
 def _moved(matrix: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.components import ViewerModel
 from napari.qt import QtViewer
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
@@ -19,8 +18,9 @@ from napari_unet_tumour.widgets.views.relay import KeyRelay, MouseRelay
 from napari_unet_tumour.widgets.views.twins import Twin, can_be_shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
     from qtpy.QtWidgets import QWidget
 
@@ -28,7 +28,7 @@ LEAST_SIDE = 90
 SPACE = 3
 
 
-class Canvas(QtViewer):
+class Canvas(QtViewer):  # type: ignore[misc]
     """napari's canvas with its slider; keys go to the main view, which has its own shortcuts."""
 
     def _bind_shortcuts(self) -> None:
@@ -83,7 +83,7 @@ class Pane(QObject):
     @property
     def axis(self) -> int:
         """The axis of the world that it slices."""
-        return self.model.dims.ndim - SPACE + self.view.order[0]
+        return int(self.model.dims.ndim) - SPACE + self.view.order[0]
 
     # ---- layers ----------------------------------------------------------------------------------------
 

@@ -32,14 +32,14 @@ LEAST_AXES = 3
 STILL = ("pan_zoom", "transform")
 
 
-class TwinImage(Image):
+class TwinImage(Image):  # type: ignore[misc]
     """An image without a thumbnail."""
 
     def _update_thumbnail(self) -> None:
         """Save the time: no layer list shows it."""
 
 
-class TwinLabels(Labels):
+class TwinLabels(Labels):  # type: ignore[misc]
     """A mask without a thumbnail whose strokes are strokes of its source, in the plane that the twin shows."""
 
     source: Any = None
@@ -92,7 +92,7 @@ class TwinLabels(Labels):
         self.source.redo()
 
 
-class TwinPoints(Points):
+class TwinPoints(Points):  # type: ignore[misc]
     """Points without a thumbnail."""
 
     def _update_thumbnail(self) -> None:

@@ -69,7 +69,7 @@ class LinkedViews(QWidget):
 
 
 class _GoBelow(QObject):
-    """Moves a newly docked widget below the main view, between what is docked at its sides; later moves are the person's."""
+    """Moves a newly docked widget below the main view, between what is docked at its sides."""
 
     def __init__(self, native: QWidget) -> None:
         super().__init__(native)
