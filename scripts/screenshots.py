@@ -70,20 +70,32 @@ def viewed(folder: Path) -> None:
 
 
 def linked(folder: Path) -> None:
-    """Show the sample with its truth in the linked views, the crosshair in a lesion; then the surface."""
+    """Show the sample with its truth in the linked views, the crosshair in a lesion."""
+    viewer = opened()
+    _, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")
+    _, views = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Linked views")
+    wait_for(0.5)
+    places = np.argwhere(mask.data)
+    views.link.go(np.array(mask.data_to_world(places[len(places) // 2])))
+    viewer.reset_view()
+    picture(viewer, folder / "linked-views.png", settle=60)
+    viewer.close()
+    surface(folder)
+
+
+def surface(folder: Path) -> None:
+    """Show the surface of the sample's truth in 3D."""
     viewer = opened()
     head, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")
+    mask.data[mask.data > 0] = 5  # a light colour
     widget._panel.surface.value = True
     wait(lambda: "triangles" in str(widget._panel.surface_note.value))
-    _, views = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Linked views")
-    places = np.argwhere(mask.data)
-    views.link.go(np.array(mask.data_to_world(places[len(places) // 2])))
-    wait_for(1.0)
-    picture(viewer, folder / "linked-views.png", settle=60)
     viewer.dims.ndisplay = 3
-    head.visible = mask.visible = False
-    viewer.reset_view()
+    mask.visible = False
+    head.opacity = 0.3
+    viewer.scene.camera.angles = (10, 40, 60)
     picture(viewer, folder / "surface.png", settle=60)
     viewer.close()
     jobs.shutdown()

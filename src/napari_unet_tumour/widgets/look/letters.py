@@ -79,7 +79,6 @@ class EdgeLetters(QObject):
         """Show four letters, or none."""
         for label, letter in zip(self.labels, letters or " " * 4, strict=True):
             label.setText(letter.strip())
-            label.ensurePolished()  # before it is first shown it has another font
             label.adjustSize()
             label.setVisible(bool(letter.strip()))
         self._place()

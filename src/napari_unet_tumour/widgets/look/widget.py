@@ -209,8 +209,9 @@ class LookWidget(Panel):
         mask = next((one for one in masks if one == self._mask), masks[0] if masks else None)
         self._surface.follow(getattr(mask, "__wrapped__", mask) if on else None)
         if on and self._surface.mask is None:
+            why = "There is no mask yet." if mask is None else self._surface.complaint
             self._panel.surface.value = False
-            self._tell_surface("There is no mask yet." if mask is None else self._surface.complaint)
+            self._tell_surface(why)
 
     def _tell_surface(self, text: str) -> None:
         self._panel.surface_note.value = text

@@ -60,6 +60,7 @@ class Pane(QObject):
         self.twins: list[Twin] = []
         self._place: NDArray[np.float64] | None = None
         self._fitted = 0.0
+        self._edges = ""
         self.letters = EdgeLetters(self.canvas)
         self.crosshair = Crosshair(self.canvas, self._crosshair_at)
         self._title = QLabel(self.canvas)
@@ -127,9 +128,12 @@ class Pane(QObject):
         self._camera.orientation2d = ("down" if view.signs[0] > 0 else "up", "right" if view.signs[1] > 0 else "left")
         labels = [dims.axis_labels[first + axis].strip("-") or str(axis) for axis in view.order[1:]]
         self._title.setText(view.name if len(view.name) > 1 else f"axes {labels[0]} and {labels[1]}")
-        self._title.ensurePolished()
+        self._edges = letters_of(self.model, self.twin_of(letters_from))
+        self._show_texts()
+
+    def _show_texts(self) -> None:
         self._title.adjustSize()
-        self.letters.show_text(letters_of(self.model, self.twin_of(letters_from)))
+        self.letters.show_text(self._edges)
 
     # ---- the place -------------------------------------------------------------------------------------
 
@@ -153,6 +157,7 @@ class Pane(QObject):
 
     def _fit_if_there(self) -> None:
         with suppress(RuntimeError):  # closed meanwhile
+            self._show_texts()  # in a window they have another font
             self.fit()
 
     def _on_point(self, event: Any = None) -> None:

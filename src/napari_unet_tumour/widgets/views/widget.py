@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QPushButton, QSplitter, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QPushButton, QSizePolicy, QSplitter, QVBoxLayout, QWidget
 
 from napari_unet_tumour.widgets.common.main_thread import UndockFilter
 from napari_unet_tumour.widgets.views.link import Link
@@ -30,6 +30,8 @@ class LinkedViews(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
+        # Else napari would add empty room below.
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._note = QLabel()
         self._note.setWordWrap(True)
         self._note.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -92,8 +94,8 @@ class _GoBelow(QObject):
             if isinstance(window, QMainWindow):
                 window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
                 window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
-                _keep_in_window(dock)
                 window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+                _keep_in_window(dock)
                 window.resizeDocks([dock], [min(HEIGHT, window.height() // 2)], Qt.Orientation.Vertical)
 
 
@@ -101,7 +103,8 @@ def _keep_in_window(dock: QDockWidget) -> None:
     """Let a dock be closed, not pulled out: Qt would give its canvases new OpenGL contexts, and vispy would crash."""
     if QCoreApplication.testAttribute(Qt.ApplicationAttribute.AA_ShareOpenGLContexts):
         return
-    dock.setFeatures(QDockWidget.DockWidgetFeature.DockWidgetClosable)
+    feature = QDockWidget.DockWidgetFeature
+    dock.setFeatures(feature.DockWidgetClosable | (dock.features() & feature.DockWidgetVerticalTitleBar))
     bar = dock.titleBarWidget()
     for button in [] if bar is None else bar.findChildren(QPushButton):
         if button.objectName() == "QTitleBarFloatButton":
