@@ -89,7 +89,7 @@ def surface(folder: Path) -> None:
     viewer = opened()
     head, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
     _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")
-    mask.data[mask.data > 0] = 5  # a light colour
+    mask.data[mask.data > 0] = mask.selected_label = 10  # a light colour
     widget._panel.surface.value = True
     wait(lambda: "triangles" in str(widget._panel.surface_note.value))
     viewer.dims.ndisplay = 3

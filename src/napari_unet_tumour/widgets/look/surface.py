@@ -26,7 +26,7 @@ TASK = "napari_unet_tumour.look.mesh:mesh_of"
 # So long after the last edit it is made anew.
 WAIT_MS = 400
 PLACE = ("scale", "translate", "rotate", "shear", "affine")
-COPIED = (*PLACE, "units", "axis_labels")
+COPIED = ("units", "axis_labels")
 
 
 class MaskSurface:
@@ -123,10 +123,7 @@ class MaskSurface:
             self.layer.name = _name(self._mask)
 
     def _on_place(self, event: Any) -> None:
-        if self.layer is not None:
-            for name in PLACE:
-                setattr(self.layer, name, getattr(self._mask, name))
-        self._timer.start()  # a mirrored place turns the triangles
+        self._timer.start()
 
     def _show_in_3d(self, event: Any = None) -> None:
         """Hide the surface where slices are shown: napari would draw it whole above them."""
@@ -193,20 +190,21 @@ class MaskSurface:
             self._show_in_3d()
             return
         before = np.broadcast_to(np.array(index, np.float32), (len(mesh.vertices), len(index)))
-        data = (np.hstack([before, mesh.vertices]), mesh.faces, np.searchsorted(mesh.labels, mesh.values))
-        self._put(data, [self._mask.get_color(label) for label in mesh.labels])
+        vertices, scale = _in_world(self._mask, np.hstack([before, mesh.vertices]))
+        data = (vertices, mesh.faces, np.searchsorted(mesh.labels, mesh.values))
+        self._put(data, scale, [self._mask.get_color(label) for label in mesh.labels])
         count = len(mesh.labels)
         self._said(f"{count} label{'s' * (count != 1)}, {len(mesh.faces):,} triangles. Shown in 3D (Ctrl-Y).")
 
-    def _put(self, data: Any, colours: list[Any]) -> None:
+    def _put(self, data: Any, scale: NDArray[np.float64], colours: list[Any]) -> None:
         """Show triangles, coloured by label."""
         from napari.layers import Surface
 
-        about = {"colormap": _colormap(colours), "contrast_limits": (-0.5, len(colours) - 0.5)}
+        about = {"colormap": _colormap(colours), "contrast_limits": (-0.5, len(colours) - 0.5), "scale": scale}
         if self.layer is None:
-            place = {name: getattr(self._mask, name) for name in COPIED}
+            copied = {name: getattr(self._mask, name) for name in COPIED}
             active = self._viewer.layers.selection.active
-            self.layer = Surface(data, name=_name(self._mask), shading="smooth", **about, **place)
+            self.layer = Surface(data, name=_name(self._mask), shading="smooth", **about, **copied)
             self._viewer.add_layer(self.layer)
             self._viewer.layers.selection.active = active
             self._empty = False
@@ -227,6 +225,19 @@ def _complaint(mask: Any) -> str:
     if mask.ndim < 3 or axes_of(mask)[-3:] != "zyx" or min(shape[-3:]) < 2:
         return f"No surface of '{mask.name}': it is flat; choose a mask with several slices"
     return ""
+
+
+def _in_world(mask: Any, vertices: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return vertices and the scale of a Surface layer that lie where a mask's voxels lie.
+
+    The scale is the same along all axes of space: with another one the surface would be lit wrongly. It is as long as
+    the mask's longest step, so that the steps of the sliders do not change.
+    """
+    world = world_of(mask)
+    steps = np.abs(world[:-1, :-1]).sum(axis=1)
+    scale = np.array([*steps[:-3], *[steps[-3:].max()] * 3])
+    places = (vertices @ world[:-1, :-1].T + world[:-1, -1]) / scale
+    return places.astype(np.float32), scale
 
 
 def _name(mask: Any) -> str:
