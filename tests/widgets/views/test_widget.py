@@ -61,7 +61,7 @@ class Views(SimpleNamespace):
     def slices(self):
         """Return which slice of the mask each view shows: main, axial, coronal, sagittal."""
         main = self.mask.world_to_data(self.viewer.dims.point)[0]
-        found = [pane.twin_of(self.mask).world_to_data(pane.model.dims.point)[pane.axis] for pane in self.link.panes]
+        found = [pane.linked_to(self.mask).world_to_data(pane.model.dims.point)[pane.axis] for pane in self.link.panes]
         return [round(float(one)) for one in (main, *found)]
 
 
@@ -129,7 +129,7 @@ def test_a_mask_painted_in_one_view_is_seen_in_all_and_undone_by_one_step(views)
     assert len(painted)
     assert set(painted[:, 1]) == {coronal_before(one)}  # the brush paints the plane that it is seen in
     for pane in one.link.panes:
-        assert pane.twin_of(mask).data is mask.data
+        assert pane.linked_to(mask).data is mask.data
     assert len(heard) == len(mask._undo_history) == 1
     one.click(axial, np.array([0, 3, 12]) * SPACING, modifiers=Qt.KeyboardModifier.ShiftModifier)
     assert np.array_equal(np.argwhere(mask.data), painted)  # Shift moves the crosshair
@@ -144,17 +144,17 @@ def test_a_mask_painted_in_one_view_is_seen_in_all_and_undone_by_one_step(views)
     one.link.go(np.array([at[0], 10, 6]) * SPACING)
     one.settle()
     for pane in one.link.panes:  # what the card has been given is what the array holds
-        twin = pane.twin_of(mask)
-        shown = twin._slice.image.view
+        linked = pane.linked_to(mask)
+        shown = linked._slice.image.view
         assert shown.any(), pane.title
-        assert np.array_equal(shown > 0, twin._slice.image.raw > 0)
+        assert np.array_equal(shown > 0, linked._slice.image.raw > 0)
     key(one, sagittal, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert np.array_equal(mask.data, before)
     key(one, sagittal, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not mask.data.any()
     mask.paint((at[0], 10, 6), 2)
     one.settle()
-    assert 2 in axial.twin_of(mask)._slice.image.raw
+    assert 2 in axial.linked_to(mask)._slice.image.raw
     wheel(axial, 120, Qt.KeyboardModifier.ControlModifier)
     assert mask.brush_size > 3
     wheel(axial, 120)
@@ -182,21 +182,22 @@ def follows(one):
     image = viewer.layers["scan"]
     image.contrast_limits, image.colormap, image.visible, image.name = (10, 50), "magma", False, "renamed"
     mask.mode, mask.opacity, mask.selected_label, mask.contour = "erase", 0.3, 2, 1
-    twin, other = pane.twin_of(image), pane.twin_of(mask)
-    assert (twin.contrast_limits, twin.colormap.name, twin.visible, twin.name) == ([10, 50], "magma", False, "renamed")
+    linked, other = pane.linked_to(image), pane.linked_to(mask)
+    assert (linked.contrast_limits, linked.colormap.name) == ([10, 50], "magma")
+    assert (linked.visible, linked.name) == (False, "renamed")
     assert (str(other.mode), other.opacity, other.selected_label, other.contour) == ("erase", 0.3, 2, 1)
     assert pane.model.layers.selection.active is other
     points = viewer.add_points([[3, 4, 5]], name="place")
     flat = viewer.add_image(np.zeros((4, 4)), name="flat")
     assert [layer.name for layer in pane.model.layers] == ["renamed", "scan mask", "place"]
     points.data = [[3, 4, 5], [1, 1, 1]]
-    assert len(pane.twin_of(points).data) == 2
+    assert len(pane.linked_to(points).data) == 2
     viewer.layers.move(0, 2)
     assert [layer.name for layer in pane.model.layers] == ["scan mask", "renamed", "place"]
     viewer.layers.remove(points)
     viewer.layers.remove(flat)
     image.data = image.data[:, ::-1]
-    assert pane.twin_of(image).data is image.data
+    assert pane.linked_to(image).data is image.data
     viewer.layers.remove(mask)
     assert [layer.name for layer in pane.model.layers] == ["renamed"]
     viewer.layers.clear()
@@ -230,20 +231,20 @@ def test_oblique_scans_flat_pictures_and_a_second_window(views):
     assert [pane.letters.text for pane in one.link.panes] == ["APRL", "HFRL", "HFAP"]
     for pane, along in zip(one.link.panes, ((1, 2), (0, 2), (0, 1)), strict=True):
         # A millimetre is as long up as across, and the scan's axes run along the screen's.
-        steps = np.array([pane.twin_of(one.mask).data_to_world(step) for step in (*np.eye(3), np.zeros(3))])
+        steps = np.array([pane.linked_to(one.mask).data_to_world(step) for step in (*np.eye(3), np.zeros(3))])
         lengths = np.abs(steps[:3] - steps[3])
         assert np.allclose([lengths[axis].max() for axis in along], np.array(SPACING)[list(along)])
         assert np.count_nonzero(lengths > 1e-9) == 3
     index = [8, 5, 17]
-    one.click(sagittal, sagittal.twin_of(one.mask).data_to_world(index))
-    one.click(axial, axial.twin_of(one.mask).data_to_world(index))
+    one.click(sagittal, sagittal.linked_to(one.mask).data_to_world(index))
+    one.click(axial, axial.linked_to(one.mask).data_to_world(index))
     assert shown_index(one) == index
     from napari_unet_tumour.widgets.layers.image_source import shown_at
 
     assert round(shown_at(one.viewer, one.mask)[0]) == 8
     one.viewer.layers.selection.active = one.mask
     one.mask.brush_size, one.mask.mode = 1, "paint"
-    one.click(coronal, coronal.twin_of(one.mask).data_to_world([3, 5, 9]))
+    one.click(coronal, coronal.linked_to(one.mask).data_to_world([3, 5, 9]))
     assert np.argwhere(one.mask.data).tolist() == [[3, 5, 9]]
     one.mask.mode = "pan_zoom"
 
@@ -257,14 +258,14 @@ def test_oblique_scans_flat_pictures_and_a_second_window(views):
     two.viewer.layers.clear()
     two.mask = add_scan(two.viewer, name="other")
     two.settle(20)
-    two.click(two.link.panes[2], two.link.panes[2].twin_of(two.mask).data_to_world([2, 2, 2]))
+    two.click(two.link.panes[2], two.link.panes[2].linked_to(two.mask).data_to_world([2, 2, 2]))
     assert shown_index(two)[:2] == [2, 2]
     assert shown_index(one) == index
     assert [layer.name for layer in axial.model.layers] == ["scan", "scan mask"]
     one.viewer.layers["scan"].affine = np.diag([4.0, 1, 1, 1])
     one.mask.affine = np.diag([4.0, 1, 1, 1])
     one.settle()
-    assert np.allclose(axial.twin_of(one.mask).data_to_world([1, 1, 1]), [4, 1, 1])
+    assert np.allclose(axial.linked_to(one.mask).data_to_world([1, 1, 1]), [4, 1, 1])
 
 
 def test_clicks_and_strokes_in_a_linked_view_count_in_the_correct_panel(opened, qtbot):

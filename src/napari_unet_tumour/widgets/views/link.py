@@ -15,8 +15,8 @@ from napari_unet_tumour.widgets.layers.labels import image_of
 from napari_unet_tumour.widgets.layers.world import axes_of, world_of
 from napari_unet_tumour.widgets.look.letters import camera_of, canvas_of
 from napari_unet_tumour.widgets.views.crosshair import Crosshair
+from napari_unet_tumour.widgets.views.linked_layers import PLACE, can_be_shown
 from napari_unet_tumour.widgets.views.pane import SPACE, Pane, make_current, set_points
-from napari_unet_tumour.widgets.views.twins import PLACE, can_be_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,8 +171,8 @@ class Link(QObject):
 
     def _show_edits(self) -> None:
         edited, self._edited = self._edited, set()
-        for twin in (one for pane in self.panes for one in pane.twins if one.source in edited):
-            twin.refresh()
+        for linked in (one for pane in self.panes for one in pane.linked if one.source in edited):
+            linked.refresh()
 
     # ---- the place -------------------------------------------------------------------------------------
 

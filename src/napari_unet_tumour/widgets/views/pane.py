@@ -1,4 +1,4 @@
-"""One linked view: a canvas with twins of the main view's layers, its name, letters of direction and the crosshair."""
+"""One linked view: a canvas with the main view's layers, its name, letters of direction and the crosshair."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from napari_unet_tumour.look.planes import PlaneView, on_canvas
 from napari_unet_tumour.widgets.look.letters import STYLE, EdgeLetters, camera_of, letters_of
 from napari_unet_tumour.widgets.look.mouse import SliceWheel
 from napari_unet_tumour.widgets.views.crosshair import Crosshair
+from napari_unet_tumour.widgets.views.linked_layers import LinkedLayer, can_be_shown
 from napari_unet_tumour.widgets.views.relay import KeyRelay, MouseRelay
-from napari_unet_tumour.widgets.views.twins import Twin, can_be_shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Pane(QObject):
         self.native.setAcceptDrops(False)  # a file is opened in the main view
         self.canvas = self.native.canvas.native
         self.canvas.setMinimumSize(LEAST_SIDE, LEAST_SIDE)
-        self.twins: list[Twin] = []
+        self.linked: list[LinkedLayer] = []
         self._place: NDArray[np.float64] | None = None
         self._fitted = 0.0
         self._edges = ""
@@ -89,34 +89,34 @@ class Pane(QObject):
     # ---- layers ----------------------------------------------------------------------------------------
 
     def show_layers(self, layers: Sequence[Any], turn: NDArray[np.float64]) -> None:
-        """Show twins of layers of the main view, in their order."""
+        """Show layers of the main view, in their order."""
         make_current(self.canvas)
         wanted = [layer for layer in layers if can_be_shown(layer)]
-        for twin in [one for one in self.twins if not any(one.source is layer for layer in wanted)]:
-            self.twins.remove(twin)
-            twin.close()
-            self.model.layers.remove(twin.layer)
+        for linked in [one for one in self.linked if not any(one.source is layer for layer in wanted)]:
+            self.linked.remove(linked)
+            linked.close()
+            self.model.layers.remove(linked.layer)
         for layer in wanted:
-            known = next((one for one in self.twins if one.source is layer), None)
+            known = next((one for one in self.linked if one.source is layer), None)
             if known is None:
-                known = Twin(layer, turn)
-                self.twins.append(known)
+                known = LinkedLayer(layer, turn)
+                self.linked.append(known)
                 self.model.layers.append(known.layer)
             else:
                 known.place(turn)
-        self.twins.sort(key=lambda one: next(n for n, layer in enumerate(wanted) if one.source is layer))
-        for n, twin in enumerate(self.twins):
-            at = self.model.layers.index(twin.layer)
+        self.linked.sort(key=lambda one: next(n for n, layer in enumerate(wanted) if one.source is layer))
+        for n, linked in enumerate(self.linked):
+            at = self.model.layers.index(linked.layer)
             if at != n:
                 self.model.layers.move(at, n)
 
-    def twin_of(self, layer: Any) -> Any:
+    def linked_to(self, layer: Any) -> Any:
         """Return the layer that shows a layer of the main view here, or None."""
-        return next((one.layer for one in self.twins if one.source is layer), None)
+        return next((one.layer for one in self.linked if one.source is layer), None)
 
     def activate(self, layer: Any) -> None:
-        """Let the mouse draw on the twin of a layer."""
-        self.model.layers.selection.active = self.twin_of(layer)
+        """Let the mouse draw on what shows a layer here."""
+        self.model.layers.selection.active = self.linked_to(layer)
 
     def show_view(self, view: PlaneView, letters_from: Any) -> None:
         """Show a plane, the way up that it says; name it and its edges."""
@@ -128,7 +128,7 @@ class Pane(QObject):
         self._camera.orientation2d = ("down" if view.signs[0] > 0 else "up", "right" if view.signs[1] > 0 else "left")
         labels = [dims.axis_labels[first + axis].strip("-") or str(axis) for axis in view.order[1:]]
         self._title.setText(view.name if len(view.name) > 1 else f"axes {labels[0]} and {labels[1]}")
-        self._edges = letters_of(self.model, self.twin_of(letters_from))
+        self._edges = letters_of(self.model, self.linked_to(letters_from))
         self._show_texts()
 
     def _show_texts(self) -> None:
@@ -187,9 +187,9 @@ class Pane(QObject):
         self._wheel.close()
         self._mouse.close()
         self._keys.close()
-        for twin in self.twins:
-            twin.close()
-        self.twins.clear()
+        for linked in self.linked:
+            linked.close()
+        self.linked.clear()
         self.model.dims.events.point.disconnect(self._on_point)
         for event in (self._camera.events.center, self._camera.events.zoom, self._camera.events.orientation):
             event.disconnect(self.crosshair.follow)

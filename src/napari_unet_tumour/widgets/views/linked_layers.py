@@ -1,7 +1,7 @@
-"""Twins: layers of a linked view that show the pixels of the main view's layers, and pass strokes on to them.
+"""Layers of a linked view: they show the pixels of the main view's layers, and pass strokes on to them.
 
-napari slices a layer for one view alone. A twin is a second layer over the same array. What is drawn on it is drawn
-by the main view's layer, which keeps the undo history, holds locks and emits the events that other code listens to.
+napari slices a layer for one view alone. A linked layer is a second one over the same array. What is drawn on it is
+drawn by the main view's layer, which keeps the undo history, holds locks and emits the events that other code listens to.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ LEAST_AXES = 3
 STILL = ("pan_zoom", "transform")
 
 
-class TwinImage(Image):  # type: ignore[misc]
+class LinkedImage(Image):  # type: ignore[misc]
     """An image without a thumbnail."""
 
     def _update_thumbnail(self) -> None:
         """Save the time: no layer list shows it."""
 
 
-class TwinLabels(Labels):  # type: ignore[misc]
-    """A mask without a thumbnail whose strokes are strokes of its source, in the plane that the twin shows."""
+class LinkedLabels(Labels):  # type: ignore[misc]
+    """A mask without a thumbnail whose strokes are strokes of its source, in the plane that the view shows."""
 
     source: Any = None
 
@@ -92,7 +92,7 @@ class TwinLabels(Labels):  # type: ignore[misc]
         self.source.redo()
 
 
-class TwinPoints(Points):  # type: ignore[misc]
+class LinkedPoints(Points):  # type: ignore[misc]
     """Points without a thumbnail."""
 
     def _update_thumbnail(self) -> None:
@@ -100,11 +100,11 @@ class TwinPoints(Points):  # type: ignore[misc]
 
 
 def can_be_shown(layer: Any) -> bool:
-    """Tell whether a layer has a twin: grey images, masks and points with at least three axes."""
+    """Tell whether a layer is shown in linked views: grey images, masks and points with at least three axes."""
     return isinstance(layer, Image | Labels | Points) and layer.ndim >= LEAST_AXES and not getattr(layer, "rgb", False)
 
 
-class Twin:
+class LinkedLayer:
     """Keeps a layer of a linked view like one of the main view, until it is closed.
 
     Parameters
@@ -207,16 +207,16 @@ def _made(source: Any) -> Any:
     about["metadata"] = source.metadata
     if isinstance(source, Image):
         limits: Sequence[float] = source.contrast_limits
-        return TwinImage(source.data, multiscale=source.multiscale, rgb=False, contrast_limits=limits, **about)
+        return LinkedImage(source.data, multiscale=source.multiscale, rgb=False, contrast_limits=limits, **about)
     if isinstance(source, Labels):
-        mask = TwinLabels(source.data, multiscale=source.multiscale, **about)
+        mask = LinkedLabels(source.data, multiscale=source.multiscale, **about)
         mask.source = source
         return mask
-    return TwinPoints(np.array(source.data), **about)
+    return LinkedPoints(np.array(source.data), **about)
 
 
 def _names_of(source: Any) -> tuple[str, ...]:
-    """Return the properties that a twin copies; napari's older versions lack some."""
+    """Return the properties that a linked layer copies; napari's older versions lack some."""
     names = OF_IMAGE if isinstance(source, Image) else OF_LABELS if isinstance(source, Labels) else OF_POINTS
     return tuple(name for name in (*ALWAYS, *names) if hasattr(source.events, name))
 
