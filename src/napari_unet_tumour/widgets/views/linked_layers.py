@@ -1,7 +1,7 @@
 """Layers of a linked view: they show the pixels of the main view's layers, and pass strokes on to them.
 
 napari slices a layer for one view alone. A linked layer is a second one over the same array. What is drawn on it is
-drawn by the main view's layer, which keeps the undo history, holds locks and emits the events that other code listens to.
+drawn by the main view's layer, which keeps the undo history, holds locks and emits the events that others listen to.
 """
 
 from __future__ import annotations
