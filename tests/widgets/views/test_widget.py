@@ -155,6 +155,7 @@ def test_a_mask_painted_in_one_view_is_seen_in_all_and_undone_by_one_step(views)
     mask.paint((at[0], 10, 6), 2)
     one.settle()
     assert 2 in axial.linked_to(mask)._slice.image.raw
+    assert axial.linked_to(mask).get_status((0, 0, 0), world=True)["layer_name"] == mask.name
     wheel(axial, 120, Qt.KeyboardModifier.ControlModifier)
     assert mask.brush_size > 3
     wheel(axial, 120)

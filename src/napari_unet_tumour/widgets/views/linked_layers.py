@@ -42,54 +42,54 @@ class LinkedImage(Image):  # type: ignore[misc]
 class LinkedLabels(Labels):  # type: ignore[misc]
     """A mask without a thumbnail whose strokes are strokes of its source, in the plane that the view shows."""
 
-    source: Any = None
+    main_layer: Any = None
 
     def _update_thumbnail(self) -> None:
         """Save the time: no layer list shows it."""
 
     def paint(self, coord: Any, new_label: int, refresh: bool = True) -> None:
         """Paint on the source."""
-        self._through(self.source.paint, coord, new_label, refresh)
+        self._through(self.main_layer.paint, coord, new_label, refresh)
 
     def fill(self, coord: Any, new_label: int, refresh: bool = True) -> None:
         """Fill in the source."""
-        self._through(self.source.fill, coord, new_label, refresh)
+        self._through(self.main_layer.fill, coord, new_label, refresh)
 
     def paint_polygon(self, points: Any, new_label: int) -> None:
         """Paint a polygon on the source."""
-        self._through(self.source.paint_polygon, points, new_label)
+        self._through(self.main_layer.paint_polygon, points, new_label)
 
     def _through(self, call: Callable[..., None], *given: Any) -> None:
         # The one thing that a stroke takes from the view: along which axes it paints.
-        self.source._get_dims_to_paint = self._get_dims_to_paint
+        self.main_layer._get_dims_to_paint = self._get_dims_to_paint
         try:
             call(*given)
         finally:
-            del self.source._get_dims_to_paint
+            del self.main_layer._get_dims_to_paint
 
     def block_history(self) -> Any:
         """Make one undo step of the source of what follows."""
-        return self.source.block_history()
+        return self.main_layer.block_history()
 
     def _begin_stroke(self) -> None:
-        self.source._begin_stroke()
+        self.main_layer._begin_stroke()
 
     def _commit_stroke(self) -> None:
-        self.source._commit_stroke()
+        self.main_layer._commit_stroke()
 
     def _abort_stroke(self) -> None:
-        self.source._abort_stroke()
+        self.main_layer._abort_stroke()
 
     def _partial_labels_refresh(self) -> None:
-        self.source._partial_labels_refresh()
+        self.main_layer._partial_labels_refresh()
 
     def undo(self) -> None:
         """Undo the source's last step."""
-        self.source.undo()
+        self.main_layer.undo()
 
     def redo(self) -> None:
         """Redo the source's last step."""
-        self.source.redo()
+        self.main_layer.redo()
 
 
 class LinkedPoints(Points):  # type: ignore[misc]
@@ -210,7 +210,7 @@ def _made(source: Any) -> Any:
         return LinkedImage(source.data, multiscale=source.multiscale, rgb=False, contrast_limits=limits, **about)
     if isinstance(source, Labels):
         mask = LinkedLabels(source.data, multiscale=source.multiscale, **about)
-        mask.source = source
+        mask.main_layer = source
         return mask
     return LinkedPoints(np.array(source.data), **about)
 
