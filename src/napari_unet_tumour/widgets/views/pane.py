@@ -57,6 +57,8 @@ class Pane(QObject):
         self.native.setAcceptDrops(False)  # a file is opened in the main view
         self.canvas = self.native.canvas.native
         self.canvas.setMinimumSize(LEAST_SIDE, LEAST_SIDE)
+        for part in (self.native, self.native.widget(0), self.native.dims):
+            part.setMinimumWidth(LEAST_SIDE)  # else three sliders would make the window wider than a laptop's screen
         self.linked: list[LinkedLayer] = []
         self._place: NDArray[np.float64] | None = None
         self._fitted = 0.0
