@@ -54,6 +54,7 @@ class Link(QObject):
         self.panes = [Pane(parent, main, self) for _ in range(SPACE)]
         self._redraw = single_shot_timer(self, 0, self._show_edits)
         self._relink = single_shot_timer(self, 0, self.look)
+        self._main_soon = single_shot_timer(self, 0, self._move_main)
         self._bound: list[tuple[Any, Any]] = []
         self._listen()
         self.look()
@@ -182,25 +183,36 @@ class Link(QObject):
         found[-SPACE:] = _moved(_inverse(self._turn), found[-SPACE:])
         return found
 
-    def clicked(self, position: Any) -> None:
+    def clicked(self, position: Any, now: bool = False) -> None:
         """Go to a position of a linked view."""
-        self.go(self.to_main(position)[-SPACE:])
+        self.go(self.to_main(position)[-SPACE:], now)
 
-    def go(self, place: NDArray[np.float64]) -> None:
-        """Show a place (3,) of the main view's world in all views, or the nearest place of the scan."""
+    def go(self, place: NDArray[np.float64], now: bool = False) -> None:
+        """Show a place (3,) of the main view's world in all views, or the nearest place of the scan.
+
+        The main view follows once the linked views are drawn; with `now` it does so before this returns.
+        """
+        if self._scan is None:
+            return
+        self.place = self._world(self._index(place))
+        self._show_place()
+        if now:
+            self._move_main()
+        else:
+            self._main_soon.start()
+
+    def _move_main(self) -> None:
         scan = self._scan
         if scan is None:
             return
-        index = self._index(place)
-        self.place = self._world(index)
+        self._main_soon.stop()
         self._moving = True
         try:
-            points = slider_point(self._main, scan, [*np.zeros(scan.ndim - SPACE), *index])
+            points = slider_point(self._main, scan, [*np.zeros(scan.ndim - SPACE), *self._index(self.place)])
             first = self._main.dims.ndim - SPACE
             set_points(self._main, {axis: at for axis, at in points.items() if axis >= first})
         finally:
             self._moving = False
-        self._show_place()
 
     def scrolled(self, pane: Pane) -> None:
         """Follow the slider of a linked view."""
@@ -217,6 +229,7 @@ class Link(QObject):
 
     def _take_from_main(self) -> None:
         """Go to the slice that the main view shows."""
+        self._main_soon.stop()
         index = self._index(self.place)
         shown = shown_at(self._main, self._scan)[-SPACE:]
         self.place = self._world(self._clipped(np.where(np.isfinite(shown), shown, index)))
@@ -277,6 +290,7 @@ class Link(QObject):
         """Let go of the main view."""
         self._redraw.stop()
         self._relink.stop()
+        self._main_soon.stop()
         for emitter, call in self._bound:
             emitter.disconnect(call)
         self._bound.clear()

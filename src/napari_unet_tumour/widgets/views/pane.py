@@ -45,7 +45,7 @@ class Pane(QObject):
     main : ViewerModel
         The main view.
     link : object
-        Has `to_main(position)`, `clicked(position)`, `scrolled(pane)` and `main_canvas()`.
+        Has `to_main(position)`, `clicked(position, now)`, `scrolled(pane)` and `main_canvas()`.
     """
 
     def __init__(self, parent: QWidget, main: ViewerModel, link: Any) -> None:

@@ -81,12 +81,12 @@ class MouseRelay:
     to_main : callable
         Turns a position of the linked view into one of the main view.
     clicked : callable
-        Called with a position of the linked view that was clicked.
+        Called with a position of the linked view that was clicked, and whether the main view must follow at once.
     """
 
     def __init__(
         self, model: ViewerModel, main: ViewerModel, to_main: Callable[[Any], NDArray[np.float64]],
-        clicked: Callable[[Any], None],
+        clicked: Callable[..., None],
     ) -> None:  # fmt: skip
         self._model, self._main, self._to_main, self._clicked = model, main, to_main, clicked
         model.mouse_drag_callbacks.insert(0, self._on_drag)
@@ -114,7 +114,7 @@ class MouseRelay:
     def _on_double_click(self, model: Any, event: Any) -> None:
         told = MainViewEvent(event, self._to_main, False)
         if event.button == LEFT and drawn_on(self._model) is None:
-            self._clicked(event.position)
+            self._clicked(event.position, True)
         for call in _others(self._main.mouse_double_click_callbacks):
             call(self._main, told)
 
@@ -139,7 +139,7 @@ class MouseRelay:
             running = _advanced(running)
             yield
         if taken or (aims and away <= DRAGGED):
-            self._clicked(begun)
+            self._clicked(begun, taken)  # whoever takes the click looks at the main view's slice
         _advanced(running)
         if keeps_still:
             camera.mouse_pan = True
