@@ -54,6 +54,7 @@ def main(folder: Path) -> None:
     listed(folder)
     viewed(folder)
     brushed(folder)
+    linked(folder)
 
 
 def brushed(folder: Path) -> None:
@@ -90,6 +91,43 @@ def viewed(folder: Path) -> None:
     wait(lambda: "mm²" in str(widget._panel.size.value))
     picture(viewer, folder / "view.png")
     viewer.close()
+
+
+def linked(folder: Path) -> None:
+    """Show the sample with its truth in the linked views, the crosshair in a lesion."""
+    viewer = opened()
+    _, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")
+    _, views = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Linked views")
+    wait_for(0.5)
+    places = np.argwhere(mask.data)
+    views.link.go(np.array(mask.data_to_world(places[len(places) // 2])))
+    viewer.reset_view()
+    picture(viewer, folder / "linked-views.png", settle=60)
+    viewer.close()
+    surface(folder)
+
+
+def surface(folder: Path) -> None:
+    """Show the surface of the sample's truth in 3D."""
+    viewer = opened()
+    head, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")
+    mask.data[mask.data > 0] = mask.selected_label = 10  # a light colour
+    widget._panel.surface.value = True
+    wait(lambda: "triangles" in str(widget._panel.surface_note.value))
+    viewer.dims.ndisplay = 3
+    mask.visible = False
+    head.opacity = 0.3
+    viewer.scene.camera.angles = (10, 40, 60)
+    picture(viewer, folder / "surface.png", settle=60)
+    viewer.close()
+    jobs.shutdown()
+
+
+def wait_for(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    wait(lambda: time.monotonic() > end)
 
 
 def listed(folder: Path) -> None:

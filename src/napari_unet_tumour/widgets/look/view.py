@@ -42,6 +42,15 @@ class LookView:
         self.brush.lock.text = "Lock label"
         self.size = note()
         self.size.tooltip = "Size of the selected label of the selected mask; follows the brush."
+        self.views = PushButton(
+            text="Linked views", tooltip="Axial, coronal and sagittal view below the main view, with one crosshair."
+        )
+        self.surface = CheckBox(
+            text="Surface of the mask",
+            value=False,
+            tooltip="The selected mask as a surface for the view in 3D; follows every change of the mask.",
+        )
+        self.surface_note = note()
         self.help = CheckBox(text="Keys and mouse", value=False, tooltip=f"Show all keys (key {HELP_KEY}).")
         self.keys = note(keys_text())
         self.keys.visible = False
@@ -50,8 +59,9 @@ class LookView:
         """Return the rows from top to bottom."""
         window = row(self.preset, self.reset)
         masks = flat([self.outline, self.brush.lock])
-        brush = self.brush.row()
-        return [self.image, window, self.window, self.letters, masks, brush, self.size, self.help, self.keys]
+        solid = flat([self.surface, self.views])
+        shown = [self.image, window, self.window, self.letters, masks, self.brush.row(), self.size]
+        return [*shown, solid, self.surface_note, self.help, self.keys]
 
     def actions(self) -> list[Widget]:
         """Return the rows that are always in sight."""
