@@ -75,3 +75,18 @@ def test_a_pair_that_does_not_fit_is_named_and_the_exit_code_says_so(folders, ca
     assert main(["evaluate", str(folders / "images"), str(folders / "masks")]) == 1
     said = capsys.readouterr()
     assert "1.png has 3 x 3 pixels and 1.png has 64 x 64" in said.err
+
+
+def test_a_second_reader_of_some_scans_is_compared_and_every_slice_is_a_row(folders, capsys):
+    table = folders / "pairs.csv"
+    lines = [
+        line + cell
+        for line, cell in zip(table.read_text().splitlines(), (",second", ",", ",masks/2.png", ","), strict=True)
+    ]
+    table.write_text("\n".join(lines))
+    assert main(["evaluate", "--pairs", str(table), "--csv", str(folders / "out.csv")]) == 0
+    rows = list(csv.DictReader((folders / "out.csv").read_text().splitlines()))
+    assert [bool(row["agreement"]) for row in rows] == [False, True, False]
+    said = capsys.readouterr().out
+    assert "beside two readers" in said
+    assert "first reader, second reader" in said
