@@ -256,7 +256,7 @@ def _on_workers(
         work = cohort.load(path)
         if work.is_large(spec, settings):
             return TooLarge(work)
-        return Segmented(work, to_segmentation(network.planes(work.planes()), work.layout, settings, spec.labels))
+        return Segmented(work, to_segmentation(network.planes(work.planes()), work.layout, settings, spec.labels, spec))
 
     def by_file(path: Path) -> Result:
         cohort.claim(path)
