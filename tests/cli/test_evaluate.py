@@ -1,4 +1,5 @@
 import csv
+import importlib
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from napari_unet_tumour.cli import main
+from napari_unet_tumour.scans.training_match import ScanMatch
 
 SUMMARY = {
     "slices", "tumour_slices", "dice_mean", "dice_median", "dice_p5", "iou_mean", "precision_mean", "recall_mean",
@@ -90,3 +92,12 @@ def test_a_second_reader_of_some_scans_is_compared_and_every_slice_is_a_row(fold
     said = capsys.readouterr().out
     assert "beside two readers" in said
     assert "first reader, second reader" in said
+
+
+def test_a_scan_that_is_not_what_the_model_was_made_for_is_noted(folders, monkeypatch, capsys):
+    match = ScanMatch(4, 0.75, "", "contrast-enhanced T1")
+    monkeypatch.setattr(importlib.import_module("napari_unet_tumour.api.evaluate"), "match_scan", lambda *given: match)
+    assert main(["evaluate", "--pairs", str(folders / "pairs.csv"), "--json", str(folders / "out.json")]) == 0
+    matches = json.loads((folders / "out.json").read_text())["matches"]
+    assert [(one["unlike"], one["slices"], one["doubtful"]) for one in matches] == [(0.75, 4, True)] * 3
+    assert "0.png: 3 of 4 slices look unlike the training slices" in capsys.readouterr().err

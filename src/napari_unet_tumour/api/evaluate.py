@@ -22,6 +22,7 @@ from napari_unet_tumour.api.batch import (
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 from napari_unet_tumour.api.segment import default_settings, layout_for, load_for
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.scans.training_match import match_scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.api.batch import OnTick, ScanPredictor
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import SegmentSettings
 
@@ -65,8 +67,9 @@ def evaluate(
     -------
     dict
         "model" (name, hash), "summary", "cases" (one per slice), "groups", "types" (by type of tumour), "readers" (the
-        model beside two readers, see `engine.metrics.readers`; empty without a second reader), "failed" (pairs that
-        could not be scored, with the error) and "notes" (a line for each mask that was resampled to its scan's grid).
+        model beside two readers, see `engine.metrics.readers`; empty without a second reader), "matches" (by scan, how
+        similar it is to the model's training slices, see `ScanMatch`), "failed" (pairs that could not be scored, with
+        the error) and "notes" (a line for each mask that was resampled to its scan's grid).
         Means of Dice, IoU, precision, recall and HD95 are over the slices with tumour in the true mask.
         `false_mask_rate` is the fraction of slices without tumour (blank slices not counted) with any predicted pixel.
         Undefined values are None. See `engine.metrics.summary.summarise`.
@@ -102,7 +105,8 @@ def score(
     cases: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     notes: list[str] = []
-    load = partial(_load, axis=axis, labels=entry.spec.labels, notes=notes)
+    matches: list[dict[str, Any]] = []
+    load = partial(_load, axis=axis, spec=entry.spec, notes=notes)
     works = read_ahead(pairs, load, lambda pair: pair.scan)
     tick = on_tick or (lambda progress: None)
     for one in iter_segment_many(works, network, settings, entry.spec.labels, tick, checked=entry.spec):
@@ -116,19 +120,22 @@ def score(
             _in_plane(work), entry.spec.labels, work.second,
         )  # fmt: skip
         cases += [row | {"tumour": pair.tumour} for row in rows] if pair.tumour else rows
+        if work.match is not None:
+            matches.append({"scan": str(pair.scan), **work.match.as_dict()})
         on_pair(work.layout.planes)
     found = report(entry.name, entry.hash, cases, round(time.perf_counter() - begin, 3))
     groups = [{"group": name, **part} for name, part in _parts(cases, "group", PER_GROUP).items()]
     types = [{"tumour": name, **part} for name, part in _parts(cases, "tumour", PER_TYPE).items() if name]
-    more = {"groups": groups, "types": types, "readers": compare_readers(cases)}
+    more = {"groups": groups, "types": types, "readers": compare_readers(cases), "matches": matches}
     return {**found, **more, "failed": failed, "notes": sorted(notes)}
 
 
-def _load(pair: Pair, axis: int | None, labels: Sequence[str], notes: list[str]) -> LoadedScan[Pair]:
+def _load(pair: Pair, axis: int | None, spec: ModelSpec, notes: list[str]) -> LoadedScan[Pair]:
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
-    truth = read_truth(pair, scan, layout.mask_shape, labels, notes=notes)
-    return LoadedScan(pair, scan, layout, truth, _second(pair, scan, layout.mask_shape, notes))
+    truth = read_truth(pair, scan, layout.mask_shape, spec.labels, notes=notes)
+    second = _second(pair, scan, layout.mask_shape, notes)
+    return LoadedScan(pair, scan, layout, truth, second, match_scan(scan, layout, spec))
 
 
 def _second(pair: Pair, scan: Scan, shape: tuple[int, ...], notes: list[str]) -> NDArray[np.uint8] | None:

@@ -60,6 +60,9 @@ def _run(args: argparse.Namespace) -> int:
         write_text(as_csv, _csv(found["cases"]))
     for note in found["notes"]:
         warn(f"note: {note}")
+    for one in found["matches"]:
+        if one["doubtful"]:
+            warn(f"note: {one['scan']}: {one['message']}")
     for one in found["failed"]:
         warn(f"error: {one['error']}")
     _print(found)
