@@ -95,7 +95,8 @@ def _limited(
     share = float(limited.max()) / highest if raised and highest else 1.0
     found = np.rint(np.minimum(values * np.float32(share), limit))
     before, now = (round(255 * level_at(top / 255, threshold, raised)) for top in (highest, float(found.max())))
-    return np.where(values >= before, np.maximum(found, now), np.minimum(found, now - 1)).clip(0, 255)
+    kept = np.where(values >= before, np.maximum(found, now), np.minimum(found, now - 1))
+    return np.asarray(kept.clip(0, 255), np.float32)
 
 
 def _native(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
