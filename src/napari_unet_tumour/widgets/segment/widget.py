@@ -203,6 +203,7 @@ class SegmentWidget(Panel):
 
     def _on_layers(self, event: Any = None) -> None:
         self._choice.list_images()
+        self._warning.ask()
         self._panel.start_view.show(self._choice.image is None)
         going = self._going
         if going is not None and any(layer not in self._viewer.layers for layer in going.layers()):
