@@ -49,7 +49,8 @@ class ScanWarning:
 
     def ask(self, event: Any = None) -> None:
         """Compare again soon, if image or model are others than last time."""
-        self._timer.start()
+        with suppress(RuntimeError):  # the window was closed: Qt has deleted the timer
+            self._timer.start()
 
     def _compare(self) -> None:
         image, entry = self._choice.image, self._choice.entry
