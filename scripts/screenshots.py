@@ -53,6 +53,30 @@ def main(folder: Path) -> None:
     compared(folder)
     listed(folder)
     viewed(folder)
+    brushed(folder)
+
+
+def brushed(folder: Path) -> None:
+    """Paint over the rim of the sample's lesion with the brush that stops at edges, on a mask with a locked label."""
+    viewer = opened()
+    viewer.open_sample("napari-unet-tumour", "head")
+    _, truth = phantom()
+    number = int(np.argmax(np.count_nonzero(truth, axis=(1, 2))))
+    image = viewer.layers[0]
+    place = {"scale": image.scale, "translate": image.translate, "units": image.units}
+    mask = viewer.add_labels(np.zeros(truth.shape, np.uint8), name="drawn", **place)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
+    wait(lambda: widget.session is not None)
+    widget.go(number)
+    viewer.layers.selection.active = mask
+    rows, columns = np.nonzero(truth[number])
+    widget._panel.brush.kind.value = "Up to edges"
+    mask.mode, mask.brush_size = "paint", 2 * int(np.ptp(rows))
+    mask.paint((number, int(rows.mean()), int(columns.mean())), 1)
+    widget._panel.brush.lock.native.click()
+    wait(lambda: widget._panel.brush._shared.note is not None)
+    picture(viewer, folder / "brush.png")
+    viewer.close()
 
 
 def viewed(folder: Path) -> None:

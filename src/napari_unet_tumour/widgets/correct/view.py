@@ -9,6 +9,7 @@ from magicgui.widgets import CheckBox, Container, FloatSpinBox, PushButton
 from qtpy.QtCore import Qt
 
 from napari_unet_tumour.settings import FinetuneSettings, device_choices, options_of
+from napari_unet_tumour.widgets.brush.view import BrushControls
 from napari_unet_tumour.widgets.common.question import Question
 from napari_unet_tumour.widgets.common.run_on import RunOn
 from napari_unet_tumour.widgets.common.start import start_with_scan
@@ -66,6 +67,7 @@ class CorrectView:
         self.tick = _button(f"Reviewed ({TICK_KEY})", "This slice is right as it is; an empty one has no tumour.")
         self.carry = CheckBox(text="Carry to neighbouring slices", value=True, tooltip=TELL_CARRY)
         self.paint = picker("Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour.")
+        self.brush = BrushControls()
         self.click = _button(f"Click ({CLICK_KEY})", TELL_CLICK)
         self.outline = _button("Outline in 3D", TELL_OUTLINE)
         self.hint = CheckBox(text="Hint", value=False, tooltip=TELL_HINT)
@@ -103,7 +105,7 @@ class CorrectView:
         tools = list(self.tools.values())
         return [
             *self.start_view.rows(), row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
-            self.offer, self.restoring, self.carry, row(self.paint),
+            self.offer, self.restoring, self.carry, row(self.paint, self.brush.lock), self.brush.row(),
             flat([self.click, self.outline, self.hint]), flat(tools[:3]), flat(tools[3:]),
             row(self.seconds), row(self.device), self.run_on.address_row, self.keeping, self.table,
         ]  # fmt: skip

@@ -79,6 +79,7 @@ class CorrectWidget(Panel):
         )
         self._trouble = self._stopped = ""
         self._bound: list[str] = []
+        panel.brush.begin(viewer, self.native, self._on_refused)
         self._listen()
         self._choice.list_images()
         self._choice.list_masks(anew=True)
@@ -297,6 +298,7 @@ class CorrectWidget(Panel):
             session, number = found
             self._panel.tell_place(messages.place(session, number), session.is_reviewed(number))
             self._click.look()
+            self._panel.brush.look_again()
         elif self.session is not None:
             self._panel.tell_place("No slice of this scan is on screen.", False)
 
@@ -314,6 +316,10 @@ class CorrectWidget(Panel):
         elif session.journal.notice and not self.running and self._is_quiet():
             self._panel.say(session.journal.notice)
             session.journal.notice = ""
+
+    def _on_refused(self, why: str) -> None:
+        if self._is_quiet():
+            self._panel.say(why, wrong=True)
 
     def _complain(self) -> None:
         self._panel.say(self._desk.complaint(), wrong=True)
@@ -409,6 +415,7 @@ class CorrectWidget(Panel):
         self._viewer.dims.events.current_step.disconnect(self._on_dims)
         for key in self._bound:
             self._viewer.bind_key(key, None)
+        self._panel.brush.end()
         self._inbox.close()
         self.native.deleteLater()
 

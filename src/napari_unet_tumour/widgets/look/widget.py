@@ -9,6 +9,7 @@ import numpy as np
 from qtpy.QtCore import QTimer
 
 from napari_unet_tumour.look.label_size import label_size
+from napari_unet_tumour.widgets.common.canvas import canvas_of
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.layers.image_source import hidden_axes, images, shown_at
@@ -16,7 +17,7 @@ from napari_unet_tumour.widgets.layers.labels import image_of
 from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
 from napari_unet_tumour.widgets.look import windows
 from napari_unet_tumour.widgets.look.keys import CONTOUR_KEY, HELP_KEY, RESET_KEY
-from napari_unet_tumour.widgets.look.letters import EdgeLetters, camera_of, canvas_of, letters_of
+from napari_unet_tumour.widgets.look.letters import EdgeLetters, camera_of, letters_of
 from napari_unet_tumour.widgets.look.mouse import SliceWheel, WindowDrag
 from napari_unet_tumour.widgets.look.view import OWN, LookView
 from napari_unet_tumour.widgets.look.windows import ImageWindows
@@ -57,6 +58,7 @@ class LookWidget(Panel):
         self._wheel = SliceWheel(viewer)
         self._counter = single_shot_timer(self.native, SIZE_MS, self._show_size)
         self._bound: list[str] = []
+        self._panel.brush.begin(viewer, self.native)
         self.order_tabs()
         self._listen()
         for image in images(viewer):
@@ -247,6 +249,7 @@ class LookWidget(Panel):
             self._viewer.bind_key(key, None)
         if self._letters is not None:
             self._letters.close()
+        self._panel.brush.end()
         self.native.deleteLater()
 
 
