@@ -91,6 +91,8 @@ class Segmentation:
         Names by pixel value, background first.
     isolated_removed : int
         Components that were removed because only one slice shows them; see `postprocess.isolated`.
+    unlikely_removed : int
+        Lesions that were removed because all their slices together are unlikely; see `postprocess.lesion_check`.
     match : ScanMatch, optional
         How similar the scan is to the model's training slices; None if not checked.
     """
@@ -100,6 +102,7 @@ class Segmentation:
     labels: tuple[str, ...]
     isolated_removed: int = 0
     match: ScanMatch | None = None
+    unlikely_removed: int = 0
 
 
 def segment(model: AnyModel, array: Any, layout: SliceLayout, settings: SegmentSettings | None = None) -> Segmentation:
@@ -170,7 +173,7 @@ def iter_segment_into(
                 probability[(n, slice(None), *(region or ()))] = one
         streaming.write_chunk(mask, layout, part, settings)
         yield progress
-    streaming.finalise_mask(mask, layout, model.spec, settings, order)
+    streaming.finalise_mask(mask, layout, model.spec, settings, order, probability)
     if settings.keep_largest:
         mask[...] = keep_largest_component(mask)
 

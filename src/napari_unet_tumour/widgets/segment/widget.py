@@ -28,6 +28,7 @@ from napari_unet_tumour.widgets.segment.cli_command import command_for
 from napari_unet_tumour.widgets.segment.inputs import SegmentInputs
 from napari_unet_tumour.widgets.segment.progress import RunProgress, slices
 from napari_unet_tumour.widgets.segment.run import RunEnded, SegmentRun, model_for
+from napari_unet_tumour.widgets.segment.scan_warning import ScanWarning
 from napari_unet_tumour.widgets.segment.tiled_run import RefreshThrottle, TiledRun, TileWritten, is_large, new_mask
 from napari_unet_tumour.widgets.segment.view import SegmentView
 
@@ -59,6 +60,7 @@ class SegmentWidget(Panel):
         self._inbox = MainThreadQueue(self.native)
         self._masks = MaskWriter(viewer, self._inbox, self._on_settled)
         self._choice = SegmentInputs(viewer, self._panel)
+        self._warning = ScanWarning(viewer, self._choice, self._inbox, self._panel.warn)
         self._going: RunProgress | None = None
         self._told: RunProgress | None = None
         self._asked: jobs.Job | None = None
@@ -69,6 +71,7 @@ class SegmentWidget(Panel):
         self.order_tabs()
         self._listen()
         self._prepare_model()
+        self._warning.ask()
         self._on_place()
         self._panel.start_view.show(self._choice.image is None)
 
@@ -92,6 +95,7 @@ class SegmentWidget(Panel):
             self._panel.say(str(error), wrong=True)
             return
         planes = self._choice.planes(source)
+        self._warning.ask()
         self._panel.question.drop()
         tell = partial(self._tell, self._inbox)
         if is_large(source, entry.spec, self._choice.settings):
@@ -178,6 +182,8 @@ class SegmentWidget(Panel):
         panel.copy.changed.connect(self.copy_command)
         panel.file.changed.connect(self._ask_for_model)
         panel.model.changed.connect(self._on_model)
+        for chosen in (panel.image, panel.model):
+            chosen.changed.connect(self._warning.ask)
         for widget in (panel.form["device"], panel.address):
             widget.changed.connect(self._on_place)
         for widget in (panel.scope, *panel.form.values()):
@@ -198,6 +204,7 @@ class SegmentWidget(Panel):
 
     def _on_layers(self, event: Any = None) -> None:
         self._choice.list_images()
+        self._warning.ask()
         self._panel.start_view.show(self._choice.image is None)
         going = self._going
         if going is not None and any(layer not in self._viewer.layers for layer in going.layers()):
@@ -352,7 +359,8 @@ class SegmentWidget(Panel):
         labels.amend(going.mask, **going.facts())
         going.mask.refresh()  # the thumbnail
         now = going.run.settings
-        if now != going.settings or now.keep_largest or (now.remove_isolated and len(going.done) > 1):
+        beside = (now.remove_isolated or now.check_components) and len(going.done) > 1
+        if now != going.settings or now.keep_largest or beside:
             self._masks.move(going.image, now, at_once=True)
 
     # ---- the end -----------------------------------------------------------------------------------
