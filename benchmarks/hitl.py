@@ -14,7 +14,7 @@ within the budget, score only the slices that were not corrected; and again, on 
 
 A quick part: --methods none,carry --extras none. `--reader second` takes persons of the Cheng set instead of volumes:
 single slices, corrected and scored by a second reader's masks. They have no neighbours: `carry` changes nothing there.
-The next scan: --methods none --extras sequence,forgetting --habit --seconds 15 (without --habit the network learns too).
+The next scan: --methods none --extras sequence,forgetting --habit; without --habit the network learns too.
 """
 
 from __future__ import annotations
