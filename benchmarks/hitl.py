@@ -428,7 +428,7 @@ def next_scan(volumes: list[Volume], base: models.Model, given: argparse.Namespa
     return {
         "next_scan_scans": list(SCANS),
         "next_scan_gain_by_scans": [mean(row["gain"] for row in some) for some in scored_by.values()],
-        "next_scan_worst_by_scans": [min(row["gain"] for row in some) for some in scored_by.values()],
+        "next_scan_worst_by_scans": [min((row["gain"] for row in some), default=float("nan")) for some in scored_by.values()],
         "next_scan_false_masks": [mean(row["false"] for row in some) for some in scored_by.values()],
         "next_scan_forgetting": [forgotten[k] for k in SCANS],
         "next_scan_rows": rows,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # The log odds that a corrected pixel should have, and the pull of the rule's numbers towards 0.
 TARGET, RIDGE = 2.5, 1.0
 # From this place on, between the training slices (0) and the corrected ones (1), a slice counts as like the latter.
-ALIKE = 0.6
+ALIKE = 0.7
 # From so many scans on the rule counts everywhere, where they differ from the training slices by chance alone: where
 # less than this share of the difference is more than that.
 ENOUGH, LEAST_SURE = 4, 0.3
