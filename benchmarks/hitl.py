@@ -424,14 +424,14 @@ def next_scan(volumes: list[Volume], base: models.Model, given: argparse.Namespa
     with ProcessPoolExecutor(given.threads, get_context("spawn"), _begin_process, (plain, given)) as pool:
         rows = [row for some in pool.map(_after_scans, jobs) for row in some]
     scored_by = {k: [row for row in rows if row["scans"] == k] for k in SCANS}
-    forgotten = {k: mean(row["forgetting"] for row in some if "forgetting" in row) for k, some in scored_by.items()}
+    worst = {k: min((row["gain"] for row in some), default=float("nan")) for k, some in scored_by.items()}
+    lost = {k: mean(row["forgetting"] for row in some if "forgetting" in row) for k, some in scored_by.items()}
     return {
         "next_scan_scans": list(SCANS),
         "next_scan_gain_by_scans": [mean(row["gain"] for row in some) for some in scored_by.values()],
-        "next_scan_worst_by_scans": [min((row["gain"] for row in some), default=float("nan")) for some in scored_by.values()],
+        "next_scan_worst_by_scans": [*worst.values()],
         "next_scan_false_masks": [mean(row["false"] for row in some) for some in scored_by.values()],
-        "next_scan_forgetting": [forgotten[k] for k in SCANS],
-        "next_scan_rows": rows,
+        "next_scan_forgetting": [*lost.values()],
     }
 
 
