@@ -7,11 +7,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.measure import Comparison, Report, compare, iter_measure
+from napari_unet_tumour.measure import Comparison, Report, compare, iter_measure, write_dicom_sr
 from napari_unet_tumour.widgets.common.words import failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import Progress
@@ -22,12 +23,30 @@ TICK_S = 0.05
 
 @dataclass(frozen=True)
 class MeasureResult:
-    """A finished report, what changed since the earlier mask where one was chosen, and the measured mask and image."""
+    """A finished report, what changed since the earlier mask where one was chosen, the measured mask and image.
+
+    `source` is the scan in whose grid was measured, as it was read.
+    """
 
     report: Report
     comparison: Comparison | None
     mask: Scan
     image: Any = None
+    source: Scan | None = None
+
+
+def write_sr_in_background(path: Path, found: MeasureResult, on_end: Callable[[str, bool], None]) -> None:
+    """Write a DICOM structured report on a thread; `on_end` gets a line there, and whether something went wrong."""
+
+    def work() -> None:
+        try:
+            written = write_dicom_sr(path, found.report, found.mask, found.source, found.comparison)
+            end = (f"Saved {' and '.join(one.name for one in written)}.", False)
+        except Exception as error:  # noqa: BLE001 - else the window would say "saving" for ever
+            end = (failure_text(error, "The report could not be saved", "save again"), True)
+        on_end(*end)
+
+    threading.Thread(target=work, name="save a report", daemon=True).start()
 
 
 class MeasureRun:
@@ -65,7 +84,7 @@ class MeasureRun:
             if report is None or self._stop.is_set():
                 return
             change = None if earlier is None else compare(report, earlier)
-            news: Any = MeasureResult(report, change, *self._now.pictured())
+            news: Any = MeasureResult(report, change, *self._now.pictured(), self._now.source)
         except Exception as error:  # noqa: BLE001 - else the window would say "measuring" for ever
             news = failure_text(error, "The mask could not be measured", "measure again")
         if not self._stop.is_set():

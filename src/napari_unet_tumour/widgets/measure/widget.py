@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import UNetTumourError
-from napari_unet_tumour.measure import html_report, write_csv, write_html, write_json
+from napari_unet_tumour.measure import check_dicom_sr, html_report, write_csv, write_html, write_json
 from napari_unet_tumour.settings import Progress
 from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.dock import Panel
@@ -16,7 +16,7 @@ from napari_unet_tumour.widgets.common.table import shown
 from napari_unet_tumour.widgets.layers.image_source import images
 from napari_unet_tumour.widgets.layers.world import axes_of
 from napari_unet_tumour.widgets.measure import layers as lesion_layers
-from napari_unet_tumour.widgets.measure.run import MeasureResult, MeasureRun
+from napari_unet_tumour.widgets.measure.run import MeasureResult, MeasureRun, write_sr_in_background
 from napari_unet_tumour.widgets.measure.table import LesionTable
 from napari_unet_tumour.widgets.measure.view import MeasureView, ask_where, ask_where_page, copy, write_pdf
 
@@ -117,11 +117,14 @@ class LesionReport(Panel):
             self._panel.say("Copied: paste it into a spreadsheet.")
 
     def save(self, path: str) -> None:
-        """Write the report: a page (.html, .pdf), JSON (.json), else CSV; the status line says how it went."""
+        """Write the report: a page (.html, .pdf), JSON, DICOM (.dcm), else CSV; the status line says how it went."""
         if not path or not self._has_report() or self._found is None:
             return
         target, found = Path(path), self._found
         try:
+            if target.suffix.lower() == ".dcm":
+                self._save_sr(target, found)
+                return
             if target.suffix.lower() == ".json":
                 write_json(target, found.report, found.comparison)
             elif target.suffix.lower() == ".html":
@@ -133,6 +136,15 @@ class LesionReport(Panel):
             self._panel.say(f"Saved {target.name}.")
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
+
+    def _save_sr(self, target: Path, found: MeasureResult) -> None:
+        """Write a DICOM structured report on a thread: reading a long series' headers takes seconds."""
+        check_dicom_sr(target, found.source)
+        self._panel.say(f"Saving {target.name}…")
+        write_sr_in_background(target, found, partial(self._say_later, self._inbox))
+
+    def _say_later(self, inbox: MainThreadQueue, text: str, wrong: bool) -> None:
+        inbox.put(partial(self._panel.say, text, wrong))
 
     # ---- what happens in the window ------------------------------------------------------------
 
