@@ -270,12 +270,27 @@ def _iter_parts(
     try:
         if needs_tiling(shape, model.spec, settings):
             yield from _iter_tiles(find, model.spec, read, order, shape, settings, point)
-        elif find.twofold:
-            yield from _iter_fused(_iter_batches(find, read, order, shape), settings, corrected)
-        else:
-            yield from _iter_batches(find, read, order, shape)
+            return
+        steps: Iterator[Progress] = _iter_batches(find, read, order, shape)
+        if find.twofold:
+            steps = _iter_fused(steps, settings, corrected)
+        yield from _iter_with_habit(steps, model.spec, read, settings) if model.spec.habit else steps
     finally:
         find.close()
+
+
+def _iter_with_habit(
+    steps: Iterator[Progress], spec: ModelSpec, read: Read, settings: SegmentSettings
+) -> Iterator[Progress]:
+    """Outline what the network has found as the reader does whose habit the model file keeps."""
+    # scipy, which it needs, takes half a second.
+    from napari_unet_tumour.postprocess.outline_habit import with_habit
+
+    own = replace(settings, threshold=spec.threshold, min_object_size=spec.min_object_size)
+    for progress in steps:
+        numbers, found = progress.values["planes"], progress.values["probability"]
+        new = [with_habit(read([n], None)[0], one, spec, own) for n, one in zip(numbers, found, strict=True)]
+        yield replace(progress, values={**progress.values, "probability": np.stack(new) if new else found})
 
 
 def _iter_fused(
