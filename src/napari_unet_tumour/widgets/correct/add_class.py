@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.versions import Versions
     from napari_unet_tumour.widgets.correct.view import CorrectView
 
 
 # The case, the model, and the labels that it does not know.
-Asked = tuple["CorrectState", "ModelEntry", list[int]]
+Asked = tuple["CaseCorrections", "ModelEntry", list[int]]
 
 
 class AddClassController:
@@ -60,7 +60,7 @@ class AddClassController:
         offer.later.changed.connect(self.refuse)
         offer.name.native.returnPressed.connect(self.add)
 
-    def ask(self, session: CorrectState, entry: ModelEntry) -> None:
+    def ask(self, session: CaseCorrections, entry: ModelEntry) -> None:
         """Offer a class for every label of the masks that the model does not know."""
         self._asked, self._names = (session, entry, _unknown(session, entry)), []
         self._ask_next()
@@ -141,13 +141,13 @@ class AddClassController:
         self._then()
 
 
-def _unknown(session: CorrectState, entry: ModelEntry) -> list[int]:
+def _unknown(session: CaseCorrections, entry: ModelEntry) -> list[int]:
     """Return the values of the masks that are no label of the model, on any slice."""
     found = {int(value) for n in range(len(session.case)) for value in np.unique(session.case.pixels(n))}
     return sorted(found - {*range(len(entry.spec.labels)), UNSURE})
 
 
-def _renumber(viewer: ViewerModel, session: CorrectState, numbers: dict[int, int]) -> None:
+def _renumber(viewer: ViewerModel, session: CaseCorrections, numbers: dict[int, int]) -> None:
     """Give labels the numbers that the model has for them, where these differ; one undo step a layer."""
     moved = {old: new for old, new in numbers.items() if old != new}
     for part in session.case.parts if moved else ():

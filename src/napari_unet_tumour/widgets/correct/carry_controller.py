@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.view import CorrectView
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
     from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
@@ -63,7 +63,7 @@ class CarryController:
     ) -> None:  # fmt: skip
         self._panel, self._choice, self._inbox, self._masks = panel, choice, inbox, masks
         self._busy, self._quiet = busy, quiet
-        self._session: CorrectState | None = None
+        self._session: CaseCorrections | None = None
         self._wanted: list[tuple[CasePart, range]] = []
         self._asked, self._working = 0, False
         self._word, self._of = "", ""
@@ -77,7 +77,7 @@ class CarryController:
         """Whether an answer is on its way."""
         return self._working
 
-    def ticked(self, session: CorrectState, number: int) -> None:
+    def ticked(self, session: CaseCorrections, number: int) -> None:
         """Answer the neighbours of a slice anew, which was ticked or whose tick was taken back."""
         part, plane = session.case.where(number)
         others = []
@@ -86,7 +86,7 @@ class CarryController:
             others = _stacks(session)
         self._ask(session, [(part, stack_of(part, plane)), *others], "this correction")
 
-    def look(self, session: CorrectState) -> None:
+    def look(self, session: CaseCorrections) -> None:
         """Carry again where the network has answered anew since, once it rests."""
         known, self._heard = self._heard, _heard(session)
         if session is not self._session:
@@ -118,7 +118,7 @@ class CarryController:
         if self._session is not None:
             self._ask(self._session, _stacks(self._session), EVERY)
 
-    def _ask(self, session: CorrectState, stacks: Sequence[tuple[CasePart, range]], of: str) -> None:
+    def _ask(self, session: CaseCorrections, stacks: Sequence[tuple[CasePart, range]], of: str) -> None:
         stacks = [stack for stack in stacks if stack[1]]
         if not self._panel.carry.value or not stacks:
             return
@@ -141,14 +141,14 @@ class CarryController:
         args = (session, self._asked, taken)
         threading.Thread(target=self._work, args=args, name="napari-unet-tumour carry", daemon=True).start()
 
-    def _work(self, session: CorrectState, asked: int, stacks: list[CarryStack]) -> None:
+    def _work(self, session: CaseCorrections, asked: int, stacks: list[CarryStack]) -> None:
         try:
             found: Answers | str = [(stack, stack.answers()) for stack in stacks]
         except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
             found = str(error).partition("\n")[0] or type(error).__name__
         self._inbox.put(partial(self._on_answers, session, asked, found))
 
-    def _on_answers(self, session: CorrectState, asked: int, found: Answers | str) -> None:
+    def _on_answers(self, session: CaseCorrections, asked: int, found: Answers | str) -> None:
         self._working = False
         if asked != self._asked or session is not self._session:
             self._begin()  # with what was ticked since
@@ -167,7 +167,7 @@ class CarryController:
         self._heard = _heard(session)
         self._say(count.in_words(self._of))
 
-    def _show(self, session: CorrectState, stack: CarryStack, plane: PlanePrediction) -> bool:
+    def _show(self, session: CaseCorrections, stack: CarryStack, plane: PlanePrediction) -> bool:
         """Write a slice, unless it was answered by the network, drawn or reviewed meanwhile; tell whether it was."""
         part, number, settings = stack.part, plane.number, self._choice.segmenting()
         cache, was = cache_of(part), stack.shown.get(number)
@@ -185,11 +185,11 @@ class CarryController:
             self._panel.say(f"{self._word} {word}".strip(), wrong)
 
 
-def _stacks(session: CorrectState) -> list[tuple[CasePart, range]]:
+def _stacks(session: CaseCorrections) -> list[tuple[CasePart, range]]:
     """Return the stacks in which anything is reviewed."""
     return [(part, stack_of(part, plane)) for part, plane in map(session.case.where, session.reviewed())]
 
 
-def _heard(session: CorrectState) -> list[tuple[int, int]]:
+def _heard(session: CaseCorrections) -> list[tuple[int, int]]:
     """Return what tells one answer of the network to a session's slices from the next."""
     return [(id(cache), cache.answers) for part in session.case.parts if (cache := cache_of(part)) is not None]

@@ -11,7 +11,7 @@ from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.correct.case import CorrectionCase, LazyMaskError, case_of
 from napari_unet_tumour.widgets.correct.change_watcher import ChangeWatcher
-from napari_unet_tumour.widgets.correct.state import CorrectState
+from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 from napari_unet_tumour.widgets.layers import image_source, label_values
 from napari_unet_tumour.widgets.layers import labels as labels_layer
 
@@ -48,17 +48,17 @@ class CaseController:
 
     def __init__(
         self, viewer: ViewerModel, inbox: MainThreadQueue, choice: CorrectInputs, store: Store, masks: MaskWriter,
-        opened: Callable[[CorrectState], None], closed: Callable[[str, bool], None], seen: Callable[[], None],
+        opened: Callable[[CaseCorrections], None], closed: Callable[[str, bool], None], seen: Callable[[], None],
         lazy: Callable[[Labels], None],
     ) -> None:  # fmt: skip
         self._viewer, self._inbox, self._choice, self._store, self._masks = viewer, inbox, choice, store, masks
         self._opened, self._closed, self._seen, self._lazy = opened, closed, seen, lazy
         self.watch = ChangeWatcher(viewer, inbox, seen)
-        self.session: CorrectState | None = None
+        self.session: CaseCorrections | None = None
         self._opening: CorrectionCase | None = None
         self._timer = single_shot_timer(inbox, REOPEN_MS, self.open)
 
-    def on_screen(self) -> tuple[CorrectState, int] | None:
+    def on_screen(self) -> tuple[CaseCorrections, int] | None:
         """Return the session and the slice that the viewer shows; None where there is none."""
         number = None if self.session is None else self.session.case.on_screen(self._viewer)
         return None if self.session is None or number is None else (self.session, number)
@@ -131,7 +131,7 @@ class CaseController:
             self.session.adopt_mask(part, mask)
             self.watch.follow(self.session)
 
-    def mask_of(self, session: CorrectState, number: int) -> Labels:
+    def mask_of(self, session: CaseCorrections, number: int) -> Labels:
         """Return the mask layer of a slice; one is made where there is none."""
         part = session.case.where(number)[0]
         if part.mask is not None:
@@ -143,7 +143,7 @@ class CaseController:
         self.adopt(part, mask)
         return mask
 
-    def pixels(self, session: CorrectState, number: int) -> NDArray[np.uint8]:
+    def pixels(self, session: CaseCorrections, number: int) -> NDArray[np.uint8]:
         """Return what a slice holds, whatever is tried on; a slice without a mask layer gets one."""
         part, plane = session.case.where(number)
         held = self._masks.committed_pixels(self.mask_of(session, number), part.layout, plane)
@@ -165,19 +165,19 @@ class CaseController:
 
     def _read(self, case: CorrectionCase, layers: list[Layer]) -> None:
         try:
-            session: CorrectState | str = self._new_session(case, layers)
+            session: CaseCorrections | str = self._new_session(case, layers)
         except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
             said = str(error).partition("\n")[0] or type(error).__name__
             session = f"The scan cannot be read ({said}): check its file"
         self._inbox.put(partial(self._on_session, case, session))
 
-    def _new_session(self, case: CorrectionCase, layers: list[Layer]) -> CorrectState:
-        session = CorrectState(case, self._store, self._masks.committed_pixels, layers)
+    def _new_session(self, case: CorrectionCase, layers: list[Layer]) -> CaseCorrections:
+        session = CaseCorrections(case, self._store, self._masks.committed_pixels, layers)
         session.journal.look()
         session.as_left = bool(session.kept) and session.is_as_left()
         return session
 
-    def _on_session(self, case: CorrectionCase, session: CorrectState | str) -> None:
+    def _on_session(self, case: CorrectionCase, session: CaseCorrections | str) -> None:
         if case is not self._opening:
             return
         self._opening = None
@@ -190,7 +190,7 @@ class CaseController:
         self.watch.follow(session)
         self._opened(session)
 
-    def _take_masks(self, case: CorrectionCase, session: CorrectState) -> None:
+    def _take_masks(self, case: CorrectionCase, session: CaseCorrections) -> None:
         """Take up masks that were made since, e.g. by the Segment widget."""
         for new, part in zip(case.parts, session.case.parts, strict=True):
             if part.mask is None and new.mask is not None:

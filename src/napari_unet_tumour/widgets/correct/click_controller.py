@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.correct.case_controller import CaseController
     from napari_unet_tumour.widgets.correct.click_mode import ClickOrder, SliceClicks
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.view import CorrectView
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
@@ -97,7 +97,7 @@ class ClickController:
         self._watch(None)
         self._markers.close()
 
-    def begin(self, session: CorrectState) -> None:
+    def begin(self, session: CaseCorrections) -> None:
         """Have the mode's key work over the images of a case too, where napari has one of its own."""
         for part in session.case.parts:
             with suppress(ValueError):  # the person has bound this key: theirs stays

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import Progress
     from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture
     from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 
 CONTEXT = 24
 
@@ -178,7 +178,7 @@ class FineTuneJob:
         self._tell(self, FineTuneResult(tuned, pictures, known))
 
 
-def _check_images(session: CorrectState) -> None:
+def _check_images(session: CaseCorrections) -> None:
     for part in session.case.parts:
         if scan_id(part.array, part.layout) != part.content:
             raise ScanError(

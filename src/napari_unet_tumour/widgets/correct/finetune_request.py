@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class FineTuneRequest:
         Whether corrected slices are carried to their neighbours.
     """
 
-    session: CorrectState
+    session: CaseCorrections
     entry: ModelEntry
     settings: FinetuneSettings
     segmenting: SegmentSettings

@@ -13,10 +13,10 @@ from napari_unet_tumour.widgets.layers.label_values import Values, values_of
 
 if TYPE_CHECKING:
     from napari_unet_tumour.models.registry import ModelEntry
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 
 
-def place(session: CorrectState, number: int) -> str:
+def place(session: CaseCorrections, number: int) -> str:
     """Return where the person is in the scan."""
     reviewed = session.reviewed()
     held = sum(session.is_held_out(n) for n in reviewed)
@@ -25,7 +25,7 @@ def place(session: CorrectState, number: int) -> str:
     return f"Slice {number + 1} of {len(session.case)}: {state}. {counts}."
 
 
-def ticked(session: CorrectState, number: int) -> str:
+def ticked(session: CaseCorrections, number: int) -> str:
     """Return what a tick means for a slice."""
     name = slice_label(number).capitalize()
     if session.is_held_out(number):
@@ -33,7 +33,7 @@ def ticked(session: CorrectState, number: int) -> str:
     return f"{name}: reviewed. The network may learn from it."
 
 
-def why(session: CorrectState, number: int) -> str:
+def why(session: CaseCorrections, number: int) -> str:
     """Return why a slice is the one most worth correcting: what `ranking.rank_by_score` goes by, in words."""
     area, unsure = session.unsure.area(number), session.unsure[number]
     reasons = []
@@ -47,7 +47,7 @@ def why(session: CorrectState, number: int) -> str:
     return (", ".join(reasons) or "not reviewed yet") + "."
 
 
-def out_of_reach(session: CorrectState, number: int) -> str:
+def out_of_reach(session: CaseCorrections, number: int) -> str:
     """Return what to do where napari has no position of the sliders that shows a slice."""
     metadata = session.case.where(number)[0].image.metadata
     first = "" if "grid" in metadata.get(KEY, {}) else "open its file with napari-unet-tumour, then "
@@ -57,7 +57,7 @@ def out_of_reach(session: CorrectState, number: int) -> str:
     )
 
 
-def welcome(session: CorrectState) -> str:
+def welcome(session: CaseCorrections) -> str:
     """Return what to do first."""
     if session.kept:
         return "This scan was corrected before: restore that, or go on."

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
     from napari_unet_tumour.widgets.correct.case_controller import CaseController
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.versions import Versions
     from napari_unet_tumour.widgets.correct.view import CorrectView
 
@@ -40,8 +40,8 @@ class Restore:
     ) -> None:  # fmt: skip
         self._viewer, self._panel, self._inbox, self._desk, self._versions = viewer, panel, inbox, desk, versions
         self._seen = seen
-        self._reading: CorrectState | None = None
-        self._under_way: CorrectState | None = None
+        self._reading: CaseCorrections | None = None
+        self._under_way: CaseCorrections | None = None
         self._left: dict[int, NDArray[np.uint8]] = {}
 
     def go_on(self) -> None:
@@ -60,10 +60,10 @@ class Restore:
         self._panel.say("Restoring: reading the saved masks…")
         threading.Thread(target=self._read, args=(session,), daemon=True).start()
 
-    def _read(self, session: CorrectState) -> None:
+    def _read(self, session: CaseCorrections) -> None:
         self._inbox.put(partial(self._on_read, session, _saved_masks(session)))
 
-    def _on_read(self, session: CorrectState, masks: dict[int, NDArray[np.uint8]] | str) -> None:
+    def _on_read(self, session: CaseCorrections, masks: dict[int, NDArray[np.uint8]] | str) -> None:
         if session is not self._desk.session or session is not self._reading:
             return
         self._reading = None
@@ -114,18 +114,18 @@ class Restore:
                 self._write(session, number, "")
             self._go_on(session)
 
-    def _write(self, session: CorrectState, number: int, done: str) -> None:
+    def _write(self, session: CaseCorrections, number: int, done: str) -> None:
         mask = self._left.pop(number, None) if session is self._under_way else None
         if mask is not None:
             session.case.write(self._viewer, {number: mask})
             if done:
                 self._panel.say(f"Restoring: {done}.")
 
-    def _go_on(self, session: CorrectState) -> None:
+    def _go_on(self, session: CaseCorrections) -> None:
         self._under_way = None
         session.journal.pause(False)
 
-    def _on_restored(self, session: CorrectState, said: str) -> None:
+    def _on_restored(self, session: CaseCorrections, said: str) -> None:
         if session is self._under_way:
             self._go_on(session)
             self._panel.say(said)
@@ -133,7 +133,7 @@ class Restore:
             self._desk.watch.poke()
 
 
-def _saved_masks(session: CorrectState) -> dict[int, NDArray[np.uint8]] | str:
+def _saved_masks(session: CaseCorrections) -> dict[int, NDArray[np.uint8]] | str:
     """Return the masks to bring back by slice, or the line that says why they cannot be read."""
     try:
         return session.to_restore()

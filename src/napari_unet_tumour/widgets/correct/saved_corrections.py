@@ -12,7 +12,7 @@ from napari_unet_tumour.widgets.segment.progress import slices
 if TYPE_CHECKING:
     from napari_unet_tumour.corrections import Record, Store
     from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.view import CorrectView
 
 DELETE, SURE = "Delete", "Sure?"
@@ -24,14 +24,14 @@ class SavedCorrections:
 
     def __init__(self, panel: CorrectView, store: Store, inbox: MainThreadQueue) -> None:
         self._panel, self._store = panel, store
-        self._session: CorrectState | None = None
+        self._session: CaseCorrections | None = None
         self._found: list[tuple[str, str]] = []
         panel.kept.choices = lambda picker: self._found
         self._calm = single_shot_timer(inbox, CALM_MS, self._forget)
         panel.keeping.visible = False
         panel.delete.native.clicked.connect(self._on_delete)
 
-    def list(self, session: CorrectState) -> None:
+    def list(self, session: CaseCorrections) -> None:
         """Show what can be deleted; nothing is shown where there is nothing."""
         self._session = session
         found = [one for one in self._store.records() if one.scan not in session.records]

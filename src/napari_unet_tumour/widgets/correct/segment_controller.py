@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
     from napari_unet_tumour.widgets.common.question import Question
     from napari_unet_tumour.widgets.correct.case import CasePart
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
     from napari_unet_tumour.widgets.segment.run import RunEnded
 
@@ -52,7 +52,7 @@ class SegmentController:
         self._question, self._over = question, over
         self._beneath = False
         self._rest: RemainingSlices | None = None
-        self._session: CorrectState | None = None
+        self._session: CaseCorrections | None = None
         self._then: Callable[[], None] | None = None
         self._first_word = self._word = ""
         self._watched: list[Any] = []
@@ -64,7 +64,8 @@ class SegmentController:
         return self._rest is not None
 
     def draw(
-        self, session: CorrectState, entry: ModelEntry, settings: SegmentSettings, scheduler: str, first_word: str = "",
+        self, session: CaseCorrections, entry: ModelEntry, settings: SegmentSettings, scheduler: str,
+        first_word: str = "",
         beneath: bool = False,
     ) -> None:  # fmt: skip
         """Segment every slice that is not reviewed; what a person drew stays, each slice is one undo step.
@@ -78,7 +79,7 @@ class SegmentController:
 
     def estimate_uncertainty(
         self,
-        session: CorrectState,
+        session: CaseCorrections,
         entry: ModelEntry,
         settings: SegmentSettings,
         scheduler: str,
@@ -96,7 +97,8 @@ class SegmentController:
             rest.cancel()
 
     def _start(
-        self, session: CorrectState, entry: ModelEntry, settings: SegmentSettings, scheduler: str, numbers: list[int],
+        self, session: CaseCorrections, entry: ModelEntry, settings: SegmentSettings, scheduler: str,
+        numbers: list[int],
         then: Callable[[], None] | None,
     ) -> None:  # fmt: skip
         self.cancel()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_unet_tumour.models.registry import ModelEntry
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 
 
 class CorrectWidget(Panel):
@@ -87,7 +87,7 @@ class CorrectWidget(Panel):
         self._desk.open()
 
     @property
-    def session(self) -> CorrectState | None:
+    def session(self) -> CaseCorrections | None:
         """The corrections of the case on screen; None while none is open."""
         return self._desk.session
 
@@ -327,7 +327,7 @@ class CorrectWidget(Panel):
 
     # ---- the case on screen ------------------------------------------------------------------------
 
-    def _on_opened(self, session: CorrectState) -> None:
+    def _on_opened(self, session: CaseCorrections) -> None:
         self._kept.list(session)
         self._click.begin(session)
         mask = self._choice.mask
