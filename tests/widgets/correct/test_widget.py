@@ -74,7 +74,7 @@ def looked(one):
 
 def learn(one):
     one.click(one.panel.run)
-    one.wait(lambda: one.widget._learning.judged is not None or not one.widget._learning.running)
+    one.wait(lambda: one.widget.state.result is not None or not one.widget.state.learning)
 
 
 def darker(mask, data):
@@ -280,7 +280,7 @@ def test_an_empty_reviewed_slice_is_a_true_negative_and_one_is_enough(correcting
     one.click(one.panel.run)
     assert one.widget.session.reviewed() == [3]
     assert "No slice is kept for scoring yet" in one.status
-    one.wait(lambda: one.widget._learning.judged is not None)
+    one.wait(lambda: one.widget.state.result is not None)
     assert not shown(one.panel.table)
 
 
@@ -339,7 +339,7 @@ def test_cancel_may_keep_the_best_so_far(correcting, scan):
     one.click(one.panel.run)
     assert one.panel.best.enabled
     one.click(one.panel.best)
-    one.wait(lambda: one.widget._learning.judged is not None)
+    one.wait(lambda: one.widget.state.result is not None)
     assert shown(one.panel.deciding)
     assert not shown(one.panel.asking)
 
@@ -382,22 +382,22 @@ def test_each_tool_is_one_undo_step(correcting, scan):
         one.viewer.dims.set_point(0, 2)
         mask.data[2][spoil] ^= 1
         before, steps = mask.data.copy(), len(mask._undo_history)
-        one.click(one.panel.tools[name])
+        one.click(one.panel.buttons[name])
         assert np.array_equal(mask.data[2], data[2] > 127)
         assert len(mask._undo_history) == steps + 1
         mask.undo()
         assert np.array_equal(mask.data, before)
         mask.redo()
     for name in ("smooth", "snap"):
-        one.click(one.panel.tools[name])
+        one.click(one.panel.buttons[name])
         assert (mask.data[2] != (data[2] > 127)).mean() < 0.1
-    one.click(one.panel.tools["between"])
+    one.click(one.panel.buttons["between"])
     assert one.status.startswith("There are no two corrected slices around this one")
     mask.data[3:5] = 0
     review(one, 2, 5)
     one.viewer.dims.set_point(0, 3)
     steps = len(mask._undo_history)
-    one.click(one.panel.tools["between"])
+    one.click(one.panel.buttons["between"])
     assert mask.data[3].any()
     assert mask.data[4].any()
     assert len(mask._undo_history) == steps + 1

@@ -14,15 +14,19 @@ from napari_unet_tumour.widgets.layers.label_values import Values, values_of
 if TYPE_CHECKING:
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
+    from napari_unet_tumour.widgets.correct.state import CorrectState
 
 
-def place(session: CaseCorrections, number: int) -> str:
-    """Return where the person is in the scan."""
+def place(state: CorrectState) -> str:
+    """Return where the person is in the scan, "" while no case is open."""
+    session, number = state.corrections, state.slice
+    if session is None or number is None:
+        return "" if session is None else "No slice of this scan is on screen."
     reviewed = session.reviewed()
     held = sum(session.is_held_out(n) for n in reviewed)
-    state = shown_name(session.state(number).name)
+    name = shown_name(session.state(number).name)
     counts = f"{len(reviewed)} reviewed" + (f", {held} of them kept for scoring" if held else "")
-    return f"Slice {number + 1} of {len(session.case)}: {state}. {counts}."
+    return f"Slice {number + 1} of {len(session.case)}: {name}. {counts}."
 
 
 def ticked(session: CaseCorrections, number: int) -> str:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.settings import SegmentSettings
-    from napari_unet_tumour.widgets.correct.click_marks import Mark
     from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
+    from napari_unet_tumour.widgets.correct.click_marks import Mark
 
     Plane = NDArray[np.uint8]
     Flags = NDArray[np.bool_]
