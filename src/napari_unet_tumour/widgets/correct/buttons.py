@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, NEXT_KEY, TICK_KEY
+from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, NEXT_KEY, REVIEWED_NEXT_KEY, TICK_KEY
 from napari_unet_tumour.widgets.correct.state import Phase
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ BUTTONS = {
     "restore": Button("Restore", "Bring back masks, reviewed slices and model."),
     "afresh": Button("Start over", "Begin anew; a copy of the earlier corrections is kept."),
     "next": Button(f"Next slice ({NEXT_KEY})", "Go to the slice to correct next."),
-    "tick": Button(f"Reviewed ({TICK_KEY})", "This slice is right as it is; an empty one has no tumour."),
+    "tick": Button(
+        f"Reviewed ({TICK_KEY})",
+        f"This slice is right as it is; an empty one has no tumour. {REVIEWED_NEXT_KEY}: and go on.",
+    ),
     "click": Button(f"Click ({CLICK_KEY})", TELL_CLICK),
     "outline": Button(
         "Outline in 3D", "From the clicks on this slice, outline the lesion on its neighbours (Shift-C). Again: cancel."
@@ -43,7 +46,10 @@ BUTTONS = {
     ),
     "snap": Button("Snap to edges", "Move the outline on this slice to edges of the image nearby. One undo step."),
     "run": Button("Fine-tune", "Let a copy of the network learn from the reviewed slices."),
-    "measure": Button("Measure…", "Open the Lesion report with this mask: volumes, diameters, saving."),
+    "measure": Button("Measure…", "Measure this mask in the Lesion report: volumes, diameters, saving."),
+    "save": Button(
+        "Save all", "Measure the mask, then save mask, table and report beside the scan, under names that are free."
+    ),
     "best": Button("Best so far", "Stop learning, and compare the best network so far."),
     "discard": Button("Discard", "Stop learning; model and mask stay as they were."),
     "on": Button("Go on", "Let it learn on."),

@@ -126,6 +126,10 @@ class CaseController:
             return f"no slice of layer '{image.name}' is on screen, the axes are rolled: click one in the strip"
         return image_source.not_on_screen(image.name)
 
+    def complain(self) -> None:
+        """Say why there is nothing to work on."""
+        self._state.say(self.complaint(), wrong=True)
+
     def settle_values(self) -> None:
         """Make masks of 0 and 255 ones of label 1, before anything is written into them or read as the truth."""
         for part in [] if self.session is None else self.session.case.parts:

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NEXT_KEY, TICK_KEY, CLICK_KEY, OUTLINE_KEY = "N", "R", "C", "Shift-C"
+# What R and N do, in one press.
+REVIEWED_NEXT_KEY = "Shift-R"
 
 
 def pressed(call: Callable[[], None]) -> Callable[[Any], None]:

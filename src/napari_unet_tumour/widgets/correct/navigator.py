@@ -33,14 +33,15 @@ class SliceNavigator:
         again: SegmentController, moved: Callable[[], None],
     ) -> None:  # fmt: skip
         self._viewer, self._state, self._choice, self._desk, self._again = viewer, state, choice, desk, again
-        self._moved = moved
+        self._moved, self._first_word = moved, ""
 
-    def next(self, ask: bool) -> None:
-        """Go to the slice to correct next; asks the network first, if `ask`, where it was not asked yet."""
+    def next(self, first_word: str = "") -> None:
+        """Go to the slice to correct next; asks the network first, if it is free, where it was not asked yet."""
+        self._first_word = first_word
         session, entry = self._state.corrections, self._choice.entry
         if session is None:
-            self._state.say(self._desk.complaint(), wrong=True)
-        elif ask and not session.unsure.complete and entry is not None:
+            self._desk.complain()
+        elif not self._state.busy and not session.unsure.complete and entry is not None:
             self._again.estimate_uncertainty(
                 session, entry, self._choice.segmenting(), self._choice.scheduler, self._go_next
             )
@@ -60,11 +61,13 @@ class SliceNavigator:
         session, found = self._state.corrections, self._desk.on_screen()
         order = [] if session is None else session.order()
         if session is None or not order:
-            self._state.say("Every slice is reviewed: press Fine-tune.")
+            self._state.say(f"{self._first_word}Every slice is reviewed: press Fine-tune.")
             return
         shown = None if found is None else found[1]
         number = next((n for n in order if n != shown), order[0])
         self.go(number)
         if self._state.quiet:
             why = messages.why(session, number)
-            self._state.say(f"{slice_label(number).capitalize()}: {why} Correct it, then press {TICK_KEY}.")
+            self._state.say(
+                f"{self._first_word}{slice_label(number).capitalize()}: {why} Correct it, then press {TICK_KEY}."
+            )

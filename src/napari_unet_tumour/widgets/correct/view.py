@@ -71,7 +71,7 @@ class CorrectView:
         self.delete = PushButton(text="Delete", tooltip="Delete the chosen corrections for good.")
         self.restoring = self._beside("restore", "afresh")
         self.asking = self._beside("best", "discard", "on")
-        self.leading = flat([about("Research use only."), self.measure])
+        self.leading = flat([about("Research use only."), self.measure, self.save])
         self.deciding = self._beside("accept", "reject")
         self.keeping = row(self.kept, self.delete)
         self._polish()
