@@ -69,15 +69,20 @@ class ScanMatch:
         return bool(self.named) or (self.slices > 0 and self.unlike >= MANY)
 
     @property
-    def message(self) -> str:
-        """One line for a person, "" where there is nothing to say."""
-        reasons = [f"its header says {self.named}"] if self.named else []
+    def reasons(self) -> str:
+        """Why it is doubtful, "" where it is not."""
+        found = [f"its header says {self.named}"] if self.named else []
         if self.slices and self.unlike >= MANY:
             count = round(self.unlike * self.slices)
-            reasons.append(f"{count} of {self.slices} slices look unlike the training slices")
-        if not reasons:
+            found.append(f"{count} of {self.slices} slices look unlike the training slices")
+        return " and ".join(found)
+
+    @property
+    def message(self) -> str:
+        """One line for a person, "" where there is nothing to say."""
+        if not self.reasons:
             return ""
-        return f"{' and '.join(reasons)}; the model was made for {self.wanted}: check the mask before you use it"
+        return f"{self.reasons}; the model was made for {self.wanted}: check the mask before you use it"
 
 
 def match_scan(scan: Scan, layout: SliceLayout, spec: ModelSpec) -> ScanMatch:

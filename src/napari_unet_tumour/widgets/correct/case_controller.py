@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.corrections import UNSURE
@@ -14,6 +15,7 @@ from napari_unet_tumour.widgets.correct.change_watcher import ChangeWatcher
 from napari_unet_tumour.widgets.correct.state import Phase
 from napari_unet_tumour.widgets.layers import image_source, label_values
 from napari_unet_tumour.widgets.layers import labels as labels_layer
+from napari_unet_tumour.widgets.layers.scan_match import doubt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import Store
+    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.widgets.common.background import Task
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
     from napari_unet_tumour.widgets.correct.state import CorrectState
@@ -89,7 +93,10 @@ class CaseController:
             self.close("Looking at the scan…", wrong=False)
             self._opening, layers = case, [*self._viewer.layers]
             self._background.start(
-                lambda task: self._new_session(case, layers), self._on_session, self._on_failed, kind=Phase.OPENING
+                partial(self._new_session, case, layers, self._choice.entry),
+                self._on_session,
+                self._on_failed,
+                kind=Phase.OPENING,
             )
 
     def close(self, why: str, wrong: bool = True) -> None:
@@ -182,10 +189,15 @@ class CaseController:
         self._choice.show_mask(next(part.mask for part in case.parts if part.image is image))
         return case
 
-    def _new_session(self, case: CorrectionCase, layers: list[Layer]) -> CaseCorrections:
+    def _new_session(
+        self, case: CorrectionCase, layers: list[Layer], entry: ModelEntry | None, task: Task
+    ) -> CaseCorrections:
         session = CaseCorrections(case, self._store, self._masks.committed_pixels, layers)
         session.journal.look()
         session.as_left = bool(session.kept) and session.is_as_left()
+        part = case.parts[0]
+        if entry is not None and part.mask is None:  # the next step is to segment it
+            session.doubt = doubt(part.image, part.array, part.layout, entry.spec)
         return session
 
     def _on_failed(self, why: str) -> None:

@@ -62,6 +62,8 @@ class CaseCorrections:
         Notices strokes and writes everything down.
     as_left : bool
         Whether the masks are what the earlier session left.
+    doubt : str
+        Why the scan is not what the model was made for, "" where nothing speaks against it.
     """
 
     def __init__(self, case: CorrectionCase, store: Store, held: Held, layers: Sequence[Layer] = ()) -> None:
@@ -74,7 +76,7 @@ class CaseCorrections:
         for part in case.parts:
             self._open(part)
         self._others = [one for one in store.every() if one.scan not in self.records]
-        self.as_left = False
+        self.as_left, self.doubt = False, ""
 
     def _open(self, part: CasePart) -> None:
         part.content = scan_id(part.array, part.layout)

@@ -15,6 +15,7 @@ from napari_unet_tumour.widgets.common.run_on import HERE, THERE, RunOn
 from napari_unet_tumour.widgets.common.settings_form import form_of
 from napari_unet_tumour.widgets.common.start import start_with_scan
 from napari_unet_tumour.widgets.common.style import (
+    AMBER,
     RED,
     TEXT_WIDTH,
     about,
@@ -56,6 +57,7 @@ class SegmentView:
         self.model = picker("Model", TELL_MODEL)
         self.file = PushButton(text="File…", tooltip="Use a model file that is not in the list.")
         self.about_model = note()
+        self.doubt = note()
         self.channels: Container[Widget] = Container(labels=False)
         self.channels.margins = (0, 0, 0, 0)
         self.scope = picker("Slices", TELL_SCOPE, SCOPES, "all")
@@ -89,7 +91,13 @@ class SegmentView:
     def rows(self) -> list[Widget]:
         """Return the rows that scroll, from top to bottom."""
         form = self.form
-        above: list[Widget] = [*self.start_view.rows(), row(self.image), row(self.model, self.file), self.about_model]
+        above: list[Widget] = [
+            *self.start_view.rows(),
+            row(self.image),
+            row(self.model, self.file),
+            self.about_model,
+            self.doubt,
+        ]
         above += [self.channels, row(self.scope)]
         shaping = [row(form["threshold"]), row(form["min_object_size"])]
         shaping += [flat([form[name]]) for name in ("keep_largest", "flip_tta", "remove_isolated")]
@@ -108,7 +116,8 @@ class SegmentView:
             readout.setToolTip(self.form["threshold"].tooltip)
             readout.setStyleSheet("background: transparent; border: 0; padding: 0; min-width: 36px; max-width: 36px;")
         self.found.tooltip = "The processor or graphics card that the network would run on."
-        for text in (self.about_model, self.status, self.question.text):
+        self.doubt.native.setStyleSheet(f"color: {AMBER};")
+        for text in (self.about_model, self.doubt, self.status, self.question.text):
             text.native.setMinimumWidth(TEXT_WIDTH)  # else Qt makes room for a text one word wide
 
     def say(self, text: str, wrong: bool = False) -> None:
@@ -121,6 +130,10 @@ class SegmentView:
     def tell_device(self, text: str) -> None:
         """Show what the worker would run on."""
         self.found.value = text
+
+    def tell_doubt(self, text: str) -> None:
+        """Show why the scan is not what the model was made for; "" takes it away."""
+        self.doubt.value, self.doubt.visible = text, bool(text)
 
     def tell_model(self, spec: ModelSpec | None) -> None:
         """Show what a model is for, what it was trained on, and how good it is."""

@@ -24,6 +24,7 @@ from napari_unet_tumour.widgets.common.main_thread import (
 from napari_unet_tumour.widgets.common.settings_form import registry_events
 from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, label_values, labels
 from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter, Shown, corrected
+from napari_unet_tumour.widgets.layers.scan_match import doubt
 from napari_unet_tumour.widgets.segment.cli_command import command_for
 from napari_unet_tumour.widgets.segment.inputs import SegmentInputs
 from napari_unet_tumour.widgets.segment.progress import RunProgress, slices
@@ -64,7 +65,7 @@ class SegmentWidget(Panel):
         self._going: RunProgress | None = None
         self._told: RunProgress | None = None
         self._background = Background(self._inbox.put)
-        self._asking = Background(self._inbox.put)
+        self._asking, self._matching = Background(self._inbox.put), Background(self._inbox.put)
         self._pace = RefreshThrottle()
         self._bound = False
         self._saver = single_shot_timer(self._inbox, REMEMBER_MS, self._choice.remember)
@@ -72,6 +73,7 @@ class SegmentWidget(Panel):
         self.order_tabs()
         self._listen()
         self._prepare_model()
+        self._look_at_scan()
         self._on_place()
         self._panel.start_view.show(self._choice.image is None)
 
@@ -183,6 +185,7 @@ class SegmentWidget(Panel):
         panel.copy.changed.connect(self.copy_command)
         panel.file.changed.connect(self._ask_for_model)
         panel.model.changed.connect(self._on_model)
+        panel.image.changed.connect(self._look_at_scan)
         for widget in (panel.form["device"], panel.address):
             widget.changed.connect(self._on_place)
         for widget in (panel.scope, *panel.form.values()):
@@ -230,6 +233,21 @@ class SegmentWidget(Panel):
     def _on_model(self) -> None:
         self._choice.take_defaults()
         self._prepare_model()
+        self._look_at_scan()
+
+    def _look_at_scan(self, image: Image | None = None) -> None:
+        """Say where the scan is not what the model was made for."""
+        self._panel.tell_doubt("")
+        try:
+            layer, entry, source = self._choice.made()
+        except UNetTumourError:  # Run says what is missing
+            self._matching.cancel()
+        else:
+            self._matching.start(
+                lambda task: doubt(layer, source.array, source.layout, entry.spec),
+                self._panel.tell_doubt,
+                lambda why: None,
+            )
 
     def _prepare_model(self) -> None:
         entry = self._choice.entry
@@ -371,5 +389,6 @@ class SegmentWidget(Panel):
         """Stop what the worker does for this widget, and stop listening; touches nothing of Qt, which may be gone."""
         registry_events.chosen.disconnect(self._choice.take_model, missing_ok=True)
         self._asking.cancel()
+        self._matching.cancel()
         if self._going is not None:
             self._going.run.cancel()
