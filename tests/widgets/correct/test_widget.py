@@ -284,15 +284,6 @@ def test_an_empty_reviewed_slice_is_a_true_negative_and_one_is_enough(correcting
     assert not shown(one.panel.table)
 
 
-def test_reviewed_without_any_foreground_is_allowed_and_said(correcting, scan):
-    one = correcting(with_mask(scan)[1])
-    one.viewer.layers[-1].data[2] = 0
-    review(one, 2)
-    one.click(one.panel.run)
-    assert "No reviewed slice has any tumour" in one.status
-    one.widget.cancel()
-
-
 def test_reject_leaves_all_as_it_was(correcting, scan):
     data, add = with_mask(scan)
     one = correcting(add)
@@ -617,13 +608,6 @@ def test_earlier_scans_are_replayed_and_can_be_deleted(correcting, scan):
 # ---- bad input ---------------------------------------------------------------------------------------
 
 
-def test_nothing_reviewed(correcting, scan):
-    one = correcting(with_mask(scan)[1])
-    one.click(one.panel.run)
-    assert one.status == "No slice is reviewed yet: correct a slice and press R"
-    assert not one.widget.running
-
-
 def test_a_mask_of_another_shape(correcting, scan):
     def add(viewer):
         viewer.add_image(scan(6, 64, 64), name="scan")
@@ -636,15 +620,6 @@ def test_a_mask_of_another_shape(correcting, scan):
     assert one.status == (
         "the mask 'short' has 5 x 64 x 64 pixels, the image 'scan' has 6 x 64 x 64: choose the mask of this image"
     )
-
-
-def test_labels_that_the_model_does_not_know(correcting, scan):
-    one = correcting(with_mask(scan)[1])
-    one.viewer.layers[-1].data[1, 3, 3] = 7
-    review(one, 1, 3)
-    one.click(one.panel.run)
-    assert one.status.startswith("the mask has label 7, model 'known' knows only 1 = tumour: paint with these, or add")
-    assert not one.widget.running
 
 
 def test_the_image_is_removed_or_changed(correcting, scan):
