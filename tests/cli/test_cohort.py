@@ -160,6 +160,7 @@ def small(bright):
     jobs.shutdown()
 
 
+@pytest.mark.slow
 def test_workers_share_a_cohort_and_give_the_same(folder, tmp_path, small):
     words = ["segment", str(folder), "--model", small]
     assert main([*words, "--out", str(tmp_path / "two"), "--workers", "2"]) == 0
@@ -175,6 +176,7 @@ def test_workers_share_a_cohort_and_give_the_same(folder, tmp_path, small):
     assert json.loads((tmp_path / "two" / cohort.RECORD_FILE).read_text().splitlines()[0])["content"]
 
 
+@pytest.mark.slow
 def test_workers_name_what_fails_and_leave_large_ones_to_the_command(folder, tmp_path, small, capsys):
     (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:60])
     wide = np.zeros((1500, 1100), np.uint8)

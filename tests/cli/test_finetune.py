@@ -101,6 +101,7 @@ def test_an_unknown_label_is_an_error_that_says_how(two_labels, capsys):
     assert len(said.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_add_class_learns_it(two_labels):
     # Time enough on a busy machine too.
     assert run(two_labels, "--add-class", "ball", "--seconds", "60", out="ball.safetensors") == 0

@@ -30,6 +30,7 @@ def together(name, *many):
         return list(pool.map(lambda args: jobs.run(T + name, *args, scheduler=WORKERS, retries=1), many))
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_jobs():
     together("iter_nap", (0.1,), (0.1,))
     start = time.monotonic()

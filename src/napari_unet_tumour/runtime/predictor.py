@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.postprocess.component_check import has_classifier, lower_unlikely
+from napari_unet_tumour.runtime.mirror import EmptySlices
 from napari_unet_tumour.runtime.normalisation import as_in
 from napari_unet_tumour.runtime.preprocess import STEP, as_bytes, as_planes, bounded, coloured, resize
 from napari_unet_tumour.runtime.session import PIXELS
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.runtime.model import RuntimeModel
+    from napari_unet_tumour.runtime.preprocess import Planes
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.tiling.grid import Tile
 
     Array = NDArray[np.float32]
     Answer = Callable[[], NDArray[np.uint8]]
+    # By plane: its prediction, and that of its mirror image where there is one.
+    Going = dict[int, tuple[Future[Array], Future[Array] | None]]
 
 
 class RuntimePredictor:
@@ -37,14 +41,17 @@ class RuntimePredictor:
         The model.
     settings : SegmentSettings
         Test-time augmentation, windows and memory.
+    numbers : sequence of int, optional
+        Where in their volume the planes that `begin` gets lie; as they are counted by default.
     """
 
     # The next batch is read while one is computed.
     ahead = 1
     notice = ""
 
-    def __init__(self, model: RuntimeModel, settings: SegmentSettings) -> None:
-        self._model, self._settings = model, settings
+    def __init__(self, model: RuntimeModel, settings: SegmentSettings, numbers: Sequence[int] = ()) -> None:
+        self._model, self._settings, self._numbers = model, settings, numbers
+        self._empty = EmptySlices()
         self.twofold = model.twofold
         self._pending: deque[Future[Array]] = deque()
 
@@ -56,7 +63,9 @@ class RuntimePredictor:
         spec = self._model.spec
         raw = RAW * self._settings.memory // (channels * height * width)
         chosen = list(left[: max(1, min(PIXELS // spec.size**2, raw))])
-        return chosen, self._begin(read(chosen))
+        places = [self._numbers[n] if self._numbers else n for n in left]
+        self._empty.expect(places)
+        return chosen, self._begin(read(chosen), places)
 
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for whole planes (n, C, H, W)."""
@@ -85,17 +94,19 @@ class RuntimePredictor:
         while self._pending:
             self._pending.pop().cancel()
 
-    def _begin(self, raw: NDArray[Any]) -> Answer:
+    def _begin(self, raw: NDArray[Any], places: Sequence[int] = ()) -> Answer:
         spec = self._model.spec
         planes = as_planes(raw, spec)
-        going = {n: self._predictions(planes.working[n], spec.flip_scale) for n, one in enumerate(planes.varied) if one}
+        going = self._start(planes, places)
+        later = [n for n, (_, turned) in going.items() if turned is None and self._settings.flip_tta]
         labels = (len(spec.labels) - 1) * (1 + self.twofold)
         checks = self._settings.check_components and has_classifier(spec)
 
         def wait() -> NDArray[np.uint8]:
             found = np.zeros((len(raw), labels, *planes.frame.native), np.uint8)
-            for n, prediction in going.items():
-                own, mirrored = prediction()
+            self._add_mirrored(going, planes, [n for n in later if not self._empty.between(places[n])])
+            for n, (plain, turned) in going.items():
+                own, mirrored = plain.result(), turned and turned.result()
                 found[n] = planes.back(_mean(own, mirrored))
                 if checks:
                     lower_unlikely(found[n], planes.working[n], own, mirrored, planes.frame, spec)
@@ -103,18 +114,26 @@ class RuntimePredictor:
 
         return wait
 
-    def _probability(self, working: Array, scale: float) -> Callable[[], Array]:
-        """Start predicting an image (C, h, w); the returned function waits for the mean over image and mirror image."""
-        predictions = self._predictions(working, scale)
-        return lambda: _mean(*predictions())
+    def _start(self, planes: Planes, places: Sequence[int]) -> Going:
+        """Start predicting planes, and their mirror images unless the neighbours may show that none is needed."""
+        varied = np.flatnonzero(planes.varied).tolist()
+        going: Going = {n: (self._submit(self._predict, planes.working[n]), None) for n in varied}
+        for n, place in zip(range(len(planes.varied)), places, strict=False):
+            self._empty.add(place, going[n][0] if n in going else None)
+        if self._settings.flip_tta:
+            self._add_mirrored(going, planes, [n for n in varied if not (places and self._empty.is_open(places[n]))])
+        return going
 
-    def _predictions(self, working: Array, scale: float) -> Callable[[], tuple[Array, Array | None]]:
-        """Start predicting an image (C, h, w) and, with `flip_tta`, its mirror image, `scale` times as large."""
+    def _add_mirrored(self, going: Going, planes: Planes, chosen: Iterable[int]) -> None:
+        for n in chosen:
+            turned = self._submit(self._mirrored, planes.working[n], self._model.spec.flip_scale)
+            going[n] = going[n][0], turned
+
+    def _probability(self, working: Array) -> Callable[[], Array]:
+        """Start predicting an image (C, h, w); the returned function waits for the mean over image and mirror image."""
         plain = self._submit(self._predict, working)
-        if not self._settings.flip_tta:
-            return lambda: (plain.result(), None)
-        mirrored = self._submit(self._mirrored, working, scale)
-        return lambda: (plain.result(), mirrored.result())
+        mirrored = self._submit(self._mirrored, working, 1.0) if self._settings.flip_tta else None
+        return lambda: _mean(plain.result(), mirrored and mirrored.result())
 
     def _mirrored(self, working: Array, scale: float) -> Array:
         """Return the probability from the left-right mirror image, `scale` times as large, on the image's grid."""
@@ -136,7 +155,7 @@ class RuntimePredictor:
         """Yield the probability of each window; a few are computed at the same time."""
         going: deque[Callable[[], Array]] = deque()
         for window in windows:
-            going.append(self._probability(window, 1.0))
+            going.append(self._probability(window))
             if len(going) > self._model.session.at_once:
                 yield going.popleft()()
         yield from (one() for one in going)

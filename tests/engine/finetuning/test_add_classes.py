@@ -187,6 +187,7 @@ def test_slices_that_nobody_looked_through_do_not_talk_it_away(learnt, two):
     assert float(context_rows.mean()) == pytest.approx(0.25 * float(own_rows.mean()), rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_second_round_keeps_the_class(learnt, two):
     parent = load(add_classes(learnt, ["cyst"]))
     first = load(finetune(parent, [two(200)], QUICK).data)

@@ -109,6 +109,7 @@ def test_an_island_far_from_it_is_not_drawn(second, volume):
     assert not found(second, planes, {n: masks[n] for n in (5, 7)})[0].any()
 
 
+@pytest.mark.slow
 def test_the_shipped_model_tells_the_scan_from_others(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr("napari_unet_tumour.engine.finetuning.style_gate.FAR", 9.0)
@@ -144,6 +145,7 @@ def test_a_further_round_goes_on_from_it_with_one_more_gate(second, volume, corr
     assert again.spec.parent == second.hash
 
 
+@pytest.mark.slow
 def test_the_same_seed_and_steps_give_the_same_model(lite, volume, corrected):
     context = np.delete(volume[0], [5, 7], axis=0)
     settings = replace(SETTINGS, steps=3)
@@ -152,6 +154,7 @@ def test_the_same_seed_and_steps_give_the_same_model(lite, volume, corrected):
     assert one.data == other.data
 
 
+@pytest.mark.slow
 def test_few_slices_or_a_usual_scan_get_an_expert(lite, corrected, draw):
     few = load(finetune(lite, corrected, SETTINGS).data)
     assert "gates" not in few.spec.arguments

@@ -67,6 +67,7 @@ def test_a_second_round_goes_on_from_the_first(lite, corrections, dice_of):
     assert dice_of(second, range(300, 308)) > dice_of(lite, range(300, 308)) + 0.3
 
 
+@pytest.mark.slow
 def test_it_is_the_same_every_time(lite, corrections, planes):
     one, other = (finetune(lite, corrections(2), QUICK, context=planes([200])) for _ in range(2))
     assert one.data == other.data
@@ -138,6 +139,7 @@ def test_a_held_out_slice_that_gets_worse_stops_it(lite, corrections):
     assert all(row["before"] == row["after"] for row in tuned.held_out)
 
 
+@pytest.mark.slow
 def test_pixels_that_nobody_looked_at_do_not_count(lite, corrections):
     wrong = [replace(one, mask=1 - one.mask) for one in corrections(2)]
     unseen = [replace(one, mask=np.full_like(one.mask, 255)) for one in wrong]
@@ -153,6 +155,7 @@ def test_pixels_that_nobody_looked_at_do_not_count(lite, corrections):
     assert moved(wrong) > 0.1
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model(lite, unsure, corrections):
     halves = [unsure(one) for one in corrections(2)]
     assert finetune(lite, halves, QUICK).data == finetune(lite, halves, QUICK).data
@@ -164,6 +167,7 @@ def test_empty_slices_alone_are_allowed(lite, corrections, dice_of):
     assert tuned.data == b"" or dice_of(load(tuned.data), [300]) <= 1
 
 
+@pytest.mark.slow
 def test_several_labels(lite_of_two, corrections):
     def ringed(one):
         from scipy import ndimage

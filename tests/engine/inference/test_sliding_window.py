@@ -209,6 +209,7 @@ def notices(model: Model, array: np.ndarray, ask: SegmentSettings) -> tuple[Any,
     return result, said[1:]
 
 
+@pytest.mark.slow
 def test_full_memory_means_smaller_batches_and_the_same_answer(small_model: Model) -> None:
     array = np.random.default_rng(0).integers(0, 255, (12, 64, 64)).astype(np.uint8)
     ask = SegmentSettings(device="cpu", precision="float32")
@@ -219,6 +220,7 @@ def test_full_memory_means_smaller_batches_and_the_same_answer(small_model: Mode
 
 
 @pytest.mark.parametrize("windows_are", ["whole", "tiled"])
+@pytest.mark.slow
 def test_then_smaller_windows_and_an_answer_alike(windows_are: str) -> None:
     image = np.full((256, 256), 20, np.uint8)
     image[90:140, 100:180] = 230

@@ -80,6 +80,7 @@ def test_colour_images_take_grey_tumours(cohort, tiny):
     assert torch.isfinite(x).all()
 
 
+@pytest.mark.slow
 def test_carvemix_needs_no_lesion_free_copies_in_the_batch(make_folder, tiny, exhaust, tmp_path):
     folder = make_folder("data", persons=12, slices=4)
     settings = replace(tiny, carvemix_fraction=0.5, lesion_removed_fraction=0.0)

@@ -105,6 +105,7 @@ def test_report_is_one_file_with_curves_cases_and_both_splits(trained):
     assert "http" not in page
 
 
+@pytest.mark.slow
 def test_same_seed_same_model_other_seed_other_model(folder, tiny, tmp_path, exhaust):
     first, again, other = (tmp_path / f"{name}.safetensors" for name in "abc")
     run(folder, tiny, first, exhaust)
@@ -131,6 +132,7 @@ def test_killed_and_resumed_is_bitwise_the_uninterrupted_run(folder, tiny, tmp_p
     assert [[row[n] for n in same] for row in rows(cut)] == [[row[n] for n in same] for row in rows(whole)]
 
 
+@pytest.mark.slow
 def test_stopped_within_a_pass_goes_on_at_that_step(folder, tiny, tmp_path, exhaust, monkeypatch):
     monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
     whole, cut = tmp_path / "whole" / "m.safetensors", tmp_path / "cut" / "m.safetensors"
@@ -150,6 +152,7 @@ def test_resume_without_a_checkpoint_starts(folder, tiny, tmp_path, exhaust):
     assert result.passes == 1
 
 
+@pytest.mark.slow
 def test_a_finished_training_can_be_made_longer(folder, tiny, tmp_path, exhaust):
     constant = replace(tiny, schedule="constant", epochs=1)
     run(folder, constant, tmp_path / "m.safetensors", exhaust)
@@ -315,6 +318,7 @@ def test_three_channels_divided_by_255_as_the_tutorial_has_it(folder, tiny, tmp_
     assert "The split is by slice" in (tmp_path / "m.training" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_pretrained_encoders_recipe_trains(folder, tmp_path, exhaust):
     settings = presets.read_settings("flexible", size=64, epochs=1, batch=4, precision="float32", device="cpu")
     _, result = run(folder, settings, tmp_path / "m.safetensors", exhaust)

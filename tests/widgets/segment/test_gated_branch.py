@@ -53,6 +53,7 @@ def correct(one, value=1):
     return mask
 
 
+@pytest.mark.slow
 def test_nothing_vouches_until_a_slice_is_corrected(correcting):
     one = correcting
     mask = correct(one)

@@ -189,6 +189,7 @@ def test_each_slice_is_one_undo_step(opened, scan):
     assert hills(mask, data)
 
 
+@pytest.mark.slow
 def test_many_slices_leave_the_persons_own_strokes_within_undo(opened, scan):
     data = scan(150, 64, 64)
     one = opened(lambda viewer: viewer.add_image(data))

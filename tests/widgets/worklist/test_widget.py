@@ -84,6 +84,7 @@ def test_from_the_first_scan_to_the_last(list_of, folder):
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_on_another_day_it_goes_on_where_it_stopped(list_of, folder, make_napari_viewer, opened):
     one = list_of(folder)
     one.panel.background.value = False

@@ -1,10 +1,10 @@
 """Fuse two predictions of a scan: the gated branch where a reviewed slice supports it, the base network elsewhere.
 
-A network that was moved by one or two corrected slices outlines their lesion as the person does, and paints islands
-elsewhere. What hangs together with a corrected lesion through the slices is the lesion that it was moved for; the rest
-is answered as before. In a scan that nobody has corrected, what the base network found supports it. Whether a slice
-shows a lesion at all is the base network's to say: a piece of which it sees nothing is not drawn, and a piece that it
-sees stays where the moved one draws nothing instead.
+A network that was fine-tuned on one or two slices outlines their lesion as the person does, but also marks false
+islands elsewhere. So its branch is used for components that are connected, through the slices, to a corrected lesion;
+in a scan without corrections, to a component of the base network. The base network decides whether a slice shows a
+lesion at all: a component of the branch where it sees nothing is left out, and a component of its own stays where the
+branch marks nothing in its place.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.settings import SegmentSettings
 
-# Pieces closer than this share of a plane's longer side belong together.
+# Components closer than this fraction of a plane's longer side are connected.
 REACH = 0.02
-# From this probability (0..255) on the base network sees something.
+# The base network sees something from this probability on, of 255.
 NOTHING = 5
-# Voxels that are looked at together; above it every plane is for itself.
+# Largest number of voxels whose components are connected through the slices.
 MOST = 1 << 26
 ALL_AROUND = np.ones((3, 3, 3))
 
 
 class AnswerFusion:
-    """Takes the two answers to planes, and gives one when all are there.
+    """Collects the two predictions of all planes, then gives one.
 
     Parameters
     ----------
     settings : SegmentSettings
-        What decides which pixels are foreground.
-    sure : mapping of int to numpy.ndarray
-        (H, W) labels of planes that a person has corrected; `UNSURE` supports nothing. They may be among the planes.
+        Settings of the threshold.
+    corrected : mapping of int to numpy.ndarray
+        (H, W) labels of corrected planes; pixels of `UNSURE` support nothing. These planes may be predicted too.
     """
 
-    def __init__(self, settings: SegmentSettings, sure: Mapping[int, NDArray[np.uint8]] | None = None) -> None:
-        self._settings, self._sure = settings, sure or {}
+    def __init__(self, settings: SegmentSettings, corrected: Mapping[int, NDArray[np.uint8]] | None = None) -> None:
+        self._settings, self._corrected = settings, corrected or {}
         self._both: dict[int, CompressedArray] = {}
-        drawn = {n: (mask > 0) & (mask != UNSURE) for n, mask in self._sure.items()}
+        drawn = {n: (mask > 0) & (mask != UNSURE) for n, mask in self._corrected.items()}
         self._found = {n: CompressedArray(np.stack([mask] * 3).astype(np.uint8)) for n, mask in drawn.items()}
         self._seen = [*drawn.values()]
 
     def add(self, number: int, both: NDArray[np.uint8]) -> None:
-        """Take the probability (2 L, H, W) uint8 of a plane: the first answer, then the second."""
+        """Add the probability (2 L, H, W) uint8 of a plane: of the base network, then of the branch."""
         self._both[number] = CompressedArray(both)
-        if number not in self._sure:
+        if number not in self._corrected:
             labels = len(both) // 2
             first, second = (foreground(one, self._settings) for one in (both[:labels], both[labels:]))
             hint = both[:labels].sum(0, dtype=np.uint32) >= NOTHING
@@ -62,16 +62,16 @@ class AnswerFusion:
             self._seen = [np.logical_or.reduce([*self._seen, first, second])]
 
     def iter_planes(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Yield every plane's number and its one answer (L, H, W) uint8, in the order in which they came."""
+        """Yield every plane's number and its fused prediction (L, H, W) uint8, in the order of `add`."""
         numbers, box = sorted(self._found), self._box()
         found = np.stack([self._found[n].array()[:, *box] > 0 for n in numbers], 1)
-        settled, reach = np.isin(numbers, [*self._sure]), REACH * max(self._found[numbers[0]].shape[1:])
-        takes, drops = connected_support(found[0], found[1], settled, _depth(numbers), reach, hint=found[2])
-        for number, packed in self._both.items():
-            first, second = np.split(packed.array(), 2)
-            answer, n = first.copy(), numbers.index(number)
-            answer[:, *box] = fuse(first[:, *box], second[:, *box], takes[n], drops[n])
-            yield number, answer
+        corrected, reach = np.isin(numbers, [*self._corrected]), REACH * max(self._found[numbers[0]].shape[1:])
+        takes, drops = connected_support(found[0], found[1], corrected, _depth(numbers), reach, hint=found[2])
+        for number, compressed in self._both.items():
+            first, second = np.split(compressed.array(), 2)
+            fused, n = first.copy(), numbers.index(number)
+            fused[:, *box] = fuse(first[:, *box], second[:, *box], takes[n], drops[n])
+            yield number, fused
 
     def _box(self) -> tuple[slice, slice]:
         """Return the rows and columns where there is any foreground."""
@@ -82,14 +82,14 @@ class AnswerFusion:
 
 
 def fuse_single_plane(both: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.uint8]:
-    """Return the one answer (L, H, W) to a plane that is seen by itself, of both (2 L, H, W)."""
+    """Return the fused prediction (L, H, W) of a plane without its neighbours, from both (2 L, H, W)."""
     fusion = AnswerFusion(settings)
     fusion.add(0, both)
     return next(fusion.iter_planes())[1]
 
 
 def foreground(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDArray[np.bool_]:
-    """Return where the labels (L, H, W) together are foreground: (H, W)."""
+    """Return the foreground (H, W) of a probability (L, H, W)."""
     together = probability.sum(0, dtype=np.uint32)
     return np.asarray(together >= effective_threshold(together, settings))
 
@@ -97,37 +97,37 @@ def foreground(probability: NDArray[np.uint8], settings: SegmentSettings) -> NDA
 def connected_support(
     first: NDArray[np.bool_],
     second: NDArray[np.bool_],
-    settled: NDArray[np.bool_],
+    corrected: NDArray[np.bool_],
     depth: Sequence[int],
     reach: float,
     hint: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return where the second answer is taken, and where the first is dropped for it; both (N, H, W).
+    """Return where the second prediction is taken, and where the first is dropped in its favour; both (N, H, W).
 
     Parameters
     ----------
     first, second : numpy.ndarray
-        (N, H, W) foreground of the two answers; of settled planes what a person has drawn.
-    settled : numpy.ndarray
-        (N,) planes that a person has corrected; among their neighbours they alone support the branch's answer, where
-        there are none the base network's.
+        (N, H, W) foreground of the two predictions; for corrected planes, both are the corrected mask.
+    corrected : numpy.ndarray
+        (N,) whether the plane is corrected. In a run of neighbouring planes with a corrected one, only corrected planes
+        support the second prediction; in other runs the first prediction does.
     depth : sequence of int
-        (N,) where the planes lie; only neighbours hang together.
+        (N,) positions of the planes; only neighbours are connected.
     reach : float
-        Pixels by which pieces may be apart and still be one.
+        Distance in pixels up to which components are connected.
     hint : numpy.ndarray, optional
-        (N, H, W) where the base network sees anything at all; everywhere when left out.
+        (N, H, W) where the base network sees anything; everywhere by default.
     """
     if first.size > MOST:
         depth = [2 * n for n in range(len(first))]
     seen = np.ones_like(first) if hint is None else hint
     near = np.stack([_with_any(_wider(one, reach), other) for one, other in zip(second, seen, strict=True)])
-    pieces = _pieces(near, depth)
+    components = _components(near, depth)
     runs = np.cumsum(np.diff(depth, prepend=depth[0]) > 1)
-    supports = settled | ~np.isin(runs, runs[settled])
-    fusion = first & supports[:, None, None]
-    takes = np.isin(pieces, _in(pieces, fusion & near))
-    own = _pieces(first, depth)
+    supports = corrected | ~np.isin(runs, runs[corrected])
+    support = first & supports[:, None, None]
+    takes = np.isin(components, _in(components, support & near))
+    own = _components(first, depth)
     instead = np.stack([_with_any(one, other) for one, other in zip(first, takes, strict=True)])
     return takes, np.isin(own, _in(own, takes)) & instead & ~takes
 
@@ -135,7 +135,7 @@ def connected_support(
 def fuse(
     first: NDArray[np.uint8], second: NDArray[np.uint8], takes: NDArray[np.bool_], drops: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
-    """Return one answer (L, H, W) of two: the second where it is taken, the lower one where the first is dropped."""
+    """Return the fused prediction (L, H, W): the second where taken, the lower one where the first is dropped."""
     return np.where(takes, second, np.where(drops, np.minimum(first, second), first))
 
 
@@ -146,19 +146,19 @@ def _wider(where: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
 
 
 def _with_any(where: NDArray[np.bool_], other: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pieces of a plane (H, W) in which there is any of the other."""
-    pieces = _pieces(where[None], [0])[0]
-    return np.asarray(np.isin(pieces, _in(pieces, other)))
+    """Return the components of a plane (H, W) that overlap another mask."""
+    components = _components(where[None], [0])[0]
+    return np.asarray(np.isin(components, _in(components, other)))
 
 
 def _depth(numbers: Sequence[int]) -> list[int]:
-    """Return places of planes, neighbours side by side and any others one apart."""
+    """Return positions of planes: neighbours one apart, others two."""
     apart = np.minimum(np.diff(numbers, prepend=numbers[0]), 2)
     return [int(place) for place in np.cumsum(apart)]
 
 
-def _pieces(where: NDArray[np.bool_], depth: Sequence[int]) -> NDArray[np.int32]:
-    """Give every piece a number, 0 elsewhere; pieces go on through neighbouring planes."""
+def _components(where: NDArray[np.bool_], depth: Sequence[int]) -> NDArray[np.int32]:
+    """Return component numbers, 0 for background; components extend through neighbouring planes."""
     from scipy import ndimage
 
     spread = np.zeros((max(depth) + 1, *where.shape[1:]), bool)
@@ -167,5 +167,5 @@ def _pieces(where: NDArray[np.bool_], depth: Sequence[int]) -> NDArray[np.int32]
     return np.asarray(found[list(depth)])
 
 
-def _in(pieces: NDArray[np.int32], where: NDArray[np.bool_]) -> NDArray[np.int32]:
-    return np.setdiff1d(pieces[where], 0)
+def _in(components: NDArray[np.int32], where: NDArray[np.bool_]) -> NDArray[np.int32]:
+    return np.setdiff1d(components[where], 0)

@@ -223,10 +223,15 @@ def iter_segment_block(
     return found
 
 
-def predictor(model: AnyModel, settings: SegmentSettings) -> Predictor:
+def predictor(model: AnyModel, settings: SegmentSettings, numbers: Sequence[int] = ()) -> Predictor:
     """Return the predictor of a model: in ONNX Runtime on a CPU if possible, else in torch.
 
     A model that was loaded in torch (`Model`) also runs in ONNX Runtime if its graph exists.
+
+    Parameters
+    ----------
+    numbers : sequence of int, optional
+        Where in their volume the planes lie; as they are counted by default.
     """
     if not isinstance(model, RuntimeModel):
         net = model.net
@@ -242,7 +247,7 @@ def predictor(model: AnyModel, settings: SegmentSettings) -> Predictor:
         model = found
     from napari_unet_tumour.runtime.predictor import RuntimePredictor
 
-    return RuntimePredictor(model, settings)
+    return RuntimePredictor(model, settings, numbers)
 
 
 def _zeros(model: AnyModel, planes: int, shape: Sequence[int]) -> NDArray[np.uint8]:
@@ -258,7 +263,7 @@ def _iter_parts(
     point: tuple[int, int] | None = None,
     corrected: ReviewedContext | None = None,
 ) -> Generator[Progress, None, None]:
-    find = predictor(model, settings)
+    find = predictor(model, settings, corrected.numbers if corrected else ())
     try:
         if needs_tiling(shape, model.spec, settings):
             yield from _iter_tiles(find, model.spec, read, order, shape, settings, point)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import Progress, SegmentSettings
     from napari_unet_tumour.widgets.layers.image_source import ImageSource
 
-CHUNK, TOGETHER = 8, 32
+CHUNK, TOGETHER = 16, 32
 CHUNK_BYTES = 64 << 20
 IN_FLIGHT = 2
 
