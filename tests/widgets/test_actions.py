@@ -8,6 +8,7 @@ import csv
 import nibabel
 import numpy as np
 import pytest
+from napari.settings import get_settings
 from qtpy.QtCore import QEvent, QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent, QKeyEvent
 from qtpy.QtTest import QTest
@@ -76,6 +77,8 @@ def test_from_a_scan_to_a_corrected_fine_tuned_measured_and_saved_mask(make_napa
     data = scan(8, 64, 64)
     nibabel.save(nibabel.Nifti1Image(data.transpose(2, 1, 0), np.diag([-1.0, -1, 3, 1])), tmp_path / "head.nii.gz")
     viewer = make_napari_viewer(show=True, strict_qt="raise")
+    # What napari keeps once a person has chosen a reader for a kind of file: it asks the first time only.
+    get_settings().plugins.extension2reader = {"*.nii.gz": panels.PLUGIN}
     person = Person(viewer, qtbot)
 
     correct = person.menu(panels.CORRECT)

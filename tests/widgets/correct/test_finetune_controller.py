@@ -1,6 +1,7 @@
 """A fine-tuning as the person sees it, told by the state alone: no window, no worker, no learning."""
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -40,11 +41,11 @@ def one(monkeypatch):
     """Return a controller with its state, and what lets a fine-tuning end."""
     monkeypatch.setattr(finetune_controller, "FineTuneJob", Job)
     monkeypatch.setattr(Job, "gate", threading.Event())
-    state, calls, accepted = CorrectState(), [], []
+    state, calls, accepted, longer = CorrectState(), [], [], []
     state.open(SimpleNamespace())
     masks = SimpleNamespace(hide_preview=lambda: None)
     controller = finetune_controller.FineTuneController(
-        state, calls.append, masks, None, lambda order, data: accepted.append((order, data))
+        state, calls.append, masks, None, lambda order, data: accepted.append((order, data)), longer.append
     )
 
     def turn():
@@ -62,7 +63,9 @@ def one(monkeypatch):
     assert state.phase is Phase.LEARNING
     assert state.message.text == f"Reading the reviewed slices… {ORDER.note}"
     assert state.step == LearningStep(8.0)
-    return SimpleNamespace(controller=controller, state=state, turn=turn, end=end, accepted=accepted, calls=calls)
+    return SimpleNamespace(
+        controller=controller, state=state, turn=turn, end=end, accepted=accepted, calls=calls, longer=longer
+    )
 
 
 def test_it_counts_down_and_ends_with_a_question(one):
@@ -130,6 +133,14 @@ def test_without_a_better_model_all_stays_and_it_says_why(one, ending, line):
     one.end(ending)
     assert one.state.message.text.startswith(line)
     assert (one.state.phase, one.state.result) == (Phase.READY, None)
+
+
+def test_where_the_time_was_short_the_time_that_is_needed_is_offered(one):
+    one.end(OUTCOME)
+    assert one.longer == []
+    one.controller.start(ORDER)
+    one.end(replace(OUTCOME, needed=40.0))
+    assert one.longer == [40.0]
 
 
 def test_another_case_drops_what_was_learnt(one):

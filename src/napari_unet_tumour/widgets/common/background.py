@@ -167,9 +167,9 @@ class Background:
             See `Task`.
         """
         task = self.open(on_news, kind)
-        task.thread = threading.Thread(
-            target=self._work, args=(task, work, then, failed, wording), name=f"napari-unet-tumour {kind}", daemon=True
-        )
+        name = f"napari-unet-tumour {getattr(kind, 'value', 'work')}"
+        args = (task, work, then, failed, wording)
+        task.thread = threading.Thread(target=self._work, args=args, name=name, daemon=True)
         task.thread.start()
         return task
 

@@ -38,13 +38,16 @@ class FineTuneController:
         Makes a call on the GUI thread.
     accepted : callable
         Called on the GUI thread with the order and the model file's bytes that the person accepts.
+    longer : callable
+        Called with the seconds that would have been needed, where the time was too short.
     """
 
     def __init__(
         self, state: CorrectState, put: Put, masks: MaskWriter, store: Store,
-        accepted: Callable[[FineTuneRequest, bytes], None],
+        accepted: Callable[[FineTuneRequest, bytes], None], longer: Callable[[float], None],
     ) -> None:  # fmt: skip
-        self._state, self._masks, self._store, self._accepted = state, masks, store, accepted
+        self._state, self._masks, self._store = state, masks, store
+        self._accepted, self._longer = accepted, longer
         self._background = Background(put, lambda: state.generation, state.switch)
         self._job: FineTuneJob | None = None
         self._tried = False
@@ -157,6 +160,8 @@ class FineTuneController:
         else:
             state.show_result(result)
             state.say(f"Learnt in {took}. Accept or reject? {tuned.note or note}".rstrip())
+        if tuned.needed:
+            self._longer(tuned.needed)
 
 
 def _took_before() -> str:

@@ -40,7 +40,8 @@ class NetworkActions:
         desk: CaseController, masks: MaskWriter, versions: Versions, store: Store,
     ) -> None:  # fmt: skip
         self._viewer, self._state, self._choice, self._desk, self._versions = viewer, state, choice, desk, versions
-        self.learning = FineTuneController(state, put, masks, store, self._on_accepted)
+        self._panel = panel
+        self.learning = FineTuneController(state, put, masks, store, self._on_accepted, self._offer_longer)
         self.again = SegmentController(viewer, state, put, masks, panel.question, desk.adopt)
         self.new_class = AddClassController(viewer, state, panel.new_class, put, versions, choice, self.finetune)
 
@@ -90,6 +91,20 @@ class NetworkActions:
             self._desk.settle_values()
             choice = self._choice
             self.again.draw(session, entry, choice.segmenting(), choice.scheduler, beneath=choice.carries)
+
+    def _offer_longer(self, seconds: float) -> None:
+        """Offer the time in which all is learnt, where it was too short; until they answer the result waits."""
+        wait = ("As it is", "Decide on what was learnt in the time that there was.", lambda: None)
+        again = (
+            f"Learn for {seconds:.0f} s",
+            "Set this learning time, and learn anew.",
+            partial(self._learn_for, seconds),
+        )
+        self._panel.question.ask(f"The time was short: in about {seconds:.0f} s it learns all it can.", [wait, again])
+
+    def _learn_for(self, seconds: float) -> None:
+        self._panel.seconds.value = min(self._panel.seconds.max, seconds)
+        self.finetune()
 
     def _on_accepted(self, order: FineTuneRequest, data: bytes) -> None:
         self._versions.add(order.entry, data, partial(self._on_version, order))
