@@ -138,6 +138,7 @@ def test_without_a_better_model_all_stays_and_it_says_why(one, ending, line):
 def test_where_the_time_was_short_the_time_that_is_needed_is_offered(one):
     one.end(OUTCOME)
     assert one.longer == []
+    Job.gate.clear()
     one.controller.start(ORDER)
     one.end(replace(OUTCOME, needed=40.0))
     assert one.longer == [40.0]

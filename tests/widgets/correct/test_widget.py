@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.correct.state import Phase
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.readers_writers import write_labels
 
@@ -705,4 +706,4 @@ def test_closing_the_window_writes_what_is_not_written(correcting, scan):
     one.viewer.close()
     one.qtbot.wait(100)
     assert store.mask(scan_id, 2)[8, 8] == 1
-    assert not [thread for thread in threading.enumerate() if "fine-tuning" in thread.name]
+    assert not [thread for thread in threading.enumerate() if thread.name.endswith(Phase.LEARNING.value)]
