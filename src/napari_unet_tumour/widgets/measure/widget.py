@@ -148,8 +148,7 @@ class LesionReport(Panel):
         """Save mask, table and page beside the scan, measured before where that is not done; asks where if need be."""
         if self._fresh:
             self._write_all()
-        elif not self.running:
-            self._then_save = True
+        else:
             self.measure()
             self._then_save = self.running
 
