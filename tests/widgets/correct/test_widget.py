@@ -428,20 +428,6 @@ def test_what_one_slice_alone_shows_is_left_out_and_no_stroke(correcting):
     assert not any(one.widget.session.is_edited(n) for n in range(7))
 
 
-def test_the_hold_out_stays_through_rounds_and_restarts(correcting, scan):
-    one = correcting(with_mask(scan, 12)[1])
-    review(one, 0, 1, 2)
-    assert names(one)[:3] == ["reviewed", "reviewed", "held out"]
-    review(one, 2, 2, 3, 4, 5, 0, 0)
-    assert names(one)[:6] == ["reviewed", "reviewed", "held out"] * 2
-    looked(one)
-    one.close()
-    _, again = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
-    one.widget, one.panel = again, again._panel
-    one.wait(lambda: again.session is not None)
-    assert names(one)[:6] == ["reviewed", "reviewed", "held out"] * 2
-
-
 def test_two_dates_of_a_dicom_patient_share_their_roles_and_the_journal_knows_no_number(correcting, scan, tmp_path):
     data = scan(6, 64, 64)
     for date, array in (("before", data), ("after", 255 - data)):
@@ -534,26 +520,6 @@ def test_a_click_on_another_scan_does_not_stop_the_learning(correcting, scan):
     one.qtbot.wait(200)
     assert one.widget.running
     one.widget.cancel()
-
-
-def test_beginning_anew_keeps_roles_and_a_copy(correcting, scan):
-    one = correcting(with_mask(scan)[1])
-    review(one, 1, 2, 3)
-    looked(one)
-    scan_id = one.widget.session.case.parts[0].scan
-    one.close()
-    one.viewer.layers[-1].data[1] = 0
-    _, again = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
-    one.widget, one.panel = again, again._panel
-    one.wait(lambda: again.session is not None)
-    one.click(one.panel.afresh)
-    assert one.widget.session.reviewed() == []
-    review(one, 3)
-    assert names(one)[3] == "held out"
-    looked(one)
-    store, now = record(one)
-    assert now.reviewed == [3]
-    assert len(list(store.root.glob(f"{scan_id}.*"))) == 1
 
 
 def test_flat_images_are_slices_of_one_case(correcting, scan):

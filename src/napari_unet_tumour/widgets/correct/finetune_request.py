@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
     from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
-    from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
 
 NONE_HELD = "No slice is kept for scoring yet: the third reviewed slice with tumour is the first."
 
@@ -52,19 +50,6 @@ class FineTuneRequest:
     scheduler: str = ""
     note: str = ""
     carry: bool = True
-
-    @classmethod
-    def of(
-        cls, session: CaseCorrections, entry: ModelEntry, choice: CorrectInputs, shown: int | None
-    ) -> FineTuneRequest:
-        """Return what the person asks for now; raises as `check` does, and ScanError for a mask of another shape."""
-        reviewed = session.reviewed()
-        masks = session.masks(reviewed)
-        session.check()
-        note = check(masks, [n for n in reviewed if not session.is_held_out(n)], entry, UNSURE)
-        return cls(
-            session, entry, choice.settings, choice.segmenting(), masks, shown, choice.scheduler, note, choice.carries
-        )
 
 
 def check(masks: dict[int, NDArray[np.uint8]], trained: Sequence[int], entry: ModelEntry, unsure: int) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.widgets.correct.add_class import AddClassController
 from napari_unet_tumour.widgets.correct.finetune_controller import UNTOUCHED, FineTuneController
-from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest, UnknownLabels
+from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest, UnknownLabels, check
 from napari_unet_tumour.widgets.correct.segment_controller import SegmentController
 from napari_unet_tumour.widgets.correct.state import Phase
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.widgets.common.background import Put
     from napari_unet_tumour.widgets.correct.case_controller import CaseController
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
     from napari_unet_tumour.widgets.correct.state import CorrectState
     from napari_unet_tumour.widgets.correct.versions import Versions
@@ -64,7 +66,7 @@ class NetworkActions:
         self.new_class.forget()
         self._desk.settle_values()
         try:
-            request = FineTuneRequest.of(session, entry, self._choice, session.case.on_screen(self._viewer))
+            request = self._request(session, entry)
         except UnknownLabels as error:
             self._state.say(str(error))
             self.new_class.ask(session, entry)
@@ -73,6 +75,17 @@ class NetworkActions:
         else:
             self._choice.remember()
             self.learning.start(request)
+
+    def _request(self, session: CaseCorrections, entry: ModelEntry) -> FineTuneRequest:
+        """Return what the person asks for now; raises as `check` does, and ScanError for a mask of another shape."""
+        reviewed, choice = session.reviewed(), self._choice
+        masks = session.masks(reviewed)
+        session.check()
+        note = check(masks, [n for n in reviewed if not session.is_held_out(n)], entry, UNSURE)
+        shown = session.case.on_screen(self._viewer)
+        return FineTuneRequest(
+            session, entry, choice.settings, choice.segmenting(), masks, shown, choice.scheduler, note, choice.carries
+        )
 
     def cancel(self, why: str = "Cancelled") -> None:
         """Stop what runs; model and mask stay as they were."""

@@ -27,6 +27,7 @@ from napari_unet_tumour.widgets.common.style import (
     thin,
     two_lines,
 )
+from napari_unet_tumour.widgets.segment.progress import slices
 
 if TYPE_CHECKING:
     from magicgui.widgets import Widget
@@ -164,8 +165,10 @@ class SegmentView:
 
 def _facts(spec: ModelSpec) -> list[str]:
     scores = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in list(spec.scores.items())[:2])
+    tuned = sum(len(stack["masks"]) for stack in spec.corrected)
     facts = (
         spec.description,
+        tuned and f"Fine-tuned on {slices(tuned)} that you corrected",
         spec.data and shorten(f"Trained on {spec.data}", 90, placeholder="…"),
         scores and f"Scores: {scores}",
     )
