@@ -33,9 +33,10 @@ from napari_unet_tumour.clicks.person import next_click
 from napari_unet_tumour.clicks.picture import grey_of, robust
 from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.engine import model as models
-from napari_unet_tumour.engine.clicks.predict import net_of
+from napari_unet_tumour.engine.clicks.predict import load_clicks
 from napari_unet_tumour.engine.inference.segment import Segmentation
 from napari_unet_tumour.engine.metrics.overlap import dice
+from napari_unet_tumour.models import registry
 from napari_unet_tumour.models.spec import hash_of
 from napari_unet_tumour.postprocess.threshold import effective_threshold
 
@@ -85,7 +86,7 @@ def main() -> None:
     cases, volumes, empty = read(given, model)
     if given.prepare:
         return
-    net = guess if given.fallback else net_of(model)
+    net = guess if given.fallback else load_clicks(registry.find(given.model).path).net
     took: list[float] = []
     for n, case in enumerate(cases):
         rng = np.random.default_rng((given.seed, n))

@@ -141,9 +141,10 @@ def test_several_labels_by_name_and_number():
 def test_a_click_for_one_label_takes_pixels_from_another(bright, volume):
     from dataclasses import replace
 
+    from napari_unet_tumour.api.segment import clicks_of
     from napari_unet_tumour.engine.inference.segment import Segmentation
 
-    model = load_model(bright)
+    model = clicks_of(load_model(bright))
     model = replace(model, spec=replace(model.spec, labels=TWO.labels))
     mask = np.zeros(volume.shape, np.uint8)
     mask[2, 40:56, 10:26] = 2

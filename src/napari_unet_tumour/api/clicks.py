@@ -15,6 +15,7 @@ from napari_unet_tumour.base.text import shape_text
 from napari_unet_tumour.clicks.answer import INSIDE, Click, Known, relevelled
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess.threshold import effective_threshold
+from napari_unet_tumour.runtime.clicks import answer_plane, iter_outline_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.base.slicing import SliceLayout
     from napari_unet_tumour.engine.inference.segment import Segmentation
-    from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.models.spec import ModelSpec
+    from napari_unet_tumour.runtime.clicks import ClickModel
     from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import SegmentSettings
 
@@ -227,7 +228,7 @@ def with_clicks(
     marks: Sequence[Mark],
     planes: NDArray[Any],
     layout: SliceLayout,
-    model: Model,
+    model: ClickModel,
     settings: SegmentSettings,
     outline: bool = False,
     spacing: Sequence[float | None] = (None, None, None),
@@ -240,6 +241,8 @@ def with_clicks(
         The automatic segmentation.
     planes : numpy.ndarray
         (N, C, H, W), all planes of the scan.
+    model : ClickModel
+        What answers the clicks, see `engine.clicks.predict.load_clicks`.
     outline : bool
         Follow each lesion from the clicked slice to its neighbours, as far as it reaches.
     spacing : sequence of float or None
@@ -263,7 +266,7 @@ def with_clicks(
                 answers[n, label] = one if before is None else np.where(changed, one, before)
     for (plane, label), marked in wanted.items():
         known = Known(base=base.of(plane, label), region=marked.region)
-        answers[plane, label] = _answered(model, planes[plane], marked.clicks, known)
+        answers[plane, label] = answer_plane(model, planes[plane], marked.clicks, known)
     for (plane, label), one in answers.items():
         inside, old = one >= INSIDE, layout.read_plane_region(mask, plane)
         layout.write_plane(mask, plane, np.where(inside, label, np.where(old == label, 0, old)).astype(np.uint8))
@@ -297,19 +300,11 @@ class _Base:
         return np.where(there, np.maximum(values, INSIDE), np.minimum(values, INSIDE - 1))
 
 
-def _answered(model: Model, plane: NDArray[Any], clicks: list[Click], known: Known) -> NDArray[np.uint8]:
-    from napari_unet_tumour.engine.clicks.predict import answer_plane
-
-    return answer_plane(model, plane, clicks, known)
-
-
 def _followed(
-    model: Model, planes: NDArray[Any], plane: int, label: int, marked: Marked, base: _Base, layout: SliceLayout,
+    model: ClickModel, planes: NDArray[Any], plane: int, label: int, marked: Marked, base: _Base, layout: SliceLayout,
     spacing: Sequence[float | None],
 ) -> dict[int, NDArray[np.uint8]]:  # fmt: skip
     """Return the answers by plane of a lesion that was clicked on one, among the planes that are its neighbours."""
-    from napari_unet_tumour.engine.clicks.predict import iter_outline_volume
-
     # Planes are numbered volume by volume; a volume has as many planes as the last slice axis.
     length = layout.shape[layout.slice_axes[-1]] if layout.slice_axes else 1
     first = plane - plane % length

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.engine.inference.segment import AnyModel, Segmentation
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.models.spec import ModelSpec
+    from napari_unet_tumour.runtime.clicks import ClickModel
 
 Image = str | Path | Scan | np.ndarray[Any, Any]
 
@@ -60,6 +61,20 @@ def load_for(entry: registry.ModelEntry, settings: SegmentSettings) -> AnyModel:
     from napari_unet_tumour.engine.inference import loading
 
     return loading.load_for(entry.path, settings)
+
+
+def load_clicks(entry: registry.ModelEntry) -> ClickModel:
+    """Return what answers the clicks of a model, without torch if possible."""
+    from napari_unet_tumour.engine.clicks import predict
+
+    return predict.load_clicks(entry.path)
+
+
+def clicks_of(model: Model) -> ClickModel:
+    """Return what answers the clicks of a model that is loaded."""
+    from napari_unet_tumour.engine.clicks import predict
+
+    return predict.in_torch(model)
 
 
 def segment(
@@ -141,7 +156,7 @@ def segment(
     answer = local_predictor(chosen, settings)(planes, on_tick or (lambda progress: None))
     found = to_segmentation(answer, work.layout, settings, chosen.spec.labels)
     if marks:
-        clicked = load_model(model) if isinstance(model, (str, Path)) else model  # the click network runs in torch
+        clicked = load_clicks(entry) if isinstance(model, (str, Path)) else clicks_of(model)
         spacing = clicking.spacing_of(work.scan, work.layout)
         found = clicking.with_clicks(found, marks, planes, work.layout, clicked, settings, outline, spacing)
     return replace(found, match=match_scan(work.scan, work.layout, chosen.spec))

@@ -174,7 +174,7 @@ def _clicking(
     """Return a function that applies the clicks of --clicks to the result of a scan."""
     from napari_unet_tumour.api.batch import Segmented, TooLarge
     from napari_unet_tumour.api.clicks import read_clicks, sorted_marks, with_clicks
-    from napari_unet_tumour.api.segment import load_model
+    from napari_unet_tumour.api.segment import load_clicks
 
     def clicked(one: Result) -> Result:
         if not args.clicks:
@@ -186,8 +186,8 @@ def _clicking(
         work = one.work
         marks = read_clicks(args.clicks, len(work.layout.mask_shape))
         sorted_marks(marks, work.layout, entry.spec)
-        model = load_model(entry.path)
-        if model.clicks is None:
+        model = load_clicks(entry)
+        if not entry.spec.clicks:
             warn(f"note: the model {entry.spec.name} takes no clicks: grey values and distances answer them")
         return replace(
             one, found=with_clicks(one.found, marks, work.planes(), work.layout, model, settings, args.outline)

@@ -59,11 +59,11 @@ def preload_torch() -> None:
 def click(
     model: str | bytes, plane: NDArray[Any], clicks: Sequence[Click], known: Known | None = None
 ) -> NDArray[np.uint8]:
-    """Outline the clicked lesion on a plane (C, H, W), see `clicks.predict.answer_plane`; (H, W) uint8, 128: inside."""
-    from napari_unet_tumour.engine.clicks.predict import answer_plane
-    from napari_unet_tumour.engine.model import load
+    """Outline the clicked lesion on a plane (C, H, W), see `runtime.clicks.answer_plane`; (H, W) uint8, 128: inside."""
+    from napari_unet_tumour.engine.clicks.predict import load_clicks
+    from napari_unet_tumour.runtime.clicks import answer_plane
 
-    return answer_plane(load(model), plane, clicks, known)
+    return answer_plane(load_clicks(model), plane, clicks, known)
 
 
 def iter_outline(
@@ -76,11 +76,11 @@ def iter_outline(
     spacing: Sequence[float | None] = (None, None, None),
     corrected: Mapping[int, NDArray[np.bool_]] | None = None,
 ) -> Generator[Progress, None, dict[int, NDArray[np.uint8]]]:
-    """Outline a lesion in a volume (N, C, H, W) from clicks on one slice, see `clicks.predict.iter_outline_volume`."""
-    from napari_unet_tumour.engine.clicks.predict import iter_outline_volume
-    from napari_unet_tumour.engine.model import load
+    """Outline a lesion in a volume (N, C, H, W) from clicks on one slice, see `runtime.clicks.iter_outline_volume`."""
+    from napari_unet_tumour.engine.clicks.predict import load_clicks
+    from napari_unet_tumour.runtime.clicks import iter_outline_volume
 
-    return (yield from iter_outline_volume(load(model), planes, start, clicks, base, known, spacing, corrected))
+    return (yield from iter_outline_volume(load_clicks(model), planes, start, clicks, base, known, spacing, corrected))
 
 
 def iter_finetune(

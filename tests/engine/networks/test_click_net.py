@@ -10,12 +10,13 @@ from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.clicks.answer import INSIDE, Click, Known
 from napari_unet_tumour.clicks.picture import CHANNELS
 from napari_unet_tumour.clicks.window import SIDE
-from napari_unet_tumour.engine.clicks.predict import answer_plane, iter_outline_volume
+from napari_unet_tumour.engine.clicks.predict import in_torch
 from napari_unet_tumour.engine.finetuning.add_classes import add_classes
 from napari_unet_tumour.engine.model import from_state, load, save, to_bytes
 from napari_unet_tumour.engine.networks.click_net import ClickNet
 from napari_unet_tumour.errors import ModelError
 from napari_unet_tumour.models.spec import ModelSpec, read_spec
+from napari_unet_tumour.runtime.clicks import answer_plane, iter_outline_volume
 
 State = dict[str, torch.Tensor]
 WIDTHS = {"widths": [4, 6, 8]}
@@ -104,7 +105,7 @@ def test_a_models_answer_obeys(spec: ModelSpec, small_state: State, net: ClickNe
     plane = np.random.default_rng(0).integers(0, 900, (1, 90, 110)).astype(np.int16)
     for model in (load(to_bytes(spec, small_state, clicks=net.state_dict())), from_state(spec, small_state)):
         found = answer_plane(
-            model, plane, [Click(30, 40), Click(70, 80, -1)], Known(base=np.full((90, 110), 200, np.uint8))
+            in_torch(model), plane, [Click(30, 40), Click(70, 80, -1)], Known(base=np.full((90, 110), 200, np.uint8))
         )
         assert found.shape == (90, 110)
         assert found.dtype == np.uint8
@@ -113,16 +114,14 @@ def test_a_models_answer_obeys(spec: ModelSpec, small_state: State, net: ClickNe
 
 
 def test_company_does_not_change_an_answer(spec: ModelSpec, small_state: State, net: ClickNet) -> None:
-    from napari_unet_tumour.engine.clicks.predict import net_of
-
-    run = net_of(load(to_bytes(spec, small_state, clicks=net.state_dict())))
+    run = in_torch(load(to_bytes(spec, small_state, clicks=net.state_dict()))).net
     x = np.random.default_rng(0).normal(size=(3, len(CHANNELS), SIDE, SIDE)).astype(np.float32)
     np.testing.assert_array_equal(run(x)[:1], run(x[:1]))
 
 
 def test_too_many_channels_are_refused(small_spec: ModelSpec, small_state: State) -> None:
     with pytest.raises(ModelError, match="channel"):
-        answer_plane(from_state(small_spec, small_state), np.zeros((2, 40, 40)), [Click(3, 3)])
+        answer_plane(in_torch(from_state(small_spec, small_state)), np.zeros((2, 40, 40)), [Click(3, 3)])
 
 
 def test_a_volume_is_outlined_slice_by_slice(small_spec: ModelSpec, small_state: State) -> None:
@@ -131,7 +130,7 @@ def test_a_volume_is_outlined_slice_by_slice(small_spec: ModelSpec, small_state:
     rng = np.random.default_rng(0)
     planes = rng.integers(0, 20, (7, 1, 96, 96)) + np.where(rows < 80, 80, 10)
     planes[1:6, 0, disc] += 100
-    steps = iter_outline_volume(from_state(small_spec, small_state), planes, 3, [Click(40, 50)])
+    steps = iter_outline_volume(in_torch(from_state(small_spec, small_state)), planes, 3, [Click(40, 50)])
     ticks = []
     found = exhaust(steps, ticks.append)
     assert {tick.values["plane"] for tick in ticks} == set(found)

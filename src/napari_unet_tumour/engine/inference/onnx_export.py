@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from napari_unet_tumour.clicks.picture import CHANNELS
+from napari_unet_tumour.clicks.window import SIDE
 from napari_unet_tumour.engine.inference.accelerate import Runner, probe_of
+from napari_unet_tumour.engine.model import CLICKS
 from napari_unet_tumour.engine.networks.gated_branch import WithAndWithoutBranch, has_gated_branch
 from napari_unet_tumour.runtime import graph as graphs
+from napari_unet_tumour.runtime.clicks import graph_key
 from napari_unet_tumour.runtime.graph import Graph
 from napari_unet_tumour.runtime.session import INPUT
 
@@ -31,6 +35,31 @@ def ensure(model: Model) -> bool:
             return False
         graphs.keep(graph)
     return True
+
+
+def ensure_clicks(model: Model) -> bool:
+    """Export and store the graph of a model's click network, unless there is one; return whether there is one now."""
+    if graphs.find(graph_key(model.hash)) is None:
+        graph = export_clicks(model)
+        if graph is None:
+            return False
+        graphs.keep(graph)
+    return True
+
+
+def export_clicks(model: Model) -> Graph | None:
+    """Return the graph of a model's click network; None if it has none or cannot be exported."""
+    if model.clicks is None:
+        return None
+    probe = torch.rand(1, len(CHANNELS), SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter("ignore")
+            onnx, names = _without_weights(_exported(model.clicks, probe), model.clicks, "", CLICKS)
+            expected = model.clicks(probe)
+    except Exception:  # noqa: BLE001 - an export can fail in many ways; torch runs every network
+        return None
+    return Graph(graph_key(model.hash), onnx, names, probe.numpy(), expected.numpy())
 
 
 def export(model: Model) -> Graph | None:
@@ -62,8 +91,8 @@ def _exported(net: nn.Module, probe: torch.Tensor) -> bytes:
     return data
 
 
-def _without_weights(data: bytes, net: nn.Module, prefix: str) -> tuple[bytes, tuple[str, ...]]:
-    """Return an ONNX model whose weights are external, and their names."""
+def _without_weights(data: bytes, net: nn.Module, prefix: str, stored: str = "") -> tuple[bytes, tuple[str, ...]]:
+    """Return an ONNX model whose weights are external, and their names; in the model file they begin with `stored`."""
     import onnx
 
     model: Any = onnx.load_from_string(data)
@@ -72,9 +101,9 @@ def _without_weights(data: bytes, net: nn.Module, prefix: str) -> tuple[bytes, t
         name = tensor.name.removeprefix(prefix)
         if name not in known or tuple(known[name].shape) != tuple(tensor.dims):
             continue
-        names.append(name)
+        names.append(stored + name)
         _make_external(tensor)
-    renamed = {prefix + name: name for name in names}
+    renamed = {prefix + name.removeprefix(stored): name for name in names}
     for tensor in model.graph.initializer:
         tensor.name = renamed.get(tensor.name, tensor.name)
     for node in model.graph.node:
