@@ -3,7 +3,8 @@
 set -euo pipefail
 debian_packages=(xvfb libegl1 libgl1 libopengl0 libgl1-mesa-dri libxkbcommon-x11-0 libdbus-1-3 libxcb-cursor0
   libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 libxcb-xinerama0 libxcb-image0 libxcb-render-util0 xauth
-  dicom3tools dcmtk) # the last two check the DICOM files that are written
+  dicom3tools dcmtk # these check the DICOM files that are written
+  orthanc orthanc-dicomweb) # a DICOMweb server, 20 MB
 if command -v dpkg-query >/dev/null; then
   missing=()
   for package in "${debian_packages[@]}"; do

@@ -48,3 +48,7 @@ class TrainingError(UNetTumourError):
 
 class TableError(UNetTumourError):
     """A table (cases.csv, pairs.csv) cannot be read, or lacks a column."""
+
+
+class ServerError(UNetTumourError):
+    """A DICOMweb server does not answer, refuses, or answers as no such server does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,6 +54,31 @@ def atomic(path: Path, remedy: str = "choose another folder or free some space")
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as part:
             yield part
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder; on success it becomes `path`, on failure it is removed.
+
+    Raises
+    ------
+    OutputError
+        `path` is a file or a folder that is not empty, or cannot be written.
+    """
+    remedy = "choose another folder or free some space"
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise OutputError(f"{path} is in use: give the name of a new folder")
+    part = temporary(path)
+    with _as_output_error(path, remedy):
+        part.mkdir(parents=True)
+    try:
+        yield part
+        with _as_output_error(path, remedy):
+            if path.is_dir():
+                path.rmdir()  # Windows renames onto no folder, not even an empty one
+            part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_bytes_atomic(path: Path, data: bytes | memoryview, remedy: str) -> None:

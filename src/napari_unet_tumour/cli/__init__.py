@@ -11,7 +11,19 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from napari_unet_tumour.cli import compare, demo, evaluate, finetune, info, measure, models, segment, train, worklist
+from napari_unet_tumour.cli import (
+    compare,
+    demo,
+    dicomweb,
+    evaluate,
+    finetune,
+    info,
+    measure,
+    models,
+    segment,
+    train,
+    worklist,
+)
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.version import __version__
 
@@ -29,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (segment, evaluate, train, finetune, measure, compare, worklist, models, demo, info):
+    for command in (segment, evaluate, train, finetune, measure, compare, worklist, dicomweb, models, demo, info):
         command.add(commands)
     return top
 

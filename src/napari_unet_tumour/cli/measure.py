@@ -11,9 +11,12 @@ from napari_unet_tumour.models import registry
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from napari_unet_tumour.cli._options import Commands
     from napari_unet_tumour.measure import Comparison, Report
+    from napari_unet_tumour.scans.scan import Scan
 
 
 def add(commands: Commands) -> None:
@@ -30,6 +33,11 @@ def add(commands: Commands) -> None:
     command.add_argument("--csv", metavar="OUT", help="write a row per lesion and per label as CSV")
     command.add_argument("--json", metavar="OUT", help="write everything as JSON, with the ends of the diameters")
     command.add_argument("--html", metavar="OUT", help="write a report with a picture of each lesion, as one HTML file")
+    command.add_argument(
+        "--sr",
+        metavar="OUT.dcm",
+        help="write a DICOM structured report, and beside it OUT_seg.dcm with a segment per lesion; for DICOM scans",
+    )
     command.add_argument("--earlier", metavar="MASK", help="compare with this earlier mask (on its own grid)")
     command.add_argument(
         "--axis", type=int, metavar="N", help="array axis of the slices (default: the largest spacing)"
@@ -45,15 +53,15 @@ def add(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     from napari_unet_tumour import measure, scans
     from napari_unet_tumour.cli._paths import ready_file
-    from napari_unet_tumour.measure.geometry import image_of
-    from napari_unet_tumour.scans.placement import put_on_scan
 
-    as_csv, as_json, as_html = (ready_file(one) for one in (args.csv, args.json, args.html))
+    targets = {kind: ready_file(getattr(args, kind)) for kind in ("csv", "json", "html", "sr")}
     options: dict[str, Any] = {"slice_axis": args.axis, "units": "pixel" if args.pixels else None}
     if args.model:
         entry = registry.find(args.model)
         options |= {"labels": entry.spec.labels, "model": entry.name, "model_hash": entry.hash}
     scan = scans.read(args.scan, args.series)
+    if targets["sr"]:
+        measure.check_dicom_sr(targets["sr"], scan)
     mask = scans.read_mask(args.mask, contours_on=scan)
     report = measure.measure(mask, scan, **options)
     change = None
@@ -62,15 +70,29 @@ def _run(args: argparse.Namespace) -> int:
         # The earlier mask has no scan here: it is measured with its own geometry and without brightness.
         earlier = measure.measure(old, **options | {"slice_axis": _same_axis(args.axis, report.axes, old.axes)})
         change = measure.compare(report, earlier)
-    if as_csv:
-        measure.write_csv(as_csv, report, change)
-    if as_json:
-        measure.write_json(as_json, report, change)
-    if as_html:
-        placed = put_on_scan(mask, scan).mask
-        measure.write_html(as_html, report, placed, image_of(scan, placed.array, placed.name), change)
+    _write(targets, report, change, mask, scan)
     _print(report, change)
     return 0
+
+
+def _write(
+    targets: Mapping[str, Path | None], report: Report, change: Comparison | None, mask: Scan, scan: Scan
+) -> None:
+    """Write the files that are asked for."""
+    from napari_unet_tumour import measure
+    from napari_unet_tumour.measure.geometry import image_of
+    from napari_unet_tumour.scans.placement import put_on_scan
+
+    if targets["csv"]:
+        measure.write_csv(targets["csv"], report, change)
+    if targets["json"]:
+        measure.write_json(targets["json"], report, change)
+    placed = put_on_scan(mask, scan).mask if targets["html"] or targets["sr"] else mask
+    if targets["html"]:
+        measure.write_html(targets["html"], report, placed, image_of(scan, placed.array, placed.name), change)
+    if targets["sr"]:
+        written = measure.write_dicom_sr(targets["sr"], report, placed, scan, change)
+        print_line(f"written: {', '.join(str(one) for one in written)}")
 
 
 def _same_axis(axis: int | None, axes: str, others: str) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from napari_unet_tumour.measure.agreement import Agreement, MaskComparison, compare_masks
 from napari_unet_tumour.measure.agreement_export import difference_names, write_agreement
 from napari_unet_tumour.measure.compare import Change, Comparison, compare
+from napari_unet_tumour.measure.dicom_sr import check_dicom_sr, write_dicom_sr
 from napari_unet_tumour.measure.export import as_json, as_rows, as_text, write_csv, write_json
 from napari_unet_tumour.measure.html_report import html_report, write_html
 from napari_unet_tumour.measure.report import Report, iter_measure, measure
@@ -25,6 +26,7 @@ __all__ = [
     "as_json",
     "as_rows",
     "as_text",
+    "check_dicom_sr",
     "compare",
     "compare_masks",
     "difference_names",
@@ -33,6 +35,7 @@ __all__ = [
     "measure",
     "write_agreement",
     "write_csv",
+    "write_dicom_sr",
     "write_html",
     "write_json",
 ]

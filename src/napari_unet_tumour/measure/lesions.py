@@ -62,7 +62,7 @@ def iter_lesions(
     ScanError
         If there are too many components for a mask.
     """
-    runs, ends = _by_lesion(runs)
+    runs, ends = by_lesion(runs)
     if len(ends) > MOST:
         raise ScanError(
             f"the mask has {len(ends) - 1:,} separate pieces: choose a mask, not a scan, or remove its specks"
@@ -77,7 +77,7 @@ def iter_lesions(
     return lesions, _totals(lesions, values, grid, frame, names)
 
 
-def _by_lesion(runs: RunLengths) -> tuple[RunLengths, list[int]]:
+def by_lesion(runs: RunLengths) -> tuple[RunLengths, list[int]]:
     """Sort the runs by label, then by size of the lesion (large first); also return where each lesion begins."""
     piece = components_of(runs)
     size = np.bincount(piece, runs.length)[piece]

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from concurrent.futures import Future
 
+    import numpy as np
     from numpy.typing import NDArray
+
+    Prediction = Future[NDArray[np.float32]]
 
 # A slice is certainly empty where the probability stays below this everywhere.
 CERTAIN = 0.02
@@ -25,14 +28,14 @@ class EmptySlices:
     """
 
     def __init__(self) -> None:
-        self._found: dict[int, bool | Future[NDArray]] = {}
+        self._found: dict[int, bool | Prediction] = {}
         self._coming: set[int] = set()
 
     def expect(self, numbers: Iterable[int]) -> None:
         """Say which slices will be predicted."""
         self._coming.update(numbers)
 
-    def add(self, number: int, prediction: Future[NDArray] | None) -> None:
+    def add(self, number: int, prediction: Prediction | None) -> None:
         """Say what a slice shows: a prediction (L, h, w) of 0..1 that has begun, or None for a blank slice."""
         self._found[number] = True if prediction is None else prediction
 

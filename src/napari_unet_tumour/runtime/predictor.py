@@ -106,7 +106,7 @@ class RuntimePredictor:
             found = np.zeros((len(raw), labels, *planes.frame.native), np.uint8)
             self._add_mirrored(going, planes, [n for n in later if not self._empty.between(places[n])])
             for n, (plain, turned) in going.items():
-                own, mirrored = plain.result(), turned and turned.result()
+                own, mirrored = plain.result(), None if turned is None else turned.result()
                 found[n] = planes.back(_mean(own, mirrored))
                 if checks:
                     lower_unlikely(found[n], planes.working[n], own, mirrored, planes.frame, spec)
@@ -133,7 +133,7 @@ class RuntimePredictor:
         """Start predicting an image (C, h, w); the returned function waits for the mean over image and mirror image."""
         plain = self._submit(self._predict, working)
         mirrored = self._submit(self._mirrored, working, 1.0) if self._settings.flip_tta else None
-        return lambda: _mean(plain.result(), mirrored and mirrored.result())
+        return lambda: _mean(plain.result(), None if mirrored is None else mirrored.result())
 
     def _mirrored(self, working: Array, scale: float) -> Array:
         """Return the probability from the left-right mirror image, `scale` times as large, on the image's grid."""

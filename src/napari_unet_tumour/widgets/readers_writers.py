@@ -237,17 +237,24 @@ def _read_with_bar(series: Series) -> Scan | None:
     return got[0] if got else None
 
 
+def acquired_order(scan: Scan) -> tuple[int, ...] | None:
+    """Return the order of the viewer's axes that shows the slices as they were taken; None where no axis is that."""
+    along = slice_axis(scan)
+    if along is None or "c" in scan.axes[:-1]:
+        return None
+    count = len(scan.axes.removesuffix("c"))
+    return (*range(scan.spatial[0]), along, *(n for n in range(scan.spatial[0], count) if n != along))
+
+
 def show_as_acquired(scan: Scan) -> None:
     """Turn an empty viewer so that it will show the slices as they were taken, not reformatted ones."""
-    viewer, along = napari.current_viewer(), slice_axis(scan)
-    if viewer is None or len(viewer.layers) or along is None or "c" in scan.axes[:-1]:
+    viewer, order = napari.current_viewer(), acquired_order(scan)
+    if viewer is None or len(viewer.layers) or order is None:
         return
-    count = len(scan.axes.removesuffix("c"))
-    order = (*range(scan.spatial[0]), along, *(n for n in range(scan.spatial[0], count) if n != along))
 
     def turn(event: Any) -> None:
         viewer.layers.events.inserted.disconnect(turn)
-        if viewer.dims.ndim == count:
+        if viewer.dims.ndim == len(order):
             viewer.dims.order = order
 
     viewer.layers.events.inserted.connect(turn, position="last")

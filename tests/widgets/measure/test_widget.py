@@ -3,11 +3,14 @@
 import json
 
 import numpy as np
+import pydicom
 import pytest
 from napari.layers import Labels, Shapes
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QFileDialog
 
+from napari_unet_tumour import scans
+from napari_unet_tumour.widgets.measure import layers
 from napari_unet_tumour.widgets.measure.layers import DIAMETERS
 
 TILT = np.array([[1, 0, 0, 5], [0, 0.8, -0.6, -20], [0, 0.6, 0.8, 7], [0, 0, 0, 1.0]])
@@ -308,3 +311,34 @@ def test_a_page_and_a_pdf_with_the_pictures(viewer, widget, press, tmp_path):
     widget.save(str(tmp_path / "r.pdf" / "no.pdf"))
     assert "cannot be written" in widget._panel.status.value
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["r.html", "r.pdf"]
+
+
+def test_a_dicom_report_of_a_series_and_one_line_for_other_scans(
+    qtbot, tmp_path, dicom_series, affine_of, monkeypatch, widget, press
+):
+    press()
+    widget.save(str(tmp_path / "r.dcm"))
+    assert "'head mask' was not read from DICOM" in widget._panel.status.value
+    assert list(tmp_path.glob("*.dcm")) == []
+    viewer = widget._viewer
+    viewer.layers.clear()
+    dicom_series(tmp_path / "s", (volume() * 100).astype(np.int16), affine_of((0, 2, 1), (1.0, -1.0, 1.0), 0.0))
+    (image,) = viewer.open(tmp_path / "s", plugin="napari-unet-tumour")
+    drawn = np.asarray(image.data > 0, np.uint8)
+    viewer.add_labels(drawn, name="drawn", **layers.geometry_of(image))
+    press()
+    kinds = "DICOM structured report (*.dcm)"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *given: (str(tmp_path / "r"), kinds))
+    widget._panel.page.native.click()
+    qtbot.waitUntil(lambda: "Saved" in widget._panel.status.value, timeout=60_000)
+    assert widget._panel.status.value == "Saved r.dcm and r_seg.dcm."
+    groups = [one for one in pydicom.dcmread(tmp_path / "r.dcm").ContentSequence if one.ValueType == "CONTAINER"]
+    numbers = [one for group in groups[0].ContentSequence for one in group.ContentSequence if one.ValueType == "NUM"]
+    values = [
+        float(one.MeasuredValueSequence[0].NumericValue)
+        for one in numbers
+        if one.ConceptNameCodeSequence[0].CodeMeaning == "Volume"
+    ]
+    assert values[:2] == pytest.approx([one.volume for one in widget.found.report.lesions])
+    back = scans.read_mask(tmp_path / "r_seg.dcm", onto=scans.read(tmp_path / "s"))
+    np.testing.assert_array_equal(back.array > 0, drawn > 0)

@@ -80,6 +80,7 @@ def test_from_the_first_scan_to_the_last(list_of, folder):
     assert (state(one, "c.nii.gz"), widget.case.key) == (ACCEPTED, "d.nii.gz")
     assert widget._open.mask is not None, "it was prepared: its mask is on screen at once"
     assert time.thread_time() - start < 2
+    one.wait(lambda: [layer.name for layer in viewer.layers] == ["d", "d mask"])
     one.wait(lambda: widget.worklist["a.nii.gz"].lesions == 2)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -157,3 +158,30 @@ def test_what_is_in_the_way_is_said(list_of, folder, tmp_path, qtbot):
     assert "accepted, or cannot be opened" in one.status
     one.widget.save_pairs(str(tmp_path / "p.csv"))
     assert "3 accepted scans" in one.status
+
+
+def test_the_prepared_scan_is_shown_before_the_old_layers_go(list_of, tmp_path):
+    """Scans of the same name in folders of their own, with a layer of the person's beside them."""
+    for n, (name, spacing) in enumerate((("p1", (1, 1, 3)), ("p2", (1, 3, 1)), ("p3", (1, 1, 3)))):
+        (tmp_path / "list" / name).mkdir(parents=True)
+        image = nibabel.Nifti1Image(np.full((9, 8, 7), n, np.int16), np.diag([*spacing, 1.0]))
+        image.header.set_xyzt_units("mm")
+        nibabel.save(image, tmp_path / "list" / name / "t1.nii.gz")
+    one = list_of(tmp_path / "list")
+    one.panel.background.value = False
+    widget, layers = one.widget, one.viewer.layers
+    next_patient(one)
+    image = widget._open.image
+    drawn = one.viewer.add_labels(np.ones((7, 8, 9), np.uint8), scale=image.scale, units=image.units)
+    points = one.viewer.add_points(np.zeros((1, 3)), name="mine")
+    for key, old in (("p2/t1.nii.gz", [image, drawn]), ("p3/t1.nii.gz", [])):
+        one.wait(lambda key=key: widget._preparer.prepared(key) is not None)
+        widget.next()
+        assert widget.case.key == key
+        assert [layer for layer in old if layer in layers and layer.visible] == []
+        image = widget._open.image
+        assert (image.name, image.visible) == ("t1", True)
+        assert widget._open.mask is None, "the mask of the scan before is no mask of this one"
+        one.wait(lambda: len(layers) == 2)
+        assert list(layers) == [points, image]
+    assert state(one, "p1/t1.nii.gz") == CORRECTED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from napari_unet_tumour.scans.dicom import repair
 from napari_unet_tumour.scans.dicom.files import read_planes
 from napari_unet_tumour.scans.dicom.pixels import pixels
 from napari_unet_tumour.scans.dicom.sorting import sort_slices
-from napari_unet_tumour.scans.dicom.sources import headers_of, refer_to_files, source_frames, source_images
+from napari_unet_tumour.scans.dicom.sources import evidence_of, headers_of, refer_to_files, source_frames, source_images
 from napari_unet_tumour.scans.dicom.volume import LABELMAP, scan_of
 from napari_unet_tumour.version import __version__
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.scans.dicom.header import DicomPlane
+    from napari_unet_tumour.scans.dicom.sources import SourceImage
     from napari_unet_tumour.scans.scan import Scan
 
 MAKER = "napari-unet-tumour"
@@ -64,6 +65,27 @@ def write_dicom_seg(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence
 def write_dicom_labelmap(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str]) -> None:
     """Write a mask as a DICOM Label Map Segmentation (supplement 243), as `write_dicom_seg` does."""
     write_dicom_seg(path, mask, scan, labels, "LABELMAP")
+
+
+class TrackedSegment(NamedTuple):
+    """What a person sees of a segment, and what names its lesion in other objects, too ("" for none)."""
+
+    label: str
+    tracking_id: str = ""
+    tracking_uid: str = ""
+
+
+def lesion_segmentation(
+    path: Path, lesions: NDArray[Any], scan: Scan, segments: Sequence[TrackedSegment]
+) -> tuple[Any, list[Any]]:
+    """Return a DICOM-SEG, not written yet, and the headers of the images that it refers to.
+
+    Its n-th segment is where `lesions` is n; it is None where there are no segments. Errors as `write_dicom_seg`.
+    """
+    planes, frames = source_frames(path, lesions, scan)
+    images = source_images(path, planes)
+    made = _object(path, images, frames, segments, "BINARY") if segments else None
+    return made, evidence_of(images)
 
 
 def check_dicom_seg(path: Path, scan: Scan, labels: Sequence[str], kind: str = "BINARY") -> None:
@@ -133,14 +155,23 @@ def _thin_enough(planes: list[DicomPlane]) -> float | None:
 
 def _made(path: Path, mask: NDArray[Any], scan: Scan, labels: Sequence[str], kind: str) -> Any:
     planes, frames = source_frames(path, mask, scan)
-    images = source_images(path, planes)
-    made = _segmentation(path, headers_of(images), frames, names_of(frames, labels), kind)
+    return _object(path, source_images(path, planes), frames, names_of(frames, labels), kind)
+
+
+def _object(
+    path: Path, images: Sequence[SourceImage], frames: NDArray[Any], segments: Sequence[str | TrackedSegment], kind: str
+) -> Any:
+    made = _segmentation(path, headers_of(images), frames, segments, kind)
     refer_to_files(made, images)
     return made
 
 
 def _segmentation(
-    path: Path, sources: list[Any], frames: NDArray[Any], names: Sequence[str], kind: str = "BINARY"
+    path: Path,
+    sources: list[Any],
+    frames: NDArray[Any],
+    segments: Sequence[str | TrackedSegment],
+    kind: str = "BINARY",
 ) -> Any:
     hd: Any = _highdicom(path)
     try:
@@ -150,7 +181,7 @@ def _segmentation(
                 source_images=sources,
                 pixel_array=frames,
                 segmentation_type=kind,
-                segment_descriptions=[_described(hd, n, name) for n, name in enumerate(names, start=1)],
+                segment_descriptions=[_described(hd, n, one) for n, one in enumerate(segments, start=1)],
                 series_instance_uid=hd.UID(),
                 series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
                 sop_instance_uid=hd.UID(),
@@ -173,13 +204,14 @@ def _segmentation(
         ) from error
 
 
-def _described(hd: Any, number: int, name: str) -> Any:
+def _described(hd: Any, number: int, segment: str | TrackedSegment) -> Any:
     from pydicom.sr.codedict import codes
 
+    segment = TrackedSegment(segment) if isinstance(segment, str) else segment
     known: Any = codes
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=name,
+        segment_label=segment.label,
         segmented_property_category=known.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=known.SCT.Neoplasm,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
@@ -187,6 +219,8 @@ def _described(hd: Any, number: int, name: str) -> Any:
             name=MAKER, version=__version__, family=known.cid7162.ArtificialIntelligence
         ),
         display_color=_colour(hd, number),
+        tracking_id=segment.tracking_id or None,
+        tracking_uid=segment.tracking_uid or None,
     )
 
 

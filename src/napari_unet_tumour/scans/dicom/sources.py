@@ -130,6 +130,20 @@ def headers_of(images: Sequence[SourceImage]) -> list[Any]:
     return [*{id(image.header): image.header for image in images}.values()]
 
 
+def evidence_of(images: Sequence[SourceImage]) -> list[Any]:
+    """Return a header per source file, with the identifiers of the file itself: what a report names as its evidence."""
+    from pydicom import Dataset
+
+    once = {image.instance: image for image in images if image.instance}
+    found = []
+    for image in once.values():
+        header = Dataset()
+        header.update(image.header)
+        header.SOPClassUID, header.SOPInstanceUID = image.storage, image.instance
+        found.append(header)
+    return found
+
+
 def refer_to_files(made: Any, images: Sequence[SourceImage]) -> None:
     """Have a segmentation refer to the files themselves, where its sources had identifiers of their own."""
     own = {str(image.header.SOPInstanceUID): image for image in images}

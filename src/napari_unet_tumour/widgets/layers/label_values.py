@@ -30,6 +30,8 @@ def values_of(mask: Labels) -> Values:
     """Tell what 255 is in a mask layer."""
     if mask.metadata.get(KEY, {}).get("unsure") == UNSURE:
         return Values.UNSURE
+    if mask.data.dtype == np.uint8 and mask.data.max(initial=0) < UNSURE:  # the usual one, 30 times as fast
+        return Values.UNSURE
     found = set(labels_in(mask.data)) - {0}
     if UNSURE not in found:
         return Values.UNSURE

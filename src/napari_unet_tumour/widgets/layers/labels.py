@@ -46,8 +46,10 @@ def image_of(viewer: ViewerModel, mask: Any) -> Image | None:
     return next((image for image in images(viewer) if str(image.unique_id) == wanted), None)
 
 
-def add_mask(viewer: ViewerModel, image: Image, layout: SliceLayout, labels: Sequence[str]) -> Labels:
-    """Add an empty mask layer that lies exactly on the image, or return the image's own one with its place renewed.
+def add_mask(
+    viewer: ViewerModel, image: Image, layout: SliceLayout, labels: Sequence[str], data: NDArray[Any] | None = None
+) -> Labels:
+    """Add a mask layer that lies exactly on the image, or return the image's own one with its place renewed.
 
     Parameters
     ----------
@@ -55,6 +57,8 @@ def add_mask(viewer: ViewerModel, image: Image, layout: SliceLayout, labels: Seq
         Its `mask_shape` is the shape of the layer.
     labels : sequence of str
         Names by pixel value, shown in the status bar.
+    data : numpy.ndarray, optional
+        Pixels of a new layer; 0 without them.
     """
     place = _place(image, layout)
     mask = own_mask(viewer, image)
@@ -64,7 +68,8 @@ def add_mask(viewer: ViewerModel, image: Image, layout: SliceLayout, labels: Seq
         return mask
     if mask is not None:
         amend(mask, layer="")  # the image has another shape now: its old mask is the person's to keep or remove
-    mask = _empty(layout.mask_shape, labels, name=f"{image.name} mask", **place)
+    pixels = np.zeros(layout.mask_shape, np.uint8) if data is None else data
+    mask = _labels_of(pixels, labels, name=f"{image.name} mask", **place)
     # A run makes one undo step per slice; with napari's 100 steps a large scan would push out the person's own.
     mask._history_limit = 100 + 2 * layout.planes
     mask._reset_history()
@@ -107,10 +112,6 @@ def copy_into_memory(viewer: ViewerModel, mask: Labels) -> Labels:
     viewer.add_layer(copy)
     mask.visible = False
     return copy
-
-
-def _empty(shape: tuple[int, ...], labels: Sequence[str], **about: Any) -> Labels:
-    return _labels_of(np.zeros(shape, np.uint8), labels, **about)
 
 
 def _labels_of(data: Any, labels: Sequence[str], **about: Any) -> Labels:

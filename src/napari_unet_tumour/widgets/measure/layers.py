@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.measure.geometry import image_of as image_in_grid
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.widgets.layers import placement
+from napari_unet_tumour.widgets.layers.geometry import scan_of
 from napari_unet_tumour.widgets.layers.image_source import KEY, images
 from napari_unet_tumour.widgets.layers.labels import image_of, without_unsure
 from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
@@ -44,6 +45,8 @@ class MeasureInput:
         How the mask must be moved onto the grid of `scan`; None where it is not.
     note : str
         What the person must know, or "".
+    source : Scan, optional
+        The scan that `layer` was opened from or lies on.
     """
 
     mask: Any
@@ -52,6 +55,7 @@ class MeasureInput:
     layer: Any
     where: GridMap | None = None
     note: str = ""
+    source: Scan | None = None
 
     def on_grid(self) -> tuple[Any, str]:
         """Return the labels on the scan's grid, and what the person must know about them; raises ScanError."""
@@ -115,14 +119,23 @@ def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int
         "model_hash": str(about.get("hash", "")),
     }
     pixels = without_unsure(pixels_of(mask), mask.metadata)
+    source = _grid_of(layer)
     if image is None:
-        return MeasureInput(pixels, None, options, mask)
+        return MeasureInput(pixels, None, options, mask, source=source)
     scan = Scan(pixels_of(image), axes + "c" * image.rgb, name=image.name)
     if where is None:
         return MeasureInput(
-            pixels, scan, options, layer, note="Mask and scan have no common place: taken pixel by pixel."
+            pixels, scan, options, layer, None, "Mask and scan have no common place: taken pixel by pixel.", source
         )
-    return MeasureInput(pixels, scan, options, layer, None if where.is_same else where)
+    return MeasureInput(pixels, scan, options, layer, None if where.is_same else where, source=source)
+
+
+def _grid_of(layer: Any) -> Scan | None:
+    """Return the scan whose grid a layer lies on; None where it has more axes than a scan."""
+    try:
+        return scan_of(pixels_of(layer), {"name": layer.name, "metadata": layer.metadata, **geometry_of(layer)})
+    except OutputError:
+        return None
 
 
 def pixels_of(layer: Any) -> Any:

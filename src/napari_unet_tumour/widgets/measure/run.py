@@ -19,12 +19,16 @@ TICK_S = 0.05
 
 @dataclass(frozen=True)
 class MeasureResult:
-    """A finished report, what changed since the earlier mask where one was chosen, and the measured mask and image."""
+    """A finished report, what changed since the earlier mask where one was chosen, the measured mask and image.
+
+    `source` is the scan as it was read from DICOM, where it was.
+    """
 
     report: Report
     comparison: Comparison | None
     mask: Scan
     image: Any = None
+    source: Scan | None = None
 
 
 def measure_masks(now: MeasureInput, earlier: MeasureInput | None, task: Task) -> MeasureResult:
@@ -37,7 +41,7 @@ def measure_masks(now: MeasureInput, earlier: MeasureInput | None, task: Task) -
     """
     report = _measure(now, task)
     change = None if earlier is None else compare(report, _measure(earlier, task))
-    return MeasureResult(report, change, *now.pictured())
+    return MeasureResult(report, change, *now.pictured(), now.source)
 
 
 def _measure(what: MeasureInput, task: Task) -> Report:

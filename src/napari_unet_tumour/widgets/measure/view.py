@@ -49,7 +49,7 @@ class MeasureView:
         self.csv = PushButton(text="Save CSV…", tooltip="A row per lesion and per label.")
         self.json = PushButton(text="Save JSON…", tooltip="Everything, with the ends of the diameters.")
         self.page = PushButton(
-            text="Save report…", tooltip="A page with a picture of each lesion and all figures, as HTML or PDF."
+            text="Save report…", tooltip="A page with a picture of each lesion as HTML or PDF, or a DICOM report."
         )
         self.all = PushButton(text="Save all", tooltip=TELL_ALL)
         self._polish()
@@ -199,8 +199,11 @@ def copy(text: str) -> None:
 
 def ask_where_page(parent: QWidget, name: str) -> str:
     """Let the person choose where to save the page; "" when they change their mind."""
-    path, _ = QFileDialog.getSaveFileName(parent, "Save the report", name, "HTML (*.html);;PDF (*.pdf)")
-    return str(path if not path or path.lower().endswith((".html", ".pdf")) else path + ".html")
+    kinds = {"HTML (*.html)": ".html", "PDF (*.pdf)": ".pdf", "DICOM structured report (*.dcm)": ".dcm"}
+    path, kind = QFileDialog.getSaveFileName(parent, "Save the report", name, ";;".join(kinds))
+    if not path or path.lower().endswith(tuple(kinds.values())):
+        return str(path)
+    return f"{path}{kinds.get(kind, '.html')}"
 
 
 def write_pdf(path: Path, html: str) -> None:

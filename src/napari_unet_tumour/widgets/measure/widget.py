@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.errors import UNetTumourError
-from napari_unet_tumour.measure import html_report, write_csv, write_html, write_json
+from napari_unet_tumour.measure import (
+    check_dicom_sr,
+    html_report,
+    write_csv,
+    write_dicom_sr,
+    write_html,
+    write_json,
+)
 from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.dock import Panel
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 
 BAR_MS = 1000
 CHANGED = "The mask has changed since: measure again."
+NOT_REPORTED = partial(failure_text, failed="The report could not be saved", again="save again")
 NOT_SAVED = partial(failure_text, failed="The files could not be saved", again="save again")
 NOT_MEASURED = partial(failure_text, failed="The mask could not be measured", again="measure again")
 # What a report is made of: pixels, and where they lie.
@@ -127,11 +135,14 @@ class LesionReport(Panel):
             self._panel.say("Copied: paste it into a spreadsheet.")
 
     def save(self, path: str) -> None:
-        """Write the report: a page (.html, .pdf), JSON (.json), else CSV; the status line says how it went."""
+        """Write the report: a page (.html, .pdf), JSON, DICOM (.dcm), else CSV; the status line says how it went."""
         if not path or not self._has_report() or self._found is None:
             return
         target, found = Path(path), self._found
         try:
+            if target.suffix.lower() == ".dcm":
+                self._save_sr(target, found)
+                return
             if target.suffix.lower() == ".json":
                 write_json(target, found.report, found.comparison)
             elif target.suffix.lower() == ".html":
@@ -143,6 +154,16 @@ class LesionReport(Panel):
             self._panel.say(f"Saved {target.name}.")
         except UNetTumourError as error:
             self._panel.say(str(error), wrong=True)
+
+    def _save_sr(self, target: Path, found: MeasureResult) -> None:
+        """Write a DICOM structured report on a thread: reading a long series' headers takes seconds."""
+        check_dicom_sr(target, found.source)
+        self._panel.say(f"Saving {target.name}…")
+        self._saving.start(
+            lambda task: write_dicom_sr(target, found.report, found.mask, found.source, found.comparison),
+            lambda written: self._panel.say(f"Saved {' and '.join(one.name for one in written)}."),
+            lambda why: self._panel.say(why, wrong=True), wording=NOT_REPORTED,
+        )  # fmt: skip
 
     def save_all(self) -> None:
         """Save mask, table and page beside the scan, measured before where that is not done; asks where if need be."""

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import gc
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
 
 from napari_unet_tumour import scans
 from napari_unet_tumour.base.labels import UNSURE
 from napari_unet_tumour.base.slicing import layout_of
-from napari_unet_tumour.errors import OutputError, UNetTumourError
+from napari_unet_tumour.errors import ModelError, OutputError, UNetTumourError
+from napari_unet_tumour.models import registry
 from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, labels
 from napari_unet_tumour.widgets.layers.geometry import scan_of
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.layers.world import axes_of
-from napari_unet_tumour.widgets.readers_writers import layers_from, show_as_acquired
+from napari_unet_tumour.widgets.readers_writers import acquired_order, layers_from, show_as_acquired
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     import napari
-    from napari.layers import Image, Labels
+    from napari.layers import Image, Labels, Layer
     from numpy.typing import NDArray
 
     from napari_unet_tumour.base.slicing import SliceLayout
     from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.widgets.worklist.loading import LoadedCase
 
-COLLECT_MS = 3000
 # Layers that panels make to show something; they hold nothing of a person's.
 MADE_TO_SHOW = ("difference", "diameters")
 
@@ -47,20 +45,25 @@ class OpenCase:
         Gets the layers.
     loaded : LoadedCase
         What is shown.
-    names : sequence of str
-        Names of the labels, background first.
+    closed : sequence of napari.layers.Layer
+        Hidden layers of the scan before, which will be removed.
     """
 
-    def __init__(self, viewer: napari.Viewer, loaded: LoadedCase, names: Sequence[str]) -> None:
+    def __init__(self, viewer: napari.Viewer, loaded: LoadedCase, closed: Sequence[Layer] = ()) -> None:
         self.key, self.loaded = loaded.key, loaded
-        self._viewer, self._names = viewer, names
-        self._before = list(viewer.layers)
-        if not self._before:
+        self._viewer, self._names = viewer, label_names()
+        # By their ids: the layers themselves would keep a closed scan in memory.
+        self._before = {layer.unique_id for layer in viewer.layers}
+        alone = all(layer in closed for layer in viewer.layers)
+        order = acquired_order(loaded.images[0]) if alone else None
+        if not viewer.layers:
             show_as_acquired(loaded.images[0])
         for data, about, kind in (one for scan in loaded.images for one in layers_from(scan)):
             getattr(viewer, f"add_{kind}")(data, **about)
+        if order is not None and viewer.dims.ndim == len(order) and viewer.dims.order != order:
+            viewer.dims.order = order
         # What the viewer hands out otherwise is a wrapper without the parts that `layers` needs.
-        self._added = [layer for layer in viewer.layers if layer not in self._before]
+        self._added = [layer for layer in viewer.layers if layer.unique_id not in self._before]
         self.image: Image | None = next((one for one in self._added if one in image_source.images(viewer)), None)
         self._mask: Labels | None = None
         self._saved = 0
@@ -104,8 +107,10 @@ class OpenCase:
         if tuple(scan.array.shape) != layout.mask_shape:
             return None
         array = np.asarray(scan.array)
-        mask = labels.add_mask(self._viewer, self.image, layout, self._names)
-        mask.data = array.astype(np.uint8) if array.max(initial=0) < 256 else array.astype(np.uint16)
+        array = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
+        mask = labels.add_mask(self._viewer, self.image, layout, self._names, array)
+        if mask.data is not array:
+            mask.data = array
         labels.describe(mask, self.image, labels=list(self._names))
         if (array == UNSURE).any() and ((array != 0) & (array != UNSURE)).any():
             labels.show_unsure(mask, UNSURE)
@@ -132,20 +137,12 @@ class OpenCase:
         self._saved = _checksum(mask)
         return _as_mask(labels.without_unsure(small, mask.metadata), kept)
 
-    def close(self) -> list[str]:
-        """Remove the case's layers; returns the names of further layers that stay."""
+    @property
+    def layers(self) -> list[Layer]:
+        """The case's layers that are still there, and those that panels have made to show something of it."""
         mask, layers = self.mask, self._viewer.layers
-        gone = [one for one in (*self._added, mask) if one is not None and one in layers]
-        gone += [one for one in layers if set(MADE_TO_SHOW) & one.metadata.get(KEY, {}).keys() and one not in gone]
-        # napari collects garbage for each removed layer, half a second in all: it is done once, when there is time.
-        gc.freeze()
-        try:
-            for layer in gone:
-                layers.remove(layer)
-        finally:
-            gc.unfreeze()
-            QTimer.singleShot(COLLECT_MS, gc.collect)
-        return [layer.name for layer in layers if layer not in self._before]
+        mine = [one for one in (*self._added, mask) if one is not None and one in layers]
+        return mine + [one for one in layers if _shows(one) and one not in mine]
 
     def _layout(self) -> SliceLayout:
         image = self.image
@@ -162,8 +159,8 @@ class OpenCase:
 
         shape = self._layout().mask_shape
         for layer in reversed(self._viewer.layers):
-            shows = set(MADE_TO_SHOW) & layer.metadata.get(KEY, {}).keys()
-            mine = isinstance(layer, Labels) and layer not in self._before and not shows and not layer.multiscale
+            later = layer.unique_id not in self._before and not _shows(layer)
+            mine = isinstance(layer, Labels) and later and not layer.multiscale
             if mine and tuple(layer.data.shape) == shape:
                 return layer
         return None
@@ -178,6 +175,18 @@ class OpenCase:
             at[hidden] = np.unravel_index(int(counts.argmax()), counts.shape)
             place = image_source.slider_point(self._viewer, mask, at.tolist())
             self._viewer.dims.set_point(list(place), list(place.values()))
+
+
+def label_names() -> tuple[str, ...]:
+    """Return the names of the labels of the default model, background first."""
+    try:
+        return tuple(registry.find("default").spec.labels)
+    except ModelError:
+        return ("background", "tumour")
+
+
+def _shows(layer: Layer) -> bool:
+    return bool(set(MADE_TO_SHOW) & layer.metadata.get(KEY, {}).keys())
 
 
 def _is_network(path: Path) -> bool:

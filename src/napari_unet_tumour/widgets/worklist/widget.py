@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog
 
-from napari_unet_tumour.errors import ModelError, UNetTumourError
-from napari_unet_tumour.models import registry
+from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.common.table import FigureTable
+from napari_unet_tumour.widgets.look.letters import canvas_of
 from napari_unet_tumour.widgets.worklist.case_layers import OpenCase
-from napari_unet_tumour.widgets.worklist.counting import count_in_background
+from napari_unet_tumour.widgets.worklist.closing import ClosedLayers
+from napari_unet_tumour.widgets.worklist.mask_watch import MaskWatch
 from napari_unet_tumour.widgets.worklist.preparer import Preparer
 from napari_unet_tumour.widgets.worklist.resume import LastPlace
+from napari_unet_tumour.widgets.worklist.saving import CaseSaver
 from napari_unet_tumour.widgets.worklist.view import WorklistView, columns
-from napari_unet_tumour.worklist import ACCEPTED, CORRECTED, SEGMENTED, Worklist
+from napari_unet_tumour.worklist import ACCEPTED, SEGMENTED, Worklist
 from napari_unet_tumour.worklist.pairs import write_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import napari.viewer
 
     from napari_unet_tumour.widgets.worklist.loading import LoadedCase
@@ -49,12 +48,14 @@ class WorklistWidget(Panel):
         self.table = FigureTable(self._on_row, "Click a row: open that scan.")
         self._panel.put_table(self.content, self.table)
         self._inbox = MainThreadQueue(self.native)
-        self._saver = single_shot_timer(self._inbox, SAVE_MS, self._autosave)
+        self._soon = single_shot_timer(self._inbox, SAVE_MS, self._autosave)
         self._worklist: Worklist | None = None
         self._preparer: Preparer | None = None
+        self._saver: CaseSaver | None = None
         self._open: OpenCase | None = None
         self._wanted: str | None = None
-        self._watched: Any = None
+        self._watch = MaskWatch(self._soon.start)
+        self._closed = ClosedLayers(viewer, self._inbox)
         self._passed_over = ""  # why the case before could not be opened
         self.order_tabs()
         self._listen()
@@ -83,9 +84,11 @@ class WorklistWidget(Panel):
             return
         if not self._leave():
             return
-        if self._preparer is not None:
-            self._preparer.close()
+        for part in (self._preparer, self._saver):
+            if part is not None:
+                part.close()
         self._worklist = worklist
+        self._saver = CaseSaver(worklist, self._inbox, self._show_case, self._on_trouble)
         self._preparer = Preparer(worklist, self._inbox, self._on_loaded, self._show_case, self._on_trouble)
         self.table.show_items(columns(), worklist.cases)
         self._panel.show_list(True)
@@ -122,7 +125,10 @@ class WorklistWidget(Panel):
 
     def open_case(self, key: str) -> None:
         """Save and close the open case, and open another one."""
-        if self._preparer is None or not self._leave():
+        if self._preparer is None:
+            return
+        ready = self._preparer.prepared(key)
+        if not self._leave(hide=ready is not None and not ready.problem):
             return
         loaded = self._preparer.take(key)
         self._wanted = key
@@ -157,8 +163,7 @@ class WorklistWidget(Panel):
         UndockFilter(self.native, self.close_down)
 
     def _ask_for_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self.native, "Open a folder of scans")
-        if folder:
+        if folder := QFileDialog.getExistingDirectory(self.native, "Open a folder of scans"):
             self.open_folder(folder)
 
     def _ask_for_pairs(self) -> None:
@@ -178,21 +183,28 @@ class WorklistWidget(Panel):
         self._wanted = None
         if loaded.problem:
             self._passed_over = loaded.problem
-            self._show_case(self._updated(loaded.key, problem=loaded.problem, broken=True))
+            self._note(loaded.key, problem=loaded.problem, broken=True)
             self._panel.set_status(loaded.problem, wrong=True)
             following = worklist.next_open(loaded.key)
             if following is not None:
                 self.open_case(following.key)
             return
-        self._open = OpenCase(self._viewer, loaded, self._label_names())
+        self._open = OpenCase(self._viewer, loaded, self._closed.hidden)
         if worklist[loaded.key].broken:
-            self._show_case(self._updated(loaded.key, problem="", broken=False))
+            self._note(loaded.key, problem="", broken=False)
         self.table.choose([case.key for case in worklist.cases].index(loaded.key))
         self._say_opened(worklist[loaded.key])
-        self._last.keep(worklist, loaded.key)
         self._watch_mask()
-        self._viewer.reset_view()
+        self._paint()
+        self._last.keep(worklist, loaded.key)
         self._segment_ahead()
+
+    def _paint(self) -> None:
+        """Bring the case on screen now, before anything that can wait."""
+        self._closed.fit_others()
+        if (canvas := canvas_of(self.native)) is not None:
+            canvas.repaint()
+        self._closed.remove_soon()
 
     def _say_opened(self, case: Case) -> None:
         """Say which case is open, and which could not be opened before it."""
@@ -220,7 +232,7 @@ class WorklistWidget(Panel):
                 self._open.show_mask(loaded.mask, drawn=False)
                 self._watch_mask()
         elif loaded.problem:
-            self._show_case(self._updated(loaded.key, problem=loaded.problem, broken=True))
+            self._note(loaded.key, problem=loaded.problem, broken=True)
             self._segment_ahead()
         elif self._preparer is not None:
             self._preparer.keep(loaded)
@@ -241,94 +253,47 @@ class WorklistWidget(Panel):
 
     def _watch_mask(self, event: Any = None) -> None:
         """Hear of changes of the case's mask, whoever has added it."""
-        mask = None if self._open is None else self._open.mask
-        if mask == self._watched:
-            return
-        if self._watched is not None:
-            for name in ("paint", "data", "labels_update"):
-                getattr(self._watched.events, name).disconnect(self._on_mask)
-        self._watched = mask
-        if mask is not None:
-            for name in ("paint", "data", "labels_update"):
-                getattr(mask.events, name).connect(self._on_mask)
-
-    def _on_mask(self, event: Any = None) -> None:
-        self._saver.start()
+        self._watch.follow(None if self._open is None else self._open.mask)
 
     def _save(self, accept: bool = False) -> bool:
-        """Write the mask where it has changed, and the state; the status line says what stands in the way."""
-        worklist, opened = self._worklist, self._open
-        if worklist is None or opened is None:
-            return True
-        changes: dict[str, Any] = {}
-        try:
-            if opened.changed:
-                mask = opened.save(worklist.mask_path(opened.key))
-                changes["state"] = CORRECTED if opened.is_drawn else SEGMENTED
-                if mask is not None:
-                    on_count = partial(self._on_count, worklist, opened.key)
-                    count_in_background(mask, partial(_put, self._inbox, on_count))
-            if accept:
-                changes["state"] = ACCEPTED
-                changes |= {} if opened.mask is not None else {"lesions": 0, "volume": 0.0}
-            if changes:
-                self._show_case(worklist.update(opened.key, problem="", **changes))
-        except UNetTumourError as error:
-            self._panel.set_status(str(error), wrong=True)
-            return False
-        return True
+        """Write the open case's mask and state; the status line says what stands in the way."""
+        return self._open is None or self._saver is None or self._saver.save(self._open, accept)
+
+    def _note(self, key: str, **changes: Any) -> None:
+        if self._saver is not None:
+            self._saver.update(key, **changes)
 
     def _autosave(self) -> None:
         self._save()
 
-    def _on_count(self, worklist: Worklist, key: str, figures: dict[str, Any]) -> None:
-        if worklist is self._worklist:
-            self._show_case(self._updated(key, **figures))
+    def _leave(self, hide: bool = False) -> bool:
+        """Save and close the open case; False where it could not be saved, and so stays open.
 
-    def _updated(self, key: str, **changes: Any) -> Case:
-        """Change a case; a list that cannot be written is said, and the change holds in this window."""
-        worklist = self._worklist
-        assert worklist is not None
-        try:
-            return worklist.update(key, **changes)
-        except UNetTumourError as error:
-            self._on_trouble(str(error))
-            return worklist[key]
-
-    def _leave(self) -> bool:
-        """Save and close the open case; False where it could not be saved, and so stays open."""
-        self._saver.stop()
+        With `hide` its layers are only hidden, until the next case is on screen.
+        """
+        self._soon.stop()
         if not self._save():
             return False
+        self._closed.remove_hidden()
         opened, self._open = self._open, None
         self._wanted = None
         if opened is not None:
             self._watch_mask()
-            opened.close()
+            (self._closed.hide if hide else self._closed.remove)(opened.layers)
         return True
 
     def _on_trouble(self, text: str) -> None:
         self._panel.set_status(text, wrong=True)
 
-    def _label_names(self) -> tuple[str, ...]:
-        try:
-            return tuple(registry.find("default").spec.labels)
-        except ModelError:
-            return ("background", "tumour")
-
     def close_down(self) -> None:
         """Save, and let go of the viewer; the layers stay."""
-        self._saver.stop()
+        self._soon.stop()
         self._save()
         if self._preparer is not None:
             self._preparer.close()
         self._open = None
         self._watch_mask()
+        self._closed.remove_hidden()
         self._viewer.layers.events.inserted.disconnect(self._watch_mask)
         self._inbox.close()
         self.native.deleteLater()
-
-
-def _put(inbox: MainThreadQueue, call: Callable[..., None], *given: Any) -> None:
-    """Let the GUI thread make a call."""
-    inbox.put(partial(call, *given))
