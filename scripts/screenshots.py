@@ -53,6 +53,31 @@ def main(folder: Path) -> None:
     compared(folder)
     listed(folder)
     viewed(folder)
+    brushed(folder)
+    linked(folder)
+
+
+def brushed(folder: Path) -> None:
+    """Paint over the rim of the sample's lesion with the brush that stops at edges, on a mask with a locked label."""
+    viewer = opened()
+    viewer.open_sample("napari-unet-tumour", "head")
+    _, truth = phantom()
+    number = int(np.argmax(np.count_nonzero(truth, axis=(1, 2))))
+    image = viewer.layers[0]
+    place = {"scale": image.scale, "translate": image.translate, "units": image.units}
+    mask = viewer.add_labels(np.zeros(truth.shape, np.uint8), name="drawn", **place)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
+    wait(lambda: widget.session is not None)
+    widget.go(number)
+    viewer.layers.selection.active = mask
+    rows, columns = np.nonzero(truth[number])
+    widget._panel.brush.kind.value = "Up to edges"
+    mask.mode, mask.brush_size = "paint", 2 * int(np.ptp(rows))
+    mask.paint((number, int(rows.mean()), int(columns.mean())), 1)
+    widget._panel.brush.lock.native.click()
+    wait(lambda: widget._panel.brush._shared.note is not None)
+    picture(viewer, folder / "brush.png")
+    viewer.close()
 
 
 def viewed(folder: Path) -> None:
@@ -66,6 +91,43 @@ def viewed(folder: Path) -> None:
     wait(lambda: "mm²" in str(widget._panel.size.value))
     picture(viewer, folder / "view.png")
     viewer.close()
+
+
+def linked(folder: Path) -> None:
+    """Show the sample with its truth in the linked views, the crosshair in a lesion."""
+    viewer = opened()
+    _, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")
+    _, views = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Linked views")
+    wait_for(0.5)
+    places = np.argwhere(mask.data)
+    views.link.go(np.array(mask.data_to_world(places[len(places) // 2])))
+    viewer.reset_view()
+    picture(viewer, folder / "linked-views.png", settle=60)
+    viewer.close()
+    surface(folder)
+
+
+def surface(folder: Path) -> None:
+    """Show the surface of the sample's truth in 3D."""
+    viewer = opened()
+    head, mask = viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "View")
+    mask.data[mask.data > 0] = mask.selected_label = 10  # a light colour
+    widget._panel.surface.value = True
+    wait(lambda: "triangles" in str(widget._panel.surface_note.value))
+    viewer.dims.ndisplay = 3
+    mask.visible = False
+    head.opacity = 0.3
+    viewer.scene.camera.angles = (10, 40, 60)
+    picture(viewer, folder / "surface.png", settle=60)
+    viewer.close()
+    jobs.shutdown()
+
+
+def wait_for(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    wait(lambda: time.monotonic() > end)
 
 
 def listed(folder: Path) -> None:

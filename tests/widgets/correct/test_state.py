@@ -140,9 +140,9 @@ def test_views_hear_of_changes_and_of_nothing_else():
     ("number", "text", "reviewed"),
     [
         (None, "No slice of this scan is on screen.", False),
-        (0, "Slice 1 of 4: reviewed. 2 reviewed, 1 of them kept for scoring.", True),
+        (0, "Slice 1 of 4: reviewed, locked. 2 reviewed, 1 of them kept for scoring.", True),
         (1, "Slice 2 of 4: edited. 2 reviewed, 1 of them kept for scoring.", False),
-        (2, "Slice 3 of 4: kept for scoring. 2 reviewed, 1 of them kept for scoring.", True),
+        (2, "Slice 3 of 4: kept for scoring, locked. 2 reviewed, 1 of them kept for scoring.", True),
         (3, "Slice 4 of 4: nothing yet. 2 reviewed, 1 of them kept for scoring.", False),
     ],
 )

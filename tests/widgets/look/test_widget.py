@@ -5,16 +5,20 @@ import itertools
 import nibabel
 import numpy as np
 import pytest
-from napari.settings._shortcuts import ShortcutsSettings
+from napari._app_model import get_app_model
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from napari.utils.action_manager import action_manager
+from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_unet_tumour.look.grey_window import automatic, sample
+from napari_unet_tumour.widgets.common.canvas import canvas_of
+from napari_unet_tumour.widgets.common.keys import ALL_KEYS_KEY, KEYS, TAKEN_OVER
 from napari_unet_tumour.widgets.common.settings_form import remembered
-from napari_unet_tumour.widgets.correct.keys import CLICK_KEY
-from napari_unet_tumour.widgets.look.keys import KEYS
-from napari_unet_tumour.widgets.look.letters import camera_of, canvas_of, letters_of
+from napari_unet_tumour.widgets.look.letters import camera_of, letters_of
 from napari_unet_tumour.widgets.readers_writers import read_layers
 
 CODES = [
@@ -100,8 +104,6 @@ def test_letters_are_right_for_every_orientation_rolled_and_flipped(make_napari_
 
 @pytest.fixture(scope="module")
 def make_napari_viewer_proxy_free():
-    from napari.components import ViewerModel
-
     return ViewerModel()
 
 
@@ -208,16 +210,38 @@ def test_the_wheel_goes_through_slices_under_a_brush_and_zooms_else(view):
     assert any(call.__name__ == "dims_scroll" for call in view.viewer.mouse_wheel_callbacks)
 
 
-def test_the_keys_are_shown_and_none_is_naparis(view):
-    # Over the scan C means Click while Correct is open, as docs/clicks.md says.
-    ours = {key.replace("-", "+") for key, _, _ in KEYS if key != CLICK_KEY}
-    everywhere = {
-        str(key) for action, keys in ShortcutsSettings().shortcuts.items() for key in keys
-        if "shape" not in action and "add_" not in action
-    }  # fmt: skip
-    assert not ours & everywhere
-    assert len(ours) == len(KEYS) - 1
+def test_the_keys_are_shown(view):
     view.qtbot.keyClick(view.canvas, Qt.Key.Key_H, Qt.KeyboardModifier.ShiftModifier)
     assert view.panel.help.value
     for key, _, what in KEYS:
         assert f"{key}: {what}" in view.panel.keys.value
+    view.wait(lambda: view.panel.brush._shared.keys is not None)
+    for widget in (view.canvas, view.viewer.window._qt_window):
+        view.qtbot.keyClick(widget, "?", Qt.KeyboardModifier.ShiftModifier)
+        assert view.panel.brush._shared.keys.text == view.panel.keys.value
+        view.qtbot.keyClick(widget, "?", Qt.KeyboardModifier.ShiftModifier)
+        assert view.panel.brush._shared.keys.text == ""
+
+
+def test_no_key_is_naparis_but_those_that_are_listed(view):
+    """Of the viewer, of masks and of images, as napari has registered them; and of its menus."""
+    naparis = {key: owner.__name__ for owner in (ViewerModel, Labels, Image) for key in owner.class_keymap}
+    for name, action in action_manager._actions.items():
+        if action.keymapprovider in (ViewerModel, Labels, Image):
+            naparis |= dict.fromkeys(action_manager._shortcuts[name], name)
+    for rule in get_app_model().keybindings:
+        naparis.setdefault(rule.keybinding, rule.command_id)
+    naparis = {str(coerce_keybinding(key)): name for key, name in naparis.items()}
+    assert {"P", "Shift+V", "Ctrl+Z", "Ctrl+O"} <= set(naparis), "these are napari's"
+    ours = [key for key, _, _ in KEYS if key != ALL_KEYS_KEY]
+    clashes = {(key, naparis[name]) for key in ours if (name := str(coerce_keybinding(key))) in naparis}
+    assert clashes == {(key, action) for key, action, _ in TAKEN_OVER}
+    assert len(set(ours)) == len(ours)
+    assert not coerce_keybinding(ALL_KEYS_KEY).part0.key, "napari has learnt this key: bind it as the others"
+
+
+def test_every_key_that_is_bound_is_in_the_list(view):
+    for name in ("Segment", "Correct and fine-tune"):
+        view.viewer.window.add_plugin_dock_widget("napari-unet-tumour", name)
+    listed = {str(coerce_keybinding(key)) for key, _, _ in KEYS if key != ALL_KEYS_KEY}
+    assert {str(key) for key in view.viewer.keymap} == listed

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PLUGIN = "napari-unet-tumour"
 SEGMENT, CORRECT, REPORT = "Segment", "Correct and fine-tune", "Lesion report"
-WORKLIST, VIEW = "Work-list", "View"
+WORKLIST, VIEW, LINKED_VIEWS = "Work-list", "View", "Linked views"
 
 
 def open_panel(viewer: napari.Viewer, name: str) -> Any:

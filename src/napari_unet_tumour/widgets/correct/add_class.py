@@ -12,7 +12,7 @@ from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.models.spec import with_labels
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.correct.state import Phase
-from napari_unet_tumour.widgets.layers import drawn_pixels, labels
+from napari_unet_tumour.widgets.layers import drawn_pixels, labels, locks
 from napari_unet_tumour.widgets.segment.run import check_model, model_for
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def _renumber(viewer: ViewerModel, session: CaseCorrections, numbers: dict[int, 
     moved = {old: new for old, new in numbers.items() if old != new}
     for part in session.case.parts if moved else ():
         if part.mask is not None:
+            locks.renumber_locked(part.mask, moved)
             drawn_pixels.renumber_written(part.mask, moved)  # other numbers are no strokes of the person
         slices = range(part.first, part.first + part.layout.planes)
         changes = {n: _with(session.case.pixels(n), moved) for n in slices}

@@ -16,6 +16,7 @@ from napari_unet_tumour.widgets.correct.click_markers import ClickMarkers
 from napari_unet_tumour.widgets.correct.click_marks import Mark, MarkKind, line
 from napari_unet_tumour.widgets.correct.click_mouse import ClickMouse, Gesture
 from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, TICK_KEY, pressed
+from napari_unet_tumour.widgets.layers import locks
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -196,6 +197,7 @@ class ClickController:
         self._masks.hide_preview()
         try:
             of = self._slice()
+            of.check_free()
             clicks, mark = self._mark_to_remove(of)
             of = next(one for one, own in self._slices.values() if own is clicks)
             order = clicks.remove(of.held(self._choice.segmenting()), mark)
@@ -210,8 +212,13 @@ class ClickController:
             self._on_reply(of, clicks, order, ClickReply(None))
 
     def clicked(self) -> tuple[ClickedSlice, tuple[Mark, ...]]:
-        """Return the slice on screen and its marks for the selected label; ScanError where nothing was clicked."""
+        """Return the slice on screen and its marks for the selected label.
+
+        Raises ScanError where nothing was clicked, or the label is locked.
+        """
         of = self._slice()
+        if of.part.mask is not None:
+            locks.check_label(of.part.mask, of.label)
         found = self._slices.get(of.key)
         marks = () if found is None else found[1].marks
         if not marks:
@@ -258,7 +265,8 @@ class ClickController:
         return of, Mark(MarkKind.CLICK, (first,), gesture.sign)
 
     def _check_free(self, of: ClickedSlice, mark: Mark) -> None:
-        """Raise ScanError where a click lies on another label, which stays."""
+        """Raise ScanError where a click lies on another label, which stays, or on what is locked."""
+        of.check_free()
         for pixel in mark.seeds:
             value = int(of.part.pixels(of.plane)[pixel])
             if value not in (0, of.label):

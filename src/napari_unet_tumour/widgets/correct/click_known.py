@@ -12,7 +12,7 @@ from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess.threshold import effective_threshold
 from napari_unet_tumour.widgets.correct.carry_stack import cache_of
 from napari_unet_tumour.widgets.correct.click_mode import Held, SliceClicks, as_values
-from napari_unet_tumour.widgets.layers import drawn_pixels, labels
+from napari_unet_tumour.widgets.layers import drawn_pixels, labels, locks
 from napari_unet_tumour.widgets.layers.image_source import index_at
 
 if TYPE_CHECKING:
@@ -81,8 +81,14 @@ class ClickedSlice:
         reviewed = self.locked()
         return SliceClicks(self.label, held, theirs if reviewed is None else theirs & ~reviewed)
 
+    def check_free(self) -> None:
+        """Raise ScanError where the slice is reviewed or the label locked."""
+        if self.part.mask is not None:
+            locks.check_label(self.part.mask, self.label)
+            locks.check_slice(self.part.mask, self.part.layout, self.plane)
+
     def locked(self) -> NDArray[np.bool_] | None:
-        """Return the pixels (H, W) that were reviewed along another axis; a reviewed slice itself may be clicked."""
+        """Return the pixels (H, W) that were reviewed along another axis, None where there are none."""
         mask, layout = self.part.mask, self.part.layout
         if mask is None or self.plane in drawn_pixels.reviewed_planes(mask, layout):
             return None

@@ -11,7 +11,7 @@ from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess import edit_tools
 from napari_unet_tumour.widgets.common.words import slice_label
-from napari_unet_tumour.widgets.layers import drawn_pixels
+from napari_unet_tumour.widgets.layers import drawn_pixels, locks
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -25,10 +25,15 @@ DONE = {"smooth": "Smoothed", "specks": "Specks removed", "holes": "Holes filled
 
 def apply(name: str, viewer: ViewerModel, session: CaseCorrections, number: int) -> str:
     """Use a tool on a slice and return what it did in words; raises ScanError where it cannot be used."""
+    part, plane = session.case.where(number)
+    if part.mask is not None:
+        locks.check_slice(part.mask, part.layout, plane)
     if name == "between":
         return _fill_between(viewer, session, number)
     mask = session.masks([number])[number]
     new = edit_tools.snap_to_edges(mask, session.case.image(number)[0]) if name == "snap" else SIMPLE[name](mask)
+    if part.mask is not None:
+        new = locks.may_become(part.mask, mask, new)
     if not session.case.write(viewer, {number: new}):
         return f"{slice_label(number).capitalize()}: nothing to change."
     return f"{DONE[name]} on {slice_label(number)}; undo takes it back."
@@ -63,7 +68,9 @@ def _nothing_between(first: int, last: int) -> str:
 
 def _over(session: CaseCorrections, number: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     now = session.masks([number])[number]
-    return np.where(now == UNSURE, now, mask)
+    of = session.case.where(number)[0].mask
+    new = np.where(now == UNSURE, now, mask)
+    return new if of is None else locks.may_become(of, now, new)
 
 
 def _ends(session: CaseCorrections, number: int) -> tuple[int, int]:

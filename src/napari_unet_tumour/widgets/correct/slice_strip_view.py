@@ -29,7 +29,7 @@ COLOURS = {
     REVIEWED_STATE: "#34c759",
     HELD_OUT_STATE: "#5e8bff",
 }
-NAMES = {"": "nothing yet", HELD_OUT_STATE: "kept for scoring"}
+NAMES = {"": "nothing yet", REVIEWED_STATE: "reviewed, locked", HELD_OUT_STATE: "kept for scoring, locked"}
 UNSURE = "#ff8a65"
 # Short for "kept for scoring": the tooltip says it in full.
 LEGEND_ENTRIES = (

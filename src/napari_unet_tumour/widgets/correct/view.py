@@ -10,6 +10,7 @@ from magicgui.widgets import CheckBox, Container, FloatSpinBox, PushButton
 from qtpy.QtCore import Qt
 
 from napari_unet_tumour.settings import FinetuneSettings, device_choices, options_of
+from napari_unet_tumour.widgets.brush.view import BrushControls
 from napari_unet_tumour.widgets.common.question import Question
 from napari_unet_tumour.widgets.common.run_on import RunOn
 from napari_unet_tumour.widgets.common.start import start_with_scan
@@ -54,6 +55,7 @@ class CorrectView:
         self.place = note()
         self.carry = CheckBox(text="Carry to neighbouring slices", value=True, tooltip=TELL_CARRY)
         self.paint = picker("Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour.")
+        self.brush = BrushControls()
         self.hint = CheckBox(text="Hint", value=False, tooltip=TELL_HINT)
         self.seconds = _learning_time()
         self.run_on = RunOn(device_choices(FinetuneSettings), "Where the network learns and segments.")
@@ -117,7 +119,7 @@ class CorrectView:
         """Return the rows that scroll, from top to bottom; `put` adds the painted parts."""
         return [
             *self.start_view.rows(), row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
-            self.offer, self.restoring, self.carry, row(self.paint),
+            self.offer, self.restoring, self.carry, row(self.paint, self.brush.lock), self.brush.row(),
             flat([self.click, self.outline, self.hint]), self._beside(*TOOLS[:3]), self._beside(*TOOLS[3:]),
             row(self.seconds), row(self.device), self.run_on.address_row, self.keeping, self.table,
         ]  # fmt: skip

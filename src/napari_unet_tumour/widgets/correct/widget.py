@@ -87,6 +87,7 @@ class CorrectWidget(Panel):
         self._outline = OutlineController(viewer, state, put, choice, desk, masks, self._click)
         self._trouble = self._stopped = ""
         self._bound: list[str] = []
+        panel.brush.begin(viewer, self.native, self._on_refused)
         self._listen()
         choice.list_images()
         choice.list_masks(anew=True)
@@ -207,6 +208,7 @@ class CorrectWidget(Panel):
         self.state.slice = None if found is None else found[1]
         if found is not None:
             self._click.look()
+            self._panel.brush.look_again()
 
     def _on_seen(self) -> None:
         """Show what is known of the slices now."""
@@ -222,6 +224,10 @@ class CorrectWidget(Panel):
         elif session.journal.notice and not self.running and state.quiet:
             state.say(session.journal.notice)
             session.journal.notice = ""
+
+    def _on_refused(self, why: str) -> None:
+        if self.state.quiet:
+            self.state.say(why, wrong=True)
 
     # ---- the case on screen ------------------------------------------------------------------------
 
@@ -266,6 +272,7 @@ class CorrectWidget(Panel):
         self._viewer.dims.events.current_step.disconnect(self._on_dims)
         for key in self._bound:
             self._viewer.bind_key(key, None)
+        self._panel.brush.end()
         self._inbox.close()
         self.native.deleteLater()
 

@@ -189,6 +189,22 @@ def reviewed_pixels(
     return found
 
 
+def reviewed_in(mask: Labels, box: tuple[slice, ...]) -> NDArray[np.bool_] | None:
+    """Return which pixels of a box of a mask layer are reviewed, along whichever axis; None where none is.
+
+    Parameters
+    ----------
+    box : tuple of slice
+        One an axis of the mask.
+    """
+    found: NDArray[np.bool_] | None = None
+    for layout, numbers in _REVIEWED.get(mask, {}).values():
+        if layout.mask_shape == tuple(mask.data.shape) and numbers:
+            flags = _volume(layout, numbers)[box]
+            found = flags if found is None else found | flags
+    return found if found is not None and found.any() else None
+
+
 def _volume(layout: SliceLayout, numbers: frozenset[int]) -> NDArray[np.bool_]:
     """Return which pixels of a mask lie on some of a layout's planes; takes no memory of the mask's size."""
     across = _across(layout)

@@ -226,7 +226,8 @@ def write(viewer: ViewerModel, mask: Labels, at: tuple[NDArray[np.intp], ...], v
     # A stroke of the person that is under way is an undo step of its own.
     stroke, mask._block_history = mask._block_history, False
     try:
-        mask.data_setitem(at, values, refresh=_on_screen(viewer, mask, at))
+        # Not the method of the layer itself, which a limited brush may have covered (widgets/brush/stroke_filter.py).
+        type(mask).data_setitem(mask, at, values, refresh=_on_screen(viewer, mask, at))
     finally:
         mask._block_history = stroke
     return True

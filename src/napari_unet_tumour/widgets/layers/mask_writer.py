@@ -19,7 +19,7 @@ import numpy as np
 from napari_unet_tumour.base.compressed import CompressedArray
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.common.settings_form import plain
-from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, labels
+from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, labels, locks
 from napari_unet_tumour.widgets.layers.predictions import (
     PREDICTIONS,
     MaskUpdate,
@@ -226,7 +226,7 @@ class MaskWriter:
             self._drag = Preview(mask, mask.data, layout, plane, base, strokes, base)
         drag = self._drag
         drag.notice(labels.pixels(mask, layout, plane.number, plane.region))
-        drag.shown = np.where(drag.strokes, drag.base, plane.decided(settings))
+        drag.shown = locks.may_become(mask, drag.base, np.where(drag.strokes, drag.base, plane.decided(settings)))
         labels.preview(mask, layout, plane.number, plane.region, drag.shown)
 
     def _strokes(
@@ -317,7 +317,9 @@ class MaskWriter:
     def _write(self, mask: Labels, layout: SliceLayout, aims: Changes) -> None:
         at, values = [], []
         for plane, new in aims:
-            changed = labels.pixels(mask, layout, plane.number, plane.region) != new
+            now = labels.pixels(mask, layout, plane.number, plane.region)
+            new = locks.may_become(mask, now, new)
+            changed = now != new
             at.append(labels.where(layout, plane.number, plane.region, changed))
             values.append(new[changed])
             drawn_pixels.note_written(mask, layout, plane.number, plane.region, plane.mask.array())

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QLabel, QMainWindow, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_unet_tumour.look.directions import edge_letters
 from napari_unet_tumour.scans.placement import knows_place
@@ -45,16 +45,6 @@ def letters_of(viewer: ViewerModel, layer: Any) -> str:
 def camera_of(viewer: ViewerModel) -> Any:
     """Return the viewer's camera; before napari 0.9 it was the viewer's own."""
     return getattr(viewer, "scene", viewer).camera
-
-
-def canvas_of(panel: QWidget) -> QWidget | None:
-    """Return the widget that the canvas of a panel's window is drawn in; None while the panel has no window."""
-    parent: Any = panel
-    while parent is not None and not isinstance(parent, QMainWindow):
-        parent = parent.parent()
-    centre = None if parent is None else parent.centralWidget()
-    found = [] if centre is None else centre.findChildren(QWidget)
-    return next((one for one in found if one.inherits("QOpenGLWidget")), None)
 
 
 class EdgeLetters(QObject):

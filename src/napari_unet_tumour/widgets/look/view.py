@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import CheckBox, PushButton
 
+from napari_unet_tumour.widgets.brush.view import BrushControls
 from napari_unet_tumour.widgets.common.style import about, flat, note, picker, row
 from napari_unet_tumour.widgets.look.keys import CONTOUR_KEY, HELP_KEY, RESET_KEY, keys_text
 
@@ -37,8 +38,19 @@ class LookView:
         self.outline = CheckBox(
             text="Masks as outlines", value=False, tooltip=f"All masks as outlines, or filled (key {CONTOUR_KEY})."
         )
+        self.brush = BrushControls()
+        self.brush.lock.text = "Lock label"
         self.size = note()
         self.size.tooltip = "Size of the selected label of the selected mask; follows the brush."
+        self.views = PushButton(
+            text="Linked views", tooltip="Axial, coronal and sagittal view below the main view, with one crosshair."
+        )
+        self.surface = CheckBox(
+            text="Surface of the mask",
+            value=False,
+            tooltip="The selected mask as a surface for the view in 3D; follows every change of the mask.",
+        )
+        self.surface_note = note()
         self.help = CheckBox(text="Keys and mouse", value=False, tooltip=f"Show all keys (key {HELP_KEY}).")
         self.keys = note(keys_text())
         self.keys.visible = False
@@ -46,7 +58,10 @@ class LookView:
     def rows(self) -> list[Widget]:
         """Return the rows from top to bottom."""
         window = row(self.preset, self.reset)
-        return [self.image, window, self.window, self.letters, self.outline, self.size, self.help, self.keys]
+        masks = flat([self.outline, self.brush.lock])
+        solid = flat([self.surface, self.views])
+        shown = [self.image, window, self.window, self.letters, masks, self.brush.row(), self.size]
+        return [*shown, solid, self.surface_note, self.help, self.keys]
 
     def actions(self) -> list[Widget]:
         """Return the rows that are always in sight."""

@@ -9,15 +9,18 @@ import numpy as np
 from qtpy.QtCore import QTimer
 
 from napari_unet_tumour.look.label_size import label_size
+from napari_unet_tumour.widgets.common.canvas import canvas_of
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import UndockFilter, single_shot_timer
+from napari_unet_tumour.widgets.common.panels import LINKED_VIEWS, open_panel
 from napari_unet_tumour.widgets.layers.image_source import hidden_axes, images, shown_at
 from napari_unet_tumour.widgets.layers.labels import image_of
 from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
 from napari_unet_tumour.widgets.look import windows
 from napari_unet_tumour.widgets.look.keys import CONTOUR_KEY, HELP_KEY, RESET_KEY
-from napari_unet_tumour.widgets.look.letters import EdgeLetters, camera_of, canvas_of, letters_of
+from napari_unet_tumour.widgets.look.letters import EdgeLetters, camera_of, letters_of
 from napari_unet_tumour.widgets.look.mouse import SliceWheel, WindowDrag
+from napari_unet_tumour.widgets.look.surface import MaskSurface
 from napari_unet_tumour.widgets.look.view import OWN, LookView
 from napari_unet_tumour.widgets.look.windows import ImageWindows
 
@@ -57,6 +60,10 @@ class LookWidget(Panel):
         self._wheel = SliceWheel(viewer)
         self._counter = single_shot_timer(self.native, SIZE_MS, self._show_size)
         self._bound: list[str] = []
+        self._panel.brush.begin(viewer, self.native)
+        self._surface = MaskSurface(
+            getattr(viewer, "__wrapped__", viewer), self.native, self._tell_surface, self._on_surface_gone
+        )
         self.order_tabs()
         self._listen()
         for image in images(viewer):
@@ -81,6 +88,8 @@ class LookWidget(Panel):
         panel.reset.changed.connect(self.reset)
         panel.letters.changed.connect(self._show_letters)
         panel.outline.changed.connect(self._on_outline)
+        panel.views.changed.connect(lambda: open_panel(self._viewer, LINKED_VIEWS))
+        panel.surface.changed.connect(self._on_surface)
         panel.help.changed.connect(lambda shown: setattr(panel.keys, "visible", shown))
         for key, call in (
             (CONTOUR_KEY, self._on_outline_key),
@@ -194,6 +203,24 @@ class LookWidget(Panel):
             if isinstance(layer, Labels):
                 layer.contour = CONTOUR if self._panel.outline.value else 0
 
+    def _on_surface(self, on: bool) -> None:
+        """Show the surface of the selected mask, else of the topmost one, or take it away."""
+        from napari.layers import Labels
+
+        masks = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, Labels)]
+        mask = next((one for one in masks if one == self._mask), masks[0] if masks else None)
+        self._surface.follow(getattr(mask, "__wrapped__", mask) if on else None)
+        if on and self._surface.mask is None:
+            why = "There is no mask yet." if mask is None else self._surface.complaint
+            self._panel.surface.value = False
+            self._tell_surface(why)
+
+    def _tell_surface(self, text: str) -> None:
+        self._panel.surface_note.value = text
+
+    def _on_surface_gone(self) -> None:
+        self._panel.surface.value = False
+
     def _count_soon(self, event: Any = None) -> None:
         self._counter.start()
 
@@ -236,6 +263,7 @@ class LookWidget(Panel):
     def close_down(self) -> None:
         """Let go of the viewer; windows and outlines stay as they are."""
         self._counter.stop()
+        self._surface.close()
         self._drag.close()
         self._wheel.close()
         for event, call in self._events():
@@ -247,6 +275,7 @@ class LookWidget(Panel):
             self._viewer.bind_key(key, None)
         if self._letters is not None:
             self._letters.close()
+        self._panel.brush.end()
         self.native.deleteLater()
 
 

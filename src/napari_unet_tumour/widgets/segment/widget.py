@@ -15,6 +15,7 @@ from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.dock import Panel
+from napari_unet_tumour.widgets.common.keys import SEGMENT_KEY
 from napari_unet_tumour.widgets.common.main_thread import (
     MainThreadQueue,
     UndockFilter,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.layers.image_source import ImageSource
     from napari_unet_tumour.widgets.layers.predictions import MaskUpdate, PlanePrediction
 
-SHORTCUT = "Shift-S"
+SHORTCUT = SEGMENT_KEY
 REMEMBER_MS = 500
 
 

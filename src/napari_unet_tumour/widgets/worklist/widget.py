@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QFileDialog
 
 from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets.common.canvas import canvas_of
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.common.table import FigureTable
-from napari_unet_tumour.widgets.look.letters import canvas_of
 from napari_unet_tumour.widgets.worklist.case_layers import OpenCase
 from napari_unet_tumour.widgets.worklist.closing import ClosedLayers
 from napari_unet_tumour.widgets.worklist.mask_watch import MaskWatch
