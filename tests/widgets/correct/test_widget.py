@@ -374,22 +374,22 @@ def test_each_tool_is_one_undo_step(correcting, scan):
         one.viewer.dims.set_point(0, 2)
         mask.data[2][spoil] ^= 1
         before, steps = mask.data.copy(), len(mask._undo_history)
-        one.click(one.panel.buttons[name])
+        one.click(one.panel.tools[name])
         assert np.array_equal(mask.data[2], data[2] > 127)
         assert len(mask._undo_history) == steps + 1
         mask.undo()
         assert np.array_equal(mask.data, before)
         mask.redo()
     for name in ("smooth", "snap"):
-        one.click(one.panel.buttons[name])
+        one.click(one.panel.tools[name])
         assert (mask.data[2] != (data[2] > 127)).mean() < 0.1
-    one.click(one.panel.buttons["between"])
+    one.click(one.panel.tools["between"])
     assert one.status.startswith("There are no two corrected slices around this one")
     mask.data[3:5] = 0
     review(one, 2, 5)
     one.viewer.dims.set_point(0, 3)
     steps = len(mask._undo_history)
-    one.click(one.panel.buttons["between"])
+    one.click(one.panel.tools["between"])
     assert mask.data[3].any()
     assert mask.data[4].any()
     assert len(mask._undo_history) == steps + 1

@@ -204,7 +204,7 @@ def test_fill_between_keeps_the_slices_that_were_in_the_file(correcting):
     square(one, mask, 5, 2)
     one.viewer.dims.set_point(0, 2)
     steps = len(mask._undo_history)
-    one.click(one.panel.buttons["between"])
+    one.click(one.panel.tools["between"])
     assert one.status == "Slices 3 to 5 drawn between 2 and 6; one undo takes them back. Kept as they were: 4."
     assert np.array_equal(mask.data[3], drawn[3])
     for n in (2, 4):  # half way between a square at 2 and one at 12
@@ -212,7 +212,7 @@ def test_fill_between_keeps_the_slices_that_were_in_the_file(correcting):
         assert abs(rows.mean() - 9.5) < 1
         assert abs(columns.mean() - 9.5) < 1
     assert len(mask._undo_history) == steps + 1
-    one.click(one.panel.buttons["between"])
+    one.click(one.panel.tools["between"])
     assert one.status.startswith("There is no slice to fill between")
 
 
@@ -225,7 +225,7 @@ def test_fill_between_replaces_what_the_network_drew(correcting):
         mask.data_setitem(np.nonzero(mask.data * (np.arange(6) == n)[:, None, None]), 0)
         square(one, mask, n, 14)
     one.viewer.dims.set_point(0, 2)
-    one.click(one.panel.buttons["between"])
+    one.click(one.panel.tools["between"])
     assert one.status == "Slices 3 to 4 drawn between 2 and 5; one undo takes them back."
     for n in (2, 3):
         assert mask.data[n, 15:19, 15:19].all()

@@ -43,6 +43,7 @@ class CorrectView:
 
     def __init__(self) -> None:
         self.buttons = {name: PushButton(text=one.text, tooltip=one.tooltip) for name, one in BUTTONS.items()}
+        self.tools = {name: self.buttons[name] for name in TOOLS}
         self.start_view = start_with_scan()
         self.image = picker("Image", "The scan to correct; follows the selected layer.")
         tip = "The Labels layer that you correct: made by Segment, drawn, or loaded from a file."
