@@ -1,13 +1,15 @@
 """Compare the shipped model with a plain MONAI BasicUNet and the tutorial's U-Net, on the same persons.
 
-    python benchmarks/accuracy.py [--rows shipped,basic-unet,tutorial-unet] [--passes N] [--work DIR] [--json OUT]
+    python benchmarks/accuracy.py [--rows shipped,basic-unet,tutorial-unet] [--second-masks DIR] [--passes N]
+        [--work DIR] [--json OUT]
 
 All are scored on the val persons of the Cheng set, on the slices' own grid. The networks that are trained here see only
 train persons, and as many images as the four rounds of the shipped model, or N epochs. The row "recipe" is the first
 round of the shipped model with that number of epochs, for a comparison at the same number of images. The 95 % intervals
-are a bootstrap over persons. With --work the trainings are kept in that folder, and the same command continues them
-after it was stopped or after --minutes. A second table has the time of a training step. --quick trains for minutes on a
-few persons: it only shows that the script runs; its scores mean nothing.
+are a bootstrap over persons. Beside each network's scores stand those of two readers with each other: with one reader's
+masks alone, a network cannot be seen to be better than that. With --work the trainings are kept in that folder, and the
+same command continues them after it was stopped or after --minutes. A second table has the time of a training step.
+--quick trains for minutes on a few persons: it only shows that the script runs; its scores mean nothing.
 """
 
 from __future__ import annotations
@@ -27,9 +29,12 @@ import numpy as np
 import torch
 
 from napari_unet_tumour import presets
+from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine import model
 from napari_unet_tumour.engine.inference.memory import keeping_buffers
+from napari_unet_tumour.engine.metrics.readers import compare_readers
+from napari_unet_tumour.engine.metrics.summary import score_scan, summarise
 from napari_unet_tumour.engine.training import test_scores
 from napari_unet_tumour.engine.training.batches import epoch_plans
 from napari_unet_tumour.engine.training.checkpoint import RunFiles
@@ -39,10 +44,11 @@ from napari_unet_tumour.engine.training.network_summary import parameters_of
 from napari_unet_tumour.engine.training.train import iter_train
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.models.spec import ModelSpec
-from napari_unet_tumour.settings import TrainSettings
+from napari_unet_tumour.scans import read_mask
+from napari_unet_tumour.settings import SegmentSettings, TrainSettings
 
 DATA = Path(__file__).parents[2] / "shared/data/cheng256"
-DRAWS = 2000
+SECOND = DATA.parent / "second_reader/val/masks"
 ROUNDS = ("shipped", "shipped-polish", "shipped-long", "shipped-large")
 # Measured once with the tutorial's own Keras code on two AVX-512 cores: 8.4 s a step of 2 images.
 KERAS_MS = 4200.0
@@ -89,6 +95,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--data", type=Path, default=DATA, help="folder with images/, masks/ and cases.csv")
+    ask.add_argument("--second-masks", type=Path, metavar="DIR", help="a second reader's masks of the val persons")
     ask.add_argument("--rows", default="shipped,basic-unet,tutorial-unet")
     ask.add_argument("--model", default="default", help="the model of the row 'shipped'")
     ask.add_argument("--passes", type=int, default=0, help="epochs of every training, 0 for those of the shipped model")
@@ -172,16 +179,14 @@ def row(
     else:
         seen, minutes = train(settings, folder, work / f"{name}.safetensors", given.minutes)
         best = model.load(work / f"{name}.safetensors")
-    examples = all_of(folder, best.spec)
-    cases = exhaust(
-        test_scores.iter_test_scores(best, examples, [i for i, s in enumerate(examples.sources) if s.part == "val"])
-    )
+    slices = scored(best, all_of(folder, best.spec), given.second_masks or SECOND)
     return {
         "name": name,
         "parameters": parameters_of(best.net),
         "images_seen": seen,
         "minutes": minutes,
-        **scores(cases),
+        **scores(slices),
+        "readers": compare_readers(slices),
     }
 
 
@@ -207,32 +212,41 @@ def all_of(folder: Path, spec: ModelSpec) -> Dataset:
     return exhaust(iter_dataset(folder / "images", folder / "masks", settings, folder / "cases.csv"))
 
 
-def scores(cases: list[test_scores.TestCase]) -> dict[str, Any]:
-    dice = np.array([case.rates["dice"] for case in cases])
-    who = np.array([case.source.person for case in cases])
-    low, high = interval(dice, who)
-    types = test_scores.by(cases, lambda case: case.source.kind)
+def scored(best: model.Model, examples: Dataset, second: Path) -> list[dict[str, Any]]:
+    """Segment the val slices on their own grid; return a row of scores for each."""
+    settings, rows = SegmentSettings(**best.spec.defaults), []
+    for number, source in enumerate(examples.sources):
+        if source.part != "val":
+            continue
+        image, truth = test_scores.native_of(examples, number, best.spec.in_channels)
+        found = test_scores.found_in(best, image, settings)
+        other = second / source.image.name
+        reading = (read_mask(other).array > 127).astype(np.uint8) if other.exists() else None
+        rows += score_scan(found, truth, layout_of(truth.shape), source.image.name, source.person, second=reading)
+        rows[-1] |= {"tumour": source.kind, "size": size_of(truth)}
+    return rows
+
+
+def size_of(truth: np.ndarray) -> str:
+    share = float((truth > 0).mean())
+    return next(name for name, top in test_scores.SIZES if share <= top)
+
+
+def scores(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    whole = summarise(rows)
+    names = ("dice_mean", "dice_low", "dice_high", "dice_median", "dice_p5", "no_overlap_rate")
     return {
-        "slices": len(cases),
-        "persons": len(set(who)),
-        "dice_mean": float(dice.mean()),
-        "dice_low": low,
-        "dice_high": high,
-        "dice_median": float(np.median(dice)),
-        "dice_p5": float(np.quantile(dice, 0.05)),
-        "by_type": {kind: test_scores.mean_of(group, "dice") for kind, group in types.items()},
-        "by_size": {size: test_scores.mean_of(group, "dice") for size, group in test_scores.by_size(cases).items()},
+        "slices": len(rows),
+        "persons": len({row["group"] for row in rows}),
+        **{name: whole[name] for name in names},
+        "by_type": means_by(rows, "tumour"),
+        "by_size": means_by(rows, "size"),
     }
 
 
-def interval(dice: np.ndarray, who: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of the mean over slices, by a bootstrap over persons."""
-    names = sorted(set(who))
-    sums = np.array([dice[who == name].sum() for name in names])
-    counts = np.array([(who == name).sum() for name in names])
-    drawn = np.random.default_rng(0).integers(0, len(names), (DRAWS, len(names)))
-    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    return float(low), float(high)
+def means_by(rows: list[dict[str, Any]], key: str) -> dict[str, float]:
+    values = sorted({row[key] for row in rows})
+    return {value: float(np.mean([row["dice"] for row in rows if row[key] == value])) for value in values}
 
 
 def speeds(given: argparse.Namespace) -> dict[str, float | None]:
@@ -309,8 +323,22 @@ def keras_unet(keras: Any) -> Any:
 
 
 def line(found: dict[str, Any]) -> str:
-    mean, low, high = (found[f"dice_{k}"] for k in ("mean", "low", "high"))
-    return f"{found['name']:14} Dice {mean:.3f} [{low:.3f}, {high:.3f}] on {found['slices']} slices"
+    first = f"{found['name']:14} Dice {found['dice_mean']:.3f} {between(found, 'dice_')} on {found['slices']} slices"
+    return "\n".join([first, *reader_lines(found["readers"])])
+
+
+def between(found: dict[str, Any], prefix: str = "") -> str:
+    low, high = found[f"{prefix}low"], found[f"{prefix}high"]
+    return "" if low is None else f"[{low:.3f}, {high:.3f}]"
+
+
+def reader_lines(readers: list[dict[str, Any]]) -> list[str]:
+    """Return the table of the network beside the readers: Dice, interval over persons, slices without any overlap."""
+    return [
+        f"  {one['tumour']:12} {one['compared']:28} {one['slices']:>4} slices, {one['groups']:>2} persons "
+        f"{one['mean']:.3f} {between(one):16} without overlap {one['no_overlap_rate']:.1%}"
+        for one in readers
+    ]
 
 
 def table(report: dict[str, Any]) -> str:
@@ -322,7 +350,7 @@ def table(report: dict[str, Any]) -> str:
 
 def cells(r: dict[str, Any]) -> str:
     groups = " ".join(f"{name} {value:.3f}" for name, value in {**r["by_type"], **r["by_size"]}.items())
-    both = f"[{r['dice_low']:.3f}, {r['dice_high']:.3f}]"
+    both = between(r, "dice_")
     first = f"{r['name']:14} {r['parameters']:>12,} {r['images_seen'] or '-':>8} {r['minutes']:>6.1f}"
     return f"{first} {r['dice_mean']:>6.3f} {both:>16} {r['dice_median']:>7.3f} {r['dice_p5']:>6.3f}  {groups}"
 

@@ -14,6 +14,7 @@ within the budget, score only the slices that were not corrected; and again, on 
 
 A quick part: --methods none,carry --extras none. `--reader second` takes persons of the Cheng set instead of volumes:
 single slices, corrected and scored by a second reader's masks. They have no neighbours: `carry` changes nothing there.
+The next scan: --methods none --extras sequence,forgetting --habit; without --habit the network learns too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ import os
 import platform
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +49,10 @@ from napari_unet_tumour.corrections.reviewed import with_stacks
 from napari_unet_tumour.corrections.stack import ScanStack, stacks_of
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.finetuning.cases import context_of, fine_tune_slices
+from napari_unet_tumour.engine.finetuning.context import prepare_context
 from napari_unet_tumour.engine.finetuning.data import FineTuneData
 from napari_unet_tumour.engine.finetuning.finetune import finetune
+from napari_unet_tumour.engine.finetuning.habit import iter_habit
 from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
 from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
 from napari_unet_tumour.engine.inference.segment import iter_segment_planes
@@ -59,6 +65,8 @@ from napari_unet_tumour.settings import FinetuneSettings
 DATA = Path(__file__).parents[2] / "shared/data"
 METHODS = ("none", "carry", "ours", "tune", "copy", "plain", "random", "middle", "oracle")
 EXTRAS = ("forgetting", "sequence", "long", "attainable")
+# After so many corrected scans the next one is looked at.
+SCANS = (0, 1, 2, 3, 5)
 FAR, IGNORED, FOREGROUND_S, BACKGROUND_S, BETWEEN_S = 3, 2, 1.4, 0.75, 1.5
 PLAIN = HyperParameters(part="all", rate=1e-4, crops=0, whole=4, context=0, ema=0.0, blend=1.0)
 LONG = HyperParameters(views=24, near=20_000, far=10_000, rounds=200, moves=400)
@@ -73,6 +81,7 @@ class Volume:
     truth: np.ndarray
     before: np.ndarray
     depth: float
+    patient: str = ""
     steps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
@@ -115,6 +124,8 @@ def arguments() -> argparse.Namespace:
     ask.add_argument(
         "--recipe", type=_recipe, default=HyperParameters(), help="numbers of ours, e.g. likeness=1,single=0.7"
     )
+    ask.add_argument("--orders", type=int, default=2, help="orders of the scans in the extra 'sequence'")
+    ask.add_argument("--habit", action="store_true", help="sequence: learn the habit alone, the network stays")
     ask.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     ask.add_argument("--picture", metavar="SVG", help="draw the curves")
     ask.add_argument("--json", metavar="OUT")
@@ -153,7 +164,7 @@ def persons(base: models.Model, given: argparse.Namespace) -> list[Volume]:
 def person_of(person: str, files: list[str], masks: Path, base: models.Model) -> Volume:
     planes = np.stack([np.asarray(Image.open(DATA / "cheng256/images" / name)) for name in files])[:, None]
     truth = np.stack([np.asarray(Image.open(masks / name)) >= 128 for name in files]).astype(np.uint8)
-    return Volume(person, planes, truth, answer(base, planes), 0.0)
+    return Volume(person, planes, truth, answer(base, planes), 0.0, person)
 
 
 def volume_of(pair: Pair, base: models.Model) -> Volume:
@@ -169,6 +180,7 @@ def volume_of(pair: Pair, base: models.Model) -> Volume:
         masks,
         answer(base, planes[shown]),
         layout.slice_distance,
+        str(pair.group),
     )
 
 
@@ -335,9 +347,7 @@ def summary(volumes: list[Volume], base: models.Model, given: argparse.Namespace
             "seconds_per_finetune": mean(s["seconds"] for v in volumes for s in v.steps["ours"][1:]),
             "longest_finetune": max(s["seconds"] for v in volumes for s in v.steps["ours"][1:]),
         }  # fmt: skip
-    if "ours" in given.methods:
-        found |= extras(volumes, base, given)
-    return found
+    return found | extras(volumes, base, given)
 
 
 def untuned(volume: Volume, step: dict[str, Any], base: models.Model) -> dict[str, Any]:
@@ -360,13 +370,13 @@ def worst(volumes, base, method) -> float:
 
 def extras(volumes, base, given) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if "forgetting" in given.extras:
+    if "forgetting" in given.extras and "ours" in given.methods:
         found["forgetting"] = forgetting(volumes, base, given)
     if "sequence" in given.extras:
-        found["sequence"], found["sequence_untuned"] = sequence(volumes, base, given)
-    if "long" in given.extras:
+        found |= next_scan(volumes, base, given)
+    if "long" in given.extras and "ours" in given.methods:
         found["gain_share_of_long"] = share_of_long(volumes[: given.long], base, given)
-    if "attainable" in given.extras:
+    if "attainable" in given.extras and "ours" in given.methods:
         most = [0.9 * reach(v, base, given) for v in volumes]
         pairs = list(zip(volumes, most, strict=True))
         found["attainable"] = mean(most) / 0.9
@@ -379,41 +389,102 @@ def forgetting(volumes, base, given) -> float | None:
     """Return the mean change of Dice on Cheng val of what the volumes' last models are, negative = forgotten."""
     if not (DATA / "cheng256").is_dir() or not given.forget:
         return None
-    with (DATA / "cheng256/cases.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
-    rows = rows[:: max(1, len(rows) // given.forget)]
-    folders = (DATA / "cheng256" / part for part in ("images", "masks"))
-    images, truth = (np.stack([np.asarray(Image.open(at / row["file"])) for row in rows]) for at in folders)
-
-    def score(model):
-        masks = masks_of(base, answer(model, images[:, None]))
-        return mean(dice(mask, real) for mask, real in zip(masks, truth > 0, strict=True))
-
-    before, changes = score(base), []
+    changes = []
     for volume in volumes:
-        model = base
-        for step in volume.steps["ours"][-1:]:
-            fixed = {n: volume.truth[n] for n in step["done"]}
-            model = tuned(model, base, volume, fixed, "ours", given)
-        changes.append(score(model) - before)
+        fixed = {n: volume.truth[n] for n in volume.steps["ours"][-1]["done"]}
+        changes.append(forgotten(tuned(base, base, volume, fixed, "ours", given), base, given))
     return mean(changes)
 
 
-def sequence(volumes, base, given) -> tuple[list[float], list[float]]:
-    """Return the Dice at k = 1 of scan after scan, corrections kept and the model handed on; and the untuned one."""
-    model, kept, found, plainly = base, [], [], []
-    for volume in volumes:
-        number = ranking.rank_slices(answer(model, volume.planes))[0]
-        corrections = [ReviewedSlice(volume.name, number, volume.planes[number], volume.truth[number])]
-        rest = np.delete(volume.planes, [number], axis=0)
-        corrections = with_stacks(corrections, stacks(volume, {number: volume.truth[number]}))
-        result = finetune(model, corrections, FinetuneSettings(seconds=given.seconds), context=rest, replay=kept)
-        model, kept = models.load(result.data) if result.data else model, kept + corrections
-        fixed = {number: volume.truth[number]}
-        step = scored(volume, after(model, base, volume, fixed), [number], 0, 0, "")
-        found.append(step["rest"])
-        plainly.append(untuned(volume, step, base)["rest"])
-    return found, plainly
+def forgotten(model, base, given) -> float:
+    """Return the change of Dice on Cheng val, negative = forgotten."""
+    images, truth, before = _cheng(base, given.forget)
+    masks = masks_of(base, answer(model, images))
+    return mean(dice(mask, real) for mask, real in zip(masks, truth, strict=True)) - before
+
+
+@lru_cache(maxsize=1)
+def _cheng(base, count: int) -> tuple[np.ndarray, np.ndarray, float]:
+    with (DATA / "cheng256/cases.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    rows = rows[:: max(1, len(rows) // count)]
+    folders = (DATA / "cheng256" / part for part in ("images", "masks"))
+    images, truth = (np.stack([np.asarray(Image.open(at / row["file"])) for row in rows]) for at in folders)
+    masks = masks_of(base, answer(base, images[:, None]))
+    return images[:, None], truth > 0, mean(dice(mask, real) for mask, real in zip(masks, truth > 0, strict=True))
+
+
+def next_scan(volumes: list[Volume], base: models.Model, given: argparse.Namespace) -> dict[str, Any]:
+    """Return what scans gain that nobody has touched, by how many scans of other patients were corrected before.
+
+    Two slices of each scan are corrected, and the model is handed on from scan to scan as the CLI does it.
+    """
+    plain = [replace(v, steps={}) for v in volumes]
+    jobs = [(patient, order) for patient in dict.fromkeys(v.patient for v in volumes) for order in range(given.orders)]
+    with ProcessPoolExecutor(given.threads, get_context("spawn"), _begin_process, (plain, given)) as pool:
+        rows = [row for some in pool.map(_after_scans, jobs) for row in some]
+    scored_by = {k: [row for row in rows if row["scans"] == k] for k in SCANS}
+    worst = {k: min((row["gain"] for row in some), default=float("nan")) for k, some in scored_by.items()}
+    lost = {k: mean(row["forgetting"] for row in some if "forgetting" in row) for k, some in scored_by.items()}
+    return {
+        "next_scan_scans": list(SCANS),
+        "next_scan_gain_by_scans": [mean(row["gain"] for row in some) for some in scored_by.values()],
+        "next_scan_worst_by_scans": [*worst.values()],
+        "next_scan_false_masks": [mean(row["false"] for row in some) for some in scored_by.values()],
+        "next_scan_forgetting": [*lost.values()],
+    }
+
+
+_known: dict[str, Any] = {}
+
+
+def _begin_process(volumes: list[Volume], given: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    _known.update(volumes=volumes, given=given, base=load_model(given.model))
+
+
+def _after_scans(job: tuple[str, int]) -> list[dict[str, Any]]:
+    """Return the scores on a patient's scans after others were corrected, in one order of them."""
+    (patient, order), (volumes, given, base) = job, (_known[name] for name in ("volumes", "given", "base"))
+    others = [v for v in volumes if v.patient != patient]
+    chosen = [others[n] for n in np.random.default_rng(order).permutation(len(others))[: max(SCANS)]]
+    model, kept, rows = base, [], []
+    for count in range(len(chosen) + 1):
+        if count:
+            model, new = _handed_on(model, chosen[count - 1], kept, given)
+            kept += new
+        if count in SCANS:
+            own = [v for v in volumes if v.patient == patient]
+            some = [{"patient": patient, "order": order, "scans": count, **untouched(v, model, base)} for v in own]
+            if "forgetting" in given.extras and not order:
+                some[0]["forgetting"] = forgotten(model, base, given)
+            rows += some
+    return rows
+
+
+def _handed_on(model, volume: Volume, kept, given) -> tuple[models.Model, list[ReviewedSlice]]:
+    """Return the model after two slices of a scan were corrected, chosen by its own answer to it, and these slices."""
+    fixed: dict[int, np.ndarray] = {}
+    for _ in range(2):
+        number = ranking.rank_slices(answer(model, volume.planes), [*fixed])[0]
+        fixed[number] = volume.truth[number]
+    corrections = [ReviewedSlice(volume.name, n, volume.planes[n], mask) for n, mask in fixed.items()]
+    corrections = with_stacks(corrections, stacks(volume, fixed))
+    rest = np.delete(volume.planes, [*fixed], axis=0)
+    settings = FinetuneSettings(seconds=given.seconds)
+    if given.habit:
+        habit = exhaust(iter_habit(prepare_context(model, corrections, settings, rest, (), None, given.recipe)))
+        return replace(model, spec=replace(model.spec, habit=habit)), corrections
+    found = finetune(model, corrections, settings, context=rest, replay=kept, recipe=given.recipe)
+    return (models.load(found.data) if found.data else model), corrections
+
+
+def untouched(volume: Volume, model, base) -> dict[str, float]:
+    """Score a model on a scan that nobody has corrected, and what it gains on the untuned one."""
+    before = scored(volume, masks_of(base, volume.before, volume), [], 0, 0, "")
+    probability = volume.before if model is base else answer(model, volume.planes)
+    after = scored(volume, masks_of(base, probability, volume), [], 0, 0, "")
+    return {"name": volume.name, "gain": after["rest"] - before["rest"], "false": after["false"], "rest": after["rest"]}
 
 
 def share_of_long(volumes, base, given) -> float | None:

@@ -83,8 +83,8 @@ class SegmentSettings:
     check_components: Annotated[
         bool,
         Option(
-            "Leave out components that the model's own classifier finds unlike a tumour, if its file has one. "
-            "Applies from the next run; a low threshold still shows them.",
+            "Leave out what the model's own classifier finds unlike a tumour, if its file has one: components of a "
+            "slice, and lesions over all their slices. Applies from the next run; a low threshold still shows them.",
             label="leave out unlikely pieces",
         ),
     ] = True

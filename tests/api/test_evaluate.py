@@ -95,3 +95,40 @@ def test_a_second_reader_of_another_size_is_named(bright, pairs, tmp_path):
     (tmp_path / "two.csv").write_text("scan,mask,second\ni0.tif,m0.png,small.png\n")
     failed = evaluate(tmp_path / "two.csv", bright)["failed"]
     assert "small.png has 8 x 8 pixels" in failed[0]["error"]
+
+
+def test_the_readers_agreement_stands_beside_the_models_by_type_of_tumour(bright, pairs, blob, tmp_path):
+    real = blob > 127
+    for name, second in (
+        ("half", real & (np.arange(64) < 40)),
+        ("away", np.roll(real, 32, 1) & ~real),
+        ("none", real & False),
+    ):
+        scans.write_mask(tmp_path / f"{name}.png", second.astype(np.uint8), Scan(second, "yx"))
+    table = tmp_path / "two.csv"
+    table.write_text(
+        "scan,mask,group,second,tumour\ni3.tif,none,cat,,\ni0.tif,m0.png,ann,half.png,glioma\ni0.tif,m0.png,bob,away.png,other\n"
+        "i3.tif,none,dan,none.png,other\n"
+    )
+    found = evaluate(table, bright)
+    by = {(one["tumour"], one["compared"]): one for one in found["readers"]}
+    assert list({name: None for name, _ in by}) == ["all", "glioma", "other"]
+    assert by["all", "model, first reader"] | {"low": None} == {
+        "tumour": "all", "compared": "model, first reader", "slices": 2, "groups": 2, "mean": 1, "low": None,
+        "high": None, "no_overlap_rate": 0,
+    }  # fmt: skip
+    assert by["glioma", "first reader, second reader"]["mean"] == pytest.approx(2 / 3)
+    assert by["all", "first reader, second reader"]["no_overlap_rate"] == 0.5
+    assert by["other", "model, second reader"]["mean"] == 0
+    mean_of_both = by["glioma", "model, mean of both"]["mean"]
+    assert mean_of_both == pytest.approx(2 * 0.75 / 1.75)
+    assert [(one["tumour"], one["slices"], one["dice_mean"]) for one in found["types"]] == [
+        ("glioma", 1, 1),
+        ("other", 2, 1),
+    ]
+    json.dumps(found, allow_nan=False)
+
+
+def test_without_a_second_reader_nobody_is_compared(bright, pairs):
+    found = evaluate(pairs, bright)
+    assert found["readers"] == found["types"] == []

@@ -1,4 +1,5 @@
 import csv
+import importlib
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from napari_unet_tumour.cli import main
+from napari_unet_tumour.scans.training_match import ScanMatch
 
 SUMMARY = {
     "slices", "tumour_slices", "dice_mean", "dice_median", "dice_p5", "iou_mean", "precision_mean", "recall_mean",
@@ -75,3 +77,27 @@ def test_a_pair_that_does_not_fit_is_named_and_the_exit_code_says_so(folders, ca
     assert main(["evaluate", str(folders / "images"), str(folders / "masks")]) == 1
     said = capsys.readouterr()
     assert "1.png has 3 x 3 pixels and 1.png has 64 x 64" in said.err
+
+
+def test_a_second_reader_of_some_scans_is_compared_and_every_slice_is_a_row(folders, capsys):
+    table = folders / "pairs.csv"
+    lines = [
+        line + cell
+        for line, cell in zip(table.read_text().splitlines(), (",second", ",", ",masks/2.png", ","), strict=True)
+    ]
+    table.write_text("\n".join(lines))
+    assert main(["evaluate", "--pairs", str(table), "--csv", str(folders / "out.csv")]) == 0
+    rows = list(csv.DictReader((folders / "out.csv").read_text().splitlines()))
+    assert [bool(row["agreement"]) for row in rows] == [False, True, False]
+    said = capsys.readouterr().out
+    assert "beside two readers" in said
+    assert "first reader, second reader" in said
+
+
+def test_a_scan_that_is_not_what_the_model_was_made_for_is_noted(folders, monkeypatch, capsys):
+    match = ScanMatch(4, 0.75, "", "contrast-enhanced T1")
+    monkeypatch.setattr(importlib.import_module("napari_unet_tumour.api.evaluate"), "match_scan", lambda *given: match)
+    assert main(["evaluate", "--pairs", str(folders / "pairs.csv"), "--json", str(folders / "out.json")]) == 0
+    matches = json.loads((folders / "out.json").read_text())["matches"]
+    assert [(one["unlike"], one["slices"], one["doubtful"]) for one in matches] == [(0.75, 4, True)] * 3
+    assert "0.png: 3 of 4 slices look unlike the training slices" in capsys.readouterr().err

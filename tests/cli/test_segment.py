@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from napari_unet_tumour.engine import model, networks
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.scans.training_match import ScanMatch
 
 
 @pytest.fixture
@@ -75,6 +77,22 @@ def test_equal_names_from_two_folders_get_two_files(folder, tmp_path, blob):
     scans_given = [str(folder / "a.png"), str(tmp_path / "other" / "a.png"), str(tmp_path / "other" / "a.jpg")]
     assert main(["segment", *scans_given, scans_given[0], "--out", str(tmp_path / "out")]) == 0
     assert masks_in(tmp_path / "out") == ["a_jpg_mask.png", "a_png_mask.png", "in_a_mask.png"]
+
+
+def test_json_has_a_row_for_every_scan_a_single_one_too(folder, tmp_path, monkeypatch):
+    match = ScanMatch(4, 0.75, "FLAIR", "contrast-enhanced T1", "name")
+    monkeypatch.setattr("napari_unet_tumour.api.scan_job.match_scan", lambda *given: match)
+    out = tmp_path / "out"
+    assert main(["segment", str(folder / "d.nii.gz"), "--out", str(out), "--json", str(tmp_path / "j/one.json")]) == 0
+    found = json.loads((tmp_path / "j/one.json").read_text())
+    assert found["model"]["name"] == "bright"
+    assert [(one["status"], one["lesions"], one["unlike"]) for one in found["scans"]] == [("done", 2, 0.75)]
+    assert found["scans"][0]["note"] == match.message
+    assert not (out / "summary.csv").exists(), "a single scan has no table"
+    (folder / "a.png").write_bytes(b"cut")
+    assert main(["segment", str(folder), "--out", str(out), "--json", str(tmp_path / "all.json")]) == 1
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert [one["status"] for one in found["scans"]] == ["failed", "done", "done", "done"]
 
 
 def test_patterns_are_expanded(folder, tmp_path, capsys):

@@ -9,6 +9,7 @@ from napari_unet_tumour.postprocess.component_classifier import (
     factors,
     features_of,
     likelihoods,
+    limits,
     pieces_of,
 )
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
@@ -97,3 +98,15 @@ def test_more_goes_in_a_slice_unlike_the_training_slices(shown):
     strict = {**weights(feature=BRIGHTER, at=0.5), "cut": -9.0, "cut_unlike": 0.0}
     assert factors(shown, strict, 0.5, 30) is None
     assert factors(shown, strict, 0.5, 30, unlike=True) is not None
+
+
+def test_a_component_that_stays_is_limited_by_its_likelihood(shown):
+    made = limits(shown, weights(feature=BRIGHTER, at=0.5), 0.5, 30)
+    np.testing.assert_array_equal(made.factor, factors(shown, weights(feature=BRIGHTER, at=0.5), 0.5, 30))
+    pieces, numbers = pieces_of(shown, 0.5, 30)
+    bright = pieces == pieces[64, 44]
+    features = np.stack(features_of(shown, pieces, numbers))[numbers.index(pieces[64, 44])]
+    assert made.limit[bright] == pytest.approx(0.5 + 0.5 / (1 + np.exp(0.5 - features[BRIGHTER])), abs=1e-3)
+    assert made.limit[64, 80] == 1, "one that goes has no limit"
+    sure = weights(feature=AREA, at=-100)
+    assert limits(shown, sure, 0.5, 30) is None

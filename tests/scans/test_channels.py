@@ -9,7 +9,7 @@ from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.scans import channels
 from napari_unet_tumour.scans.channels import combine
-from napari_unet_tumour.scans.mr_sequences import guess, sequence_of
+from napari_unet_tumour.scans.mr_sequences import guess, sequence_from_timing, sequence_of
 from napari_unet_tumour.scans.resample import lazily
 from napari_unet_tumour.scans.scan import Scan
 
@@ -114,10 +114,23 @@ def test_scans_that_do_not_lie_together_are_named(scan, words):
         ("BraTS2021_00001_t1ce.nii", "T1ce"), ("BraTS-GLI-00001-000-t1c", "T1ce"), ("x-t1n", "T1"), ("x-t2f", "FLAIR"),
         ("T2W_TSE", "T2"), ("AX FLAIR", "FLAIR"), ("T2 FLAIR sag", "FLAIR"), ("t1 mprage post gad", "T1ce"),
         ("T1 +C", "T1ce"), ("t10 days", ""), ("head", ""), ("Flair_mask", "FLAIR"),
+        ("sub-01_dwi", "DWI"), ("ADC map", "ADC"), ("AX SWI", "SWI"), ("PDw tse", "PD"), ("3D TOF", "TOF"), ("spd", ""),
     ],
 )  # fmt: skip
 def test_names_of_sequences_are_understood(name, sequence):
     assert sequence_of(name) == sequence
+
+
+@pytest.mark.parametrize(
+    ("times", "sequence"),
+    [
+        ((9, 550, None), "T1"), ((2.9, 2300, 900), "T1"), ((100, 5000, 0), "T2"), ((395, 5000, 1800), "FLAIR"),
+        ((80, 3000, None, 1000), "DWI"), ((20, 28, None), ""), ((12, 3000, None), ""), ((None, 500, None), ""),
+        ((12, None, None), ""), ((8, 2000, 2000), ""),
+    ],
+)  # fmt: skip
+def test_the_timing_of_a_scanner_tells_the_weighting(times, sequence):
+    assert sequence_from_timing(*times) == sequence
 
 
 def test_a_guess_is_made_only_where_one_name_fits():

@@ -63,6 +63,12 @@ def test_inverted_and_other_pictures_are_far(heads, spec, change):
         ("AX T1", {"extra": {"contrast_agent": "Gadovist"}}, ""),
         ("head", {"modality": "CT"}, "CT"),
         ("head", {"modality": "MR"}, ""),
+        ("head", {"extra": {"sequence": "DWI"}}, "diffusion (DWI)"),
+        ("head", {"extra": {"sequence": "T1", "contrast_agent": ""}}, "T1 without contrast medium"),
+        ("head", {"extra": {"sequence": "T1", "contrast_agent": "Gadovist"}}, ""),
+        ("head", {"extra": {"sequence": "T1"}}, ""),
+        ("AX T1", {"extra": {"sequence": "T1ce", "contrast_agent": ""}}, ""),
+        ("AX T1 POST", {"extra": {"sequence": "T2"}}, ""),
     ],
 )
 def test_a_header_that_names_another_sequence(name, more, named, heads, spec):
@@ -71,6 +77,16 @@ def test_a_header_that_names_another_sequence(name, more, named, heads, spec):
     match = match_scan(one, layout_of(one.array.shape), spec)
     assert match.is_doubtful == bool(named)
     assert (f"its header says {named}" in match.message) == bool(named)
+
+
+def test_a_file_that_a_person_named_has_no_header_to_blame(heads, spec):
+    layout = layout_of(heads[40:].shape)
+    named = match_scan(scan(heads[40:], "case_flair", source="case_flair.nii.gz"), layout, spec)
+    assert named.message.startswith("its name says FLAIR")
+    header = match_scan(scan(heads[40:], "case", source="case.nii.gz", extra={"sequence": "FLAIR"}), layout, spec)
+    assert header.message.startswith("its header says FLAIR")
+    assert header.as_dict()["named"] == "FLAIR"
+    assert header.as_dict()["doubtful"] is True
 
 
 def test_a_model_without_statistics_says_nothing_of_grey_values(heads, spec):

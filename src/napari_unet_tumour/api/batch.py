@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -13,8 +14,10 @@ from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.postprocess.isolated import remove_isolated_components
+from napari_unet_tumour.postprocess.lesion_check import remove_unlikely_lesions
 from napari_unet_tumour.postprocess.threshold import keep_largest_component, mask_from_probability
 from napari_unet_tumour.tiling.grid import needs_tiling
+from napari_unet_tumour.tiling.streaming import checks_lesions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -201,18 +204,28 @@ def cluster_predictor(
 
 
 def to_segmentation(
-    probability: NDArray[np.uint8], layout: SliceLayout, settings: SegmentSettings, labels: Sequence[str]
+    probability: NDArray[np.uint8],
+    layout: SliceLayout,
+    settings: SegmentSettings,
+    labels: Sequence[str],
+    spec: ModelSpec | None = None,
 ) -> Segmentation:
-    """Return the segmentation of a scan, in its own axes, from the probability of its planes (n, L, H, W) uint8."""
+    """Return the segmentation of a scan, in its own axes, from the probability of its planes (n, L, H, W) uint8.
+
+    With the model's description, unlikely lesions are removed, see `postprocess.lesion_check`.
+    """
     from napari_unet_tumour.engine.inference.segment import Segmentation
 
     mask = np.zeros(layout.mask_shape, np.uint8)
     for n, plane in enumerate(probability):
         layout.write_plane(mask, n, mask_from_probability(plane, settings))
-    isolated = remove_isolated_components(mask, layout) if settings.remove_isolated else 0
-    return Segmentation(
-        keep_largest_component(mask) if settings.keep_largest else mask, probability, tuple(labels), isolated
-    )
+    unlikely = isolated = 0
+    if spec is not None and checks_lesions(spec, settings, layout):
+        unlikely = remove_unlikely_lesions(mask, layout, lambda n: probability[n], settings)
+    if settings.remove_isolated:
+        isolated = remove_isolated_components(mask, layout)
+    mask = keep_largest_component(mask) if settings.keep_largest else mask
+    return Segmentation(mask, probability, tuple(labels), isolated, unlikely_removed=unlikely)
 
 
 def iter_segment_many(
@@ -222,6 +235,7 @@ def iter_segment_many(
     labels: Sequence[str],
     on_tick: OnTick,
     spec: ModelSpec | None = None,
+    checked: ModelSpec | None = None,
 ) -> Iterator[Segmented[Item] | ScanFailed[Item] | TooLarge[Item]]:
     """Segment many scans; consecutive scans with planes of equal shape and type share a batch.
 
@@ -229,6 +243,8 @@ def iter_segment_many(
     ----------
     spec : ModelSpec, optional
         The model's description; with it, scans that exceed the memory are yielded as `TooLarge`.
+    checked : ModelSpec, optional
+        The model's description, for removing unlikely lesions; `spec` by default.
 
     Yields
     ------
@@ -240,6 +256,7 @@ def iter_segment_many(
     DeviceError, WorkerError
         No scan can be segmented any more.
     """
+    make = partial(to_segmentation, settings=settings, labels=labels, spec=checked or spec)
     waiting: list[LoadedScan[Item]] = []
     for item, future in works:
         try:
@@ -252,10 +269,10 @@ def iter_segment_many(
             continue
         full = sum(w.layout.planes for w in waiting) + work.layout.planes > TOGETHER
         if waiting and (full or not work.goes_with(waiting[0])):
-            yield from _segment_together(waiting, network, settings, labels, on_tick)
+            yield from _segment_together(waiting, network, make, on_tick)
             waiting = []
         waiting.append(work)
-    yield from _segment_together(waiting, network, settings, labels, on_tick)
+    yield from _segment_together(waiting, network, make, on_tick)
 
 
 def iter_parallel(items: Sequence[Item], one: Callable[[Item], Made], workers: int) -> Iterator[Made]:
@@ -286,8 +303,7 @@ def iter_parallel(items: Sequence[Item], one: Callable[[Item], Made], workers: i
 def _segment_together(
     works: list[LoadedScan[Item]],
     network: AnyNetwork,
-    settings: SegmentSettings,
-    labels: Sequence[str],
+    make: Callable[[NDArray[np.uint8], SliceLayout], Segmentation],
     on_tick: OnTick,
 ) -> Iterator[Segmented[Item] | ScanFailed[Item]]:
     if not works:
@@ -300,12 +316,12 @@ def _segment_together(
             yield ScanFailed(works[0].item, error)
             return
         for work in works:
-            yield from _segment_together([work], network, settings, labels, on_tick)
+            yield from _segment_together([work], network, make, on_tick)
         return
     start = 0
     for work in works:
         stop = start + work.layout.planes
-        yield Segmented(work, to_segmentation(probability[start:stop], work.layout, settings, labels))
+        yield Segmented(work, make(probability[start:stop], work.layout))
         start = stop
 
 

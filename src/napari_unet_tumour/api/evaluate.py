@@ -22,6 +22,7 @@ from napari_unet_tumour.api.batch import (
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
 from napari_unet_tumour.api.segment import default_settings, layout_for, load_for
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.scans.training_match import match_scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.api.batch import OnTick, ScanPredictor
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import SegmentSettings
 
 HALF = 127
 PER_GROUP = ("slices", "tumour_slices", "dice_mean", "volume_dice_mean", "false_mask_rate")
+PER_TYPE = ("slices", "tumour_slices", "dice_mean", "dice_low", "dice_high", "no_overlap_rate", "false_mask_rate")
 
 
 def evaluate(
@@ -49,7 +52,7 @@ def evaluate(
     Parameters
     ----------
     pairs : path or sequence of Pair
-        A PAIRS.csv (columns scan, mask and optionally group and second), or the result of `read_pairs` or
+        A PAIRS.csv (columns scan, mask and optionally group, second and tumour), or the result of `read_pairs` or
         `pair_folders`.
     model : str or pathlib.Path
         "default", the name of an installed model, or a model file.
@@ -63,8 +66,10 @@ def evaluate(
     Returns
     -------
     dict
-        "model" (name, hash), "summary", "cases" (one per slice), "groups", "failed" (pairs that could not be scored,
-        with the error) and "notes" (a line for each mask that was resampled to its scan's grid).
+        "model" (name, hash), "summary", "cases" (one per slice), "groups", "types" (by type of tumour), "readers" (the
+        model beside two readers, see `engine.metrics.readers`; empty without a second reader), "matches" (by scan, how
+        similar it is to the model's training slices, see `ScanMatch`), "failed" (pairs that could not be scored, with
+        the error) and "notes" (a line for each mask that was resampled to its scan's grid).
         Means of Dice, IoU, precision, recall and HD95 are over the slices with tumour in the true mask.
         `false_mask_rate` is the fraction of slices without tumour (blank slices not counted) with any predicted pixel.
         Undefined values are None. See `engine.metrics.summary.summarise`.
@@ -93,35 +98,44 @@ def score(
     on_pair: Callable[[int], None] = lambda planes: None,
 ) -> dict[str, Any]:
     """As `evaluate`, with a given predictor; `on_pair` is called with the number of slices of each finished pair."""
+    from napari_unet_tumour.engine.metrics.readers import compare_readers
     from napari_unet_tumour.engine.metrics.summary import report, score_scan
 
     begin = time.perf_counter()
     cases: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     notes: list[str] = []
-    load = partial(_load, axis=axis, labels=entry.spec.labels, notes=notes)
+    matches: list[dict[str, Any]] = []
+    load = partial(_load, axis=axis, spec=entry.spec, notes=notes)
     works = read_ahead(pairs, load, lambda pair: pair.scan)
     tick = on_tick or (lambda progress: None)
-    for one in iter_segment_many(works, network, settings, entry.spec.labels, tick):
+    for one in iter_segment_many(works, network, settings, entry.spec.labels, tick, checked=entry.spec):
         if not isinstance(one, Segmented):
             assert isinstance(one, ScanFailed)
             failed.append({"scan": str(one.item.scan), "mask": str(one.item.mask), "error": str(one.error)})
             continue
         work, pair = one.work, one.work.item
-        cases += score_scan(
+        rows = score_scan(
             one.found.mask, np.asarray(work.truth), work.layout, str(pair.scan), pair.group, work.scan.array,
             _in_plane(work), entry.spec.labels, work.second,
         )  # fmt: skip
+        cases += [row | {"tumour": pair.tumour} for row in rows] if pair.tumour else rows
+        if work.match is not None:
+            matches.append({"scan": str(pair.scan), **work.match.as_dict()})
         on_pair(work.layout.planes)
     found = report(entry.name, entry.hash, cases, round(time.perf_counter() - begin, 3))
-    return {**found, "groups": _groups(cases), "failed": failed, "notes": sorted(notes)}
+    groups = [{"group": name, **part} for name, part in _parts(cases, "group", PER_GROUP).items()]
+    types = [{"tumour": name, **part} for name, part in _parts(cases, "tumour", PER_TYPE).items() if name]
+    more = {"groups": groups, "types": types, "readers": compare_readers(cases), "matches": matches}
+    return {**found, **more, "failed": failed, "notes": sorted(notes)}
 
 
-def _load(pair: Pair, axis: int | None, labels: Sequence[str], notes: list[str]) -> LoadedScan[Pair]:
+def _load(pair: Pair, axis: int | None, spec: ModelSpec, notes: list[str]) -> LoadedScan[Pair]:
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
-    truth = read_truth(pair, scan, layout.mask_shape, labels, notes=notes)
-    return LoadedScan(pair, scan, layout, truth, _second(pair, scan, layout.mask_shape, notes))
+    truth = read_truth(pair, scan, layout.mask_shape, spec.labels, notes=notes)
+    second = _second(pair, scan, layout.mask_shape, notes)
+    return LoadedScan(pair, scan, layout, truth, second, match_scan(scan, layout, spec))
 
 
 def _second(pair: Pair, scan: Scan, shape: tuple[int, ...], notes: list[str]) -> NDArray[np.uint8] | None:
@@ -141,11 +155,12 @@ def _in_plane(work: LoadedScan[Pair]) -> tuple[float, float] | None:
     return None if rows is None or columns is None else (rows, columns)
 
 
-def _groups(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the summary of every group, in the order of the cases."""
+def _parts(cases: Sequence[dict[str, Any]], key: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the scores with these names for every group or type, in the order of the cases."""
     from napari_unet_tumour.engine.metrics.summary import summarise
 
     own: dict[str, list[dict[str, Any]]] = {}
     for case in cases:
-        own.setdefault(case["group"], []).append(case)
-    return [{"group": name, **{key: summarise(part)[key] for key in PER_GROUP}} for name, part in own.items()]
+        own.setdefault(case.get(key, ""), []).append(case)
+    summaries = {value: summarise(part) for value, part in own.items()}
+    return {value: {name: one[name] for name in names} for value, one in summaries.items()}

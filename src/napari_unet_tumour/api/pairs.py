@@ -42,6 +42,8 @@ class Pair:
         A second reader's mask.
     slices : tuple of int
         The reviewed slices, for fine-tuning; empty if not given.
+    tumour : str
+        The type of tumour; "" if not given.
     """
 
     scan: Path
@@ -49,6 +51,7 @@ class Pair:
     group: str
     slices: tuple[int, ...] = ()
     second: Path | None = None
+    tumour: str = ""
 
     @property
     def is_tumour_free(self) -> bool:
@@ -57,9 +60,10 @@ class Pair:
 
 
 def read_pairs(path: str | Path) -> list[Pair]:
-    """Read a PAIRS.csv with the columns scan, mask and optionally group, second and slices, or synonyms of these.
+    """Read a PAIRS.csv with the columns scan, mask and optionally group, second, tumour and slices, or synonyms.
 
-    The column second names a second reader's mask. The mask "none" stands for a scan without a tumour.
+    The column second names a second reader's mask, tumour is the type of tumour. The mask "none" stands for a scan
+    without a tumour.
 
     Parameters
     ----------
@@ -84,7 +88,7 @@ def read_pairs_table(path: Path) -> tuple[list[Pair], str]:
     """Read a PAIRS.csv as `read_pairs` does; also return a line that names the columns that are not used, or ""."""
     scan = ("scan", *(name for name in tables.FILE if name != "scan"))
     columns = {"scan": scan, "mask": tables.MASK, "person": tables.PERSON, "slices": tables.SLICES}
-    columns["second"] = tables.SECOND
+    columns |= {"second": tables.SECOND, "tumour": tables.TUMOUR}
     try:
         table = tables.read_table(path, columns, ("scan", "mask"), "scan,mask or scan,mask,group")
         # The group is optional here: an entirely empty column counts as missing.
@@ -234,7 +238,7 @@ def _pair(path: Path, line: int, row: Mapping[str, str]) -> Pair:
         raise ScanError(f"{path.name} line {line}: slices must look like 3;4;9, not '{row['slices']}'") from error
     second = row.get("second", "")
     other = _path(path.parent, second) if second else None
-    return Pair(scan, mask, str(scan), slices, other)
+    return Pair(scan, mask, str(scan), slices, other, row.get("tumour", ""))
 
 
 def _path(folder: Path, cell: str) -> Path:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.base.slicing import SliceLayout
+    from napari_unet_tumour.engine.inference.segment import Segmentation
     from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.scans.scan import Scan
     from napari_unet_tumour.settings import Progress, SegmentSettings
@@ -172,7 +173,7 @@ def iter_segment_file(
     if work.is_large(chosen.spec, settings):
         return None
     found = yield from segment.iter_segment_planes(chosen, work.planes(), settings)
-    segmented = Segmented(work, to_segmentation(found, work.layout, settings, chosen.spec.labels))
+    segmented = Segmented(work, to_segmentation(found, work.layout, settings, chosen.spec.labels, chosen.spec))
     return finish(segmented, job, fingerprint)
 
 
@@ -184,21 +185,25 @@ def write(one: Segmented[Path], outputs: Outputs) -> str:
         values = _volume(one, number)
         scans.write_mask(path, values if path.suffix == ".png" else values / np.float32(255), work.scan, ())
     on = sum(bool(mask[work.layout.index(n)].any()) for n in range(work.layout.planes))
-    return summary_line(work, outputs, on, int((mask > 0).sum()), one.found.isolated_removed)
+    return summary_line(work, outputs, on, int((mask > 0).sum()), one.found)
 
 
-def summary_line(work: LoadedScan[Path], outputs: Outputs, on: int | None, pixels: int, isolated: int = 0) -> str:
+def summary_line(
+    work: LoadedScan[Path], outputs: Outputs, on: int | None, pixels: int, found: Segmentation | None = None
+) -> str:
     """Return the line on a scan whose mask is written.
 
     Parameters
     ----------
     on : int, optional
         Number of slices with tumour, if counted.
-    isolated : int
-        Components that were removed because only one slice shows them.
+    found : Segmentation, optional
+        Says what was removed because of the neighbouring slices.
     """
     with_tumour = "" if on is None else f", {on} with tumour"
+    isolated, unlikely = (0, 0) if found is None else (found.isolated_removed, found.unlikely_removed)
     left_out = f", {plural(isolated, 'component')} on a single slice removed" if isolated else ""
+    left_out += f", {plural(unlikely, 'unlikely lesion')} removed" if unlikely else ""
     slices = f"{work.layout.planes} slices{with_tumour}, " if work.layout.planes > 1 else ""
     doubt = f"; {work.match.message}" if work.match is not None and work.match.is_doubtful else ""
     return f"{work.item} -> {outputs.mask}: {slices}{pixels} tumour pixels{left_out}{doubt}"

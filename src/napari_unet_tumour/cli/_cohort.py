@@ -121,6 +121,10 @@ class Cohort:
             self._record.add(done.item, self.scan_jobs[done.item].outputs.mask, done.row, done.fingerprint)
         return done.line, done.planes
 
+    def rows(self) -> list[cohort.Row]:
+        """Return the row of every scan, in order."""
+        return [self._rows.get(path) or cohort.undone_row(path) for path in self.scan_jobs]
+
     def fail(self, path: Path, reason: str) -> None:
         """Record that a scan failed."""
         self.failed += 1
@@ -135,8 +139,7 @@ class Cohort:
             self._written.release()
             remove_stale_temp(self._out, [file for one in self.scan_jobs.values() for file in one.outputs.files()])
             if self._table is not None:
-                rows = [self._rows.get(path) or cohort.undone_row(path) for path in self.scan_jobs]
-                cohort.write_summary(self._table, rows)
+                cohort.write_summary(self._table, self.rows())
 
     def _finish_large(self, work: LoadedScan[Path], network: ScanPredictor, shown: ProgressMeter) -> Finished:
         path, outputs = work.item, self.scan_jobs[work.item].outputs

@@ -26,9 +26,9 @@ def add(commands: Commands) -> None:
     command = commands.add_parser(
         "evaluate",
         help="score a model on scans with true masks",
-        description="Give --pairs PAIRS.csv (columns scan, mask and, optionally, group = patient and second = a second "
-        "reader's mask; paths relative to that file; mask 'none' for a scan without a tumour), or two folders with the "
-        "same file names.",
+        description="Give --pairs PAIRS.csv (columns scan, mask and, optionally, group = patient, second = a second "
+        "reader's mask and tumour = type of tumour; paths relative to that file; mask 'none' for a scan without a "
+        "tumour), or two folders with the same file names.",
     )
     command.add_argument("folders", nargs="*", metavar="IMAGES_DIR MASKS_DIR", help="folders of scans and of masks")
     command.add_argument("--pairs", metavar="PAIRS.csv", help="table of scans and masks")
@@ -60,6 +60,9 @@ def _run(args: argparse.Namespace) -> int:
         write_text(as_csv, _csv(found["cases"]))
     for note in found["notes"]:
         warn(f"note: {note}")
+    for one in found["matches"]:
+        if one["doubtful"]:
+            warn(f"note: {one['scan']}: {one['message']}")
     for one in found["failed"]:
         warn(f"error: {one['error']}")
     _print(found)
@@ -92,6 +95,10 @@ def pairs_of(path: str) -> list[Pair]:
 def _print(found: dict[str, Any]) -> None:
     print_line(f"model {found['model']['name']} ({found['model']['hash']})")
     table(("score", "value"), _rows(found["summary"]))
+    for title, rows in (("by type of tumour", found["types"]), ("beside two readers", found["readers"])):
+        if rows:
+            print_line(f"\n{title}")
+            table(tuple(rows[0]), [tuple(map(_number, row.values())) for row in rows])
     groups = found["groups"]
     if 1 < len(groups) < len(found["cases"]):
         shown = sorted(groups, key=lambda one: one["dice_mean"] if one["dice_mean"] is not None else 2)[:MOST_GROUPS]
@@ -121,4 +128,5 @@ def _flat(facts: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _csv(cases: list[dict[str, Any]]) -> str:
     rows = [dict(_flat(case)) for case in cases]
-    return csv_text(list(rows[0]) if rows else ["scan"], rows)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return csv_text(list(names) or ["scan"], rows)

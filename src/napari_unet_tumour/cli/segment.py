@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -62,6 +63,10 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--probability", action="store_true", help="also write SCAN_probability, one file per label")
     command.add_argument(
+        "--json", metavar="OUT",
+        help="write a row per scan as JSON: mask, lesions, volume, and how much of it looks unlike the training slices"
+    )  # fmt: skip
+    command.add_argument(
         "--clicks", metavar="CLICKS.csv",
         help="clicks in one scan where a tumour is or is not: columns z, y, x (array indices), "
         "sign (+1, -1) and optionally label; a row with y2 and x2 is a box"
@@ -98,6 +103,7 @@ def _run(args: argparse.Namespace) -> int:
         args.refuse("--clicks is for one scan: give one SCAN")
     if args.outline and not args.clicks:
         args.refuse("--outline follows what was clicked: give --clicks CLICKS.csv too")
+    as_json = _paths.ready_file(args.json)
     suffix = _paths.suffix_for(args.format)
     out = _paths.ready_folder(args.out)
     written = ResultIndex(out)
@@ -105,7 +111,7 @@ def _run(args: argparse.Namespace) -> int:
     scan_jobs = {
         path: ScanJob(
             path, Outputs(target, entry.spec.labels, args.probability), parts.get(path, {}),
-            args.axis, args.series, len(paths) > 1
+            args.axis, args.series, len(paths) > 1 or as_json is not None
         )
         for path, target in targets.items()
     }  # fmt: skip
@@ -118,10 +124,19 @@ def _run(args: argparse.Namespace) -> int:
             shown.where = network.where
             shown.start()
             _segment_all(cohort, network, settings, shown, _clicking(args, entry, settings))
+    if as_json:
+        _write_json(as_json, cohort)
     if cohort.failed == len(paths) == 1:
         return 1
     warn(_summary_of(cohort, shown))
     return 1 if cohort.failed else 0
+
+
+def _write_json(path: Path, cohort: Cohort) -> None:
+    from napari_unet_tumour.cli._paths import write_text
+
+    model = {"name": cohort.entry.name, "hash": cohort.entry.hash}
+    write_text(path, json.dumps({"model": model, "scans": cohort.rows()}, indent=1, allow_nan=False))
 
 
 def _summary_of(cohort: Cohort, shown: ProgressMeter) -> str:
@@ -256,7 +271,7 @@ def _on_workers(
         work = cohort.load(path)
         if work.is_large(spec, settings):
             return TooLarge(work)
-        return Segmented(work, to_segmentation(network.planes(work.planes()), work.layout, settings, spec.labels))
+        return Segmented(work, to_segmentation(network.planes(work.planes()), work.layout, settings, spec.labels, spec))
 
     def by_file(path: Path) -> Result:
         cohort.claim(path)

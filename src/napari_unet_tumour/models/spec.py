@@ -69,6 +69,9 @@ class ModelSpec:
     corrected : list of dict
         Corrected slices that the model was fine-tuned on (`corrections.remembered`), so that it answers their own scan
         as it did then.
+    habit : dict
+        How the reader outlines on whose corrections the model was fine-tuned (`postprocess.outline_habit.habit_of`), or
+        {}.
     added : int
         How many of the labels, the last ones, were added to a network that was trained without them.
     clicks : dict
@@ -102,6 +105,7 @@ class ModelSpec:
     channel_fallbacks: dict[str, str] = field(default_factory=dict)
     carry: dict[str, float] = field(default_factory=dict)
     corrected: list[dict[str, Any]] = field(default_factory=list)
+    habit: dict[str, Any] = field(default_factory=dict)
     n_added_labels: int = 0
     clicks: dict[str, Any] = field(default_factory=dict)
     typical: dict[str, Any] = field(default_factory=dict)
@@ -162,7 +166,12 @@ def with_labels(spec: ModelSpec, names: Sequence[str], parent: str) -> ModelSpec
     if len(labels) > MOST_LABELS or not names:
         raise ModelError(f"a model has 2 to {MOST_LABELS} labels, not {len(labels)}: add another number of classes")
     return replace(
-        spec, labels=tuple(labels), parent=parent, n_added_labels=spec.n_added_labels + len(names), version=""
+        spec,
+        labels=tuple(labels),
+        parent=parent,
+        n_added_labels=spec.n_added_labels + len(names),
+        habit={},
+        version="",
     )
 
 

@@ -46,7 +46,10 @@ def lower_unlikely(
     frame: Frame,
     spec: ModelSpec,
 ) -> None:
-    """Lower, in place, the probability of components that are no tumour.
+    """Lower, in place, the probability of components that are no tumour, and limit that of doubtful ones.
+
+    A component that stays has a probability of 1/2 + likelihood/2 at most: `lesion_check` decides by it whether the
+    component goes, where neighbouring slices show it too.
 
     For a model with a gated branch only the base network's prediction is lowered; what was learnt from corrections
     stays.
@@ -69,15 +72,31 @@ def lower_unlikely(
     if highest < level_at(highest, spec.threshold, raised=mirrored is not None):
         return
     # Imported only if there is a component to check: scipy and scikit-image take a while to load.
-    from napari_unet_tumour.postprocess.component_classifier import Slice, factors
+    from napari_unet_tumour.postprocess.component_classifier import Slice, limits
     from napari_unet_tumour.scans.training_match import is_unlike
 
     scale = frame.inner[0] * frame.inner[1] / (frame.native[0] * frame.native[1])
     shown = Slice(working.mean(0), own[0], other[0], mirrored is not None)
     unlike = bool(spec.typical) and is_unlike(working[(slice(None), *frame.window)], spec.typical)
-    made = factors(shown, spec.components, spec.threshold, spec.min_object_size * scale, unlike=unlike)
+    made = limits(shown, spec.components, spec.threshold, spec.min_object_size * scale, unlike=unlike)
     if made is not None:
-        found[0] = np.rint(found[0] * _native(made[frame.window], frame.native))
+        factor, limit = (_native(one[frame.window], frame.native) for one in (made.factor, made.limit))
+        found[0] = _limited(np.rint(found[0] * factor), 255 * limit, spec.threshold, mirrored is not None)
+
+
+def _limited(
+    values: NDArray[np.float32], limit: NDArray[np.float32], threshold: float, raised: bool
+) -> NDArray[np.float32]:
+    """Limit values (H, W) 0..255 so that the mask at the model's own threshold stays the same.
+
+    That threshold follows the highest value, so where the highest one falls, the others fall in proportion.
+    """
+    highest, limited = float(values.max()), np.minimum(values, limit)
+    share = float(limited.max()) / highest if raised and highest else 1.0
+    found = np.rint(np.minimum(values * np.float32(share), limit))
+    before, now = (round(255 * level_at(top / 255, threshold, raised)) for top in (highest, float(found.max())))
+    kept = np.where(values >= before, np.maximum(found, now), np.minimum(found, now - 1))
+    return np.asarray(kept.clip(0, 255), np.float32)
 
 
 def _native(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

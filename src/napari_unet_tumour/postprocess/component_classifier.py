@@ -35,6 +35,8 @@ ALMOST = 0.7
 ROUNDS = 4
 # The ring around a component: its distance in pixels, and its width: fraction of the component's side, lowest, highest.
 GAP, WIDTH, NARROW, WIDE = 2, 0.35, 4, 24
+# From this value on a factor or a limit is none: the probability has 256 steps.
+SURE = 1 - 1 / 512
 TOUCHING = np.ones((3, 3))
 
 
@@ -63,6 +65,34 @@ class Slice:
         return np.asarray((self.own + self.mirrored) / 2, np.float32)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What the classifier makes of a slice's probability.
+
+    Parameters
+    ----------
+    factor : numpy.ndarray
+        (H, W) float32 in 0..1, see `factors`.
+    limit : numpy.ndarray
+        (H, W) float32 in 0.5..1: 1/2 + likelihood/2 in and closely around each component that stays, 1 elsewhere.
+    """
+
+    factor: NDArray[np.float32]
+    limit: NDArray[np.float32]
+
+
+def limits(
+    shown: Slice, weights: Mapping[str, Any], threshold: float, smallest: float, *, unlike: bool = False
+) -> Limits | None:
+    """Return what the classifier makes of a slice's probability, None if nothing changes; parameters as `factors`."""
+    factor, pieces, numbers, likely = _judge(shown, weights, threshold, smallest, unlike)
+    by_number = np.ones(int(pieces.max()) + 1, np.float32)
+    by_number[numbers] = 0.5 + 0.5 / (1 + np.exp(-likely))
+    if min(factor.min(), by_number.min()) >= SURE:
+        return None
+    return Limits(factor, np.asarray(ndimage.minimum_filter(by_number[pieces], size=5)))
+
+
 def factors(
     shown: Slice, weights: Mapping[str, Any], threshold: float, smallest: float, *, unlike: bool = False
 ) -> NDArray[np.float32] | None:
@@ -84,6 +114,14 @@ def factors(
     numpy.ndarray or None
         (H, W) float32 in 0..1: below 1 only in components that are no tumour and in the pixels nearest to them.
     """
+    factor = _judge(shown, weights, threshold, smallest, unlike)[0]
+    return factor if factor.min() < 1 else None
+
+
+def _judge(
+    shown: Slice, weights: Mapping[str, Any], threshold: float, smallest: float, unlike: bool
+) -> tuple[NDArray[np.float32], NDArray[np.int32], list[int], NDArray[np.float64]]:
+    """Return the factors, and of what is left the components, their numbers and how likely they are."""
     cut = weights.get("cut_unlike", weights["cut"]) if unlike else weights["cut"]
     made = np.ones(shown.image.shape, np.float32)
     # Without the component of highest probability the effective threshold falls, and others appear.
@@ -95,12 +133,12 @@ def factors(
         likely = likelihoods(np.stack(features_of(left, pieces, numbers)), weights)
         wrong = [number for number, value in zip(numbers, likely, strict=True) if value < cut]
         if not wrong:
-            break
+            return made, pieces, numbers, likely
         nearest = ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
         owner = np.where(left.mean >= SKIRT, pieces[tuple(nearest)], 0)
         for number in wrong:
             made[owner == number] *= LOWERED / max(float(left.mean[pieces == number].max()), LOWERED)
-    return made if made.min() < 1 else None
+    return made, np.zeros(made.shape, np.int32), [], np.zeros(0)
 
 
 def pieces_of(shown: Slice, threshold: float, smallest: float) -> tuple[NDArray[np.int32], list[int]]:

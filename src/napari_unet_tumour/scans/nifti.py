@@ -16,6 +16,7 @@ from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import geometry
 from napari_unet_tumour.scans.checks import check_size, damaged, decoding, expect
 from napari_unet_tumour.scans.scan import Scan
+from napari_unet_tumour.scans.sidecar import facts_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +52,7 @@ def read_nifti(path: Path) -> Scan:
     -------
     Scan
         `extra["nifti"]` holds the header, the voxel shape and the order that the writer turns back;
-        `extra["notes"]` what a person should know.
+        `extra["notes"]` what a person should know; "sequence" and "contrast_agent" are from the JSON file beside it.
 
     Raises
     ------
@@ -86,6 +87,7 @@ def read_nifti(path: Path) -> Scan:
             "notes": notes,
             # Without a sform and a qform nothing but the size of the voxels is in the file.
             "spacing_only": int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0,
+            **facts_beside(path.with_name(f"{stem(path)}.json")),
         },
     )
 

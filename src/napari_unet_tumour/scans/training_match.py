@@ -6,7 +6,7 @@ Without torch and without the network: the statistics of the training slices lie
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +37,11 @@ LARGEST = 1 << 22
 SHARES = (0.05, 0.15, 0.25, 0.4, 0.5, 0.6, 0.75, 0.85, 0.95)
 EDGES = (0.5, 0.8, 0.95)
 DEPTHS = ((0, 0.08), (0.08, 0.2), (0.2, 0.45), (0.45, 1.01))
-LONG = {"T1ce": "contrast-enhanced T1", "T1": "T1 without contrast medium", "T2": "T2", "FLAIR": "FLAIR"}
+LONG = {
+    "T1ce": "contrast-enhanced T1", "T1": "T1 without contrast medium", "T2": "T2", "FLAIR": "FLAIR",
+    "DWI": "diffusion (DWI)", "ADC": "diffusion (ADC)", "SWI": "susceptibility (SWI)", "PD": "proton density",
+    "TOF": "angiography (TOF)",
+}  # fmt: skip
 # Header words of what is no MR scan.
 OTHER_MODALITIES = ("CT", "PT", "US", "CR", "DX", "MG", "NM", "XA")
 
@@ -56,59 +60,70 @@ class ScanMatch:
         What the scan's header or name calls it, where that is not what the model was made for, e.g. "FLAIR"; else "".
     wanted : str
         What the model was made for, in words.
+    named_by : str
+        What calls it so: "header" or "name".
     """
 
     slices: int
     unlike: float
     named: str
     wanted: str
+    named_by: str = "header"
 
     @property
     def is_doubtful(self) -> bool:
         """Whether the mask should not be believed before a person has looked at it."""
         return bool(self.named) or (self.slices > 0 and self.unlike >= MANY)
 
-    @property
-    def reasons(self) -> str:
-        """Why it is doubtful, "" where it is not."""
-        found = [f"its header says {self.named}"] if self.named else []
-        if self.slices and self.unlike >= MANY:
-            count = round(self.unlike * self.slices)
-            found.append(f"{count} of {self.slices} slices look unlike the training slices")
-        return " and ".join(found)
+    def as_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain values, with the message."""
+        return {**asdict(self), "doubtful": self.is_doubtful, "message": self.message}
 
     @property
     def message(self) -> str:
         """One line for a person, "" where there is nothing to say."""
-        if not self.reasons:
+        reasons = [f"its {self.named_by} says {self.named}"] if self.named else []
+        if self.slices and self.unlike >= MANY:
+            count = round(self.unlike * self.slices)
+            reasons.append(f"{count} of {self.slices} slices look unlike the training slices")
+        if not reasons:
             return ""
-        return f"{self.reasons}; the model was made for {self.wanted}: check the mask before you use it"
+        return f"{' and '.join(reasons)}; the model was made for {self.wanted}: check the mask before you use it"
 
 
 def match_scan(scan: Scan, layout: SliceLayout, spec: ModelSpec) -> ScanMatch:
     """Compare a scan with a model's training slices and with the sequence that it was made for."""
-    named = other_sequence(scan, spec) if spec.in_channels == 1 else ""
+    named, by = _other_sequence(scan, spec) if spec.in_channels == 1 else ("", "header")
     wanted = " and ".join(LONG.get(sequence_of(name), name) for name in spec.channels)
     if not spec.typical or spec.in_channels != 1 or math.prod(layout.plane_shape) > LARGEST:
-        return ScanMatch(0, 0.0, named, wanted)
+        return ScanMatch(0, 0.0, named, wanted, by)
     features = [features_of(layout.read_planes(scan.array, [n])[0]) for n in _looked_at(layout)]
     known = np.stack([one for one in features if one is not None] or [np.zeros(0)])
     if not known.size:
-        return ScanMatch(0, 0.0, named, wanted)
-    return ScanMatch(len(known), float((distances(known, spec.typical) > FAR).mean()), named, wanted)
+        return ScanMatch(0, 0.0, named, wanted, by)
+    return ScanMatch(len(known), float((distances(known, spec.typical) > FAR).mean()), named, wanted, by)
 
 
 def other_sequence(scan: Scan, spec: ModelSpec) -> str:
     """Return what a scan calls itself where that is not what a model of one channel was made for, else ""."""
-    if scan.modality in OTHER_MODALITIES:
-        return scan.modality
+    return _other_sequence(scan, spec)[0]
+
+
+def _other_sequence(scan: Scan, spec: ModelSpec) -> tuple[str, str]:
+    """Return what a scan calls itself, and whether its "header" or its "name" does."""
     wanted = sequence_of(spec.channels[0])
-    found = sequence_of(scan.name)
+    if scan.modality in OTHER_MODALITIES:
+        return scan.modality, "header"
+    # The name of a DICOM scan is its series description; that of any other file was given by a person.
+    by_name = bool(scan.source) and "dicom" not in scan.extra
+    found, by = sequence_of(scan.name), "name" if by_name else "header"
+    if not found or (found == "T1" and scan.extra.get("sequence") == "T1ce"):
+        found, by = scan.extra.get("sequence", ""), "header"
     if found == "T1" and scan.extra.get("contrast_agent"):
         found = "T1ce"
     # A contrast-enhanced scan is often called just T1: only a DICOM header without a contrast agent tells.
     silent = found == "T1" and wanted == "T1ce" and "contrast_agent" not in scan.extra
-    return "" if silent or not found or not wanted or found == wanted else LONG[found]
+    return ("", by) if silent or not found or not wanted or found == wanted else (LONG[found], by)
 
 
 def statistics_of(planes: Iterable[NDArray[Any]]) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_unet_tumour.postprocess.component_check import has_classifier
 from napari_unet_tumour.postprocess.isolated import remove_isolated_components
+from napari_unet_tumour.postprocess.lesion_check import remove_unlikely_lesions
 from napari_unet_tumour.postprocess.threshold import mask_from_probability, remove_small_objects_blockwise
 from napari_unet_tumour.tiling.grid import (
     RAW,
@@ -146,12 +148,31 @@ def write_chunk(mask: Any, layout: SliceLayout, part: PredictionChunk, settings:
     return marked
 
 
+def checks_lesions(spec: ModelSpec, settings: SegmentSettings, layout: SliceLayout) -> bool:
+    """Tell whether a model's classifier has limited the probability of the planes, for `postprocess.lesion_check`."""
+    shape = (layout.channels, *layout.plane_shape)
+    return settings.check_components and has_classifier(spec) and not needs_tiling(shape, spec, settings)
+
+
 def finalise_mask(
-    mask: Any, layout: SliceLayout, spec: ModelSpec, settings: SegmentSettings, order: Sequence[int]
+    mask: Any,
+    layout: SliceLayout,
+    spec: ModelSpec,
+    settings: SegmentSettings,
+    order: Sequence[int],
+    probability: Any = None,
 ) -> None:
-    """Remove small and isolated components, after the last chunk is written: that needs whole planes and neighbours."""
+    """Remove small, unlikely and isolated components after the last chunk is written: that needs all planes.
+
+    Parameters
+    ----------
+    probability : array-like, optional
+        (planes, L, H, W) uint8; without it no lesion is removed as unlikely.
+    """
     if settings.min_object_size > 1 and needs_tiling((layout.channels, *layout.plane_shape), spec, settings):
         for n in order:
             remove_small_objects_blockwise(mask, layout, n, settings.min_object_size)
+    if probability is not None and checks_lesions(spec, settings, layout):
+        remove_unlikely_lesions(mask, layout, lambda n: np.asarray(probability[n]), settings, order)
     if settings.remove_isolated:
         remove_isolated_components(mask, layout, order)

@@ -355,3 +355,19 @@ def test_the_gpu_agrees_with_the_cpu(small_model: Model, volume: np.ndarray) -> 
     here = segment(small_model, volume, layout, PLAIN)
     there = segment(small_model, volume, layout, SegmentSettings(device="cuda"))
     assert np.abs(here.probability.astype(int) - there.probability).mean() < 1
+
+
+def test_a_habit_in_the_model_file_moves_the_outline_and_nothing_else() -> None:
+    rows, columns = np.mgrid[:64, :64]
+    radius = np.hypot(rows - 32, columns - 30)
+    scan = np.zeros((3, 64, 64), np.uint8)
+    scan[1] = np.where(radius < 14, 220, 40) - 70 * (radius < 7).astype(np.uint8)
+    plain = segment(THRESHOLD, scan, layout_of(scan.shape), PLAIN)
+    # Log odds fall with the distance to the outline, inwards.
+    weights = [0.0, 0.0, -20.0, 0.0, *[0.0] * 5]
+    spec = replace(THRESHOLD.spec, habit={"weights": weights, "direction": [], "scans": []})
+    moved = segment(replace(THRESHOLD, spec=spec), scan, layout_of(scan.shape), PLAIN)
+    assert plain.mask[1][radius < 13].all()
+    assert not moved.mask[1][radius < 10].any()
+    assert moved.mask[1].any()
+    assert not moved.mask[[0, 2]].any()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_unet_tumour.engine.metrics.intervals import share_interval, wilson
+from napari_unet_tumour.engine.metrics.intervals import mean_interval, share_interval, wilson
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,12 @@ def test_no_hit_at_all_is_not_certainty():
 def test_few_groups_fall_back_to_wilson():
     hits = np.arange(40) % 4 == 0
     assert share_interval(list(hits), ["a"] * 20 + ["b"] * 20) == wilson(10, 40)
+
+
+def test_the_interval_of_a_mean_is_over_groups_and_needs_some():
+    values = [0.2] * 10 + [0.8] * 90
+    who = [str(n // 10) for n in range(100)]
+    low, high = mean_interval(values, who)
+    assert low < 0.74 < high
+    assert high - low > 0.15, "ten persons, one of them much worse"
+    assert mean_interval(values[:40], who[:40]) == (None, None)

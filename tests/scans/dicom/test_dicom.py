@@ -327,3 +327,37 @@ def test_headers_alone_hold_no_pixels_and_no_name(tmp_path, dicom_series, volume
     (plane,) = files_of.read_planes(file)
     assert "doe" not in repr(plane).lower()
     assert plane.spacing == (0.9, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("header", "sequence", "agent"),
+    [
+        ({"SeriesDescription": "AX T2 TSE"}, "T2", ""),
+        ({"ProtocolName": "t1_mprage"}, "T1", ""),
+        ({"SeriesDescription": "T1 post", "EchoTime": 100, "RepetitionTime": 5000}, "T1ce", ""),
+        ({"EchoTime": 100, "RepetitionTime": 9000, "InversionTime": 2500}, "FLAIR", ""),
+        ({"EchoTime": 80, "RepetitionTime": 3000, "DiffusionBValue": 1000.0}, "DWI", ""),
+        ({"EchoTime": 9, "RepetitionTime": 550, "ContrastBolusAgent": "Gadovist"}, "T1", "Gadovist"),
+        ({"EchoTime": 9, "RepetitionTime": 550, "ContrastBolusAgent": ""}, "T1", "not named"),
+        ({"EchoTime": "", "RepetitionTime": None}, "", ""),
+        ({"Modality": "CT", "SeriesDescription": "T1"}, None, None),
+    ],
+)
+def test_the_header_tells_sequence_and_contrast_agent(
+    tmp_path, dicom_series, volume, affine_of, header, sequence, agent
+):
+    dicom_series(tmp_path, volume, affine_of(*STRAIGHT), **{"Modality": "MR", **header})
+    extra = read(tmp_path).extra
+    assert (extra.get("sequence"), extra.get("contrast_agent")) == (sequence, agent)
+
+
+def test_an_enhanced_file_tells_its_sequence_too(tmp_path, dicom_series, volume, affine_of, enhanced):
+    from pydicom.dataset import Dataset
+
+    enhanced(tmp_path / "e.dcm", dicom_series(tmp_path / "s", volume, affine_of((0, 1, 2), (1.0, 1.0, 1.0))))
+    found = pydicom.dcmread(tmp_path / "e.dcm")
+    shared, echo, timing = found.SharedFunctionalGroupsSequence[0], Dataset(), Dataset()
+    echo.EffectiveEchoTime, timing.RepetitionTime = 98.0, 4500.0
+    shared.MREchoSequence, shared.MRTimingAndRelatedParametersSequence, found.Modality = [echo], [timing], "MR"
+    found.save_as(tmp_path / "e.dcm")
+    assert read(tmp_path / "e.dcm").extra["sequence"] == "T2"

@@ -22,14 +22,14 @@ def said(name="scan", spec=SPEC, **header):
 @pytest.mark.parametrize(
     ("about", "named"),
     [
-        ({"name": "sub-01_FLAIR"}, "FLAIR"),
-        ({"name": "head", "modality": "CT"}, "CT"),
-        ({"name": "ax T1", "extra": {"contrast_agent": ""}}, "T1 without contrast medium"),
+        ({"name": "sub-01_FLAIR"}, "name says FLAIR"),
+        ({"name": "head", "modality": "CT"}, "header says CT"),
+        ({"name": "ax T1", "extra": {"contrast_agent": "", "dicom": {}}}, "header says T1 without contrast medium"),
     ],
 )
 def test_another_sequence_is_named(about, named):
     assert said(**about) == (
-        f"This model was made for contrast-enhanced T1: its header says {named}. Check the mask before you use it."
+        f"Its {named}; the model was made for contrast-enhanced T1: check the mask before you use it."
     )
 
 

@@ -70,18 +70,22 @@ def _left_out(desk: FineTuneContext, learner: ExpertFineTuner) -> float:
 
 def finish(desk: FineTuneContext, learner: FineTuner, share: float, steps: int, note: str) -> FineTuneOutcome:
     """Keep this share of what was learnt, unless the reference forbids it; score it, and say what came of it."""
-    net = desk.model.net
+    net, new_habit = desk.model.net, desk.habit != desk.model.spec.habit
     after = learner.blended(share) if share else net
     reference = _compared(desk, net, after, desk.reference)
-    forgot = bool(share) and _forgot(reference, judged=desk.held_out is not None)
+    changed = bool(share) or new_habit
+    forgot = changed and _forgot(reference, judged=desk.held_out is not None)
     if forgot:
         share, after, note = 0.0, net, "the model forgot what it knew: nothing was changed, correct another slice"
+        desk.habit.clear()
+        desk.habit.update(desk.model.spec.habit)
     held_out = _compared(desk, net, after, desk.held_out)
-    if share == 0 and not forgot:
-        note = "nothing better was found: the model stays as it is, correct another slice"
     seconds = time.monotonic() - desk.begin
-    if share == 0:
+    if forgot or not changed:
+        note = note if forgot else "nothing better was found: the model stays as it is, correct another slice"
         return FineTuneOutcome(b"", 0.0, steps, seconds, held_out, reference, note)
+    if not share:
+        note = "the network stays as it is: only its outlines follow yours"
     return FineTuneOutcome(_file(desk, after), share, steps, seconds, held_out, reference, note)
 
 
@@ -93,10 +97,18 @@ def _file(desk: FineTuneContext, net: nn.Module) -> bytes:
         arguments |= {} if net.second is None else {"gates": net.second.gates}
     learnt = remember(desk.stacks, desk.lesson.cases.sources, spec.corrected)
     carry = CarryWeights.from_dict(spec.carry)
-    if has_gated_branch(net):  # it knows how this person outlines
+    if desk.habit:  # it knows how this person outlines
+        carry = replace(carry, network=desk.lesson.recipe.habit_say)
+    elif has_gated_branch(net):
         carry = replace(carry, network=desk.lesson.recipe.say)
     made = replace(
-        spec, arguments=arguments, parent=desk.model.hash, scores={}, carry=carry.to_dict(), corrected=learnt
+        spec,
+        arguments=arguments,
+        parent=desk.model.hash,
+        scores={},
+        carry=carry.to_dict(),
+        corrected=learnt,
+        habit=dict(desk.habit),
     )
     state = {name: value.cpu() for name, value in net.state_dict().items()}
     return models.to_bytes(made, state, clicks=desk.model.click_state)
@@ -110,7 +122,9 @@ def _compared(
     if id(cases) not in desk.before:
         desk.before[id(cases)] = scoring.scores_of(before, cases, desk.model.spec)
     old = desk.before[id(cases)]
-    return scoring.rows_of(cases, old, old if after is before else scoring.scores_of(after, cases, desk.model.spec))
+    spec = replace(desk.model.spec, habit=desk.habit)
+    same = after is before and desk.habit == desk.model.spec.habit
+    return scoring.rows_of(cases, old, old if same else scoring.scores_of(after, cases, spec))
 
 
 def _forgot(rows: Sequence[dict[str, Any]], judged: bool) -> bool:

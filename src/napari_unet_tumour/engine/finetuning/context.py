@@ -65,6 +65,8 @@ class FineTuneContext:
         How long it takes, once the first steps have told.
     stacks : sequence of ScanStack
         Neighbours of the corrected slices, where they are known.
+    habit : dict
+        How the reader outlines, for the new model file (`ModelSpec.habit`); filled once it is known.
     before : dict
         The parent's scores by the `id` of the slices, so that they are computed once.
     """
@@ -78,6 +80,7 @@ class FineTuneContext:
     begin: float
     stacks: Sequence[ScanStack] = ()
     estimate: Estimate = field(default_factory=Estimate)
+    habit: dict[str, Any] = field(default_factory=dict)
     before: dict[int, scoring.Scores] = field(default_factory=dict)
 
     @property

@@ -24,6 +24,7 @@ from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
 from napari_unet_tumour.engine.finetuning.carried import iter_carried
 from napari_unet_tumour.engine.finetuning.context import FineTuneContext, prepare_context
 from napari_unet_tumour.engine.finetuning.expert_fit import ExpertFineTuner
+from napari_unet_tumour.engine.finetuning.habit import iter_habit
 from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
 from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
 from napari_unet_tumour.engine.inference.accelerate import pick_device
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedSlice
-    from napari_unet_tumour.engine.finetuning.cases import FineTuneSlices
     from napari_unet_tumour.engine.finetuning.data import FineTuneData
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.settings import FinetuneSettings
@@ -119,6 +119,7 @@ def iter_finetune(
 
 def _iter_tuned(desk: FineTuneContext) -> Generator[Progress, None, FineTuneOutcome]:
     yield _tick(desk, 0, "looking at the slices")
+    desk.habit.update((yield from _iter_looked(desk, iter_habit(desk))))
     learner = yield from _iter_learner(desk)
     steps, kept = 0, time.monotonic()
     for loss in _iter_loss(desk, learner):
@@ -152,7 +153,7 @@ def _iter_learner(desk: FineTuneContext) -> Generator[Progress, None, FineTuner]
     looking = partial(_tick, desk, 0, "looking at the slices")
     # A class that was added is known from experts alone; a second network has nothing to start from.
     if not unlearnt_labels(net.head):
-        lesson = replace(desk.lesson, carried=(yield from _iter_followed(desk)))
+        lesson = replace(desk.lesson, carried=(yield from _iter_looked(desk, iter_carried(desk))))
     if not unlearnt_labels(net.head) and _is_enough(lesson):
         moved = BranchFineTuner(net, lesson)
         for _ in moved.iter_look():
@@ -165,13 +166,13 @@ def _iter_learner(desk: FineTuneContext) -> Generator[Progress, None, FineTuner]
     return expert
 
 
-def _iter_followed(desk: FineTuneContext) -> Generator[Progress, None, FineTuneSlices | None]:
-    steps = iter_carried(desk)
+def _iter_looked(desk: FineTuneContext, steps: Generator[None, None, Any]) -> Generator[Progress, None, Any]:
+    """Run steps to their end, with progress; return what they return."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value
         yield _tick(desk, 0, "looking at the slices")
 
 

@@ -74,6 +74,8 @@ class HyperParameters:
         Second: how much of it counts, 0..1, where no held-out slice can choose it.
     say : float
         Second: weight of its log odds where corrected slices are carried to their neighbours.
+    habit_say : float
+        The same for a network with the outlines of the reader's habit.
     """
 
     part: str = "all"
@@ -106,6 +108,7 @@ class HyperParameters:
     carried: int = 1
     moved: float = 0.85
     say: float = 0.15
+    habit_say: float = 0.5
 
     @property
     def moving(self) -> HyperParameters:

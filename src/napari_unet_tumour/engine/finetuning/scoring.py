@@ -14,6 +14,7 @@ from napari_unet_tumour.engine.metrics.summary import score
 from napari_unet_tumour.engine.training.learner import precision_of
 from napari_unet_tumour.engine.training.validation import autocast
 from napari_unet_tumour.phantom import phantom
+from napari_unet_tumour.postprocess.outline_habit import with_habit
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.settings import SegmentSettings
 
@@ -47,12 +48,16 @@ def probability(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def scores_of(net: nn.Module, cases: FineTuneSlices, spec: ModelSpec) -> Scores:
-    """Score a network on corrected slices on their own grid, unsure pixels left out; see `scored`."""
+    """Score a network on corrected slices on their own grid, unsure pixels left out; see `scored`.
+
+    The habit of `spec` counts.
+    """
     found = probability(net, cases.images)
     settings = SegmentSettings(**{**spec.defaults, "flip_tta": False})
     rows = []
     for n, source in enumerate(cases.sources):
         native = (cases.native(n, found[n]) * 255).round().clamp(0, 255).byte().cpu().numpy()
+        native = with_habit(source.image, native, spec, settings)
         rows.append(scored(mask_from_probability(native, settings), source.mask, spec.labels))
     return rows
 

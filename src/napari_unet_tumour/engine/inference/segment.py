@@ -91,6 +91,8 @@ class Segmentation:
         Names by pixel value, background first.
     isolated_removed : int
         Components that were removed because only one slice shows them; see `postprocess.isolated`.
+    unlikely_removed : int
+        Lesions that were removed because all their slices together are unlikely; see `postprocess.lesion_check`.
     match : ScanMatch, optional
         How similar the scan is to the model's training slices; None if not checked.
     """
@@ -100,6 +102,7 @@ class Segmentation:
     labels: tuple[str, ...]
     isolated_removed: int = 0
     match: ScanMatch | None = None
+    unlikely_removed: int = 0
 
 
 def segment(model: AnyModel, array: Any, layout: SliceLayout, settings: SegmentSettings | None = None) -> Segmentation:
@@ -170,7 +173,7 @@ def iter_segment_into(
                 probability[(n, slice(None), *(region or ()))] = one
         streaming.write_chunk(mask, layout, part, settings)
         yield progress
-    streaming.finalise_mask(mask, layout, model.spec, settings, order)
+    streaming.finalise_mask(mask, layout, model.spec, settings, order, probability)
     if settings.keep_largest:
         mask[...] = keep_largest_component(mask)
 
@@ -267,12 +270,27 @@ def _iter_parts(
     try:
         if needs_tiling(shape, model.spec, settings):
             yield from _iter_tiles(find, model.spec, read, order, shape, settings, point)
-        elif find.twofold:
-            yield from _iter_fused(_iter_batches(find, read, order, shape), settings, corrected)
-        else:
-            yield from _iter_batches(find, read, order, shape)
+            return
+        steps: Iterator[Progress] = _iter_batches(find, read, order, shape)
+        if find.twofold:
+            steps = _iter_fused(steps, settings, corrected)
+        yield from _iter_with_habit(steps, model.spec, read, settings) if model.spec.habit else steps
     finally:
         find.close()
+
+
+def _iter_with_habit(
+    steps: Iterator[Progress], spec: ModelSpec, read: Read, settings: SegmentSettings
+) -> Iterator[Progress]:
+    """Outline what the network has found as the reader does whose habit the model file keeps."""
+    # scipy, which it needs, takes half a second.
+    from napari_unet_tumour.postprocess.outline_habit import with_habit
+
+    own = replace(settings, threshold=spec.threshold, min_object_size=spec.min_object_size)
+    for progress in steps:
+        numbers, found = progress.values["planes"], progress.values["probability"]
+        new = [with_habit(read([n], None)[0], one, spec, own) for n, one in zip(numbers, found, strict=True)]
+        yield replace(progress, values={**progress.values, "probability": np.stack(new) if new else found})
 
 
 def _iter_fused(

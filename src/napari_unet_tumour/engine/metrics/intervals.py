@@ -1,4 +1,7 @@
-"""95 % confidence intervals of rates: Wilson's, or a bootstrap over groups, because slices of one head are alike."""
+"""95 % confidence intervals of rates and means: Wilson's, or a bootstrap over groups.
+
+Slices of one head are alike, so that a head counts as one.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +36,30 @@ def share_interval(hits: Sequence[bool], groups: Sequence[str]) -> tuple[float, 
     """
     if not hits:
         return None, None
+    names = len(set(groups))
+    if names < FEWEST:
+        return wilson(sum(hits), len(hits))
+    if sum(hits) in (0, len(hits)):
+        return wilson(names if sum(hits) else 0, names)
+    return mean_interval(hits, groups)
+
+
+def mean_interval(values: Sequence[float], groups: Sequence[str]) -> tuple[float, float] | tuple[None, None]:
+    """Return the 95 % interval of a mean over slices, by a bootstrap over groups; (None, None) with few groups.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One for every slice, e.g. its Dice.
+    groups : sequence of str
+        The group of every slice, e.g. its patient.
+    """
     names, number = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < FEWEST:
-        return wilson(sum(hits), len(hits))
-    sums = np.bincount(number, np.asarray(hits, float))
-    counts = np.bincount(number)
+        return None, None
+    sums, counts = np.bincount(number, np.asarray(values, float)), np.bincount(number)
     drawn = np.random.default_rng(0).integers(0, len(names), (DRAWS, len(names)))
     low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    if sum(hits) in (0, len(hits)):
-        return wilson(len(names) if sum(hits) else 0, len(names))
     return float(low), float(high)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.engine.metrics.intervals import share_interval
+from napari_unet_tumour.engine.metrics.intervals import mean_interval, share_interval
 from napari_unet_tumour.engine.metrics.overlap import METRICS, counts, dice, soft_dice
 from napari_unet_tumour.errors import ScanError
 
@@ -110,6 +110,8 @@ def summarise(rows: Sequence[Row], seconds: float | None = None) -> Row:
 
     Dice, IoU, precision, recall and HD95 are means over the slices with tumour in the truth; "undefined" counts those
     of these slices that have no value and are left out of the mean (HD95 and precision of an empty mask).
+    dice_low and dice_high are the 95 % interval of the mean Dice, by a bootstrap over groups (None with fewer than
+    `intervals.FEWEST`); no_overlap_rate is the fraction of these slices where the mask has no true pixel.
     group_dice_mean is the mean over groups of their slices' mean. volume_dice_mean is the mean over scans with tumour
     of the Dice over all pixels. false_mask_rate is the fraction of slices without tumour (blank ones not counted) with
     any predicted pixel; its 95 % interval is a bootstrap over groups (Wilson's with fewer than `intervals.FEWEST`).
@@ -128,6 +130,8 @@ def summarise(rows: Sequence[Row], seconds: float | None = None) -> Row:
         "slices": len(rows),
         "tumour_slices": len(tumour),
         **means,
+        **dict(zip(("dice_low", "dice_high"), _dice_interval(tumour), strict=True)),
+        "no_overlap_rate": _mean(float(row["both_pixels"] == 0) for row in tumour),
         "dice_median": _percentile(tumour, 50),
         "dice_p5": _percentile(tumour, 5),
         "group_dice_mean": _mean(_mean(r["dice"] for r in part) for part in _parts(tumour, "group")),
@@ -141,6 +145,10 @@ def summarise(rows: Sequence[Row], seconds: float | None = None) -> Row:
         **_labels_summary(tumour),
         "seconds": seconds,
     }
+
+
+def _dice_interval(tumour: Sequence[Row]) -> tuple[float | None, float | None]:
+    return mean_interval([row["dice"] for row in tumour], [str(row["group"]) for row in tumour])
 
 
 def _false_masks(rows: Sequence[Row], empty: Sequence[Row]) -> Row:

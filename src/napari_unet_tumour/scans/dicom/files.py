@@ -29,7 +29,8 @@ _TAGS = (
     "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "GridFrameOffsetVector", "DoseGridScaling", "EncryptedAttributesSequence",
     "DirectoryRecordSequence", "ModalityLUTSequence", "ImageType", "FrameIncrementPointer",
-    "DetectorInformationSequence", "ContrastBolusAgent",
+    "DetectorInformationSequence", "ContrastBolusAgent", "ContrastBolusAgentSequence", "ProtocolName", "EchoTime",
+    "RepetitionTime", "InversionTime",
 )  # fmt: skip
 
 # What must be equal, byte for byte, for a slice to be read like the one before.

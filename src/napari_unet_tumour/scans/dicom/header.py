@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from napari_unet_tumour.scans.checks import damaged
 from napari_unet_tumour.scans.dicom.encoding import lut_bits, raw_dtype
 from napari_unet_tumour.scans.dicom.values import Vector, integer, number, numbers, text, value_of, vector
+from napari_unet_tumour.scans.mr_sequences import sequence_from_timing, sequence_of
 from napari_unet_tumour.scans.patient_id import person_id
 
 if TYPE_CHECKING:
@@ -59,6 +61,10 @@ class DicomHeader:
         Bits of an entry of the table that gives real values (Modality LUT); 0 where there is none.
     slices : bool
         Whether the frames of a file without functional groups are slices, not points in time.
+    contrast : str
+        The contrast agent; "" if the header has no such element.
+    sequence : str
+        The MR sequence that description, protocol or timing stand for, see `mr_sequences.sequence_of`; "" if unclear.
     """
 
     path: Path
@@ -81,6 +87,7 @@ class DicomHeader:
     lut: int = 0
     slices: bool = False
     contrast: str = ""
+    sequence: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,8 +149,38 @@ def header_of(path: Path, found: Any, at: int, start: bytes) -> DicomHeader:
         shift=min(max(integer(found, "HighBit", bits - 1) + 1 - bits, 0), allocated - bits),
         lut=lut_bits(found),
         slices=_has_slices(found),
-        contrast=text(found, "ContrastBolusAgent"),
+        contrast=_contrast(found),
+        sequence=_sequence(found),
     )
+
+
+def _contrast(found: Any) -> str:
+    """Return the contrast agent; the element alone, emptied to hide the patient, says that one was given."""
+    there = "ContrastBolusAgent" in found or bool(found.get("ContrastBolusAgentSequence"))
+    return text(found, "ContrastBolusAgent") or ("not named" if there else "")
+
+
+def _sequence(found: Any) -> str:
+    """Return the sequence that the words of the header name, else the one that its timing stands for."""
+    if text(found, "Modality") != "MR":
+        return ""
+    said = sequence_of(text(found, "SeriesDescription")) or sequence_of(text(found, "ProtocolName"))
+    each = found.get("PerFrameFunctionalGroupsSequence") or [None]
+    groups = [each[0], _first(found, "SharedFunctionalGroupsSequence"), found]
+    places = (
+        ("MREchoSequence", "EffectiveEchoTime", "EchoTime"),
+        ("MRTimingAndRelatedParametersSequence", "RepetitionTime", "RepetitionTime"),
+        ("MRModifierSequence", "InversionTimes", "InversionTime"),
+        ("MRDiffusionSequence", "DiffusionBValue", "DiffusionBValue"),
+    )
+    times = [_first_number(_nested(groups, where, name)) or number(found, plain) for where, name, plain in places]
+    return said or sequence_from_timing(*times)
+
+
+def _first_number(value: Any) -> float | None:
+    with suppress(TypeError, ValueError):
+        return next(iter(numbers(value)), None)
+    return None
 
 
 def _has_slices(found: Any) -> bool:

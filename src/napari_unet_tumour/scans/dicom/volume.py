@@ -27,7 +27,7 @@ def scan_of(series: Series, stack: NDArray[Any]) -> Scan:
     slices = len(series.planes) // series.times
     extra: dict[str, Any] = {"notes": series.notes, "dicom": {"planes": series.planes, "times": series.times}}
     if head.modality == "MR":
-        extra["contrast_agent"] = head.contrast
+        extra |= {"contrast_agent": head.contrast, "sequence": head.sequence}
     if head.storage == LABELMAP:
         extra["labels"] = True
     if head.window is not None and not colours and head.photometric != "MONOCHROME1":

@@ -18,8 +18,6 @@ ABOUT = f"Research use only: not a medical device. napari-unet-tumour {__version
 TEXT_WIDTH = 270
 SHORT_ABOUT = "Research use only: not a medical device."
 RED = "#ff6b61"
-# Readable on a dark and on a light ground.
-AMBER = "#c77700"
 
 
 def strong(button: Any, height: int = 34) -> None:

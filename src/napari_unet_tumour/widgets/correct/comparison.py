@@ -94,7 +94,7 @@ class Comparison:
                 planes |= {n: self._asked.setdefault(part.first + n, planes[n]) for n in drawn if n in planes}
                 planes |= self._carried(part, weights, planes, drawn)
             near = {n: mask for n, mask in drawn.items() if n in planes}
-            decided, _ = decide([planes[n] for n in seen], part.layout, self.order.segmenting, near)
+            decided, *_ = decide([planes[n] for n in seen], part.layout, self.order.segmenting, near)
             found |= {part.first + n: mask for n, mask in zip(seen, decided, strict=True) if n in inside}
         return found
 

@@ -12,6 +12,7 @@ import numpy as np
 from napari_unet_tumour.base.compressed import CompressedArray
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.postprocess.isolated import remove_isolated_components
+from napari_unet_tumour.postprocess.lesion_check import remove_unlikely_lesions
 from napari_unet_tumour.postprocess.threshold import keep_largest_component, mask_from_probability
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class PlanePrediction:
         Whether the probability is the mean of a whole plane and its mirror image.
     carried : bool
         Whether it follows corrected slices (`corrections.carry`), and is not the network's own answer.
+    limited : bool
+        Whether a model's classifier has limited the probability, so that unlikely lesions are removed.
     """
 
     number: int
@@ -51,6 +54,7 @@ class PlanePrediction:
     mask: CompressedArray
     flip_tta: bool = False
     carried: bool = False
+    limited: bool = False
 
     def decided(self, settings: SegmentSettings) -> NDArray[np.uint8]:
         """Return the mask (H, W) that settings make of it, asked as it was when it was segmented."""
@@ -148,11 +152,14 @@ class MaskUpdate:
         The planes that show anything.
     isolated_removed : int
         Pieces that were left out because one slice alone shows them.
+    unlikely_removed : int
+        Lesions that were left out because their slices together show them to be unlikely.
     """
 
     changes: list[tuple[PlanePrediction, NDArray[np.uint8]]]
     found: frozenset[int]
     isolated_removed: int
+    unlikely_removed: int = 0
 
 
 def update_mask(
@@ -175,14 +182,14 @@ def update_mask(
     """
     layout, planes = prediction.layout, list(prediction.planes.values())
     drawn = {n: layout.to_array_order(shown[layout.index(n)]) for n in reviewed if n < layout.planes}
-    new, isolated = decide(planes, layout, settings, drawn)
+    new, isolated, unlikely = decide(planes, layout, settings, drawn)
     changes = [
         (replace(plane, mask=CompressedArray(mask)), mask)
         for plane, mask in zip(planes, new, strict=True)
         if plane.number == previewed or not np.array_equal(mask, _part(shown, layout, plane))
     ]
     found = frozenset(plane.number for plane, mask in zip(planes, new, strict=True) if mask.any())
-    return MaskUpdate(changes, found, isolated)
+    return MaskUpdate(changes, found, isolated, unlikely)
 
 
 def decide(
@@ -190,8 +197,8 @@ def decide(
     layout: SliceLayout,
     settings: SegmentSettings,
     drawn: dict[int, NDArray[np.uint8]],
-) -> tuple[list[NDArray[np.uint8]], int]:
-    """Return the masks (H, W) that settings make of planes of a volume, and how many isolated pieces were left out.
+) -> tuple[list[NDArray[np.uint8]], int, int]:
+    """Return the masks (H, W) that settings make of planes of a volume, and the isolated and unlikely pieces left out.
 
     Parameters
     ----------
@@ -200,10 +207,15 @@ def decide(
     """
     new = [plane.decided(settings) for plane in planes]
     if len(planes) == 1:
-        return ([keep_largest_component(new[0])] if settings.keep_largest else new), 0
-    if settings.keep_largest or (settings.remove_isolated and layout.slice_distance):
+        return ([keep_largest_component(new[0])] if settings.keep_largest else new), 0, 0
+    beside = settings.remove_isolated or _checks_lesions(planes, settings)
+    if settings.keep_largest or (beside and layout.slice_distance):
         return _together(planes, new, layout, settings, drawn)
-    return new, 0
+    return new, 0, 0
+
+
+def _checks_lesions(planes: Sequence[PlanePrediction], settings: SegmentSettings) -> bool:
+    return settings.check_components and any(plane.limited for plane in planes)
 
 
 def _together(
@@ -212,21 +224,36 @@ def _together(
     layout: SliceLayout,
     settings: SegmentSettings,
     drawn: dict[int, NDArray[np.uint8]],
-) -> tuple[list[NDArray[np.uint8]], int]:
-    """Apply what all planes together decide; return their masks and how many isolated pieces were left out."""
+) -> tuple[list[NDArray[np.uint8]], int, int]:
+    """Apply what all planes together decide; return their masks and the isolated and unlikely pieces left out."""
     whole = np.zeros(layout.mask_shape, np.uint8)
     for plane, mask in zip(planes, found, strict=True):
         _part(whole, layout, plane)[...] = mask
-    isolated = 0
-    if settings.remove_isolated:
+    if settings.remove_isolated or _checks_lesions(planes, settings):
         for n, mask in drawn.items():
             layout.write_plane(whole, n, np.where(mask == UNSURE, 0, mask))
+    unlikely = _without_unlikely(whole, planes, layout, settings, drawn) if _checks_lesions(planes, settings) else 0
+    isolated = 0
+    if settings.remove_isolated:
         # A neighbour that was segmented in part might show a piece elsewhere.
         isolated = remove_isolated_components(
             whole, layout, [plane.number for plane in planes if plane.region is None], drawn
         )
     whole = keep_largest_component(whole) if settings.keep_largest else whole
-    return [_part(whole, layout, plane).copy() for plane in planes], isolated
+    return [_part(whole, layout, plane).copy() for plane in planes], isolated, unlikely
+
+
+def _without_unlikely(
+    whole: NDArray[np.uint8],
+    planes: Sequence[PlanePrediction],
+    layout: SliceLayout,
+    settings: SegmentSettings,
+    drawn: dict[int, NDArray[np.uint8]],
+) -> int:
+    """Remove unlikely lesions; one that reaches into a slice that is not the checked network's answer stays."""
+    checked = {plane.number: plane for plane in planes if plane.limited and plane.number not in drawn}
+    others = {plane.number for plane in planes} - checked.keys() | drawn.keys()
+    return remove_unlikely_lesions(whole, layout, lambda n: checked[n].probability.array(), settings, checked, others)
 
 
 def _part(whole: NDArray[np.uint8], layout: SliceLayout, plane: PlanePrediction) -> NDArray[np.uint8]:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.scans.scan import Scan
-from napari_unet_tumour.scans.training_match import match_scan
 from napari_unet_tumour.widgets.layers.image_source import KEY
 
 if TYPE_CHECKING:
@@ -19,12 +18,13 @@ if TYPE_CHECKING:
 def doubt(image: Image, array: Any, layout: SliceLayout, spec: ModelSpec) -> str:
     """Return a line where a scan is not what a model was made for, else ""; reads some slices, so call it on a thread.
 
-    `array` is what the model reads of the image. The header counts where the scan's file has one, and the statistics
-    of the training slices in the model file.
+    `array` is what the model reads of the image. The header counts where our reader has opened the file, and the
+    statistics of the training slices in the model file.
     """
+    # Imported here, on the thread: scipy takes a while to load.
+    from napari_unet_tumour.scans.training_match import match_scan
+
     known = image.metadata.get(KEY, {}).get("grid")
-    scan = Scan("", "", name=image.name) if known is None else known
+    scan = known if isinstance(known, Scan) else Scan(None, "", name=image.name, source=image.name)
     match = match_scan(replace(scan, array=array), layout, spec)
-    if not match.is_doubtful:
-        return ""
-    return f"This model was made for {match.wanted}: {match.reasons}. Check the mask before you use it."
+    return f"{match.message[:1].upper()}{match.message[1:]}." if match.is_doubtful else ""

@@ -114,6 +114,9 @@ class RunProgress:
         isolated = 0 if decided is None else decided.isolated_removed
         if isolated:
             said += f" Left out: {isolated} piece{'s' * (isolated > 1)} that one slice alone shows."
+        unlikely = 0 if decided is None else decided.unlikely_removed
+        if unlikely:
+            said += f" Left out: {unlikely} unlikely lesion{'s' * (unlikely > 1)}."
         kept = self.kept.in_words()
         said += f" Kept: {kept}." if kept else ""
         return f"{said} {self.run.notice}".rstrip()

@@ -17,6 +17,7 @@ from napari_unet_tumour.corrections import ReviewedContext
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.models.spec import file_hash, read_spec
 from napari_unet_tumour.postprocess.threshold import keep_largest_component, mask_from_probability
+from napari_unet_tumour.tiling.streaming import checks_lesions
 from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class SegmentRun:
         # Its answer to a slice hangs together with the slices around.
         self._together = bool(entry.spec.arguments.get("gates") or entry.spec.corrected)
         self._corrected = corrected if corrected and self._together else {}
+        self._limited = checks_lesions(entry.spec, settings, source.layout)
         self._scheduler = scheduler or None
         self._tell = tell
         self._stop = threading.Event()
@@ -197,10 +199,9 @@ class SegmentRun:
         flip_tta = self.settings.flip_tta and number not in self._in_parts
         mask = mask_from_probability(probability, replace(self.settings, flip_tta=flip_tta))
         mask = keep_largest_component(mask) if self.settings.keep_largest else mask
-        self._tell(
-            self,
-            PlanePrediction(number, self.source.region, CompressedArray(probability), CompressedArray(mask), flip_tta),
-        )
+        limited = self._limited and self.source.region is None and number not in self._in_parts
+        kept = CompressedArray(probability), CompressedArray(mask)
+        self._tell(self, PlanePrediction(number, self.source.region, *kept, flip_tta, limited=limited))
 
 
 def _checksum(plane: NDArray[Any]) -> int:

@@ -15,7 +15,6 @@ from napari_unet_tumour.widgets.common.run_on import HERE, THERE, RunOn
 from napari_unet_tumour.widgets.common.settings_form import form_of
 from napari_unet_tumour.widgets.common.start import start_with_scan
 from napari_unet_tumour.widgets.common.style import (
-    AMBER,
     RED,
     TEXT_WIDTH,
     about,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["HERE", "SCOPES", "THERE", "SegmentView"]
 
 SCOPES = [("this slice", "this"), ("all slices", "all"), ("visible region", "view")]
+AMBER = "#e6a23c"
 TELL_SCOPE = "What to segment. The slice on screen comes first, then its neighbours, outward."
 TELL_PLACE = "Where the network runs: a device of this computer, or a dask cluster."
 TELL_COPY = "Put the same run as a command line on the clipboard."
@@ -58,13 +58,13 @@ class SegmentView:
         self.model = picker("Model", TELL_MODEL)
         self.file = PushButton(text="File…", tooltip="Use a model file that is not in the list.")
         self.about_model = note()
-        self.doubt = note()
         self.channels: Container[Widget] = Container(labels=False)
         self.channels.margins = (0, 0, 0, 0)
         self.scope = picker("Slices", TELL_SCOPE, SCOPES, "all")
         self.run = PushButton(text="Run", tooltip=f"Segment ({shortcut}). While it runs: cancel.")
         self.correct = PushButton(text="Correct…", tooltip="Open the Correct panel with this image, mask and model.")
         self.bar = ProgressBar(min=0, max=1, value=0, tooltip="How far the run is.")
+        self.warning = note()
         self.status = note()
         self.question = Question()
         self.form = form_of(SegmentSettings, without=["device"])
@@ -87,7 +87,7 @@ class SegmentView:
 
     def actions(self) -> list[Widget]:
         """Return the rows that are always in sight."""
-        return [flat([self.run, self.correct]), self.bar, self.status, *self.question.rows(), about()]
+        return [flat([self.run, self.correct]), self.bar, self.warning, self.status, *self.question.rows(), about()]
 
     def rows(self) -> list[Widget]:
         """Return the rows that scroll, from top to bottom."""
@@ -117,8 +117,9 @@ class SegmentView:
             readout.setToolTip(self.form["threshold"].tooltip)
             readout.setStyleSheet("background: transparent; border: 0; padding: 0; min-width: 36px; max-width: 36px;")
         self.found.tooltip = "The processor or graphics card that the network would run on."
-        self.doubt.native.setStyleSheet(f"color: {AMBER};")
-        for text in (self.about_model, self.doubt, self.status, self.question.text):
+        self.warning.native.setStyleSheet(f"color: {AMBER};")
+        self.warning.visible = False
+        for text in (self.about_model, self.warning, self.status, self.question.text):
             text.native.setMinimumWidth(TEXT_WIDTH)  # else Qt makes room for a text one word wide
 
     def say(self, text: str, wrong: bool = False) -> None:
@@ -128,13 +129,14 @@ class SegmentView:
         if self.status.native.styleSheet() != style:  # a new style is costly even when it is the same
             self.status.native.setStyleSheet(style)
 
+    def warn(self, text: str) -> None:
+        """Show that the image looks unlike what the model was trained on; "" hides the line."""
+        self.warning.value = self.warning.tooltip = text
+        self.warning.visible = bool(text)
+
     def tell_device(self, text: str) -> None:
         """Show what the worker would run on."""
         self.found.value = text
-
-    def tell_doubt(self, text: str) -> None:
-        """Show why the scan is not what the model was made for; "" takes it away."""
-        self.doubt.value, self.doubt.visible = text, bool(text)
 
     def tell_model(self, spec: ModelSpec | None) -> None:
         """Show what a model is for, what it was trained on, and how good it is."""

@@ -25,11 +25,11 @@ from napari_unet_tumour.widgets.common.main_thread import (
 from napari_unet_tumour.widgets.common.settings_form import registry_events
 from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, label_values, labels
 from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter, Shown, corrected
-from napari_unet_tumour.widgets.layers.scan_match import doubt
 from napari_unet_tumour.widgets.segment.cli_command import command_for
 from napari_unet_tumour.widgets.segment.inputs import SegmentInputs
 from napari_unet_tumour.widgets.segment.progress import RunProgress, slices
 from napari_unet_tumour.widgets.segment.run import RunEnded, SegmentRun, model_for
+from napari_unet_tumour.widgets.segment.scan_warning import ScanWarning
 from napari_unet_tumour.widgets.segment.tiled_run import RefreshThrottle, TiledRun, TileWritten, is_large, new_mask
 from napari_unet_tumour.widgets.segment.view import SegmentView
 
@@ -63,10 +63,11 @@ class SegmentWidget(Panel):
         self._inbox = MainThreadQueue(self.native)
         self._masks = MaskWriter(viewer, self._inbox, self._on_settled)
         self._choice = SegmentInputs(viewer, self._panel)
+        self._warning = ScanWarning(viewer, self._choice, self._inbox, self._panel.warn)
         self._going: RunProgress | None = None
         self._told: RunProgress | None = None
         self._background = Background(self._inbox.put)
-        self._asking, self._matching = Background(self._inbox.put), Background(self._inbox.put)
+        self._asking = Background(self._inbox.put)
         self._pace = RefreshThrottle()
         self._bound = False
         self._saver = single_shot_timer(self._inbox, REMEMBER_MS, self._choice.remember)
@@ -74,7 +75,7 @@ class SegmentWidget(Panel):
         self.order_tabs()
         self._listen()
         self._prepare_model()
-        self._look_at_scan()
+        self._warning.ask()
         self._on_place()
         self._panel.start_view.show(self._choice.image is None)
 
@@ -98,6 +99,7 @@ class SegmentWidget(Panel):
             self._panel.say(str(error), wrong=True)
             return
         planes = self._choice.planes(source)
+        self._warning.ask()
         self._panel.question.drop()
         if is_large(source, entry.spec, self._choice.settings):
             self._segment_large(image, entry, source, planes)
@@ -186,7 +188,8 @@ class SegmentWidget(Panel):
         panel.copy.changed.connect(self.copy_command)
         panel.file.changed.connect(self._ask_for_model)
         panel.model.changed.connect(self._on_model)
-        panel.image.changed.connect(self._look_at_scan)
+        for chosen in (panel.image, panel.model):
+            chosen.changed.connect(self._warning.ask)
         for widget in (panel.form["device"], panel.address):
             widget.changed.connect(self._on_place)
         for widget in (panel.scope, *panel.form.values()):
@@ -207,6 +210,7 @@ class SegmentWidget(Panel):
 
     def _on_layers(self, event: Any = None) -> None:
         self._choice.list_images()
+        self._warning.ask()
         self._panel.start_view.show(self._choice.image is None)
         going = self._going
         if going is not None and any(layer not in self._viewer.layers for layer in going.layers()):
@@ -234,21 +238,6 @@ class SegmentWidget(Panel):
     def _on_model(self) -> None:
         self._choice.take_defaults()
         self._prepare_model()
-        self._look_at_scan()
-
-    def _look_at_scan(self, image: Image | None = None) -> None:
-        """Say where the scan is not what the model was made for."""
-        self._panel.tell_doubt("")
-        try:
-            layer, entry, source = self._choice.made()
-        except UNetTumourError:  # Run says what is missing
-            self._matching.cancel()
-        else:
-            self._matching.start(
-                lambda task: doubt(layer, source.array, source.layout, entry.spec),
-                self._panel.tell_doubt,
-                lambda why: None,
-            )
 
     def _prepare_model(self) -> None:
         entry = self._choice.entry
@@ -366,7 +355,8 @@ class SegmentWidget(Panel):
         labels.amend(going.mask, **going.facts())
         going.mask.refresh()  # the thumbnail
         now = going.run.settings
-        if now != going.settings or now.keep_largest or (now.remove_isolated and len(going.done) > 1):
+        beside = (now.remove_isolated or now.check_components) and len(going.done) > 1
+        if now != going.settings or now.keep_largest or beside:
             self._masks.move(going.image, now, at_once=True)
 
     # ---- the end -----------------------------------------------------------------------------------
@@ -390,6 +380,5 @@ class SegmentWidget(Panel):
         """Stop what the worker does for this widget, and stop listening; touches nothing of Qt, which may be gone."""
         registry_events.chosen.disconnect(self._choice.take_model, missing_ok=True)
         self._asking.cancel()
-        self._matching.cancel()
         if self._going is not None:
             self._going.run.cancel()
