@@ -219,7 +219,7 @@ def correct(folder: Path, truth: np.ndarray) -> None:
     panel.next.native.click()
     picture(viewer, folder / "correct-before.png")
     panel.run.native.click()
-    wait(lambda: widget._learning.judged is not None or not widget.running)
+    wait(lambda: widget.state.result is not None or not widget.running)
     picture(viewer, folder / "correct-after.png")
     viewer.close()
     new_class(folder, truth)

@@ -26,6 +26,8 @@ class FineTuneOutcome:
         several. Reference rows are of earlier scans and phantom slices: does it forget?
     note : str
         A line for the person, e.g. that nothing could be held out; may be empty.
+    needed : float
+        Seconds in which all would have been learnt, where the time was over before; else 0.
     """
 
     data: bytes
@@ -35,3 +37,4 @@ class FineTuneOutcome:
     held_out: list[dict[str, Any]] = field(default_factory=list)
     reference: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
+    needed: float = 0.0

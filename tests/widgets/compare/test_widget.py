@@ -82,7 +82,7 @@ def test_two_masks_are_compared_and_the_difference_is_shown(viewer, widget, pres
 
 def test_a_mask_that_changes_while_it_is_compared_stops_the_comparison(viewer, widget, qtbot):
     widget.compare()
-    thread = widget._run.thread
+    thread = widget._background.task.thread
     viewer.layers["second reader"].data_setitem((np.array([6]), np.array([0]), np.array([0])), [1])
     assert not widget.running
     qtbot.waitUntil(lambda: not thread.is_alive(), timeout=10_000)

@@ -184,17 +184,16 @@ def test_going_to_another_scan_meanwhile_drops_it(correcting):
     assert [entry.name for entry in registry.entries()] == ["known"]
 
 
-def test_a_model_that_comes_before_the_case_is_closed_is_dropped_too(correcting, monkeypatch):
+def test_a_model_that_comes_before_the_case_is_closed_is_dropped_too(correcting):
     _, one = correcting()
     paint_core(one, 1)
     offered(one)
-    made = []
-    make = one.widget._new_class._on_made
-    monkeypatch.setattr(one.widget._new_class, "_on_made", lambda *given: (make(*given), made.append(given)))
     name(one, "core")
+    task = one.widget._network.new_class._background.task
     one.viewer.layers.clear()
     one.widget._desk._timer.stop()  # the case is closed a moment after its layers have gone: let that be long
-    one.wait(lambda: bool(made))
+    one.wait(lambda: not task.thread.is_alive())
+    assert not task.wanted
     assert one.widget.session is not None
     one.qtbot.wait(500)
     assert [entry.name for entry in registry.entries()] == ["known"]

@@ -1,6 +1,7 @@
 """Clicks on a slice: the rules without a window, then a real window driven by mouse and keys as a person would."""
 
 import threading
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from napari_unet_tumour.clicks.outline import Stack, iter_outline
 from napari_unet_tumour.clicks.picture import grey_of
 from napari_unet_tumour.errors import WorkerError
 from napari_unet_tumour.settings import Progress
+from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.correct import click_answers
 from napari_unet_tumour.widgets.correct.click_marks import Mark, MarkKind, line
 from napari_unet_tumour.widgets.correct.click_mode import Held, SliceClicks, merged
@@ -256,7 +258,7 @@ def question(models, clicks=None, **more):
     spec = SimpleNamespace(clicks=models, in_channels=1, channels=("grey",))
     entry = SimpleNamespace(spec=spec, name="one", hash="1", path="one.safetensors")
     order = begun()[0].add(begun()[1], click(20, 20))
-    given = {"read": lambda: ball()[4:5], "stale": lambda: False} | more
+    given = {"read": lambda: ball()[4:5]} | more
     return click_answers.ClickQuestion(entry, "", clicks=order.clicks, known=order.known, **given)
 
 
@@ -268,8 +270,11 @@ def ask(monkeypatch, qapp):
 
     def ask_(*given, **more):
         replies, told, done = [], [], threading.Event()
-        answers = click_answers.ClickAnswers(lambda call: call())
-        answers.ask(question(*given, **more), lambda reply: (replies.append(reply), done.set()), told.append)
+        background = Background(lambda call: call())
+        background.start(
+            partial(click_answers.ClickAnswers().reply, question(*given, **more)),
+            lambda reply: (replies.append(reply), done.set()), told.append, told.append,
+        )  # fmt: skip
         assert done.wait(20)
         return replies[0], told
 

@@ -20,10 +20,10 @@ def test_the_engine_learns_and_nothing_changes_before_accept(opened, scan):
     one.widget.go(7)
     one.panel.seconds.value = 4
     one.click(one.panel.run)
-    one.wait(lambda: not one.widget._learning.running)
+    one.wait(lambda: not one.widget.state.learning)
     for n in range(8):
         assert np.array_equal(mask.data[n], truth[n] if n in (1, 3, 5) else data[n] > 127)
-    if one.widget._learning.judged is None:  # so small a network may find nothing better in the time
+    if one.widget.state.result is None:  # so small a network may find nothing better in the time
         assert "model and mask are as they were" in one.status
         assert [entry.name for entry in registry.entries()] == ["known"]
         return

@@ -78,7 +78,7 @@ def test_the_image_has_changed_close_and_reopen_the_panel(opened, monkeypatch):
             one.viewer.dims.set_point(0, n)
             one.click(one.panel.tick)
         one.click(one.panel.run)
-        one.wait(lambda: not one.widget._learning.running)
+        one.wait(lambda: not one.widget.state.learning)
 
     data[4] = 0
     learn(1)

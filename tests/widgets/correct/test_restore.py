@@ -42,6 +42,7 @@ def test_a_tick_before_all_is_restored_is_kept_when_the_panel_closes_at_once(ope
     one = window(opened, shown)
     if not as_left:
         one.click(one.panel.restore)
+        assert one.status == "Restoring: reading the saved masks…", "at once"
     tick(one, 3)
     layer = one.viewer.layers["mask"]
     one.close()

@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.correct.state import Phase
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.readers_writers import write_labels
 
@@ -74,7 +75,7 @@ def looked(one):
 
 def learn(one):
     one.click(one.panel.run)
-    one.wait(lambda: one.widget._learning.judged is not None or not one.widget._learning.running)
+    one.wait(lambda: one.widget.state.result is not None or not one.widget.state.learning)
 
 
 def darker(mask, data):
@@ -280,17 +281,8 @@ def test_an_empty_reviewed_slice_is_a_true_negative_and_one_is_enough(correcting
     one.click(one.panel.run)
     assert one.widget.session.reviewed() == [3]
     assert "No slice is kept for scoring yet" in one.status
-    one.wait(lambda: one.widget._learning.judged is not None)
+    one.wait(lambda: one.widget.state.result is not None)
     assert not shown(one.panel.table)
-
-
-def test_reviewed_without_any_foreground_is_allowed_and_said(correcting, scan):
-    one = correcting(with_mask(scan)[1])
-    one.viewer.layers[-1].data[2] = 0
-    review(one, 2)
-    one.click(one.panel.run)
-    assert "No reviewed slice has any tumour" in one.status
-    one.widget.cancel()
 
 
 def test_reject_leaves_all_as_it_was(correcting, scan):
@@ -339,7 +331,7 @@ def test_cancel_may_keep_the_best_so_far(correcting, scan):
     one.click(one.panel.run)
     assert one.panel.best.enabled
     one.click(one.panel.best)
-    one.wait(lambda: one.widget._learning.judged is not None)
+    one.wait(lambda: one.widget.state.result is not None)
     assert shown(one.panel.deciding)
     assert not shown(one.panel.asking)
 
@@ -436,20 +428,6 @@ def test_what_one_slice_alone_shows_is_left_out_and_no_stroke(correcting):
     assert not any(one.widget.session.is_edited(n) for n in range(7))
 
 
-def test_the_hold_out_stays_through_rounds_and_restarts(correcting, scan):
-    one = correcting(with_mask(scan, 12)[1])
-    review(one, 0, 1, 2)
-    assert names(one)[:3] == ["reviewed", "reviewed", "held out"]
-    review(one, 2, 2, 3, 4, 5, 0, 0)
-    assert names(one)[:6] == ["reviewed", "reviewed", "held out"] * 2
-    looked(one)
-    one.close()
-    _, again = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
-    one.widget, one.panel = again, again._panel
-    one.wait(lambda: again.session is not None)
-    assert names(one)[:6] == ["reviewed", "reviewed", "held out"] * 2
-
-
 def test_two_dates_of_a_dicom_patient_share_their_roles_and_the_journal_knows_no_number(correcting, scan, tmp_path):
     data = scan(6, 64, 64)
     for date, array in (("before", data), ("after", 255 - data)):
@@ -544,26 +522,6 @@ def test_a_click_on_another_scan_does_not_stop_the_learning(correcting, scan):
     one.widget.cancel()
 
 
-def test_beginning_anew_keeps_roles_and_a_copy(correcting, scan):
-    one = correcting(with_mask(scan)[1])
-    review(one, 1, 2, 3)
-    looked(one)
-    scan_id = one.widget.session.case.parts[0].scan
-    one.close()
-    one.viewer.layers[-1].data[1] = 0
-    _, again = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Correct and fine-tune")
-    one.widget, one.panel = again, again._panel
-    one.wait(lambda: again.session is not None)
-    one.click(one.panel.afresh)
-    assert one.widget.session.reviewed() == []
-    review(one, 3)
-    assert names(one)[3] == "held out"
-    looked(one)
-    store, now = record(one)
-    assert now.reviewed == [3]
-    assert len(list(store.root.glob(f"{scan_id}.*"))) == 1
-
-
 def test_flat_images_are_slices_of_one_case(correcting, scan):
     planes = scan(4, 64, 64)
 
@@ -617,13 +575,6 @@ def test_earlier_scans_are_replayed_and_can_be_deleted(correcting, scan):
 # ---- bad input ---------------------------------------------------------------------------------------
 
 
-def test_nothing_reviewed(correcting, scan):
-    one = correcting(with_mask(scan)[1])
-    one.click(one.panel.run)
-    assert one.status == "No slice is reviewed yet: correct a slice and press R"
-    assert not one.widget.running
-
-
 def test_a_mask_of_another_shape(correcting, scan):
     def add(viewer):
         viewer.add_image(scan(6, 64, 64), name="scan")
@@ -636,15 +587,6 @@ def test_a_mask_of_another_shape(correcting, scan):
     assert one.status == (
         "the mask 'short' has 5 x 64 x 64 pixels, the image 'scan' has 6 x 64 x 64: choose the mask of this image"
     )
-
-
-def test_labels_that_the_model_does_not_know(correcting, scan):
-    one = correcting(with_mask(scan)[1])
-    one.viewer.layers[-1].data[1, 3, 3] = 7
-    review(one, 1, 3)
-    one.click(one.panel.run)
-    assert one.status.startswith("the mask has label 7, model 'known' knows only 1 = tumour: paint with these, or add")
-    assert not one.widget.running
 
 
 def test_the_image_is_removed_or_changed(correcting, scan):
@@ -730,4 +672,4 @@ def test_closing_the_window_writes_what_is_not_written(correcting, scan):
     one.viewer.close()
     one.qtbot.wait(100)
     assert store.mask(scan_id, 2)[8, 8] == 1
-    assert not [thread for thread in threading.enumerate() if "fine-tuning" in thread.name]
+    assert not [thread for thread in threading.enumerate() if thread.name.endswith(Phase.LEARNING.value)]

@@ -176,7 +176,7 @@ def test_accept_keeps_it_too(correcting, instant):
     set_items(mask, np.where(np.arange(6)[:, None, None] == 2, expert(data), mask.data))
     instant.brighter_than = 255
     session, entry = one.widget.session, one.widget._choice.entry
-    one.widget._again.draw(session, entry, one.widget._choice.segmenting(), "", "known-v2 is now the default. ")
+    one.widget._network.again.draw(session, entry, one.widget._choice.segmenting(), "", "known-v2 is now the default. ")
     one.wait(lambda: not one.widget.running)
     assert np.array_equal(mask.data[2], expert(data)[2])
     assert not np.delete(mask.data, 2, 0).any()

@@ -254,11 +254,11 @@ CHANGES = {
 def test_what_changes_under_a_running_report_stops_it(viewer, widget, qtbot, change):
     mask, image = viewer.layers["head mask"], viewer.layers["head"]
     widget.measure()
-    run = widget._run
+    task = widget._background.task
     change(mask, image)
     assert not widget.running
     assert "Stopped, since layer 'head" in widget._panel.status.value
-    qtbot.waitUntil(lambda: not run._thread.is_alive(), timeout=5000)
+    qtbot.waitUntil(lambda: not task.thread.is_alive(), timeout=5000)
     assert widget.found is None
     assert widget.table.rowCount() == 0
 
@@ -286,15 +286,15 @@ def test_cancel_and_closing_while_it_measures(viewer, widget, qtbot):
     viewer.add_layer(layer)
     widget._panel.mask.value = layer
     widget.measure()
-    run = widget._run
+    task = widget._background.task
     qtbot.mouseClick(widget._panel.run.native, Qt.MouseButton.LeftButton)
     assert not widget.running
     assert widget._panel.status.value == "Cancelled."
-    qtbot.waitUntil(lambda: not run._thread.is_alive(), timeout=5000)
+    qtbot.waitUntil(lambda: not task.thread.is_alive(), timeout=5000)
     widget.measure()
-    run = widget._run
+    task = widget._background.task
     viewer.window.remove_dock_widget(widget.native)
-    qtbot.waitUntil(lambda: not run._thread.is_alive(), timeout=5000)
+    qtbot.waitUntil(lambda: not task.thread.is_alive(), timeout=5000)
     viewer.layers.remove(layer)
 
 

@@ -131,16 +131,17 @@ def _iter_tuned(desk: FineTuneContext) -> Generator[Progress, None, FineTuneOutc
             yield _tick(desk, steps, "learning", loss=loss, **({"best": best} if best.data else {}))
     yield _tick(desk, steps, "judging")
     share, how = choose_blend(desk, learner)
-    return finish(desk, learner, share, steps, "; ".join(filter(None, (_too_short(desk, learner, steps), how))))
+    total, needed = _steps_of(desk, learner)[0], _needed(desk, learner, steps)
+    short = f"{steps} of {total} steps fitted into the time: with about {needed} s it learns all it can"
+    note = "; ".join(filter(None, (short if needed else "", how)))
+    return replace(finish(desk, learner, share, steps, note), needed=float(needed))
 
 
-def _too_short(desk: FineTuneContext, learner: FineTuner, steps: int) -> str:
-    """Return what a person should know where the time was over before all was learnt."""
+def _needed(desk: FineTuneContext, learner: FineTuner, steps: int) -> int:
+    """Return in how many seconds all is learnt, where the time was over before; else 0."""
     total, _ = _steps_of(desk, learner)
-    if desk.settings.steps or steps >= total:
-        return ""
-    need = desk.spent * total / max(steps, 1)
-    return f"{steps} of {total} steps fitted into the time: with about {math.ceil(need)} s it learns all it can"
+    over = not desk.settings.steps and steps < total
+    return math.ceil(desk.spent * total / max(steps, 1)) if over else 0
 
 
 def _iter_learner(desk: FineTuneContext) -> Generator[Progress, None, FineTuner]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 SEGMENT_KEY = "Shift-S"
 NEXT_KEY, TICK_KEY, CLICK_KEY, OUTLINE_KEY = "N", "R", "C", "Shift-C"
+REVIEWED_NEXT_KEY = "Shift-R"
 BRUSH_KEY, LOCK_KEY = "Shift-B", "Shift-L"
 CONTOUR_KEY, RESET_KEY, HELP_KEY = "Shift-O", "Shift-W", "Shift-H"
 # napari knows no name for this key and cannot bind it (widgets/common/keys_note.py).
@@ -19,6 +20,7 @@ KEYS = (
     (SEGMENT_KEY, "Segment", "segment"),
     (NEXT_KEY, "Correct", "go to the slice most worth correcting"),
     (TICK_KEY, "Correct", "mark the slice as reviewed"),
+    (REVIEWED_NEXT_KEY, "Correct", "mark the slice as reviewed, and go to the next one"),
     (CLICK_KEY, "Correct", "outline a lesion by clicks"),
     (OUTLINE_KEY, "Correct", "follow the clicked lesions to the neighbouring slices"),
     (BRUSH_KEY, "Correct or View", "next kind of brush: all pixels, range, up to edges"),

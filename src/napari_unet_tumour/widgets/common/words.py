@@ -25,3 +25,17 @@ def failure_text(error: Exception, failed: str, again: str) -> str:
     if isinstance(error, MemoryError):
         return f"The memory is full: close other programs or layers, and {again}"
     return f"{failed} ({type(error).__name__}: {error}): please report this"
+
+
+def unreadable(error: Exception, what: str = "the scan", file: str = "its file") -> str:
+    """Return one line about an error of work that reads: a lazy layer may raise anything then.
+
+    Parameters
+    ----------
+    what, file : str
+        What cannot be read, and which file to check, e.g. "the slice" and "the scan's file".
+    """
+    if isinstance(error, UNetTumourError):
+        return str(error)
+    said = str(error).partition("\n")[0] or type(error).__name__
+    return f"{what} cannot be read ({said}): check {file}"

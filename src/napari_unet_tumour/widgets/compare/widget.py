@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import UNetTumourError
-from napari_unet_tumour.measure import MaskComparison, write_agreement
+from napari_unet_tumour.measure import MaskComparison, compare_masks, write_agreement
 from napari_unet_tumour.widgets.common import panels
+from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter
 from napari_unet_tumour.widgets.common.table import FigureTable
+from napari_unet_tumour.widgets.common.words import failure_text
 from napari_unet_tumour.widgets.compare import layers as difference_layers
-from napari_unet_tumour.widgets.compare.run import CompareRun
 from napari_unet_tumour.widgets.compare.view import CompareView
 from napari_unet_tumour.widgets.measure.layers import label_names, masks
 from napari_unet_tumour.widgets.measure.view import ask_where, copy
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Labels
 
+NOT_COMPARED = partial(failure_text, failed="The masks could not be compared", again="compare again")
 CHANGED = "A mask has changed since: compare again."
 
 
@@ -43,7 +45,7 @@ class CompareMasks(Panel):
         )
         self._panel.put_table(self.content, self.table)
         self._inbox = MainThreadQueue(self.native)
-        self._run: CompareRun | None = None
+        self._background = Background(self._inbox.put)
         self._found: MaskComparison | None = None
         self._pair: tuple[Labels, ...] = ()
         self.order_tabs()
@@ -53,7 +55,7 @@ class CompareMasks(Panel):
     @property
     def running(self) -> bool:
         """Whether masks are being compared."""
-        return self._run is not None
+        return self._background.running
 
     @property
     def found(self) -> MaskComparison | None:
@@ -69,15 +71,15 @@ class CompareMasks(Panel):
         self._watch((first, second))
         names = {**label_names(second), **label_names(first)}
         pair = difference_layers.as_scan(first), difference_layers.as_scan(second)
-        self._run = CompareRun(pair[0], pair[1], names, partial(self._hand_over, self._inbox))
         self._panel.show_running(True)
-        self._run.start()
+        self._background.start(
+            lambda task: compare_masks(*pair, names), self._on_result, self._on_failed, wording=NOT_COMPARED
+        )
 
     def cancel(self) -> None:
         """Stop waiting for an answer; the last one stays."""
-        if self._run is not None:
-            self._run.cancel()
-            self._run = None
+        if self.running:
+            self._background.cancel()
             self._panel.show_running(False)
             self._panel.set_status("Cancelled.")
 
@@ -159,17 +161,12 @@ class CompareMasks(Panel):
 
     # ---- what a run brings ---------------------------------------------------------------------
 
-    def _hand_over(self, inbox: MainThreadQueue, run: CompareRun, answer: Any) -> None:
-        inbox.put(partial(self._on_answer, run, answer))
-
-    def _on_answer(self, run: CompareRun, answer: Any) -> None:
-        if run is not self._run:
-            return
-        self._run = None
+    def _on_failed(self, why: str) -> None:
         self._panel.show_running(False)
-        if not isinstance(answer, MaskComparison):
-            self._panel.set_status(str(answer), wrong=True)
-            return
+        self._panel.set_status(why, wrong=True)
+
+    def _on_result(self, answer: MaskComparison) -> None:
+        self._panel.show_running(False)
         self._found = answer
         self._panel.show_result(answer, self.table)
         if self._panel.difference.value:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.models.spec import with_labels
+from napari_unet_tumour.widgets.common.background import Background
+from napari_unet_tumour.widgets.correct.state import Phase
 from napari_unet_tumour.widgets.layers import drawn_pixels, labels, locks
 from napari_unet_tumour.widgets.segment.run import check_model, model_for
 
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.models.registry import ModelEntry
-    from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
+    from napari_unet_tumour.widgets.common.background import Put, Task
+    from napari_unet_tumour.widgets.correct.add_class_view import AddClassView
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
     from napari_unet_tumour.widgets.correct.state import CorrectState
     from napari_unet_tumour.widgets.correct.versions import Versions
-    from napari_unet_tumour.widgets.correct.view import CorrectView
 
 
 # The case, the model, and the labels that it does not know.
-Asked = tuple["CorrectState", "ModelEntry", list[int]]
+Asked = tuple["CaseCorrections", "ModelEntry", list[int]]
 
 
 class AddClassController:
@@ -44,61 +46,63 @@ class AddClassController:
     def __init__(
         self,
         viewer: ViewerModel,
-        panel: CorrectView,
-        inbox: MainThreadQueue,
+        state: CorrectState,
+        offer: AddClassView,
+        put: Put,
         versions: Versions,
         choice: CorrectInputs,
         then: Callable[[], None],
     ) -> None:
-        self._viewer, self._panel, self._inbox, self._versions = viewer, panel, inbox, versions
+        self._viewer, self._state, self._offer, self._versions = viewer, state, offer, versions
         self._choice, self._then = choice, then
+        self._background = Background(put, lambda: state.generation, state.switch)
         self._asked: Asked | None = None
         self._names: list[str] = []
-        self._order: Asked | None = None
-        offer = panel.new_class
         offer.add.changed.connect(self.add)
         offer.later.changed.connect(self.refuse)
         offer.name.native.returnPressed.connect(self.add)
 
-    def ask(self, session: CorrectState, entry: ModelEntry) -> None:
+    def ask(self, session: CaseCorrections, entry: ModelEntry) -> None:
         """Offer a class for every label of the masks that the model does not know."""
         self._asked, self._names = (session, entry, _unknown(session, entry)), []
         self._ask_next()
 
     def refuse(self) -> None:
         """Leave all as it is."""
-        if self._asked is not None:
+        if self._asked is not None or self._background.running:
             self.forget()
-            self._panel.say("No class was added: model and mask are as they were. Fine-tune asks again.")
+            self._state.say("No class was added: model and mask are as they were. Fine-tune asks again.")
 
     def forget(self) -> None:
         """Take the question back, and drop a model that is still being made."""
-        self._asked = self._order = None
-        self._panel.new_class.ask("")
+        self._asked = None
+        self._background.cancel()
+        self._offer.ask("")
 
     def add(self) -> None:
         """Take the name, ask for the next one, and begin when all are there."""
         if self._asked is None:
             return
         session, entry, values = self._asked
-        names = [*self._names, str(self._panel.new_class.name.value)]
+        names = [*self._names, str(self._offer.name.value)]
         try:
             with_labels(entry.spec, names, "")
             check_model(entry)
         except UNetTumourError as error:
-            self._panel.say(str(error), wrong=True)
+            self._state.say(str(error), wrong=True)
             return
         self._names = names
         if len(names) < len(values):
             self._ask_next()
             return
         self.forget()
-        self._panel.say("Adding the class…")
+        self._state.say("Adding the class…")
         scheduler = self._choice.scheduler or None
-        order = self._order = (session, entry, values)
-        jobs.submit(
-            "add_classes", model_for(entry, scheduler), names, on_event=partial(self._hear, order), scheduler=scheduler
-        )
+        task = self._background.start(
+            lambda task: task.ask("add_classes", model_for(entry, scheduler), names, scheduler=scheduler),
+            lambda data: self._versions.add(entry, data, partial(self._on_version, task, session, values)),
+            lambda why: self._state.say(why, wrong=True), kind=Phase.ADDING_CLASS,
+        )  # fmt: skip
 
     def _ask_next(self) -> None:
         if self._asked is None:
@@ -106,31 +110,11 @@ class AddClassController:
         _, entry, values = self._asked
         value, number = values[len(self._names)], len(entry.spec.labels) + len(self._names)
         moved = f", as label {number}" if value != number else ""
-        self._panel.new_class.ask(f"Add a class for label {value} to the model{moved}? It is called:")
+        self._offer.ask(f"Add a class for label {value} to the model{moved}? It is called:")
 
-    def _hear(self, order: Asked, event: Any) -> None:
-        if isinstance(event, jobs.Done):
-            self._inbox.put(partial(self._on_made, order, event.result))
-        elif isinstance(event, jobs.Failed):
-            self._inbox.put(partial(self._on_failed, order, str(event.error)))
-
-    def _on_failed(self, order: Asked, why: str) -> None:
-        if order is self._order:
-            self._panel.say(why, wrong=True)
-
-    def _stands(self, order: Asked) -> bool:
-        """Tell whether a model is still wanted; the person may have gone to another scan meanwhile."""
-        # The case is closed a moment after its layers go: what comes in between is of no use either.
-        return order is self._order and order[0].case.is_in(self._viewer)
-
-    def _on_made(self, order: Asked, data: bytes) -> None:
-        if self._stands(order):
-            self._versions.add(order[1], data, partial(self._on_version, order))
-
-    def _on_version(self, order: Asked, entry: ModelEntry) -> None:
-        if not self._stands(order):
+    def _on_version(self, task: Task, session: CaseCorrections, values: list[int], entry: ModelEntry) -> None:
+        if not task.wanted:  # the person has gone to another scan while it was saved
             return
-        session, _, values = order
         first = len(entry.spec.labels) - len(values)
         _renumber(self._viewer, session, {value: first + n for n, value in enumerate(values)})
         for part in session.case.parts:
@@ -141,13 +125,13 @@ class AddClassController:
         self._then()
 
 
-def _unknown(session: CorrectState, entry: ModelEntry) -> list[int]:
+def _unknown(session: CaseCorrections, entry: ModelEntry) -> list[int]:
     """Return the values of the masks that are no label of the model, on any slice."""
     found = {int(value) for n in range(len(session.case)) for value in np.unique(session.case.pixels(n))}
     return sorted(found - {*range(len(entry.spec.labels)), UNSURE})
 
 
-def _renumber(viewer: ViewerModel, session: CorrectState, numbers: dict[int, int]) -> None:
+def _renumber(viewer: ViewerModel, session: CaseCorrections, numbers: dict[int, int]) -> None:
     """Give labels the numbers that the model has for them, where these differ; one undo step a layer."""
     moved = {old: new for old, new in numbers.items() if old != new}
     for part in session.case.parts if moved else ():

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.common.settings_form import fill, remember, remembered
 from napari_unet_tumour.widgets.correct import carry_stack
 from napari_unet_tumour.widgets.correct.carry_stack import CarryStack, cache_of, stack_of
+from napari_unet_tumour.widgets.correct.state import Message
 from napari_unet_tumour.widgets.layers.mask_writer import Shown
 from napari_unet_tumour.widgets.segment.progress import slices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+
+    from magicgui.widgets import CheckBox
 
     from napari_unet_tumour.widgets.correct.case import CasePart
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
     from napari_unet_tumour.widgets.correct.state import CorrectState
-    from napari_unet_tumour.widgets.correct.view import CorrectView
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
     from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
 
@@ -51,42 +54,38 @@ class CarryController:
 
     Parameters
     ----------
-    busy : callable
-        Tells whether the network segments or learns.
-    quiet : callable
-        Tells whether the status line is free.
+    follows : magicgui.widgets.CheckBox
+        Whether anything follows at all.
     """
 
     def __init__(
-        self, panel: CorrectView, choice: CorrectInputs, inbox: MainThreadQueue, masks: MaskWriter,
-        busy: Callable[[], bool], quiet: Callable[[], bool],
-    ) -> None:  # fmt: skip
-        self._panel, self._choice, self._inbox, self._masks = panel, choice, inbox, masks
-        self._busy, self._quiet = busy, quiet
-        self._session: CorrectState | None = None
+        self, state: CorrectState, follows: CheckBox, choice: CorrectInputs, inbox: MainThreadQueue, masks: MaskWriter
+    ) -> None:
+        self._state, self._choice, self._masks = state, choice, masks
+        self._background = Background(inbox.put, lambda: state.generation)
+        self._session: CaseCorrections | None = None
         self._wanted: list[tuple[CasePart, range]] = []
-        self._asked, self._working = 0, False
-        self._word, self._of = "", ""
+        self._word, self._of = Message(), ""
         self._heard: list[tuple[int, int]] = []
         self._timer = single_shot_timer(inbox, REST_MS, self._on_rest)
-        fill({"on": panel.carry}, remembered(PART))
-        panel.carry.changed.connect(self._on_switch)
+        fill({"on": follows}, remembered(PART))
+        follows.changed.connect(self._on_switch)
 
     @property
     def working(self) -> bool:
         """Whether an answer is on its way."""
-        return self._working
+        return self._background.running
 
-    def ticked(self, session: CorrectState, number: int) -> None:
+    def ticked(self, session: CaseCorrections, number: int) -> None:
         """Answer the neighbours of a slice anew, which was ticked or whose tick was taken back."""
         part, plane = session.case.where(number)
         others = []
-        if self._timer.isActive() and not self._busy():  # what waits is done at once
+        if self._timer.isActive() and not self._state.busy:  # what waits is done at once
             self._timer.stop()
             others = _stacks(session)
         self._ask(session, [(part, stack_of(part, plane)), *others], "this correction")
 
-    def look(self, session: CorrectState) -> None:
+    def look(self, session: CaseCorrections) -> None:
         """Carry again where the network has answered anew since, once it rests."""
         known, self._heard = self._heard, _heard(session)
         if session is not self._session:
@@ -98,18 +97,18 @@ class CarryController:
     def drop(self) -> None:
         """Forget what is asked: the case or the model is another one now."""
         self._session, self._wanted = None, []
-        self._asked += 1
+        self._background.cancel()
         self._timer.stop()
 
     def _on_switch(self, on: bool) -> None:
         remember(PART, {"on": bool(on)})
-        self._asked += 1  # what is on its way is not shown
+        self._background.cancel()
         self._wanted = []
         if on:
             self._all()
 
     def _on_rest(self) -> None:
-        if self._busy():
+        if self._state.busy:
             self._timer.start()
         else:
             self._all()
@@ -118,45 +117,33 @@ class CarryController:
         if self._session is not None:
             self._ask(self._session, _stacks(self._session), EVERY)
 
-    def _ask(self, session: CorrectState, stacks: Sequence[tuple[CasePart, range]], of: str) -> None:
+    def _ask(self, session: CaseCorrections, stacks: Sequence[tuple[CasePart, range]], of: str) -> None:
         stacks = [stack for stack in stacks if stack[1]]
-        if not self._panel.carry.value or not stacks:
+        if not self._choice.carries or not stacks:
             return
         if session is not self._session:
             self.drop()
             self._session = session
         self._wanted = list(dict.fromkeys([*self._wanted, *stacks]))
-        self._asked += 1
-        self._word, self._of = str(self._panel.status.value), of
-        if not self._working:
-            self._begin()
+        self._word, self._of = self._state.message, of
+        self._begin(session)
 
-    def _begin(self) -> None:
-        session, entry = self._session, self._choice.entry
-        if session is None or entry is None or not self._wanted:
+    def _begin(self, session: CaseCorrections) -> None:
+        entry, settings = self._choice.entry, self._choice.segmenting()
+        if entry is None:
             return
-        settings = self._choice.segmenting()
         taken = [CarryStack.of(session, part, planes, entry, settings) for part, planes in self._wanted]
-        self._working = True
-        args = (session, self._asked, taken)
-        threading.Thread(target=self._work, args=args, name="napari-unet-tumour carry", daemon=True).start()
+        self._background.start(
+            lambda task: [(stack, stack.answers()) for stack in taken if task.wanted],
+            partial(self._on_answers, session), partial(self._on_failed, session),
+        )  # fmt: skip
 
-    def _work(self, session: CorrectState, asked: int, stacks: list[CarryStack]) -> None:
-        try:
-            found: Answers | str = [(stack, stack.answers()) for stack in stacks]
-        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
-            found = str(error).partition("\n")[0] or type(error).__name__
-        self._inbox.put(partial(self._on_answers, session, asked, found))
-
-    def _on_answers(self, session: CorrectState, asked: int, found: Answers | str) -> None:
-        self._working = False
-        if asked != self._asked or session is not self._session:
-            self._begin()  # with what was ticked since
-            return
+    def _on_failed(self, session: CaseCorrections, why: str) -> None:
         self._wanted = []
-        if isinstance(found, str):
-            self._say(f"The slices beside it do not follow: the scan cannot be read ({found}), check its file.", True)
-            return
+        self._say(f"The slices beside it do not follow: {why}.", True)
+
+    def _on_answers(self, session: CaseCorrections, found: Answers) -> None:
+        self._wanted = []
         self._masks.hide_preview()
         count = CarryCount()
         for stack, answers in found:
@@ -167,7 +154,7 @@ class CarryController:
         self._heard = _heard(session)
         self._say(count.in_words(self._of))
 
-    def _show(self, session: CorrectState, stack: CarryStack, plane: PlanePrediction) -> bool:
+    def _show(self, session: CaseCorrections, stack: CarryStack, plane: PlanePrediction) -> bool:
         """Write a slice, unless it was answered by the network, drawn or reviewed meanwhile; tell whether it was."""
         part, number, settings = stack.part, plane.number, self._choice.segmenting()
         cache, was = cache_of(part), stack.shown.get(number)
@@ -181,15 +168,15 @@ class CarryController:
 
     def _say(self, word: str, wrong: bool = False) -> None:
         """Add to what was said when it was asked, unless something else has been said since."""
-        if word and self._quiet() and str(self._panel.status.value) == self._word:
-            self._panel.say(f"{self._word} {word}".strip(), wrong)
+        if word and self._state.quiet and self._state.message == self._word:
+            self._state.say(f"{self._word.text} {word}".strip(), wrong)
 
 
-def _stacks(session: CorrectState) -> list[tuple[CasePart, range]]:
+def _stacks(session: CaseCorrections) -> list[tuple[CasePart, range]]:
     """Return the stacks in which anything is reviewed."""
     return [(part, stack_of(part, plane)) for part, plane in map(session.case.where, session.reviewed())]
 
 
-def _heard(session: CorrectState) -> list[tuple[int, int]]:
+def _heard(session: CaseCorrections) -> list[tuple[int, int]]:
     """Return what tells one answer of the network to a session's slices from the next."""
     return [(id(cache), cache.answers) for part in session.case.parts if (cache := cache_of(part)) is not None]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.widgets.correct.case import CasePart
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 
 
 def stack_of(part: CasePart, plane: int) -> range:
@@ -110,7 +110,7 @@ class CarryStack:
 
     @classmethod
     def of(
-        cls, session: CorrectState, part: CasePart, planes: range, entry: ModelEntry, settings: SegmentSettings
+        cls, session: CaseCorrections, part: CasePart, planes: range, entry: ModelEntry, settings: SegmentSettings
     ) -> CarryStack:
         """Freeze a stack of a session; call it on the GUI thread."""
         ticked = [n for n in planes if session.is_reviewed(part.first + n)]
@@ -209,7 +209,7 @@ def keep_own(part: CasePart, plane: PlanePrediction | None) -> None:
         cache.keep(plane)
 
 
-def is_free(session: CorrectState, part: CasePart, number: int) -> bool:
+def is_free(session: CaseCorrections, part: CasePart, number: int) -> bool:
     """Tell whether a plane is not a person's: reviewed, drawn, emptied, or with a carried answer that was undone."""
     mask, layout = part.mask, part.layout
     if mask is None or not part.whole:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
+from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.correct.case import CorrectionCase, LazyMaskError, case_of
+from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 from napari_unet_tumour.widgets.correct.change_watcher import ChangeWatcher
-from napari_unet_tumour.widgets.correct.state import CorrectState
+from napari_unet_tumour.widgets.correct.state import Phase
 from napari_unet_tumour.widgets.layers import image_source, label_values
 from napari_unet_tumour.widgets.layers import labels as labels_layer
+from napari_unet_tumour.widgets.layers.scan_match import doubt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import Store
+    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.widgets.common.background import Task
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
+    from napari_unet_tumour.widgets.correct.state import CorrectState
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
 REOPEN_MS = 60
@@ -37,9 +42,9 @@ class CaseController:
     Parameters
     ----------
     opened : callable
-        Called on the GUI thread with a new session.
+        Called on the GUI thread when the state has got a case.
     closed : callable
-        Called before a session is let go, and with what is in the way of the next one; True for an error.
+        Called before a case is let go, and with what is in the way of the next one; True for an error.
     seen : callable
         Called after every look at the masks.
     lazy : callable
@@ -47,18 +52,23 @@ class CaseController:
     """
 
     def __init__(
-        self, viewer: ViewerModel, inbox: MainThreadQueue, choice: CorrectInputs, store: Store, masks: MaskWriter,
-        opened: Callable[[CorrectState], None], closed: Callable[[str, bool], None], seen: Callable[[], None],
-        lazy: Callable[[Labels], None],
+        self, viewer: ViewerModel, state: CorrectState, inbox: MainThreadQueue, choice: CorrectInputs, store: Store,
+        masks: MaskWriter, opened: Callable[[CaseCorrections], None], closed: Callable[[str, bool], None],
+        seen: Callable[[], None], lazy: Callable[[Labels], None],
     ) -> None:  # fmt: skip
-        self._viewer, self._inbox, self._choice, self._store, self._masks = viewer, inbox, choice, store, masks
+        self._viewer, self._state, self._choice, self._store, self._masks = viewer, state, choice, store, masks
         self._opened, self._closed, self._seen, self._lazy = opened, closed, seen, lazy
         self.watch = ChangeWatcher(viewer, inbox, seen)
-        self.session: CorrectState | None = None
+        self._background = Background(inbox.put, lambda: state.generation, state.switch)
         self._opening: CorrectionCase | None = None
         self._timer = single_shot_timer(inbox, REOPEN_MS, self.open)
 
-    def on_screen(self) -> tuple[CorrectState, int] | None:
+    @property
+    def session(self) -> CaseCorrections | None:
+        """What is corrected of the open case."""
+        return self._state.corrections
+
+    def on_screen(self) -> tuple[CaseCorrections, int] | None:
         """Return the session and the slice that the viewer shows; None where there is none."""
         number = None if self.session is None else self.session.case.on_screen(self._viewer)
         return None if self.session is None or number is None else (self.session, number)
@@ -81,16 +91,28 @@ class CaseController:
             self._take_masks(case, self.session)
         elif self._opening is None or not _same(case, self._opening):
             self.close("Looking at the scan…", wrong=False)
-            self._opening = case
-            threading.Thread(target=self._read, args=(case, [*self._viewer.layers]), daemon=True).start()
+            self._opening, layers = case, [*self._viewer.layers]
+            self._background.start(
+                partial(self._new_session, case, layers, self._choice.entry),
+                self._on_session,
+                self._on_failed,
+                kind=Phase.OPENING,
+            )
 
     def close(self, why: str, wrong: bool = True) -> None:
         """Let go of the case; what is not written yet is written."""
         self._closed(why, wrong)
-        session, self.session, self._opening = self.session, None, None
+        session, self._opening = self.session, None
+        self._background.cancel()
+        self._state.close()
         self.watch.follow(None)
         for part in [] if session is None else session.case.parts:
             part.image.events.data.disconnect(self.reopen)
+
+    def drop_answers(self) -> None:
+        """Drop what is under way where layers of the case have gone: it is closed a moment later."""
+        if self.session is not None and not self.session.case.is_in(self._viewer):
+            self._state.generation += 1
 
     def complaint(self) -> str:
         """Return why there is nothing to work on."""
@@ -110,6 +132,10 @@ class CaseController:
         if set(image_source.shown_axes(self._viewer, image)) != {layout.rows, layout.columns}:
             return f"no slice of layer '{image.name}' is on screen, the axes are rolled: click one in the strip"
         return image_source.not_on_screen(image.name)
+
+    def complain(self) -> None:
+        """Say why there is nothing to work on."""
+        self._state.say(self.complaint(), wrong=True)
 
     def settle_values(self) -> None:
         """Make masks of 0 and 255 ones of label 1, before anything is written into them or read as the truth."""
@@ -131,7 +157,7 @@ class CaseController:
             self.session.adopt_mask(part, mask)
             self.watch.follow(self.session)
 
-    def mask_of(self, session: CorrectState, number: int) -> Labels:
+    def mask_of(self, session: CaseCorrections, number: int) -> Labels:
         """Return the mask layer of a slice; one is made where there is none."""
         part = session.case.where(number)[0]
         if part.mask is not None:
@@ -143,7 +169,7 @@ class CaseController:
         self.adopt(part, mask)
         return mask
 
-    def pixels(self, session: CorrectState, number: int) -> NDArray[np.uint8]:
+    def pixels(self, session: CaseCorrections, number: int) -> NDArray[np.uint8]:
         """Return what a slice holds, whatever is tried on; a slice without a mask layer gets one."""
         part, plane = session.case.where(number)
         held = self._masks.committed_pixels(self.mask_of(session, number), part.layout, plane)
@@ -163,34 +189,30 @@ class CaseController:
         self._choice.show_mask(next(part.mask for part in case.parts if part.image is image))
         return case
 
-    def _read(self, case: CorrectionCase, layers: list[Layer]) -> None:
-        try:
-            session: CorrectState | str = self._new_session(case, layers)
-        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
-            said = str(error).partition("\n")[0] or type(error).__name__
-            session = f"The scan cannot be read ({said}): check its file"
-        self._inbox.put(partial(self._on_session, case, session))
-
-    def _new_session(self, case: CorrectionCase, layers: list[Layer]) -> CorrectState:
-        session = CorrectState(case, self._store, self._masks.committed_pixels, layers)
+    def _new_session(
+        self, case: CorrectionCase, layers: list[Layer], entry: ModelEntry | None, task: Task
+    ) -> CaseCorrections:
+        session = CaseCorrections(case, self._store, self._masks.committed_pixels, layers)
         session.journal.look()
         session.as_left = bool(session.kept) and session.is_as_left()
+        part = case.parts[0]
+        if entry is not None and part.mask is None:  # the next step is to segment it
+            session.doubt = doubt(part.image, part.array, part.layout, entry.spec)
         return session
 
-    def _on_session(self, case: CorrectionCase, session: CorrectState | str) -> None:
-        if case is not self._opening:
-            return
+    def _on_failed(self, why: str) -> None:
         self._opening = None
-        if isinstance(session, str):
-            self._closed(session, True)
-            return
-        self.session = session
-        for part in case.parts:
+        self._closed(f"{why[0].upper()}{why[1:]}", True)
+
+    def _on_session(self, session: CaseCorrections) -> None:
+        self._opening = None
+        self._state.open(session)
+        for part in session.case.parts:
             part.image.events.data.connect(self.reopen)
         self.watch.follow(session)
         self._opened(session)
 
-    def _take_masks(self, case: CorrectionCase, session: CorrectState) -> None:
+    def _take_masks(self, case: CorrectionCase, session: CaseCorrections) -> None:
         """Take up masks that were made since, e.g. by the Segment widget."""
         for new, part in zip(case.parts, session.case.parts, strict=True):
             if part.mask is None and new.mask is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 
 LOOK_MS = 700
 RETRY_MS = 4000
@@ -37,12 +37,12 @@ class ChangeWatcher:
 
     def __init__(self, viewer: ViewerModel, inbox: MainThreadQueue, seen: Callable[[], None]) -> None:
         self._viewer, self._inbox, self._seen = viewer, inbox, seen
-        self._session: CorrectState | None = None
+        self._session: CaseCorrections | None = None
         self._masks: list[Labels] = []
         self._looking = self._due = self._drawn = False
         self._timer = single_shot_timer(inbox, LOOK_MS, self._look)
 
-    def follow(self, session: CorrectState | None) -> None:
+    def follow(self, session: CaseCorrections | None) -> None:
         """Watch the masks of this session and of no other; what the last one has not yet written is written."""
         self.flush()
         for mask in self._masks:
@@ -89,13 +89,13 @@ class ChangeWatcher:
             label_values.settle(mask)
         self._drawn = False
 
-    def _work(self, session: CorrectState, number: int | None) -> None:
+    def _work(self, session: CaseCorrections, number: int | None) -> None:
         try:
             session.journal.look(number)
         finally:
             self._inbox.put(partial(self._looked, session))
 
-    def _looked(self, session: CorrectState) -> None:
+    def _looked(self, session: CaseCorrections) -> None:
         self._looking = False
         if session is not self._session:
             return

@@ -17,6 +17,8 @@ from napari_unet_tumour.clicks.grey_values import guess
 from napari_unet_tumour.clicks.picture import grey_of
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.runtime.preprocess import COLOURS
+from napari_unet_tumour.widgets.common.background import TaskDropped
+from napari_unet_tumour.widgets.common.words import unreadable
 from napari_unet_tumour.widgets.segment.run import check_model, model_for
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.clicks.answer import Known
     from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.widgets.common.background import Task
 
 # The person hears that the network is slow after so many seconds; grey values answer after the second number. While the
 # network is being loaded they have the third in all, and from then on the fourth a click.
@@ -41,8 +44,6 @@ class ClickQuestion:
     ----------
     read : callable
         Returns the slice (C, H, W); called on a background thread, since a lazy layer may take long.
-    stale : callable
-        Tells whether a newer question has taken its place.
     busy : str
         Why the network cannot be asked now, "" where it can.
     """
@@ -52,7 +53,6 @@ class ClickQuestion:
     read: Callable[[], NDArray[Any]]
     clicks: Sequence[Click]
     known: Known
-    stale: Callable[[], bool]
     busy: str = ""
 
 
@@ -65,16 +65,9 @@ class ClickReply:
 
 
 class ClickAnswers:
-    """Asks on a background thread per question, so that the viewer never waits.
+    """Answers questions on background threads, so that the viewer never waits."""
 
-    Parameters
-    ----------
-    put : callable
-        Makes a call on the GUI thread.
-    """
-
-    def __init__(self, put: Callable[[Callable[[], None]], None]) -> None:
-        self._put = put
+    def __init__(self) -> None:
         self._warming: dict[tuple[str, str], float] = {}
 
     def warm(self, entry: ModelEntry, scheduler: str) -> None:
@@ -100,40 +93,31 @@ class ClickAnswers:
     def _on_warm(self, place: tuple[str, str], event: jobs.Event) -> None:
         self._warming.pop(place, None)
 
-    def ask(self, question: ClickQuestion, then: Callable[[ClickReply], None], slow: Callable[[str], None]) -> None:
-        """Ask; `then` gets the reply on the GUI thread unless the question is stale, `slow` a line while it lasts."""
-        threading.Thread(target=self._work, args=(question, then, slow), daemon=True).start()
-
-    def _work(self, question: ClickQuestion, then: Callable[[ClickReply], None], slow: Callable[[str], None]) -> None:
+    def reply(self, question: ClickQuestion, task: Task) -> ClickReply:
+        """Return the reply, on the thread of a task; it reports a line while it lasts."""
         try:
             plane = question.read()
         except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
-            said = str(error).partition("\n")[0] or type(error).__name__
-            reply = ClickReply(None, f"The slice cannot be read ({said}): check the scan's file.")
-        else:
-            reply = self._reply(question, plane, slow)
-        if not question.stale():
-            self._put(partial(then, reply))
+            return ClickReply(None, unreadable(error, "The slice", "the scan's file") + ".")
+        return self._reply(question, plane, task)
 
-    def _reply(self, question: ClickQuestion, plane: NDArray[Any], slow: Callable[[str], None]) -> ClickReply:
+    def _reply(self, question: ClickQuestion, plane: NDArray[Any], task: Task) -> ClickReply:
         entry = question.entry
         if not entry.spec.clicks:
             note = f"The model {entry.name} takes no clicks: {GREY}."
         elif question.busy:
             note = f"{question.busy}: {GREY} until then."
         else:
-            found = self._ask_worker(question, plane, slow)
+            found = self._ask_worker(question, plane, task)
             if not isinstance(found, str):
                 return ClickReply(found)
             note = f"{found.rstrip('.')}: {GREY}."
-        if question.stale():
-            return ClickReply(None)
+        if not task.wanted:
+            raise TaskDropped
         grey = grey_of(plane, entry.spec.in_channels == 1 or entry.spec.channels == COLOURS)
         return ClickReply(answer(guess, grey, question.clicks, question.known), note)
 
-    def _ask_worker(
-        self, question: ClickQuestion, plane: NDArray[Any], slow: Callable[[str], None]
-    ) -> NDArray[np.uint8] | str:
+    def _ask_worker(self, question: ClickQuestion, plane: NDArray[Any], task: Task) -> NDArray[np.uint8] | str:
         """Return the worker's answer, or why there is none."""
         events: queue.Queue[jobs.Event] = queue.Queue()
         scheduler = question.scheduler or None
@@ -144,7 +128,7 @@ class ClickAnswers:
         asked = (model, plane, question.clicks, question.known)
         job = jobs.submit("click", *asked, on_event=events.put, scheduler=scheduler)
         began, told = time.monotonic(), False
-        while not question.stale():
+        while task.wanted:
             try:
                 return _outcome(events.get(timeout=0.1), plane)
             except queue.Empty:
@@ -153,7 +137,7 @@ class ClickAnswers:
                 break
             if waited > SLOW_S and not told:
                 told = True
-                self._put(partial(slow, "Waiting for the network…"))
+                task.report("Waiting for the network…")
         if not job.started:  # one that is under way ends by itself, and soon
             job.cancel()
         return "The network does not answer in time"

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import ScanError, UNetTumourError
+from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct.click_answers import ClickAnswers, ClickQuestion, ClickReply
 from napari_unet_tumour.widgets.correct.click_known import ClickedSlice
@@ -18,18 +19,16 @@ from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, TICK_KEY, pressed
 from napari_unet_tumour.widgets.layers import locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari.components import ViewerModel
     from napari.layers import Labels
 
-    from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
+    from napari_unet_tumour.widgets.common.background import Put
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.case_controller import CaseController
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.click_mode import ClickOrder, SliceClicks
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
     from napari_unet_tumour.widgets.correct.state import CorrectState
-    from napari_unet_tumour.widgets.correct.view import CorrectView
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
 MOST_LABEL = 255
@@ -39,28 +38,28 @@ UNDER = 4.0
 
 
 class ClickController:
-    """Turns what the mouse does into marks, has them answered, and writes the answers.
-
-    Parameters
-    ----------
-    busy : callable
-        Returns why the network cannot be asked now, "" where it can.
-    """
+    """Turns what the mouse does into marks, has them answered, and writes the answers."""
 
     def __init__(
-        self, viewer: ViewerModel, panel: CorrectView, inbox: MainThreadQueue, choice: CorrectInputs,
-        desk: CaseController, masks: MaskWriter, busy: Callable[[], str],
+        self, viewer: ViewerModel, state: CorrectState, put: Put, choice: CorrectInputs, desk: CaseController,
+        masks: MaskWriter,
     ) -> None:  # fmt: skip
-        self._viewer, self._panel, self._choice, self._desk, self._masks = viewer, panel, choice, desk, masks
-        self._busy = busy
-        self._answers = ClickAnswers(inbox.put)
+        self._viewer, self._state, self._put, self._choice = viewer, state, put, choice
+        self._desk, self._masks = desk, masks
+        self._answers = ClickAnswers()
+        self._asking: dict[tuple[str, int, int], Background] = {}
         self._markers = ClickMarkers(viewer)
         keys = {"Escape": self.stop, "Backspace": self.remove, "Delete": self.remove}
         self._mouse = ClickMouse(viewer, self._on_gesture, self._on_drag, keys, self.stop)
         self._slices: dict[tuple[str, int, int], tuple[ClickedSlice, SliceClicks]] = {}
         self._mask: Labels | None = None
         self._bound: list[Any] = []
-        self.on = self._looking = self._writing = False
+        self._looking = self._writing = False
+
+    @property
+    def on(self) -> bool:
+        """Whether the mode is on."""
+        return self._state.clicking
 
     # ---- the mode ------------------------------------------------------------------------------------
 
@@ -74,17 +73,15 @@ class ClickController:
     def start(self) -> None:
         """Begin: mouse clicks are answered from now on; an empty mask is made where there is none."""
         found, entry = self._desk.on_screen(), self._choice.entry
-        self._panel.click.native.setChecked(False)
         if found is None or entry is None:
-            self._panel.say(self._desk.complaint(), wrong=True)
+            self._state.say(self._desk.complaint(), wrong=True)
             return
         self._desk.settle_values()
-        self.on = True
-        self._panel.click.native.setChecked(True)
+        self._state.clicking = True
         self._mouse.take()
         self.look()
         self._answers.warm(entry, self._choice.scheduler)
-        self._panel.say(
+        self._state.say(
             "Click a lesion: left adds, right removes, a drag is a box. Delete takes a click back, Esc ends."
         )
 
@@ -92,13 +89,12 @@ class ClickController:
         """Leave the mode: what was clicked stays, its markers go until the mode is on again."""
         if not self.on:
             return
-        self.on = False
-        self._panel.click.native.setChecked(False)
+        self._state.clicking = False
         self._mouse.release()
         self._watch(None)
         self._markers.close()
 
-    def begin(self, session: CorrectState) -> None:
+    def begin(self, session: CaseCorrections) -> None:
         """Have the mode's key work over the images of a case too, where napari has one of its own."""
         for part in session.case.parts:
             with suppress(ValueError):  # the person has bound this key: theirs stays
@@ -109,6 +105,9 @@ class ClickController:
         """Leave the mode and forget all marks: the case is another one now."""
         self.stop()
         self._slices.clear()
+        for asking in self._asking.values():
+            asking.cancel()
+        self._asking.clear()
         while self._bound:
             self._bound.pop().bind_key(CLICK_KEY, None)
 
@@ -131,7 +130,7 @@ class ClickController:
         self._watch(mask)
         self._mouse.take_keys(mask)
         if mask.selected_label == 0:
-            mask.selected_label = int(self._panel.paint.value or 1)
+            mask.selected_label = self._choice.label
         self._viewer.layers.selection.active = mask
         mask.mode = "pan_zoom"
 
@@ -187,7 +186,7 @@ class ClickController:
             clicks, held = self._clicks_on(of)
             order = clicks.add(held, mark, gesture.apart)
         except UNetTumourError as error:
-            self._panel.say(str(error), wrong=True)
+            self._state.say(str(error), wrong=True)
             self.look()
             return
         self._show(of.part)
@@ -203,12 +202,13 @@ class ClickController:
             of = next(one for one, own in self._slices.values() if own is clicks)
             order = clicks.remove(of.held(self._choice.segmenting()), mark)
         except UNetTumourError as error:
-            self._panel.say(str(error), wrong=True)
+            self._state.say(str(error), wrong=True)
             return
         self._show(of.part)
         if order.own:
             self._ask(of, clicks, order)
         else:
+            self._background(of).cancel()
             self._on_reply(of, clicks, order, ClickReply(None))
 
     def clicked(self) -> tuple[ClickedSlice, tuple[Mark, ...]]:
@@ -257,7 +257,7 @@ class ClickController:
         known = [pixel for pixel in pixels if pixel is not None]
         if first is None:
             raise ScanError(f"that is outside the image '{of.part.image.name}': click on it")
-        if gesture.dragged and self._panel.hint.value:
+        if gesture.dragged and self._choice.hints:
             steps = [pixel for pair in pairwise(known) for pixel in line(*pair)]
             return of, Mark(MarkKind.SCRIBBLE, tuple(dict.fromkeys(steps or known)), gesture.sign)
         if gesture.dragged and gesture.sign > 0:
@@ -284,26 +284,29 @@ class ClickController:
         entry = self._choice.entry
         if entry is None:
             return
-        question = ClickQuestion(
-            entry, self._choice.scheduler, of.read, order.clicks, order.known, lambda: clicks.pending is not order,
-            self._busy(),
+        busy = "The network is learning" if self._state.learning else ""
+        question = ClickQuestion(entry, self._choice.scheduler, of.read, order.clicks, order.known, busy)
+        self._background(of).start(
+            partial(self._answers.reply, question), partial(self._on_reply, of, clicks, order), self._state.say,
+            self._state.say,
         )  # fmt: skip
-        self._answers.ask(question, partial(self._on_reply, of, clicks, order), self._panel.say)
+
+    def _background(self, of: ClickedSlice) -> Background:
+        """Return what answers the clicks of a slice: the newest alone, since it has those before it too."""
+        return self._asking.setdefault(of.key, Background(self._put, lambda: self._state.generation))
 
     def _on_reply(self, of: ClickedSlice, clicks: SliceClicks, order: ClickOrder, reply: ClickReply) -> None:
-        """Write an answer, unless a newer one is on its way or the case is another one."""
-        if clicks.pending is not order or self._slices.get(of.key, (of, None))[1] is not clicks:
-            return
+        """Write an answer."""
         if reply.answer is None and order.own:
             clicks.pending = None
-            self._panel.say(reply.note, wrong=True)
+            self._state.say(reply.note, wrong=True)
             self._show(of.part)
             return
         self._masks.hide_preview()
         try:
             new = clicks.settle(order, of.now(), reply.answer, of.locked())
         except UNetTumourError as error:
-            self._panel.say(str(error), wrong=True)
+            self._state.say(str(error), wrong=True)
             return
         self._writing = True
         try:
@@ -312,7 +315,7 @@ class ClickController:
             self._writing = False
         self._show(of.part)
         self._desk.watch.poke()
-        self._panel.say(" ".join(filter(None, (reply.note, self._told(of, clicks, int((new == of.label).sum()))))))
+        self._state.say(" ".join(filter(None, (reply.note, self._told(of, clicks, int((new == of.label).sum()))))))
 
     def _told(self, of: ClickedSlice, clicks: SliceClicks, pixels: int) -> str:
         count = len(clicks.marks)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_unet_tumour import jobs
 from napari_unet_tumour.base.compressed import CompressedArray
 from napari_unet_tumour.corrections import ReviewedContext
 from napari_unet_tumour.corrections.carry import CarryWeights, slices_in_reach
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import FineTuneOutcome
+    from napari_unet_tumour.widgets.common.background import Task
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
 
@@ -37,10 +37,12 @@ class Comparison:
     ----------
     order : FineTuneRequest
         What was asked for.
+    task : Task
+        Asks the worker.
     """
 
-    def __init__(self, order: FineTuneRequest) -> None:
-        self.order = order
+    def __init__(self, order: FineTuneRequest, task: Task) -> None:
+        self.order, self._task = order, task
         self._asked: dict[int, PlanePrediction] = {}
 
     def pictures(self, tuned: FineTuneOutcome) -> list[ComparisonPicture]:
@@ -138,7 +140,7 @@ class Comparison:
         known = {n: mask for n, mask in drawn.items() if n in seen}
         context = ReviewedContext(seen, known, recall=False)
         scheduler = order.scheduler or None
-        found: NDArray[np.uint8] = jobs.run(
+        found: NDArray[np.uint8] = self._task.ask(
             "segment_planes", model, planes, order.segmenting, context, scheduler=scheduler
         )
         return found

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.widgets.correct.state import CorrectState
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 
 SIMPLE = {"smooth": edit_tools.smooth, "specks": edit_tools.remove_specks, "holes": edit_tools.fill_holes}
 DONE = {"smooth": "Smoothed", "specks": "Specks removed", "holes": "Holes filled", "snap": "Outline moved to the edges"}
 
 
-def apply(name: str, viewer: ViewerModel, session: CorrectState, number: int) -> str:
+def apply(name: str, viewer: ViewerModel, session: CaseCorrections, number: int) -> str:
     """Use a tool on a slice and return what it did in words; raises ScanError where it cannot be used."""
     part, plane = session.case.where(number)
     if part.mask is not None:
@@ -39,7 +39,7 @@ def apply(name: str, viewer: ViewerModel, session: CorrectState, number: int) ->
     return f"{DONE[name]} on {slice_label(number)}; undo takes it back."
 
 
-def _fill_between(viewer: ViewerModel, session: CorrectState, number: int) -> str:
+def _fill_between(viewer: ViewerModel, session: CaseCorrections, number: int) -> str:
     first, last = _ends(session, number)
     known = [first, *(n for n in range(first + 1, last) if _is_drawn(session, n)), last]
     changes: dict[int, NDArray[np.uint8]] = {}
@@ -56,7 +56,7 @@ def _fill_between(viewer: ViewerModel, session: CorrectState, number: int) -> st
     return f"{drawn}; one undo takes them back.{kept}"
 
 
-def _is_drawn(session: CorrectState, number: int) -> bool:
+def _is_drawn(session: CaseCorrections, number: int) -> bool:
     """Tell whether a slice shows what the network did not write, e.g. what was in the mask's file."""
     part, plane = session.case.where(number)
     return part.mask is not None and drawn_pixels.is_drawn(part.mask, part.layout, plane)
@@ -66,14 +66,14 @@ def _nothing_between(first: int, last: int) -> str:
     return f"There is no slice to fill between {first + 1} and {last + 1}: go to a slice that lies between"
 
 
-def _over(session: CorrectState, number: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _over(session: CaseCorrections, number: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     now = session.masks([number])[number]
     of = session.case.where(number)[0].mask
     new = np.where(now == UNSURE, now, mask)
     return new if of is None else locks.may_become(of, now, new)
 
 
-def _ends(session: CorrectState, number: int) -> tuple[int, int]:
+def _ends(session: CaseCorrections, number: int) -> tuple[int, int]:
     """Return the nearest corrected slices on either side that both have something drawn."""
     part = session.case.where(number)[0]
     numbers = range(part.first, part.first + part.layout.planes)

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import FineTuneOutcome, scan_id
 from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.corrections.matching import exclude_leaks
 from napari_unet_tumour.corrections.reviewed import with_stacks
 from napari_unet_tumour.corrections.stack import stacks_of
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
+from napari_unet_tumour.widgets.common.background import JobStopped
 from napari_unet_tumour.widgets.correct.carry_stack import spacing
 from napari_unet_tumour.widgets.correct.comparison import Comparison
 from napari_unet_tumour.widgets.segment.run import check_model, model_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import ReviewedSlice, Store
     from napari_unet_tumour.corrections.stack import ScanStack
     from napari_unet_tumour.settings import Progress
+    from napari_unet_tumour.widgets.common.background import Task
     from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
-    from napari_unet_tumour.widgets.correct.state import CorrectState
 
 CONTEXT = 24
 
@@ -49,53 +48,53 @@ class FineTuneJob:
 
     Parameters
     ----------
-    order : Order
+    order : FineTuneRequest
         What was asked for.
     store : Store
         Where the corrections of earlier scans are.
-    tell : callable
-        Called on background threads with itself and a `Progress`, and last with a `FineTuneResult` or an error.
+
+    Attributes
+    ----------
+    best : FineTuneOutcome, optional
+        The best model so far.
+    replayed : int
+        How many earlier scans are learnt from.
     """
 
-    def __init__(self, order: FineTuneRequest, store: Store, tell: Callable[[FineTuneJob, Any], None]) -> None:
-        self.order, self._store, self._tell = order, store, tell
+    def __init__(self, order: FineTuneRequest, store: Store) -> None:
+        self.order, self._store = order, store
         self.best: FineTuneOutcome | None = None
         self.replayed = 0
-        self._job: jobs.Job | None = None
-        self._over = threading.Event()
+        self._keeping = self._comparing = False
 
-    def start(self) -> None:
-        """Begin, on a background thread: lazy layers may take long to read."""
-        threading.Thread(target=self._begin, name="napari-unet-tumour fine-tuning", daemon=True).start()
+    def work(self, task: Task) -> FineTuneResult:
+        """Learn, and compare what was learnt; on a thread, since lazy layers may take long to read.
 
-    def cancel(self) -> None:
-        """Stop at once and say nothing more."""
-        self._over.set()
-        if self._job is not None:
-            self._job.cancel()
-
-    def keep_best(self) -> None:
-        """Stop learning and judge the best model so far; its `FineTuneResult` follows."""
-        best = self.best
-        self.cancel()
-        if best is not None:
-            self._judge_soon(best)
-
-    def _begin(self) -> None:
+        The task reports every `Progress`.
+        """
+        asked, scheduler = self._gather(), self.order.scheduler or None
+        tuned = self.best
         try:
-            asked = self._gather()
-        except UNetTumourError as error:
-            self._end(error)
-            return
-        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
-            said = str(error).partition("\n")[0] or type(error).__name__
-            self._end(ScanError(f"the scan cannot be read ({said}): check its file"))
-            return
-        if self._over.is_set():
-            return
-        self._job = jobs.submit("finetune", *asked, on_event=self._hear, scheduler=self.order.scheduler or None)
-        if self._over.is_set():
-            self._job.cancel()
+            if not self._keeping:
+                tuned = task.ask("finetune", *asked, scheduler=scheduler, reports=True)
+        except JobStopped:
+            tuned = self.best if self._keeping else None
+        if tuned is None:
+            raise TrainingError("the fine-tuning was stopped: press Fine-tune again")
+        self._comparing = True
+        return self._compare(task, tuned)
+
+    def note(self, progress: Progress) -> None:
+        """Keep the best model that a progress brings."""
+        best = progress.values.get("best")
+        if isinstance(best, FineTuneOutcome):
+            self.best = best
+
+    def keep_best(self, task: Task) -> None:
+        """Let it stop learning, and compare the best model so far."""
+        if self.best is not None and not self._comparing:
+            self._keeping = True
+            task.stop_job()
 
     def _gather(self) -> tuple[Any, ...]:
         """Read what the engine needs: reviewed slices, some that nobody reviewed, earlier scans, the one on screen."""
@@ -140,45 +139,15 @@ class FineTuneJob:
         alike = [plane for plane in planes if plane.shape == corrections[0].image.shape]
         return np.stack(alike) if alike else None
 
-    def _hear(self, event: Any) -> None:
-        if self._over.is_set():
-            return
-        if isinstance(event, jobs.ProgressEvent):
-            self._on_tick(event.progress)
-        elif isinstance(event, jobs.Done):
-            self._over.set()
-            self._judge_soon(event.result)
-        elif isinstance(event, jobs.Failed):
-            self._end(event.error)
-        else:
-            self._end(TrainingError("the fine-tuning was stopped: press Fine-tune again"))
-
-    def _on_tick(self, progress: Progress) -> None:
-        best = progress.values.get("best")
-        if isinstance(best, FineTuneOutcome):
-            self.best = best
-        self._tell(self, progress)
-
-    def _end(self, news: Any) -> None:
-        self._over.set()
-        self._tell(self, news)
-
-    def _judge_soon(self, tuned: FineTuneOutcome) -> None:
-        threading.Thread(target=self._judge, args=(tuned,), name="napari-unet-tumour judge", daemon=True).start()
-
-    def _judge(self, tuned: FineTuneOutcome) -> None:
+    def _compare(self, task: Task, tuned: FineTuneOutcome) -> FineTuneResult:
         pictures: list[ComparisonPicture] = []
-        if tuned.data:
-            try:
-                pictures = Comparison(self.order).pictures(tuned)
-            except (UNetTumourError, KeyboardInterrupt):
-                pictures = []  # the figures are there; only the pictures are not
+        with suppress(UNetTumourError):  # the figures are there; only the pictures are not
+            pictures = Comparison(self.order, task).pictures(tuned) if tuned.data else []
         sides = {part.scan: part.pixel_mm() for part in self.order.session.case.parts}
-        known = {scan: side for scan, side in sides.items() if side is not None}
-        self._tell(self, FineTuneResult(tuned, pictures, known))
+        return FineTuneResult(tuned, pictures, {scan: side for scan, side in sides.items() if side is not None})
 
 
-def _check_images(session: CorrectState) -> None:
+def _check_images(session: CaseCorrections) -> None:
     for part in session.case.parts:
         if scan_id(part.array, part.layout) != part.content:
             raise ScanError(

@@ -64,6 +64,21 @@ class CorrectInputs:
         return value
 
     @property
+    def carries(self) -> bool:
+        """Whether reviewed slices are carried to their neighbours."""
+        return bool(self._panel.carry.value)
+
+    @property
+    def label(self) -> int:
+        """What the brush draws."""
+        return int(self._panel.paint.value or 1)
+
+    @property
+    def hints(self) -> bool:
+        """Whether a drag in Click mode is a scribble of hints."""
+        return bool(self._panel.hint.value)
+
+    @property
     def settings(self) -> FinetuneSettings:
         """What the form says."""
         return FinetuneSettings(seconds=float(self._panel.seconds.value), device=self._panel.run_on.device)

@@ -13,19 +13,23 @@ from napari_unet_tumour.widgets.layers.label_values import Values, values_of
 
 if TYPE_CHECKING:
     from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.state import CorrectState
 
 
-def place(session: CorrectState, number: int) -> str:
-    """Return where the person is in the scan."""
+def place(state: CorrectState) -> str:
+    """Return where the person is in the scan, "" while no case is open."""
+    session, number = state.corrections, state.slice
+    if session is None or number is None:
+        return "" if session is None else "No slice of this scan is on screen."
     reviewed = session.reviewed()
     held = sum(session.is_held_out(n) for n in reviewed)
-    state = shown_name(session.state(number).name)
+    name = shown_name(session.state(number).name)
     counts = f"{len(reviewed)} reviewed" + (f", {held} of them kept for scoring" if held else "")
-    return f"Slice {number + 1} of {len(session.case)}: {state}. {counts}."
+    return f"Slice {number + 1} of {len(session.case)}: {name}. {counts}."
 
 
-def ticked(session: CorrectState, number: int) -> str:
+def ticked(session: CaseCorrections, number: int) -> str:
     """Return what a tick means for a slice."""
     name = slice_label(number).capitalize()
     if session.is_held_out(number):
@@ -33,7 +37,7 @@ def ticked(session: CorrectState, number: int) -> str:
     return f"{name}: reviewed. The network may learn from it."
 
 
-def why(session: CorrectState, number: int) -> str:
+def why(session: CaseCorrections, number: int) -> str:
     """Return why a slice is the one most worth correcting: what `ranking.rank_by_score` goes by, in words."""
     area, unsure = session.unsure.area(number), session.unsure[number]
     reasons = []
@@ -47,7 +51,7 @@ def why(session: CorrectState, number: int) -> str:
     return (", ".join(reasons) or "not reviewed yet") + "."
 
 
-def out_of_reach(session: CorrectState, number: int) -> str:
+def out_of_reach(session: CaseCorrections, number: int) -> str:
     """Return what to do where napari has no position of the sliders that shows a slice."""
     metadata = session.case.where(number)[0].image.metadata
     first = "" if "grid" in metadata.get(KEY, {}) else "open its file with napari-unet-tumour, then "
@@ -57,12 +61,12 @@ def out_of_reach(session: CorrectState, number: int) -> str:
     )
 
 
-def welcome(session: CorrectState) -> str:
+def welcome(session: CaseCorrections) -> str:
     """Return what to do first."""
     if session.kept:
         return "This scan was corrected before: restore that, or go on."
     if not any(part.mask is not None for part in session.case.parts):
-        return "There is no mask yet: press Segment."
+        return f"{session.doubt} There is no mask yet: press Segment.".lstrip()
     masks = [part.mask for part in session.case.parts if part.mask is not None]
     if any(values_of(mask) is Values.ONE_LABEL for mask in masks):
         return f"The mask has only 0 and 255: 255 counts as label 1. Correct a slice, then press {TICK_KEY}."

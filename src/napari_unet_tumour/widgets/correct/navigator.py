@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.correct.case_controller import CaseController
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
     from napari_unet_tumour.widgets.correct.segment_controller import SegmentController
-    from napari_unet_tumour.widgets.correct.view import CorrectView
+    from napari_unet_tumour.widgets.correct.state import CorrectState
 
 
 class SliceNavigator:
@@ -24,31 +24,24 @@ class SliceNavigator:
 
     Parameters
     ----------
-    quiet : callable
-        Tells whether the status line is free.
     moved : callable
         Called when another slice is on screen.
     """
 
     def __init__(
-        self,
-        viewer: ViewerModel,
-        panel: CorrectView,
-        choice: CorrectInputs,
-        desk: CaseController,
-        again: SegmentController,
-        quiet: Callable[[], bool],
-        moved: Callable[[], None],
-    ) -> None:
-        self._viewer, self._panel, self._choice, self._desk, self._again = viewer, panel, choice, desk, again
-        self._quiet, self._moved = quiet, moved
+        self, viewer: ViewerModel, state: CorrectState, choice: CorrectInputs, desk: CaseController,
+        again: SegmentController, moved: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._viewer, self._state, self._choice, self._desk, self._again = viewer, state, choice, desk, again
+        self._moved, self._first_word = moved, ""
 
-    def next(self, ask: bool) -> None:
-        """Go to the slice to correct next; asks the network first, if `ask`, where it was not asked yet."""
-        session, entry = self._desk.session, self._choice.entry
+    def next(self, first_word: str = "") -> None:
+        """Go to the slice to correct next; asks the network first, if it is free, where it was not asked yet."""
+        self._first_word = first_word
+        session, entry = self._state.corrections, self._choice.entry
         if session is None:
-            self._panel.say(self._desk.complaint(), wrong=True)
-        elif ask and not session.unsure.complete and entry is not None:
+            self._desk.complain()
+        elif not self._state.busy and not session.unsure.complete and entry is not None:
             self._again.estimate_uncertainty(
                 session, entry, self._choice.segmenting(), self._choice.scheduler, self._go_next
             )
@@ -57,22 +50,24 @@ class SliceNavigator:
 
     def go(self, number: int) -> None:
         """Bring a slice on screen."""
-        session = self._desk.session
+        session = self._state.corrections
         if session is not None and number < len(session.case):
             session.case.go(self._viewer, number)
             self._moved()
             if session.case.on_screen(self._viewer) != number:
-                self._panel.say(messages.out_of_reach(session, number), wrong=True)
+                self._state.say(messages.out_of_reach(session, number), wrong=True)
 
     def _go_next(self) -> None:
-        session, found = self._desk.session, self._desk.on_screen()
+        session, found = self._state.corrections, self._desk.on_screen()
         order = [] if session is None else session.order()
         if session is None or not order:
-            self._panel.say("Every slice is reviewed: press Fine-tune.")
+            self._state.say(f"{self._first_word}Every slice is reviewed: press Fine-tune.")
             return
         shown = None if found is None else found[1]
         number = next((n for n in order if n != shown), order[0])
         self.go(number)
-        if self._quiet():
+        if self._state.quiet:
             why = messages.why(session, number)
-            self._panel.say(f"{slice_label(number).capitalize()}: {why} Correct it, then press {TICK_KEY}.")
+            self._state.say(
+                f"{self._first_word}{slice_label(number).capitalize()}: {why} Correct it, then press {TICK_KEY}."
+            )

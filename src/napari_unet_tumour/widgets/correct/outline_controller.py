@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour import jobs
 from napari_unet_tumour.errors import ScanError, UNetTumourError
+from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct import carry_stack
 from napari_unet_tumour.widgets.correct.click_known import ClickedSlice
@@ -16,38 +15,30 @@ from napari_unet_tumour.widgets.segment.progress import slices
 from napari_unet_tumour.widgets.segment.run import model_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari.components import ViewerModel
 
     from napari_unet_tumour.models.registry import ModelEntry
-    from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
+    from napari_unet_tumour.settings import Progress
+    from napari_unet_tumour.widgets.common.background import Put, Task
     from napari_unet_tumour.widgets.correct.case_controller import CaseController
     from napari_unet_tumour.widgets.correct.click_controller import ClickController
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
-    from napari_unet_tumour.widgets.correct.view import CorrectView
+    from napari_unet_tumour.widgets.correct.state import CorrectState
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
 AGAIN = "Press Outline in 3D again to cancel."
 
 
 class OutlineController:
-    """Runs one outline at a time.
-
-    Parameters
-    ----------
-    busy : callable
-        Tells whether the network learns or segments.
-    """
+    """Runs one outline at a time."""
 
     def __init__(
-        self, viewer: ViewerModel, panel: CorrectView, inbox: MainThreadQueue, choice: CorrectInputs,
-        desk: CaseController, masks: MaskWriter, clicks: ClickController, busy: Callable[[], bool],
+        self, viewer: ViewerModel, state: CorrectState, put: Put, choice: CorrectInputs,
+        desk: CaseController, masks: MaskWriter, clicks: ClickController,
     ) -> None:  # fmt: skip
-        self._viewer, self._panel, self._inbox, self._choice = viewer, panel, inbox, choice
-        self._desk, self._masks, self._clicks, self._busy = desk, masks, clicks, busy
-        self._stack: OutlineStack | None = None
-        self._job: jobs.Job | None = None
+        self._viewer, self._state, self._choice = viewer, state, choice
+        self._desk, self._masks, self._clicks = desk, masks, clicks
+        self._background = Background(put, lambda: state.generation)
         self._outlined = OutlinedSlices()
         self._written = 0
         self._note = ""
@@ -55,25 +46,22 @@ class OutlineController:
     @property
     def running(self) -> bool:
         """Whether an outline is under way."""
-        return self._stack is not None
+        return self._background.running
 
     def toggle(self) -> None:
         """Outline the lesions that were clicked on the slice on screen, or cancel the outline that is under way."""
         if self.running:
             self.cancel()
-            self._panel.say(f"Cancelled: {slices(self._written)} outlined; undo takes them back one by one.")
+            self._state.say(f"Cancelled: {slices(self._written)} outlined; undo takes them back one by one.")
             return
         try:
             self._start()
         except UNetTumourError as error:
-            self._panel.say(str(error), wrong=True)
+            self._state.say(str(error), wrong=True)
 
     def cancel(self) -> None:
         """Stop; finished slices stay."""
-        self._stack = None
-        if self._job is not None:
-            self._job.cancel()
-        self._job = None
+        self._background.cancel()
 
     def drop(self) -> None:
         """Stop and forget what was outlined: the case is another one now."""
@@ -81,57 +69,28 @@ class OutlineController:
         self._outlined = OutlinedSlices()
 
     def _start(self) -> None:
-        if self._busy():
+        if self._state.busy:
             raise ScanError("The network is busy: wait until it is done, or cancel it, then outline in 3D")
         self._masks.hide_preview()
         of, marks = self._clicks.clicked()
-        entry, session = self._choice.entry, self._desk.session
+        entry, session = self._choice.entry, self._state.corrections
         if entry is None or session is None:
             raise ScanError(self._desk.complaint())
         settings = self._choice.segmenting()
-        stack = self._stack = OutlineStack.freeze(session, of, marks, settings, self._outlined)
+        stack = OutlineStack.freeze(session, of, marks, settings, self._outlined)
         self._written = 0
         self._note = "" if entry.spec.clicks else f"The model {entry.name} takes no clicks: grey values answer. "
-        self._panel.say(f"{self._note}Outlining in 3D… {AGAIN}")
-        threading.Thread(target=self._send, args=(stack, entry, self._choice.scheduler), daemon=True).start()
-
-    def _send(self, stack: OutlineStack, entry: ModelEntry, scheduler: str) -> None:
-        """Read the slices and ask the worker, on a thread of its own: lazy layers may take long."""
-        try:
-            model, planes = model_for(entry, scheduler or None), stack.read()
-        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
-            said = str(error).partition("\n")[0] or type(error).__name__
-            self._inbox.put(partial(self._on_end, stack, f"The scan cannot be read ({said}): check its file."))
-            return
-        if stack is not self._stack:
-            return
-        start = stack.of.plane - stack.planes.start
-        spacing = carry_stack.spacing(stack.of.part)
-        job = jobs.submit(
-            "outline", model, planes, start, (), stack.bases, stack.known, spacing, stack.corrected,
-            on_event=partial(self._hear, stack), scheduler=scheduler or None,
+        self._state.say(f"{self._note}Outlining in 3D… {AGAIN}")
+        self._background.start(
+            partial(_ask, stack, entry, self._choice.scheduler or None), lambda result: self._on_end(stack, ""),
+            partial(self._on_end, stack), partial(self._on_progress, stack),
         )  # fmt: skip
-        self._inbox.put(partial(self._on_job, stack, job))
 
-    def _on_job(self, stack: OutlineStack, job: jobs.Job) -> None:
-        if stack is self._stack:
-            self._job = job
-        else:
-            job.cancel()
-
-    def _hear(self, stack: OutlineStack, event: Any) -> None:
-        if isinstance(event, jobs.ProgressEvent):
-            found = event.progress.values
-            self._inbox.put(partial(self._on_answer, stack, found["plane"], found["answer"]))
-        elif isinstance(event, jobs.Failed):
-            self._inbox.put(partial(self._on_end, stack, str(event.error)))
-        elif isinstance(event, jobs.Done):
-            self._inbox.put(partial(self._on_end, stack, ""))
+    def _on_progress(self, stack: OutlineStack, progress: Progress) -> None:
+        self._on_answer(stack, progress.values["plane"], progress.values["answer"])
 
     def _on_answer(self, stack: OutlineStack, number: int, answer: Any) -> None:
         """Write one slice as one undo step, unless it was drawn or reviewed meanwhile."""
-        if stack is not self._stack:
-            return
         found = stack.changed(number, answer)
         if found is None:
             return
@@ -149,27 +108,33 @@ class OutlineController:
         if of.write(self._viewer, new):
             self._written += 1
             self._desk.watch.poke()
-            self._panel.say(f"{self._note}Outlining in 3D: {slices(self._written)}. {AGAIN}")
+            self._state.say(f"{self._note}Outlining in 3D: {slices(self._written)}. {AGAIN}")
 
     def _is_free(self, of: ClickedSlice, clicked: ClickedSlice) -> bool:
-        session = self._desk.session
+        session = self._state.corrections
         if session is None or session.is_reviewed(of.part.first + of.plane):
             return False
         return carry_stack.is_free(session, of.part, of.plane) or self._outlined.before(of, clicked) is not None
 
     def _on_end(self, stack: OutlineStack, error: str) -> None:
-        if stack is not self._stack:
-            return
         self.cancel()
         beside = f"beside {slice_label(stack.of.part.first + stack.of.plane)}"
         if error:
             done = f" ({slices(self._written)} outlined)" if self._written else ""
-            self._panel.say(f"{error}{done}", wrong=True)
+            self._state.say(f"{error}{done}", wrong=True)
         elif self._written:
             told = f"{slices(self._written)} outlined {beside}; undo takes them back one by one."
-            self._panel.say(f"{self._note}{told} Slices that you drew or reviewed stay.")
+            self._state.say(f"{self._note}{told} Slices that you drew or reviewed stay.")
         else:
-            self._panel.say(f"{self._note}No slice {beside} has changed: the lesion ends there, or they are yours.")
+            self._state.say(f"{self._note}No slice {beside} has changed: the lesion ends there, or they are yours.")
+
+
+def _ask(stack: OutlineStack, entry: ModelEntry, scheduler: str | None, task: Task) -> None:
+    """Read the slices and ask the worker; it reports a slice at a time."""
+    model, planes = model_for(entry, scheduler), stack.read()
+    start = stack.of.plane - stack.planes.start
+    asked = (model, planes, start, (), stack.bases, stack.known, carry_stack.spacing(stack.of.part), stack.corrected)
+    task.ask("outline", *asked, scheduler=scheduler, reports=True)
 
 
 def _kept(now: Any, new: Any, locked: Any) -> Any:

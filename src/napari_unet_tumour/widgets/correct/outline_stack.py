@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.settings import SegmentSettings
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.click_marks import Mark
-    from napari_unet_tumour.widgets.correct.state import CorrectState
 
     Plane = NDArray[np.uint8]
     Flags = NDArray[np.bool_]
@@ -87,7 +87,7 @@ class OutlineStack:
 
     @classmethod
     def freeze(
-        cls, session: CorrectState, of: ClickedSlice, marks: Sequence[Mark], settings: SegmentSettings,
+        cls, session: CaseCorrections, of: ClickedSlice, marks: Sequence[Mark], settings: SegmentSettings,
         outlined: OutlinedSlices,
     ) -> OutlineStack:  # fmt: skip
         """Return the stack around a clicked slice; ScanError where there is none, or no lesion."""

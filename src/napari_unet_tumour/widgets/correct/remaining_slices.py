@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour.widgets.layers.image_source import ImageSource
+from napari_unet_tumour.widgets.segment.progress import slices
 from napari_unet_tumour.widgets.segment.run import RunEnded, SegmentRun
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ class RemainingSlices:
         self._stopped = True
         if self._run is not None:
             self._run.cancel()
+
+    def progress_text(self) -> str:
+        """Return how far it is, e.g. "9 of 24 slices"."""
+        return f"{self.done} of {slices(self.total)}"
 
     def _hear(self, part: CasePart, run: SegmentRun, news: PlanePrediction | RunEnded) -> None:
         if not isinstance(news, RunEnded):

@@ -12,6 +12,7 @@ from napari_unet_tumour.widgets.segment.progress import slices
 if TYPE_CHECKING:
     from napari_unet_tumour.corrections import Record, Store
     from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.state import CorrectState
     from napari_unet_tumour.widgets.correct.view import CorrectView
 
@@ -22,18 +23,16 @@ CALM_MS = 4000
 class SavedCorrections:
     """Lists what is on disk apart from the case on screen."""
 
-    def __init__(self, panel: CorrectView, store: Store, inbox: MainThreadQueue) -> None:
-        self._panel, self._store = panel, store
-        self._session: CorrectState | None = None
+    def __init__(self, state: CorrectState, panel: CorrectView, store: Store, inbox: MainThreadQueue) -> None:
+        self._state, self._panel, self._store = state, panel, store
         self._found: list[tuple[str, str]] = []
         panel.kept.choices = lambda picker: self._found
         self._calm = single_shot_timer(inbox, CALM_MS, self._forget)
         panel.keeping.visible = False
         panel.delete.native.clicked.connect(self._on_delete)
 
-    def list(self, session: CorrectState) -> None:
+    def list(self, session: CaseCorrections) -> None:
         """Show what can be deleted; nothing is shown where there is nothing."""
-        self._session = session
         found = [one for one in self._store.records() if one.scan not in session.records]
         self._found = [(_summary_of(one), one.scan) for one in found]
         self._panel.kept.reset_choices()
@@ -49,11 +48,11 @@ class SavedCorrections:
         try:
             self._store.delete(str(scan))
         except UNetTumourError as error:
-            self._panel.say(str(error), wrong=True)
+            self._state.say(str(error), wrong=True)
             return
-        self._panel.say("Deleted for good: the network no longer learns from them.")
-        if self._session is not None:
-            self.list(self._session)
+        self._state.say("Deleted for good: the network no longer learns from them.")
+        if self._state.corrections is not None:
+            self.list(self._state.corrections)
 
     def _forget(self) -> None:
         self._panel.delete.text = DELETE

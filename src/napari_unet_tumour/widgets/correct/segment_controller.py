@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.settings_form import plain
 from napari_unet_tumour.widgets.correct.remaining_slices import RemainingSlices
+from napari_unet_tumour.widgets.correct.state import Phase
 from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, labels
 from napari_unet_tumour.widgets.layers.drawn_pixels import KeptSlices
 from napari_unet_tumour.widgets.layers.mask_writer import Shown
@@ -21,14 +23,13 @@ if TYPE_CHECKING:
 
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.settings import SegmentSettings
-    from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
+    from napari_unet_tumour.widgets.common.background import Put
     from napari_unet_tumour.widgets.common.question import Question
     from napari_unet_tumour.widgets.correct.case import CasePart
+    from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
     from napari_unet_tumour.widgets.correct.state import CorrectState
     from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
     from napari_unet_tumour.widgets.segment.run import RunEnded
-
-    Say = Callable[[str, bool], None]
 
 
 class SegmentController:
@@ -36,23 +37,20 @@ class SegmentController:
 
     Parameters
     ----------
-    say : callable
-        Shows a line of status; the second argument is True for an error.
-    drawn : callable
+    put : callable
+        Makes a call on the GUI thread.
+    adopt : callable
         Called when a part has got its mask layer.
-    over : callable, optional
-        Called when a run has ended.
     """
 
     def __init__(
-        self, viewer: ViewerModel, inbox: MainThreadQueue, masks: MaskWriter, question: Question, say: Say,
-        drawn: Callable[[CasePart, Any], None], over: Callable[[], None] | None = None,
+        self, viewer: ViewerModel, state: CorrectState, put: Put, masks: MaskWriter, question: Question,
+        adopt: Callable[[CasePart, Any], None],
     ) -> None:  # fmt: skip
-        self._viewer, self._inbox, self._masks, self._say, self._drawn = viewer, inbox, masks, say, drawn
-        self._question, self._over = question, over
+        self._viewer, self._state, self._masks, self._question, self._adopt = viewer, state, masks, question, adopt
+        self._background = Background(put, lambda: state.generation, state.switch)
         self._beneath = False
         self._rest: RemainingSlices | None = None
-        self._session: CorrectState | None = None
         self._then: Callable[[], None] | None = None
         self._first_word = self._word = ""
         self._watched: list[Any] = []
@@ -61,10 +59,11 @@ class SegmentController:
     @property
     def running(self) -> bool:
         """Whether a run is under way."""
-        return self._rest is not None
+        return self._background.running
 
     def draw(
-        self, session: CorrectState, entry: ModelEntry, settings: SegmentSettings, scheduler: str, first_word: str = "",
+        self, session: CaseCorrections, entry: ModelEntry, settings: SegmentSettings, scheduler: str,
+        first_word: str = "",
         beneath: bool = False,
     ) -> None:  # fmt: skip
         """Segment every slice that is not reviewed; what a person drew stays, each slice is one undo step.
@@ -78,7 +77,7 @@ class SegmentController:
 
     def estimate_uncertainty(
         self,
-        session: CorrectState,
+        session: CaseCorrections,
         entry: ModelEntry,
         settings: SegmentSettings,
         scheduler: str,
@@ -90,29 +89,31 @@ class SegmentController:
 
     def cancel(self) -> None:
         """Stop; finished slices stay."""
-        rest, self._rest = self._rest, None
         self._watch([])
-        if rest is not None:
-            rest.cancel()
+        self._background.cancel()
 
     def _start(
-        self, session: CorrectState, entry: ModelEntry, settings: SegmentSettings, scheduler: str, numbers: list[int],
+        self, session: CaseCorrections, entry: ModelEntry, settings: SegmentSettings, scheduler: str,
+        numbers: list[int],
         then: Callable[[], None] | None,
     ) -> None:  # fmt: skip
         self.cancel()
         self._question.drop()
         self._word = ""
-        self._session, self._then, self._tally = session, then, Tally()
+        self._then, self._tally = then, Tally()
         if not numbers:
-            self._say(f"{self._first_word}Every slice is reviewed: there is nothing to segment.", False)
+            self._state.say(f"{self._first_word}Every slice is reviewed: there is nothing to segment.")
             return
         focus = session.case.on_screen(self._viewer) or 0
         corrected = session.masks(session.reviewed())
-        self._rest = RemainingSlices(session.case, entry, settings, numbers, focus, scheduler, self._tell, corrected)
+        task = self._background.open(self._on_news, Phase.SEGMENTING if then is None else Phase.LOOKING)
+        rest = RemainingSlices(session.case, entry, settings, numbers, focus, scheduler, task.report, corrected)
+        self._rest = rest
+        task.on_drop = rest.cancel
         self._watch(session.case.layers())
         for part in session.case.parts:
             self._tally.erased[part.first] = drawn_pixels.erased_planes(part.mask, part.layout)
-        self._rest.start()
+        rest.start()
 
     def _watch(self, layers: list[Any]) -> None:
         """Hear of layers that get other pixels, and of no others."""
@@ -125,45 +126,39 @@ class SegmentController:
     def _on_data(self, event: Any) -> None:
         """Stop where a layer has got other pixels: what the run brings is of those before."""
         name = next((layer.name for layer in self._watched if layer is event.source), "")
-        if self._rest is not None and name:
+        if name:
             self._stop(f"Stopped, since the pixels of layer '{name}' were replaced")
 
     def _stop(self, why: str) -> None:
-        done, total = (0, 0) if self._rest is None else (self._rest.done, self._rest.total)
         self.cancel()
-        self._word = f"{why}: {done} of {slices(total)} done; press Segment again."
-        self._say(self._word, True)
+        self._word = f"{why}: {'' if self._rest is None else self._rest.progress_text()} done; press Segment again."
+        self._state.say(self._word, True)
 
     def take_stop(self) -> str:
         """Return why the last run was stopped, once; "" where it was not."""
         word, self._word = self._word, ""
         return word
 
-    def _tell(self, rest: RemainingSlices, part: CasePart | None, news: PlanePrediction | RunEnded) -> None:
-        self._inbox.put(partial(self._on_news, rest, part, news))
-
     def _on_news(self, rest: RemainingSlices, part: CasePart | None, news: PlanePrediction | RunEnded) -> None:
-        if rest is not self._rest or self._session is None:
-            return
-        if part is None or not isinstance(news, PlanePrediction):
+        session = self._state.corrections
+        if part is None or not isinstance(news, PlanePrediction) or session is None:
             self._on_end(rest, news)
             return
+        if self._then is None and self._draw(rest, part, news) is Shown.FAILED:
+            self._stop(f"Stopped, since the mask of '{part.image.name}' no longer fits it")
+            return
+        rest.done += 1
         if self._then is None:
-            if self._draw(rest, part, news) is Shown.FAILED:
-                self._stop(f"Stopped, since the mask of '{part.image.name}' no longer fits it")
-                return
-            rest.done += 1
-            self._say(f"{self._first_word}Segmenting: {rest.done} of {slices(rest.total)}", False)
+            self._state.say(f"{self._first_word}Segmenting: {rest.progress_text()}")
         else:
-            rest.done += 1
-            self._session.unsure.note(part.first + news.number, news.probability.array())
-            self._say(f"Asking the network: {rest.done} of {slices(rest.total)}", False)
+            session.unsure.note(part.first + news.number, news.probability.array())
+            self._state.say(f"Looking at the slices: {rest.progress_text()}")
 
     def _draw(self, rest: RemainingSlices, part: CasePart, plane: PlanePrediction) -> Shown:
         mask = part.mask
         if mask is None:
             mask = labels.add_mask(self._viewer, part.image, part.layout, rest.entry.spec.labels)
-            self._drawn(part, mask)
+            self._adopt(part, mask)
             self._watch([*self._watched, mask])
         if plane.number == 0 or rest.done == 0:
             _note(mask, part, rest)
@@ -172,27 +167,25 @@ class SegmentController:
         return shown
 
     def _on_end(self, rest: RemainingSlices, news: Any) -> None:
-        self._rest = None
+        self._background.finish()
         self._watch([])
+        session, then = self._state.corrections, self._then
         if news.error is not None:
-            note = f" ({rest.done} of {slices(rest.total)} done)" if rest.done else ""
-            self._say(f"{news.error}{note}", True)
+            self._state.say(f"{news.error}{f' ({rest.progress_text()} done)' if rest.done else ''}", True)
         elif news.cancelled:
-            self._say(f"Stopped: {rest.done} of {slices(rest.total)} done; press Segment again", True)
+            self._state.say(f"Stopped: {rest.progress_text()} done; press Segment again", True)
         elif rest.done < rest.total:
-            self._say(f"{slices(rest.total - rest.done)} failed, {rest.done} are done: press Segment again", True)
-        elif self._then is not None:
-            self._then()
+            self._state.say(f"{slices(rest.total - rest.done)} failed, {rest.done} are done: press Segment again", True)
+        elif then is not None:
+            then()
         else:
             self._decide_together(rest)
             kept = self._tally.in_words()
             others = f"{kept} and reviewed slices" if kept else "reviewed slices"
-            self._say(f"{self._first_word}{slices(self._tally.written)} segmented; {others} are as they were.", False)
-        if self._session is not None and self._then is None:
+            self._state.say(f"{self._first_word}{slices(self._tally.written)} segmented; {others} are as they were.")
+        if session is not None and then is None:
             self._tally.note_slices()
             self._ask_what_to_keep(self._tally)
-            if self._over is not None:
-                self._over()
 
     def _ask_what_to_keep(self, tally: Tally) -> None:
         """Ask once about slices that a person drew; until they answer, and if they do not, these stay."""
@@ -204,15 +197,15 @@ class SegmentController:
 
     def _replace_kept(self, tally: Tally) -> None:
         count = 0
-        for part, kept in tally.kept if self._rest is None else []:
+        for part, kept in [] if self.running else tally.kept:
             if part.mask is not None and part.mask in self._viewer.layers:
                 count += self._masks.replace(part.mask, kept.same(part.mask, part.layout))
-        self._say(f"{slices(count)} replaced; undo brings back what you drew.", False)
+        self._state.say(f"{slices(count)} replaced; undo brings back what you drew.")
 
     def _decide_together(self, rest: RemainingSlices) -> None:
         """Leave out what one slice of a volume alone shows; reviewed slices are neighbours too."""
-        parts = [] if self._session is None else self._session.case.parts
-        for part in parts if rest.settings.remove_isolated else ():
+        session = self._state.corrections
+        for part in session.case.parts if session is not None and rest.settings.remove_isolated else ():
             if part.mask is not None and part.layout.planes > 1:
                 self._masks.move(part.image, rest.settings, at_once=True)
 

@@ -9,7 +9,7 @@ from qtpy.QtGui import QColor, QPainter, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_unet_tumour.widgets.common.words import slice_label
-from napari_unet_tumour.widgets.correct.state import (
+from napari_unet_tumour.widgets.correct.case_corrections import (
     EDITED_STATE,
     HELD_OUT_STATE,
     PREDICTED_STATE,

@@ -1,7 +1,8 @@
-"""What the Correct and fine-tune widget looks like; what it does is in correct.py."""
+"""What the Correct and fine-tune widget looks like: it shows the state of the panel."""
 
 from __future__ import annotations
 
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ from napari_unet_tumour.widgets.common.question import Question
 from napari_unet_tumour.widgets.common.run_on import RunOn
 from napari_unet_tumour.widgets.common.start import start_with_scan
 from napari_unet_tumour.widgets.common.style import RED, TEXT_WIDTH, about, flat, note, picker, row, strong, two_lines
+from napari_unet_tumour.widgets.correct import messages
 from napari_unet_tumour.widgets.correct.add_class_view import AddClassView
 from napari_unet_tumour.widgets.correct.before_after_view import MEASURES, BeforeAfterView, figures
-from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, NEXT_KEY, TICK_KEY
+from napari_unet_tumour.widgets.correct.buttons import BUTTONS, TOOLS, buttons
 from napari_unet_tumour.widgets.correct.loss_curve_view import LossCurve
 from napari_unet_tumour.widgets.correct.slice_strip_view import SliceStrip
 
@@ -26,30 +28,22 @@ if TYPE_CHECKING:
     from magicgui.widgets import Widget
 
     from napari_unet_tumour.corrections import FineTuneOutcome
+    from napari_unet_tumour.widgets.correct.finetune_job import FineTuneResult
+    from napari_unet_tumour.widgets.correct.state import CorrectState, LearningStep
 
 TELL_CARRY = (
     "When you mark a slice as reviewed, the slices beside it follow: by grey values and distance, without learning. "
     "Slices that you drew or reviewed stay. One undo step per slice."
 )
-TELL_CLICK = (
-    "Click lesions: left adds, right or Alt removes, a drag is a box, Shift begins another lesion. "
-    "Delete takes a click back, Esc ends. One undo step per click."
-)
-TELL_OUTLINE = "From the clicks on this slice, outline the lesion on its neighbours (Shift-C). Again: cancel."
 TELL_HINT = "A drag is a scribble of hints, not a box: left where the lesion is, right where it is not."
-TOOLS = (
-    ("smooth", "Smooth", "Round the outline on this slice. One undo step."),
-    ("specks", "Remove specks", "Remove pieces much smaller than the largest on this slice. One undo step."),
-    ("holes", "Fill holes", "Fill the holes of the mask on this slice. One undo step."),
-    ("between", "Fill between", "Draw the slices between the nearest corrected ones on either side. One undo step."),
-    ("snap", "Snap to edges", "Move the outline on this slice to edges of the image nearby. One undo step."),
-)  # fmt: skip
 
 
 class CorrectView:
-    """The parts of the widget, made and arranged."""
+    """The parts of the widget, made and arranged; they show a state and change nothing in it."""
 
     def __init__(self) -> None:
+        self.buttons = {name: PushButton(text=one.text, tooltip=one.tooltip) for name, one in BUTTONS.items()}
+        self.tools = {name: self.buttons[name] for name in TOOLS}
         self.start_view = start_with_scan()
         self.image = picker("Image", "The scan to correct; follows the selected layer.")
         tip = "The Labels layer that you correct: made by Segment, drawn, or loaded from a file."
@@ -57,63 +51,84 @@ class CorrectView:
         self.model = picker("Model", "The network that learns. Choose an earlier version to roll back to it.")
         self.channels: Container[Widget] = Container(labels=False)
         self.channels.margins = (0, 0, 0, 0)
-        self.segment = _button("Segment", "Segment every slice that is not reviewed. Your strokes stay.")
         self.offer = note()
-        self.restore = _button("Restore", "Bring back masks, reviewed slices and model.")
-        self.afresh = _button("Start over", "Begin anew; a copy of the earlier corrections is kept.")
         self.strip = SliceStrip()
         self.place = note()
-        self.next = _button(f"Next slice ({NEXT_KEY})", "Go to the slice to correct next.")
-        self.tick = _button(f"Reviewed ({TICK_KEY})", "This slice is right as it is; an empty one has no tumour.")
         self.carry = CheckBox(text="Carry to neighbouring slices", value=True, tooltip=TELL_CARRY)
         self.paint = picker("Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour.")
         self.brush = BrushControls()
-        self.click = _button(f"Click ({CLICK_KEY})", TELL_CLICK)
-        self.outline = _button("Outline in 3D", TELL_OUTLINE)
         self.hint = CheckBox(text="Hint", value=False, tooltip=TELL_HINT)
-        self.tools = {name: _button(text, tip) for name, text, tip in TOOLS}
         self.seconds = _learning_time()
         self.run_on = RunOn(device_choices(FinetuneSettings), "Where the network learns and segments.")
         self.device = self.run_on.picker
-        self.run = _button("Fine-tune", "Let a copy of the network learn from the reviewed slices.")
-        self.measure = _button("Measure…", "Open the Lesion report with this mask: volumes, diameters, saving.")
         self.curve = LossCurve()
         self.status = note()
         self.question = Question()
         self.new_class = AddClassView()
-        self.best = _button("Best so far", "Stop learning, and compare the best network so far.")
-        self.discard = _button("Discard", "Stop learning; model and mask stay as they were.")
-        self.on = _button("Go on", "Let it learn on.")
         self.pictures = BeforeAfterView()
         self.table = note()
-        self.accept = _button("Accept", "Keep this version, make it the default, and segment the slices not reviewed.")
-        self.reject = _button("Reject", "Throw it away; model and mask stay as they were.")
         self.kept = picker(
             "Earlier corrections",
             "Corrections of earlier scans: the network learns from them too, so that it does not forget.",
         )
-        self.delete = _button("Delete", "Delete the chosen corrections for good.")
-        self.restoring = flat([self.restore, self.afresh])
-        self.asking = flat([self.best, self.discard, self.on])
-        self.leading = flat([about("Research use only."), self.measure])
-        self.deciding = flat([self.accept, self.reject])
+        self.delete = PushButton(text="Delete", tooltip="Delete the chosen corrections for good.")
+        self.restoring = self._beside("restore", "afresh")
+        self.asking = self._beside("best", "discard", "on")
+        self.leading = flat([about("Research use only."), self.measure, self.save])
+        self.deciding = self._beside("accept", "reject")
         self.keeping = row(self.kept, self.delete)
         self._polish()
 
+    def __getattr__(self, name: str) -> PushButton:
+        """Return a button by its name."""
+        if name == "buttons" or name not in self.buttons:
+            raise AttributeError(name)
+        return self.buttons[name]
+
+    def _beside(self, *names: str) -> Container[Widget]:
+        return flat([self.buttons[name] for name in names])
+
+    def follow(self, state: CorrectState) -> None:
+        """Show a state from now on."""
+        events = state.events
+        events.message.connect(lambda message: self.say(message.text, message.wrong))
+        events.slices.connect(self.strip.fill)
+        events.slice.connect(self.strip.mark)
+        for event in (events.corrections, events.slices, events.slice):
+            event.connect(partial(self._show_place, state))
+        events.offer.connect(self._ask_to_restore)
+        events.stopping.connect(self._show_asking)
+        events.result.connect(self._show_result)
+        events.step.connect(self._show_step)
+        events.clicking.connect(lambda clicking: self.click.native.setChecked(clicking))
+        # Qt has turned these by the press already; they show what is true, whatever follows.
+        self.tick.native.clicked.connect(lambda: self.tick.native.setChecked(state.is_reviewed()))
+        self.click.native.clicked.connect(lambda: self.click.native.setChecked(state.clicking))
+        for event in (events.phase, events.best, events.estimate):
+            event.connect(partial(self._show_buttons, state))
+        self._show_buttons(state)
+
+    def _show_buttons(self, state: CorrectState, *change: Any) -> None:
+        for name, button in buttons(state).items():
+            native = self.buttons[name].native
+            if native.text() != button.text:
+                native.setText(button.text)
+            native.setToolTip(button.tooltip)
+            native.setEnabled(button.enabled)
+
     def rows(self) -> list[Widget]:
         """Return the rows that scroll, from top to bottom; `put` adds the painted parts."""
-        tools = list(self.tools.values())
         return [
             *self.start_view.rows(), row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
             self.offer, self.restoring, self.carry, row(self.paint, self.brush.lock), self.brush.row(),
-            flat([self.click, self.outline, self.hint]), flat(tools[:3]), flat(tools[3:]),
+            flat([self.click, self.outline, self.hint]), self._beside(*TOOLS[:3]), self._beside(*TOOLS[3:]),
             row(self.seconds), row(self.device), self.run_on.address_row, self.keeping, self.table,
         ]  # fmt: skip
 
     def actions(self) -> list[Widget]:
         """Return the rows that are always in sight."""
         return [
-            self.place, flat([self.next, self.tick, self.run]), self.status,
+            self.place, self._beside("next", "tick", "run"), self.status,
             *self.question.rows(), self.new_class.question, self.new_class.answers,
             self.asking, self.deciding, self.leading,
         ]  # fmt: skip
@@ -129,10 +144,10 @@ class CorrectView:
     def hide_all(self) -> None:
         """Show only what a person needs before the first fine-tuning."""
         self.curve.hide()
-        self.ask_to_restore("")
+        self._ask_to_restore("")
         self.new_class.ask("")
-        self.ask_what_to_keep(False)
-        self.compare(None)
+        self._show_asking(False)
+        self._show_result(None)
 
     def _polish(self) -> None:
         strong(self.run, 30)
@@ -153,33 +168,36 @@ class CorrectView:
         if self.status.native.styleSheet() != style:  # a new style is costly even when it is the same
             self.status.native.setStyleSheet(style)
 
-    def tell_place(self, text: str, reviewed: bool) -> None:
-        """Show where the person is in the scan."""
+    def _show_place(self, state: CorrectState, *change: Any) -> None:
+        text = messages.place(state)
         if self.place.value != text:
             self.place.value = text
-        self.tick.native.setChecked(reviewed)
+        self.tick.native.setChecked(state.is_reviewed())
 
-    def ask_to_restore(self, what: str) -> None:
+    def _ask_to_restore(self, what: str) -> None:
         """Offer what an earlier session left; "" takes the offer away."""
         self.offer.value = f"Corrections of this scan are on disk: {what}." if what else ""
         self.offer.visible = self.restoring.visible = bool(what)
 
-    def ask_what_to_keep(self, asking: bool, best: bool = True) -> None:
+    def _show_step(self, step: LearningStep) -> None:
+        if step.seconds is None:
+            self.curve.begin(step.budget)
+            self.curve.show()
+        else:
+            self.curve.budget = step.budget
+            self.curve.add(step.seconds, step.loss, step.score)
+
+    def _show_asking(self, asking: bool) -> None:
         """Ask what a cancelled fine-tuning leaves."""
         self.asking.visible = asking
-        self.best.enabled = best
 
-    def compare(self, tuned: FineTuneOutcome | None, pixel_mm: Mapping[str, float] | None = None) -> None:
-        """Show the figures before and after, with Accept and Reject; None takes them away."""
-        self.table.value = "" if tuned is None else _table(tuned, pixel_mm or {})
-        shown = tuned is not None
-        self.deciding.visible = shown
+    def _show_result(self, result: FineTuneResult | None) -> None:
+        """Show the figures and pictures before and after, with Accept and Reject; None takes them away."""
+        self.pictures.fill([] if result is None else result.pictures)
+        self.table.value = "" if result is None else _table(result.tuned, result.pixel_mm)
+        self.deciding.visible = result is not None
         self.table.visible = bool(self.table.value)
-        self.pictures.setVisible(shown and bool(self.pictures.pictures))
-
-
-def _button(text: str, tooltip: str) -> PushButton:
-    return PushButton(text=text, tooltip=tooltip)
+        self.pictures.setVisible(bool(self.pictures.pictures))
 
 
 def _learning_time() -> FloatSpinBox:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ProgressBar, PushButton, TextEdit
@@ -14,8 +15,6 @@ from napari_unet_tumour.widgets.common.style import RED, about, flat, note, pick
 from napari_unet_tumour.widgets.common.table import shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from magicgui.widgets import Container, Widget
     from qtpy.QtWidgets import QWidget
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.measure.table import LesionTable
 
 SIZES = [("mm where known", "auto"), ("pixels", "pixel")]
+TELL_ALL = "Measure, then save mask, table and report beside the scan, under names that are free."
 AUTO: tuple[str, int | None] = ("thickest spacing", None)
 
 
@@ -51,6 +51,7 @@ class MeasureView:
         self.page = PushButton(
             text="Save report…", tooltip="A page with a picture of each lesion as HTML or PDF, or a DICOM report."
         )
+        self.all = PushButton(text="Save all", tooltip=TELL_ALL)
         self._polish()
 
     def rows(self) -> list[Widget]:
@@ -63,7 +64,14 @@ class MeasureView:
 
     def actions(self) -> list[Widget]:
         """Return the rows that are always in sight."""
-        return [self.run, self.bar, self.status, flat([self.copy, self.csv, self.json]), self.page, about()]
+        return [
+            self.run,
+            self.bar,
+            self.status,
+            flat([self.copy, self.csv, self.json]),
+            flat([self.page, self.all]),
+            about(),
+        ]
 
     def put_table(self, content: Container[Any], table: LesionTable) -> None:
         """Place the table below the pickers; it takes the height that is left."""
@@ -174,6 +182,12 @@ def ask_where(parent: QWidget, name: str, suffix: str) -> str:
     """Let the person choose where to save; "" when they change their mind."""
     path, _ = QFileDialog.getSaveFileName(parent, "Save the lesion report", name, f"*{suffix}")
     return str(path if not path or path.lower().endswith(suffix) else path + suffix)
+
+
+def ask_folder(parent: QWidget) -> Path | None:
+    """Let the person choose where to save all files; None when they change their mind."""
+    path = QFileDialog.getExistingDirectory(parent, "Save mask, table and report")
+    return Path(path) if path else None
 
 
 def copy(text: str) -> None:

@@ -6,19 +6,30 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_unet_tumour.errors import UNetTumourError
-from napari_unet_tumour.measure import check_dicom_sr, html_report, write_csv, write_html, write_json
-from napari_unet_tumour.settings import Progress
+from napari_unet_tumour.measure import (
+    check_dicom_sr,
+    html_report,
+    write_csv,
+    write_dicom_sr,
+    write_html,
+    write_json,
+)
 from napari_unet_tumour.widgets.common import panels
+from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.common.table import shown
+from napari_unet_tumour.widgets.common.words import failure_text
 from napari_unet_tumour.widgets.layers.image_source import images
 from napari_unet_tumour.widgets.layers.world import axes_of
 from napari_unet_tumour.widgets.measure import layers as lesion_layers
-from napari_unet_tumour.widgets.measure.run import MeasureResult, MeasureRun, write_sr_in_background
+from napari_unet_tumour.widgets.measure import save_all
+from napari_unet_tumour.widgets.measure.run import MeasureResult, measure_masks
 from napari_unet_tumour.widgets.measure.table import LesionTable
-from napari_unet_tumour.widgets.measure.view import MeasureView, ask_where, ask_where_page, copy, write_pdf
+from napari_unet_tumour.widgets.measure.view import MeasureView, ask_folder, ask_where, ask_where_page, copy, write_pdf
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -28,6 +39,9 @@ if TYPE_CHECKING:
 
 BAR_MS = 1000
 CHANGED = "The mask has changed since: measure again."
+NOT_REPORTED = partial(failure_text, failed="The report could not be saved", again="save again")
+NOT_SAVED = partial(failure_text, failed="The files could not be saved", again="save again")
+NOT_MEASURED = partial(failure_text, failed="The mask could not be measured", again="measure again")
 # What a report is made of: pixels, and where they lie.
 MEASURED = ("data", "scale", "translate", "rotate", "shear", "affine", "units")
 DRAWN = ("paint", "labels_update")
@@ -49,7 +63,8 @@ class LesionReport(Panel):
         self.table = LesionTable(self.show_lesion)
         self._panel.put_table(self.content, self.table)
         self._inbox = MainThreadQueue(self.native)
-        self._run: MeasureRun | None = None
+        self._background, self._saving = Background(self._inbox.put), Background(self._inbox.put)
+        self._fresh = self._then_save = False
         self._found: MeasureResult | None = None
         self._mask: Labels | None = None
         self._watched: list[Any] = []
@@ -62,7 +77,7 @@ class LesionReport(Panel):
     @property
     def running(self) -> bool:
         """Whether a mask is being measured."""
-        return self._run is not None
+        return self._background.running
 
     @property
     def found(self) -> MeasureResult | None:
@@ -83,17 +98,20 @@ class LesionReport(Panel):
         except UNetTumourError as error:
             panel.say(str(error), wrong=True)
             return
+        self._fresh = False
         self._watch(mask, panel.scan.value, earlier)
         self._counted = now.layer
-        self._run = MeasureRun(now, before, partial(self._tell, self._inbox))
         panel.start()
         self._slow.start()
-        self._run.start()
+        self._background.start(
+            partial(measure_masks, now, before), self._on_found, lambda why: self._stop(why, wrong=True),
+            panel.tell_progress, NOT_MEASURED,
+        )  # fmt: skip
 
     def cancel(self, why: str = "Cancelled.") -> None:
         """Stop measuring; the last report stays."""
-        if self._run is not None:
-            self._run.cancel()
+        if self.running:
+            self._background.cancel()
             self._stop(why)
 
     def show_lesion(self, lesion: MeasuredLesion) -> None:
@@ -141,10 +159,32 @@ class LesionReport(Panel):
         """Write a DICOM structured report on a thread: reading a long series' headers takes seconds."""
         check_dicom_sr(target, found.source)
         self._panel.say(f"Saving {target.name}…")
-        write_sr_in_background(target, found, partial(self._say_later, self._inbox))
+        self._saving.start(
+            lambda task: write_dicom_sr(target, found.report, found.mask, found.source, found.comparison),
+            lambda written: self._panel.say(f"Saved {' and '.join(one.name for one in written)}."),
+            lambda why: self._panel.say(why, wrong=True), wording=NOT_REPORTED,
+        )  # fmt: skip
 
-    def _say_later(self, inbox: MainThreadQueue, text: str, wrong: bool) -> None:
-        inbox.put(partial(self._panel.say, text, wrong))
+    def save_all(self) -> None:
+        """Save mask, table and page beside the scan, measured before where that is not done; asks where if need be."""
+        if self._fresh:
+            self._write_all()
+        else:
+            self.measure()
+            self._then_save = self.running
+
+    def _write_all(self) -> None:
+        found, mask, image = self._found, self._mask, self._panel.scan.value
+        folder = save_all.folder_beside(image) or ask_folder(self.native)
+        if found is None or mask is None or folder is None:
+            return
+        data, about, _ = mask.as_layer_data_tuple()
+        name, suffix = (mask if image is None else image).name, save_all.mask_suffix(image)
+        self._panel.say("Saving…")
+        self._saving.start(
+            lambda task: save_all.write_all(found, (np.array(data), about), folder, name, suffix), self._panel.say,
+            lambda why: self._panel.say(why, wrong=True), wording=NOT_SAVED,
+        )  # fmt: skip
 
     # ---- what happens in the window ------------------------------------------------------------
 
@@ -162,11 +202,12 @@ class LesionReport(Panel):
         panel.csv.changed.connect(partial(self._save_as, ".csv"))
         panel.json.changed.connect(partial(self._save_as, ".json"))
         panel.page.changed.connect(self._save_page)
+        panel.all.changed.connect(self.save_all)
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._follow)
         UndockFilter(self.native, self.close_down)
-        self.native.destroyed.connect(self._drop_run)
+        self.native.destroyed.connect(self._background.cancel)
 
     def _named_masks(self, picker: Any) -> list[tuple[str, Labels]]:
         return [(layer.name, layer) for layer in lesion_layers.masks(self._viewer)]
@@ -209,27 +250,21 @@ class LesionReport(Panel):
 
     # ---- what a run brings ---------------------------------------------------------------------
 
-    def _tell(self, inbox: MainThreadQueue, run: MeasureRun, news: Any) -> None:
-        inbox.put(partial(self._on_news, run, news))
-
-    def _on_news(self, run: MeasureRun, news: Any) -> None:
-        if run is not self._run:
-            return
-        if isinstance(news, Progress):
-            self._panel.tell_progress(news)
-        elif isinstance(news, MeasureResult):
-            self._found = news
-            self.table.fill(news.report)
-            self._panel.tell_found(news)
-            self._panel.offer_report(True)
-            self._stop()
-        else:
-            self._stop(str(news), wrong=True)
+    def _on_found(self, found: MeasureResult) -> None:
+        self._found = found
+        self.table.fill(found.report)
+        self._panel.tell_found(found)
+        self._panel.offer_report(True)
+        self._stop()
+        self._fresh = True
+        if self._then_save:
+            self._then_save = False
+            self._write_all()
 
     def _stop(self, text: str = "", wrong: bool = False) -> None:
-        self._run = None
         self._slow.stop()
         self._panel.stop()
+        self._then_save = self._then_save and not text
         if text:
             self._panel.say(text, wrong)
 
@@ -249,6 +284,7 @@ class LesionReport(Panel):
         self._watched = []
 
     def _on_change(self, event: Any = None) -> None:
+        self._fresh = False
         if self.running:
             self._unwatch()  # one stroke is told of several times
             self.cancel(f"Stopped, since layer '{event.source.name}' was changed: press Measure again.")
@@ -269,8 +305,3 @@ class LesionReport(Panel):
         layers.selection.events.active.disconnect(self._follow)
         self._inbox.close()
         self.native.deleteLater()
-
-    def _drop_run(self) -> None:
-        """Stop the thread; touches nothing of Qt, which may be gone."""
-        if self._run is not None:
-            self._run.cancel()

@@ -26,6 +26,7 @@ from napari_unet_tumour.widgets.common.style import (
     thin,
     two_lines,
 )
+from napari_unet_tumour.widgets.segment.progress import slices
 
 if TYPE_CHECKING:
     from magicgui.widgets import Widget
@@ -91,7 +92,13 @@ class SegmentView:
     def rows(self) -> list[Widget]:
         """Return the rows that scroll, from top to bottom."""
         form = self.form
-        above: list[Widget] = [*self.start_view.rows(), row(self.image), row(self.model, self.file), self.about_model]
+        above: list[Widget] = [
+            *self.start_view.rows(),
+            row(self.image),
+            row(self.model, self.file),
+            self.about_model,
+            self.doubt,
+        ]
         above += [self.channels, row(self.scope)]
         shaping = [row(form["threshold"]), row(form["min_object_size"])]
         shaping += [flat([form[name]]) for name in ("keep_largest", "flip_tta", "remove_isolated")]
@@ -160,8 +167,10 @@ class SegmentView:
 
 def _facts(spec: ModelSpec) -> list[str]:
     scores = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in list(spec.scores.items())[:2])
+    tuned = sum(len(stack["masks"]) for stack in spec.corrected)
     facts = (
         spec.description,
+        tuned and f"Fine-tuned on {slices(tuned)} that you corrected",
         spec.data and shorten(f"Trained on {spec.data}", 90, placeholder="…"),
         scores and f"Scores: {scores}",
     )

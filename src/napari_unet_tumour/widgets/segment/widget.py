@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 from napari_unet_tumour import jobs
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.widgets.common import panels
+from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.keys import SEGMENT_KEY
 from napari_unet_tumour.widgets.common.main_thread import (
@@ -33,6 +34,8 @@ from napari_unet_tumour.widgets.segment.tiled_run import RefreshThrottle, TiledR
 from napari_unet_tumour.widgets.segment.view import SegmentView
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import napari.viewer
     from napari.layers import Image, Labels
 
@@ -63,7 +66,8 @@ class SegmentWidget(Panel):
         self._warning = ScanWarning(viewer, self._choice, self._inbox, self._panel.warn)
         self._going: RunProgress | None = None
         self._told: RunProgress | None = None
-        self._asked: jobs.Job | None = None
+        self._background = Background(self._inbox.put)
+        self._asking = Background(self._inbox.put)
         self._pace = RefreshThrottle()
         self._bound = False
         self._saver = single_shot_timer(self._inbox, REMEMBER_MS, self._choice.remember)
@@ -97,7 +101,6 @@ class SegmentWidget(Panel):
         planes = self._choice.planes(source)
         self._warning.ask()
         self._panel.question.drop()
-        tell = partial(self._tell, self._inbox)
         if is_large(source, entry.spec, self._choice.settings):
             self._segment_large(image, entry, source, planes)
             return
@@ -105,7 +108,9 @@ class SegmentWidget(Panel):
         if own is not None:
             label_values.settle(own)
         known = corrected(own, source.layout)
-        run = SegmentRun(source, entry, self._choice.settings, planes, self._choice.scheduler, tell, known)
+        run = SegmentRun(
+            source, entry, self._choice.settings, planes, self._choice.scheduler, self._new_report(), known
+        )
         erased = drawn_pixels.erased_planes(own, source.layout, source.region)
         self._begin(RunProgress(run, image, self._choice.settings, erased=erased))
 
@@ -119,14 +124,14 @@ class SegmentWidget(Panel):
         going.run.start()
 
     def _segment_large(self, image: Image, entry: ModelEntry, source: ImageSource, planes: list[int]) -> None:
-        settings, tell = self._choice.settings, partial(self._tell, self._inbox)
+        settings = self._choice.settings
         if settings.keep_largest:
             self._panel.say("This image is too large to keep only the largest piece: switch that off", wrong=True)
             return
         shapes = image_source.coarser_shapes(image, source.layout)
         mask = new_mask(source, entry.spec, settings, shapes)
         point = image_source.middle_of_view(image, source.layout)
-        run = TiledRun(source, entry, settings, planes, self._choice.scheduler, tell, mask, point)
+        run = TiledRun(source, entry, settings, planes, self._choice.scheduler, self._new_report(), mask, point)
         layer = labels.add_mask_on_disk(self._viewer, image, source.layout, mask.levels, entry.spec.labels)
         going = RunProgress(run, image, settings, layer)
         labels.describe(layer, image, **going.facts())
@@ -137,6 +142,7 @@ class SegmentWidget(Panel):
         """Stop the run at once; finished slices stay, the others keep what they were."""
         if self._going is not None:
             self._going.run.cancel()
+            self._background.cancel()
             self._finish(f"{why}: {self._going.progress_text()} done{remedy}", wrong=bool(remedy))
 
     def choose_model(self, path: str) -> None:
@@ -254,17 +260,10 @@ class SegmentWidget(Panel):
         panel = self._panel
         panel.found.value = "…"
         self._saver.start()
-        if self._asked is not None:
-            self._asked.cancel()
-        hear = partial(self._hear_device, self._inbox)
-        where = self._choice.scheduler or None
-        self._asked = jobs.submit("describe", panel.place.device, on_event=hear, scheduler=where)
-
-    def _hear_device(self, inbox: MainThreadQueue, event: Any) -> None:
-        if isinstance(event, jobs.Done):
-            inbox.put(partial(self._panel.tell_device, str(event.result)))
-        elif isinstance(event, jobs.Failed):
-            inbox.put(partial(self._on_no_device, str(event.error)))
+        device, where = panel.place.device, self._choice.scheduler or None
+        self._asking.start(
+            lambda task: str(task.ask("describe", device, scheduler=where)), panel.tell_device, self._on_no_device
+        )
 
     def _on_no_device(self, why: str) -> None:
         self._panel.tell_device("not available")
@@ -273,31 +272,30 @@ class SegmentWidget(Panel):
 
     # ---- what a run brings -----------------------------------------------------------------------
 
-    def _tell(
-        self, inbox: MainThreadQueue, run: SegmentRun | TiledRun, news: PlanePrediction | TileWritten | RunEnded
-    ) -> None:
-        """Pass news from the run's threads on to the GUI thread."""
-        if isinstance(news, RunEnded):
-            inbox.put(partial(self._on_end, run, news))
-        elif isinstance(news, TileWritten):
-            inbox.put(partial(self._on_written, run, news))
-        else:
-            inbox.put(partial(self._on_plane, run, news))
+    def _new_report(self) -> Callable[[SegmentRun | TiledRun, PlanePrediction | TileWritten | RunEnded], None]:
+        """Return what a new run reports to, in place of the last one."""
+        return self._background.open(self._on_news).report
 
-    def _on_written(self, run: SegmentRun | TiledRun, part: TileWritten) -> None:
+    def _on_news(self, run: SegmentRun | TiledRun, news: PlanePrediction | TileWritten | RunEnded) -> None:
         going = self._going
-        if going is None or going.run is not run or going.mask is None:
+        if going is None:
             return
+        if isinstance(news, RunEnded):
+            self._on_end(going, news)
+        elif isinstance(news, TileWritten):
+            self._on_written(going, news)
+        else:
+            self._on_plane(going, news)
+
+    def _on_written(self, going: RunProgress, part: TileWritten) -> None:
         going.mark(part)
-        self._pace.draw(going.mask.refresh)
+        if going.mask is not None:
+            self._pace.draw(going.mask.refresh)
         self._panel.bar.max = part.total
         self._panel.tell_progress(part.done, going.pace())
 
-    def _on_plane(self, run: SegmentRun | TiledRun, plane: PlanePrediction) -> None:
-        going = self._going
-        if going is None or going.run is not run:
-            return
-        layout = run.source.layout
+    def _on_plane(self, going: RunProgress, plane: PlanePrediction) -> None:
+        run, layout = going.run, going.run.source.layout
         if going.mask is None or going.mask.data.shape != layout.mask_shape:
             going.mask = labels.add_mask(self._viewer, going.image, layout, run.entry.spec.labels)
             labels.describe(going.mask, going.image, **going.facts())
@@ -309,10 +307,7 @@ class SegmentWidget(Panel):
         going.count(plane, shown)
         self._panel.tell_progress(len(going.done), going.pace())
 
-    def _on_end(self, run: SegmentRun | TiledRun, end: RunEnded) -> None:
-        going = self._going
-        if going is None or going.run is not run:
-            return
+    def _on_end(self, going: RunProgress, end: RunEnded) -> None:
         if end.error is not None:
             note = f" ({going.progress_text()} done)" if going.done else ""
             self._finish(f"{end.error}{note}", wrong=True)
@@ -349,6 +344,7 @@ class SegmentWidget(Panel):
 
     def _finish(self, text: str, wrong: bool = False) -> None:
         going, self._going = self._going, None
+        self._background.finish()
         self._told = None
         self._panel.stop()
         self._panel.say(text, wrong)
@@ -383,7 +379,6 @@ class SegmentWidget(Panel):
     def _drop_jobs(self) -> None:
         """Stop what the worker does for this widget, and stop listening; touches nothing of Qt, which may be gone."""
         registry_events.chosen.disconnect(self._choice.take_model, missing_ok=True)
-        if self._asked is not None:
-            self._asked.cancel()
+        self._asking.cancel()
         if self._going is not None:
             self._going.run.cancel()
