@@ -97,7 +97,6 @@ class SegmentView:
             row(self.image),
             row(self.model, self.file),
             self.about_model,
-            self.doubt,
         ]
         above += [self.channels, row(self.scope)]
         shaping = [row(form["threshold"]), row(form["min_object_size"])]
