@@ -2,6 +2,7 @@
 
 import threading
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,8 @@ from napari_unet_tumour.clicks.grey_values import guess
 from napari_unet_tumour.clicks.outline import Stack, iter_outline
 from napari_unet_tumour.clicks.picture import grey_of
 from napari_unet_tumour.errors import WorkerError
+from napari_unet_tumour.models.spec import ModelSpec
+from napari_unet_tumour.runtime.clicks import ClickModel
 from napari_unet_tumour.settings import Progress
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.correct import click_answers
@@ -254,9 +257,12 @@ class Worker:
         on_event(jobs.Cancelled() if gone.is_set() else jobs.Done({}))
 
 
+SPEC = ModelSpec("one", "unet", clicks={"widths": [4]})
+
+
 def question(models, clicks=None, **more):
     spec = SimpleNamespace(clicks=models, in_channels=1, channels=("grey",))
-    entry = SimpleNamespace(spec=spec, name="one", hash="1", path="one.safetensors")
+    entry = SimpleNamespace(spec=spec, name="one", hash="1", path=Path("one.safetensors"))
     order = begun()[0].add(begun()[1], click(20, 20))
     given = {"read": lambda: ball()[4:5]} | more
     return click_answers.ClickQuestion(entry, "", clicks=order.clicks, known=order.known, **given)
@@ -267,6 +273,8 @@ def ask(monkeypatch, qapp):
     """Ask a question and return the reply."""
     worker = Worker()
     monkeypatch.setattr(jobs, "submit", worker.submit)
+    monkeypatch.setattr(click_answers, "check_model", lambda entry: None)
+    monkeypatch.setattr(click_answers.here, "open_file", lambda path: None)
 
     def ask_(*given, **more):
         replies, told, done = [], [], threading.Event()
@@ -294,6 +302,22 @@ def test_the_worker_answers(ask):
     assert reply.note == ""
     assert reply.answer.shape == SHAPE
     assert len(ask.worker.asked) == 1
+
+
+def test_the_network_answers_here_whatever_the_worker_does(ask, monkeypatch):
+    monkeypatch.setattr(click_answers.here, "open_file", lambda path: ClickModel(SPEC, guess))
+    reply, _ = ask({"filters": [4]}, busy="The network is learning")
+    assert reply.note == ""
+    assert reply.answer[20, 20] >= INSIDE
+    assert not ask.worker.asked
+
+
+def test_a_model_file_that_is_gone_is_said_and_grey_values_answer(ask, monkeypatch):
+    monkeypatch.undo()
+    reply, _ = ask({"filters": [4]})
+    assert reply.note.startswith("one.safetensors")
+    assert reply.note.endswith(": grey values answer.")
+    assert reply.answer[20, 20] >= INSIDE
 
 
 def test_grey_values_answer_while_the_network_is_busy_gone_or_slow(ask, monkeypatch):

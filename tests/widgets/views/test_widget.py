@@ -159,6 +159,7 @@ def test_a_mask_painted_in_one_view_is_seen_in_all_and_undone_by_one_step(views)
     wheel(axial, 120, Qt.KeyboardModifier.ControlModifier)
     assert mask.brush_size > 3
     wheel(axial, 120)
+    one.settle()
     assert one.slices()[:2] == [at[0] - 1] * 2
     mask.mode = "pick"
     one.click(axial, np.array([0, 10, 6]) * SPACING)

@@ -1,4 +1,9 @@
-"""Has clicks answered: by the network in the worker, by grey values here where it is busy or gone; knows no Qt."""
+"""Has clicks answered: by the network here, else in the worker, else by grey values; knows no Qt.
+
+The click network is small, and a click must be answered at once: so it runs in this process, beside whatever the worker
+does. Where that cannot be (no ONNX Runtime, no graph yet, a scheduler elsewhere) the worker is asked, and where it is
+busy or gone grey values answer.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,7 @@ from napari_unet_tumour.clicks.answer import Click, answer
 from napari_unet_tumour.clicks.grey_values import guess
 from napari_unet_tumour.clicks.picture import grey_of
 from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.runtime import clicks as here
 from napari_unet_tumour.runtime.preprocess import COLOURS
 from napari_unet_tumour.widgets.common.background import TaskDropped
 from napari_unet_tumour.widgets.common.words import unreadable
@@ -45,7 +51,7 @@ class ClickQuestion:
     read : callable
         Returns the slice (C, H, W); called on a background thread, since a lazy layer may take long.
     busy : str
-        Why the network cannot be asked now, "" where it can.
+        Why the worker cannot be asked now, "" where it can.
     """
 
     entry: ModelEntry
@@ -69,11 +75,14 @@ class ClickAnswers:
 
     def __init__(self) -> None:
         self._warming: dict[tuple[str, str], float] = {}
+        # By the model's hash.
+        self._here: dict[str, here.ClickModel] = {}
+        self._opening = threading.Lock()
 
     def warm(self, entry: ModelEntry, scheduler: str) -> None:
-        """Have the worker load the network, so that the first click is answered at once."""
+        """Load the click network, so that the first click is answered at once."""
         place = (entry.hash, scheduler)
-        if not entry.spec.clicks or place in self._warming:
+        if not entry.spec.clicks or place in self._warming or entry.hash in self._here:
             return
         self._warming[place] = time.monotonic()
         threading.Thread(target=self._warm, args=(entry, scheduler), daemon=True).start()
@@ -83,6 +92,11 @@ class ClickAnswers:
         noise = np.random.default_rng(0).random((max(1, entry.spec.in_channels), 64, 64), np.float32)
         try:
             check_model(entry)
+            found = self._open(entry, scheduler)
+            if found is not None:
+                here.answer_plane(found, noise, [Click(32, 32)])
+                self._warming.pop(place, None)
+                return
             model = model_for(entry, scheduler or None)
         except (UNetTumourError, OSError):  # the first click says so
             self._warming.pop(place, None)
@@ -92,6 +106,17 @@ class ClickAnswers:
 
     def _on_warm(self, place: tuple[str, str], event: jobs.Event) -> None:
         self._warming.pop(place, None)
+
+    def _open(self, entry: ModelEntry, scheduler: str) -> here.ClickModel | None:
+        """Return the click network for this process; None where only the worker can answer."""
+        with self._opening:
+            if not scheduler and entry.hash not in self._here:
+                check_model(entry)
+                found = here.open_file(entry.path)
+                if found is None:
+                    return None
+                self._here[entry.hash] = found
+            return None if scheduler else self._here[entry.hash]
 
     def reply(self, question: ClickQuestion, task: Task) -> ClickReply:
         """Return the reply, on the thread of a task; it reports a line while it lasts."""
@@ -105,17 +130,28 @@ class ClickAnswers:
         entry = question.entry
         if not entry.spec.clicks:
             note = f"The model {entry.name} takes no clicks: {GREY}."
-        elif question.busy:
-            note = f"{question.busy}: {GREY} until then."
         else:
-            found = self._ask_worker(question, plane, task)
+            found = self._ask_network(question, plane, task)
             if not isinstance(found, str):
                 return ClickReply(found)
-            note = f"{found.rstrip('.')}: {GREY}."
+            note = found
         if not task.wanted:
             raise TaskDropped
         grey = grey_of(plane, entry.spec.in_channels == 1 or entry.spec.channels == COLOURS)
         return ClickReply(answer(guess, grey, question.clicks, question.known), note)
+
+    def _ask_network(self, question: ClickQuestion, plane: NDArray[Any], task: Task) -> NDArray[np.uint8] | str:
+        """Return the network's answer, or a line on why there is none."""
+        try:
+            network = self._open(question.entry, question.scheduler)
+            if network is not None:
+                return here.answer_plane(network, plane, question.clicks, question.known)
+        except (UNetTumourError, OSError) as error:
+            return f"{str(error).rstrip('.')}: {GREY}."
+        if question.busy:
+            return f"{question.busy}: {GREY} until then."
+        found = self._ask_worker(question, plane, task)
+        return f"{found.rstrip('.')}: {GREY}." if isinstance(found, str) else found
 
     def _ask_worker(self, question: ClickQuestion, plane: NDArray[Any], task: Task) -> NDArray[np.uint8] | str:
         """Return the worker's answer, or why there is none."""
