@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.settings import Progress, SegmentSettings
     from napari_unet_tumour.widgets.layers.image_source import ImageSource
 
-CHUNK, TOGETHER = 16, 32
+CHUNK, TOGETHER, READ = 16, 32, 4
 CHUNK_BYTES = 64 << 20
 IN_FLIGHT = 2
 
@@ -141,7 +141,12 @@ class SegmentRun:
         return chunk
 
     def _send(self, chunk: list[int]) -> None:
-        planes = self.source.read_planes(chunk)
+        parts = []
+        for start in range(0, len(chunk), READ):  # a lazy layer may take long: a run that is stopped ends soon
+            if self._stop.is_set():
+                return
+            parts.append(self.source.read_planes(chunk[start : start + READ]))
+        planes = np.concatenate(parts)
         if self._stop.is_set():
             return
         if isinstance(self.source.array, np.ndarray):  # others are read from a file, or computed: once is enough
