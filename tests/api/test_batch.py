@@ -5,13 +5,14 @@ import pytest
 
 from napari_unet_tumour import errors, load_model
 from napari_unet_tumour.api import batch, layout_for
+from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.settings import SegmentSettings
 
 
 def results_of(works, network):
     settings = SegmentSettings()
-    return list(batch.iter_segment_many(works, network, settings, ("background", "tumour"), lambda tick: None))
+    return list(batch.iter_segment_many(works, network, settings, ModelSpec("one", "unet"), lambda tick: None))
 
 
 def works_of(images):

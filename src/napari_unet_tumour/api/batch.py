@@ -207,44 +207,39 @@ def to_segmentation(
     probability: NDArray[np.uint8],
     layout: SliceLayout,
     settings: SegmentSettings,
-    labels: Sequence[str],
-    spec: ModelSpec | None = None,
+    spec: ModelSpec,
 ) -> Segmentation:
-    """Return the segmentation of a scan, in its own axes, from the probability of its planes (n, L, H, W) uint8.
-
-    With the model's description, unlikely lesions are removed, see `postprocess.lesion_check`.
-    """
+    """Return the segmentation of a scan, in its own axes, from the probability of its planes (n, L, H, W) uint8."""
     from napari_unet_tumour.engine.inference.segment import Segmentation
 
     mask = np.zeros(layout.mask_shape, np.uint8)
     for n, plane in enumerate(probability):
         layout.write_plane(mask, n, mask_from_probability(plane, settings))
     unlikely = isolated = 0
-    if spec is not None and checks_lesions(spec, settings, layout):
+    if checks_lesions(spec, settings, layout):
         unlikely = remove_unlikely_lesions(mask, layout, lambda n: probability[n], settings)
     if settings.remove_isolated:
         isolated = remove_isolated_components(mask, layout)
     mask = keep_largest_component(mask) if settings.keep_largest else mask
-    return Segmentation(mask, probability, tuple(labels), isolated, unlikely_removed=unlikely)
+    return Segmentation(mask, probability, tuple(spec.labels), isolated, unlikely_removed=unlikely)
 
 
 def iter_segment_many(
     works: Iterable[tuple[Item, Future[LoadedScan[Item]]]],
     network: AnyNetwork,
     settings: SegmentSettings,
-    labels: Sequence[str],
+    spec: ModelSpec,
     on_tick: OnTick,
-    spec: ModelSpec | None = None,
-    checked: ModelSpec | None = None,
+    leave_large: bool = False,
 ) -> Iterator[Segmented[Item] | ScanFailed[Item] | TooLarge[Item]]:
     """Segment many scans; consecutive scans with planes of equal shape and type share a batch.
 
     Parameters
     ----------
-    spec : ModelSpec, optional
-        The model's description; with it, scans that exceed the memory are yielded as `TooLarge`.
-    checked : ModelSpec, optional
-        The model's description, for removing unlikely lesions; `spec` by default.
+    spec : ModelSpec
+        The model's description.
+    leave_large : bool
+        Whether scans that exceed the memory are yielded as `TooLarge`.
 
     Yields
     ------
@@ -256,7 +251,7 @@ def iter_segment_many(
     DeviceError, WorkerError
         No scan can be segmented any more.
     """
-    make = partial(to_segmentation, settings=settings, labels=labels, spec=checked or spec)
+    make = partial(to_segmentation, settings=settings, spec=spec)
     waiting: list[LoadedScan[Item]] = []
     for item, future in works:
         try:
@@ -264,7 +259,7 @@ def iter_segment_many(
         except (ScanError, ModelError) as error:
             yield ScanFailed(item, error)
             continue
-        if spec is not None and work.is_large(spec, settings):
+        if leave_large and work.is_large(spec, settings):
             yield TooLarge(work)
             continue
         full = sum(w.layout.planes for w in waiting) + work.layout.planes > TOGETHER

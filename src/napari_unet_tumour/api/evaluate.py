@@ -109,7 +109,7 @@ def score(
     load = partial(_load, axis=axis, spec=entry.spec, notes=notes)
     works = read_ahead(pairs, load, lambda pair: pair.scan)
     tick = on_tick or (lambda progress: None)
-    for one in iter_segment_many(works, network, settings, entry.spec.labels, tick, checked=entry.spec):
+    for one in iter_segment_many(works, network, settings, entry.spec, tick):
         if not isinstance(one, Segmented):
             assert isinstance(one, ScanFailed)
             failed.append({"scan": str(one.item.scan), "mask": str(one.item.mask), "error": str(one.error)})

@@ -173,7 +173,7 @@ def iter_segment_file(
     if work.is_large(chosen.spec, settings):
         return None
     found = yield from segment.iter_segment_planes(chosen, work.planes(), settings)
-    segmented = Segmented(work, to_segmentation(found, work.layout, settings, chosen.spec.labels, chosen.spec))
+    segmented = Segmented(work, to_segmentation(found, work.layout, settings, chosen.spec))
     return finish(segmented, job, fingerprint)
 
 

@@ -154,7 +154,7 @@ def segment(
     clicking.sorted_marks(marks, work.layout, chosen.spec)
     planes = work.planes()
     answer = local_predictor(chosen, settings)(planes, on_tick or (lambda progress: None))
-    found = to_segmentation(answer, work.layout, settings, chosen.spec.labels, chosen.spec)
+    found = to_segmentation(answer, work.layout, settings, chosen.spec)
     if marks:
         clicked = load_clicks(entry) if isinstance(model, (str, Path)) else clicks_of(model)
         spacing = clicking.spacing_of(work.scan, work.layout)

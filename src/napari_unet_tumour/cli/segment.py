@@ -230,7 +230,7 @@ def _segment_all(
         if network.workers:
             ones = iter_parallel(cohort.left, _on_workers(cohort, network, settings, inputs), network.workers)
         else:
-            ones = iter_segment_many(works, network, settings, spec.labels, shown.update, spec)
+            ones = iter_segment_many(works, network, settings, spec, shown.update, leave_large=True)
         for one in ones:
             try:
                 line, slices = cohort.finish(clicked(one), network, shown)
@@ -271,7 +271,7 @@ def _on_workers(
         work = cohort.load(path)
         if work.is_large(spec, settings):
             return TooLarge(work)
-        return Segmented(work, to_segmentation(network.planes(work.planes()), work.layout, settings, spec.labels, spec))
+        return Segmented(work, to_segmentation(network.planes(work.planes()), work.layout, settings, spec))
 
     def by_file(path: Path) -> Result:
         cohort.claim(path)

@@ -18,6 +18,7 @@ PASSWORD = "NAPARI_UNET_TUMOUR_DICOMWEB_PASSWORD"
 # Seconds to connect, and between two pieces of an answer.
 CONNECT_S, ANSWER_S = 10.0, 60.0
 LOGIN = f"set {TOKEN}, or {USER} and {PASSWORD}, or name the server in ~/.netrc"
+CHECK_ADDRESS = "check the address, which often ends in /dicom-web"
 _TOO_LARGE = 413
 
 
@@ -85,7 +86,7 @@ class Server:
         except (exceptions.InvalidURL, exceptions.MissingSchema, exceptions.InvalidSchema) as error:
             raise _no_address(self.url) from error
         except (exceptions.RequestException, *odd) as error:
-            raise ServerError(f"{self.url} does not answer as a DICOMweb server: {_ADDRESS}") from error
+            raise ServerError(f"{self.url} does not answer as a DICOMweb server: {CHECK_ADDRESS}") from error
 
     def _refused(self, response: Any, action: str, missing: str) -> str:
         """Return why a server says no, by the number of its answer."""
@@ -95,7 +96,7 @@ class Server:
             401: f"asks for a login (401): {LOGIN}",
             403: f"does not allow {action} (403): ask its administrator for the right",
             404: f"has nothing there (404): {missing}",
-            405: f"does not offer {action} (405): {_ADDRESS}",
+            405: f"does not offer {action} (405): {CHECK_ADDRESS}",
             409: f"has stored nothing (409): {failures(response) or 'see the log of the server for the reason'}",
             _TOO_LARGE: f"takes no file as large as this (413): ask its administrator to allow {action}",
         }
@@ -115,9 +116,6 @@ class Server:
         if isinstance(error, exceptions.ChunkedEncodingError) or "reset" in str(error).lower():
             return "has broken off the connection: try again"
         return "cannot be reached: check the address, and whether the server runs"
-
-
-_ADDRESS = "check the address, which often ends in /dicom-web"
 
 
 def failures(response: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.base.atomic_write import atomic_folder
 from napari_unet_tumour.base.text import plural
-from napari_unet_tumour.dicomweb.server import reason
+from napari_unet_tumour.dicomweb.server import CHECK_ADDRESS, reason
 from napari_unet_tumour.errors import OutputError, ScanError, ServerError
 from napari_unet_tumour.settings import Progress
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from napari_unet_tumour.dicomweb.server import Server
 
 MOST_RESULTS = 200
-_NO_ADDRESS = "check the address, which often ends in /dicom-web"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def find_studies(server: Server, patient: str = "", date: str = "", modality: st
         The server does not answer, or refuses.
     """
     given = {"PatientID": patient, "StudyDate": date, "ModalitiesInStudy": modality}
-    with server.errors("the search", _NO_ADDRESS):
+    with server.errors("the search", CHECK_ADDRESS):
         found = server.client.search_for_studies(
             search_filters={name: value for name, value in given.items() if value},
             fields=["StudyDescription", "ModalitiesInStudy"],
@@ -168,7 +167,7 @@ def iter_store(server: Server, files: Sequence[Path]) -> Generator[Progress, Non
     for n, file in enumerate(files):
         stored = f" ({n} of {len(files)} were stored before)" if n else ""
         try:
-            with server.errors("storing", _NO_ADDRESS), warnings.catch_warnings():
+            with server.errors("storing", CHECK_ADDRESS), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 answer = server.client.store_instances([_read(file)])
                 failed = [int(one.get("FailureReason", 0)) for one in answer.get("FailedSOPSequence") or []]

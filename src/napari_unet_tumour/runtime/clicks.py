@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +13,15 @@ from napari_unet_tumour.clicks.grey_values import guess
 from napari_unet_tumour.clicks.outline import Stack, iter_outline
 from napari_unet_tumour.clicks.picture import grey_of
 from napari_unet_tumour.corrections.carry import CarryWeights
-from napari_unet_tumour.models.spec import hash_of, read_spec, spec_of
 from napari_unet_tumour.runtime import graph as graphs
-from napari_unet_tumour.runtime.model import CHOICE, trouble
+from napari_unet_tumour.runtime.model import CHOICE, checked_session, read_source, trouble, weights_of
+from napari_unet_tumour.runtime.predictor import to_probability
 from napari_unet_tumour.runtime.preprocess import COLOURS, check_channels, check_type
 from napari_unet_tumour.settings import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -61,12 +61,7 @@ def open_file(source: str | Path | bytes) -> ClickModel | None:
     ModelError
         It is not a model file, or damaged.
     """
-    path = None if isinstance(source, bytes) else Path(source)
-    if path is not None:
-        read_spec(path)
-    data = path.read_bytes() if path is not None else source
-    assert isinstance(data, bytes)
-    mark, spec = hash_of(data), spec_of(data, path.name if path is not None else "the model")
+    data, spec, mark = read_source(source)
     if not spec.clicks:
         return ClickModel(spec, guess)
     if mark not in _opened:
@@ -88,25 +83,12 @@ def _session(mark: str, data: bytes) -> Net | None:
     graph = graphs.find(graph_key(mark))
     if graph is None:
         return None
-    from safetensors.numpy import load
-
-    from napari_unet_tumour.runtime.session import Session
-
-    try:
-        session = Session(graph, load(data))
-        agrees = session.agrees(graph)
-    except Exception:  # noqa: BLE001 - ONNX Runtime raises errors of many types; torch answers then
-        return None
-    return _net(session) if agrees else None
+    session = checked_session(graph, lambda: weights_of(data))
+    return None if session is None else _net(session)
 
 
 def _net(session: Session) -> Net:
-    def run(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        logits = np.stack([session.logits(one)[0] for one in pictures])
-        # Equal to 1 / (1 + exp(-x)), which would overflow.
-        return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
-
-    return run
+    return lambda pictures: np.concatenate([to_probability(session.logits(one)) for one in pictures])
 
 
 def answer_plane(

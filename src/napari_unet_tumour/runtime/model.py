@@ -106,13 +106,18 @@ def open_file(source: str | Path | bytes) -> RuntimeModel | Trouble | None:
     ModelError
         It is not a model file, or damaged.
     """
-    path = None if isinstance(source, bytes) else Path(source)
-    if path is not None:
-        read_spec(path)
-    data = path.read_bytes() if path is not None else source
-    assert isinstance(data, bytes)
-    mark, where = hash_of(data), path.name if path is not None else "the model"
-    return opened(spec_of(data, where), mark, lambda: _weights(data))
+    data, spec, mark = read_source(source)
+    return opened(spec, mark, lambda: weights_of(data))
+
+
+def read_source(source: str | Path | bytes) -> tuple[bytes, ModelSpec, str]:
+    """Return the content of a model file, its description and its hash; raises ModelError as `open_file` does."""
+    if isinstance(source, bytes):
+        return source, spec_of(source, "the model"), hash_of(source)
+    path = Path(source)
+    read_spec(path)
+    data = path.read_bytes()
+    return data, spec_of(data, path.name), hash_of(data)
 
 
 def opened(
@@ -137,21 +142,26 @@ _opened: dict[str, RuntimeModel | Trouble] = {}
 def _built(
     spec: ModelSpec, mark: str, graph: Graph, weights: Callable[[], Mapping[str, NDArray[Any]]]
 ) -> RuntimeModel | Trouble:
+    unlike = Trouble(f"ONNX Runtime answers {spec.name} in another way than torch: working with torch")
+    session = checked_session(graph, weights) if spec.normalisation in NORMALISATIONS else None
+    if session is None:
+        return unlike
+    return RuntimeModel(spec, session, mark, graph.answer.shape[1] == 2 * spec.out_channels)
+
+
+def checked_session(graph: Graph, weights: Callable[[], Mapping[str, NDArray[Any]]]) -> Session | None:
+    """Return a network that is ready to run; None where it cannot run here, or its result is not that of torch."""
     from napari_unet_tumour.runtime.session import Session
 
-    unlike = Trouble(f"ONNX Runtime answers {spec.name} in another way than torch: working with torch")
-    if spec.normalisation not in NORMALISATIONS:
-        return unlike
     try:
         session = Session(graph, weights())
-        agrees = session.agrees(graph)
-    except Exception:  # noqa: BLE001 - ONNX Runtime raises errors of many types; torch runs the model then
-        return unlike
-    twofold = graph.answer.shape[1] == 2 * spec.out_channels
-    return RuntimeModel(spec, session, mark, twofold) if agrees else unlike
+        return session if session.agrees(graph) else None
+    except Exception:  # noqa: BLE001 - ONNX Runtime raises errors of many types; torch runs the network then
+        return None
 
 
-def _weights(data: bytes) -> Mapping[str, NDArray[Any]]:
+def weights_of(data: bytes) -> Mapping[str, NDArray[Any]]:
+    """Return the tensors of a model file by name."""
     from safetensors.numpy import load
 
     return load(data)

@@ -19,6 +19,8 @@ from napari_unet_tumour.runtime.graph import Graph
 from napari_unet_tumour.runtime.session import INPUT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
     from napari_unet_tumour.engine.model import Model
@@ -29,37 +31,21 @@ NESTED = "net."
 
 def ensure(model: Model) -> bool:
     """Export and store the graph of a model, unless there is one; return whether there is one now."""
-    if graphs.find(model.hash) is None:
-        graph = export(model)
-        if graph is None:
-            return False
-        graphs.keep(graph)
-    return True
+    return _ensure(model.hash, lambda: export(model))
 
 
 def ensure_clicks(model: Model) -> bool:
     """Export and store the graph of a model's click network, unless there is one; return whether there is one now."""
-    if graphs.find(graph_key(model.hash)) is None:
-        graph = export_clicks(model)
+    return _ensure(graph_key(model.hash), lambda: export_clicks(model))
+
+
+def _ensure(key: str, make: Callable[[], Graph | None]) -> bool:
+    if graphs.find(key) is None:
+        graph = make()
         if graph is None:
             return False
         graphs.keep(graph)
     return True
-
-
-def export_clicks(model: Model) -> Graph | None:
-    """Return the graph of a model's click network; None if it has none or cannot be exported."""
-    if model.clicks is None:
-        return None
-    probe = torch.rand(1, len(CHANNELS), SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    try:
-        with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")
-            onnx, names = _without_weights(_exported(model.clicks, probe), model.clicks, "", CLICKS)
-            expected = model.clicks(probe)
-    except Exception:  # noqa: BLE001 - an export can fail in many ways; torch runs every network
-        return None
-    return Graph(graph_key(model.hash), onnx, names, probe.numpy(), expected.numpy())
 
 
 def export(model: Model) -> Graph | None:
@@ -67,17 +53,39 @@ def export(model: Model) -> Graph | None:
     twofold = has_gated_branch(model.net)
     whole = WithAndWithoutBranch(model.net) if twofold else model.net
     probe = probe_of(model.spec.in_channels)
+    found = _exported(whole, probe, model.net, NESTED if twofold else "")
+    if found is None:
+        return None
+    expected = Runner(whole, torch.device("cpu"), torch.float32, twofold=twofold).logits(probe)
+    return Graph(model.hash, *found, probe.numpy(), expected.numpy())
+
+
+def export_clicks(model: Model) -> Graph | None:
+    """Return the graph of a model's click network; None if it has none or cannot be exported."""
+    if model.clicks is None:
+        return None
+    probe = torch.rand(1, len(CHANNELS), SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    found = _exported(model.clicks, probe, model.clicks, "", CLICKS)
+    if found is None:
+        return None
+    with torch.inference_mode():
+        expected = model.clicks(probe)
+    return Graph(graph_key(model.hash), *found, probe.numpy(), expected.numpy())
+
+
+def _exported(
+    whole: nn.Module, probe: torch.Tensor, net: nn.Module, prefix: str, stored: str = ""
+) -> tuple[bytes, tuple[str, ...]] | None:
+    """Return a network as an ONNX model without weights, and their names; None if it cannot be exported."""
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
-            onnx, names = _without_weights(_exported(whole, probe), model.net, NESTED if twofold else "")
+            return _without_weights(_as_onnx(whole, probe), net, prefix, stored)
     except Exception:  # noqa: BLE001 - an export can fail in many ways; torch runs every network
         return None
-    expected = Runner(whole, torch.device("cpu"), torch.float32, twofold=twofold).logits(probe)
-    return Graph(model.hash, onnx, names, probe.numpy(), expected.numpy())
 
 
-def _exported(net: nn.Module, probe: torch.Tensor) -> bytes:
+def _as_onnx(net: nn.Module, probe: torch.Tensor) -> bytes:
     # Otherwise torch prints the whole graph of a network that it cannot export.
     getattr(torch._C, "_jit_set_onnx_log_enabled", bool)(False)
     file: Any = io.BytesIO()  # torch accepts one, contrary to its annotation
@@ -91,7 +99,7 @@ def _exported(net: nn.Module, probe: torch.Tensor) -> bytes:
     return data
 
 
-def _without_weights(data: bytes, net: nn.Module, prefix: str, stored: str = "") -> tuple[bytes, tuple[str, ...]]:
+def _without_weights(data: bytes, net: nn.Module, prefix: str, stored: str) -> tuple[bytes, tuple[str, ...]]:
     """Return an ONNX model whose weights are external, and their names; in the model file they begin with `stored`."""
     import onnx
 
