@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from psygnal import Signal
 from napari_unet_tumour.widgets.brush.image_values import image_under
 from napari_unet_tumour.widgets.brush.limits import BrushKind, StrokeLimit
 from napari_unet_tumour.widgets.brush.stroke_filter import StrokeFilter
-from napari_unet_tumour.widgets.common.keys import BRUSH_KEY, LOCK_KEY, pressed
+from napari_unet_tumour.widgets.common.keys import BRUSH_KEY, LOCK_KEY, bind_keys, pressed
 from napari_unet_tumour.widgets.common.settings_form import remember, remembered
 from napari_unet_tumour.widgets.layers import locks
 from napari_unet_tumour.widgets.layers.preview import POLYGON_MODE
@@ -55,11 +54,8 @@ class Brush:
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
         viewer.layers.selection.events.active.connect(self._on_active)
-        self._bound: list[str] = []
-        for key, call in ((BRUSH_KEY, self.next_kind), (LOCK_KEY, lambda: self.lock(not self.locked))):
-            with suppress(ValueError):  # the person has bound this key: theirs stays
-                viewer.bind_key(key, pressed(call))
-                self._bound.append(key)
+        keys = ((BRUSH_KEY, self.next_kind), (LOCK_KEY, lambda: self.lock(not self.locked)))
+        self._bound = bind_keys(viewer, ((key, pressed(call)) for key, call in keys))
         self._on_layers()
         self._on_active()
 

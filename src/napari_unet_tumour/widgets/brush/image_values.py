@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from napari_unet_tumour.widgets.layers.image_source import images, index_at
 from napari_unet_tumour.widgets.layers.labels import image_of
+from napari_unet_tumour.widgets.layers.world import pixels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ class ImageValues:
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, mask: Labels) -> None:
-        self._data: Any = image.data[0] if image.multiscale else image.data
+        self._data: Any = pixels_of(image)
         self._rgb = bool(image.rgb)
         self._shape = tuple(int(n) for n in self._data.shape[: image.ndim])
         self._linear, self._start = _mask_to_image(viewer, mask, image)

@@ -1,10 +1,15 @@
-"""The canvas of the window that a panel is docked in, and short texts above it."""
+"""The canvas of the window that a panel is docked in, and what is drawn above it."""
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QMainWindow, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def canvas_of(panel: QWidget) -> QWidget | None:
@@ -15,3 +20,42 @@ def canvas_of(panel: QWidget) -> QWidget | None:
     centre = None if parent is None else parent.centralWidget()
     found = [] if centre is None else centre.findChildren(QWidget)
     return next((one for one in found if one.inherits("QOpenGLWidget")), None)
+
+
+class Overlay(QObject):
+    """Widgets above a canvas that keep to its size; the mouse does not notice them.
+
+    Parameters
+    ----------
+    canvas : QWidget
+        What they lie above.
+    parts : sequence of QWidget
+        Children of the canvas; hidden at first.
+    """
+
+    def __init__(self, canvas: QWidget, parts: Sequence[QWidget]) -> None:
+        super().__init__(canvas)
+        self._canvas, self._parts = canvas, parts
+        for part in parts:
+            part.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            part.hide()
+        canvas.installEventFilter(self)
+
+    def put(self) -> None:
+        """Lay the widgets where they belong on a canvas of this size."""
+        raise NotImplementedError
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow the size of the canvas."""
+        if event is not None and event.type() == QEvent.Type.Resize:
+            with suppress(RuntimeError):  # the window is being closed: Qt has deleted the widgets
+                self.put()
+        return False
+
+    def close(self) -> None:
+        """Take the widgets away."""
+        with suppress(RuntimeError):
+            self._canvas.removeEventFilter(self)
+            for part in self._parts:
+                part.deleteLater()
+            self.deleteLater()

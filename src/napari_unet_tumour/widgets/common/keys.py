@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 SEGMENT_KEY = "Shift-S"
 NEXT_KEY, TICK_KEY, CLICK_KEY, OUTLINE_KEY = "N", "R", "C", "Shift-C"
@@ -44,6 +45,16 @@ def keys_text() -> str:
     """Return a line per key."""
     keys = [f"{key}: {what} ({panel} panel)" for key, panel, what in KEYS]
     return "\n".join([*keys, *(f"{how}: {what}" for how, what in MOUSE)])
+
+
+def bind_keys(owner: Any, calls: Iterable[tuple[str, Callable[[Any], Any]]]) -> list[str]:
+    """Bind keys over a viewer or a layer; return those that are bound: one that the person has bound stays theirs."""
+    bound = []
+    for key, call in calls:
+        with suppress(ValueError):
+            owner.bind_key(key, call)
+            bound.append(key)
+    return bound
 
 
 def pressed(call: Callable[[], None]) -> Callable[[Any], None]:

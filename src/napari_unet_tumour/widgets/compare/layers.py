@@ -11,8 +11,8 @@ from napari_unet_tumour.measure.agreement import BOTH, ONLY_FIRST, ONLY_SECOND, 
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.widgets.layers.image_source import KEY, hidden_axes, slider_point
 from napari_unet_tumour.widgets.layers.labels import without_unsure
-from napari_unet_tumour.widgets.layers.world import affine_of, axes_of, world_of
-from napari_unet_tumour.widgets.measure.layers import geometry_of, pixels_of
+from napari_unet_tumour.widgets.layers.world import affine_of, axes_of, pixels_of, world_of
+from napari_unet_tumour.widgets.measure.layers import geometry_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

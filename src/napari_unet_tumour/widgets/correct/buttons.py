@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, NEXT_KEY, REVIEWED_NEXT_KEY, TICK_KEY
+from napari_unet_tumour.widgets.common.keys import CLICK_KEY, NEXT_KEY, REVIEWED_NEXT_KEY, TICK_KEY
 from napari_unet_tumour.widgets.correct.state import Phase
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import ScanError, UNetTumourError
 from napari_unet_tumour.widgets.common.background import Background
+from napari_unet_tumour.widgets.common.keys import CLICK_KEY, TICK_KEY, pressed
 from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct.click_answers import ClickAnswers, ClickQuestion, ClickReply
 from napari_unet_tumour.widgets.correct.click_known import ClickedSlice
 from napari_unet_tumour.widgets.correct.click_markers import ClickMarkers
 from napari_unet_tumour.widgets.correct.click_marks import Mark, MarkKind, line
 from napari_unet_tumour.widgets.correct.click_mouse import ClickMouse, Gesture
-from napari_unet_tumour.widgets.correct.keys import CLICK_KEY, TICK_KEY, pressed
 from napari_unet_tumour.widgets.layers import locks
 
 if TYPE_CHECKING:

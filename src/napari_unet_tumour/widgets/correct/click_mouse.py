@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.widgets.correct.keys import pressed
+from napari_unet_tumour.widgets.common.keys import bind_keys, pressed
 from napari_unet_tumour.widgets.layers.preview import drawn_on
 
 if TYPE_CHECKING:
@@ -106,10 +105,7 @@ class ClickMouse:
         self._bound, self._zooming = [], []
 
     def _bind(self, owner: Any) -> None:
-        for key, call in self._keys.items():
-            with suppress(ValueError):  # the person has bound this key: theirs stays
-                owner.bind_key(key, call)
-                self._bound.append((owner, key))
+        self._bound += [(owner, key) for key in bind_keys(owner, self._keys.items())]
 
     def _pan(self, owner: Any) -> Iterator[None]:
         """Let the mouse move the picture while the key is held."""

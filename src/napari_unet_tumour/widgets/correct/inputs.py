@@ -11,6 +11,7 @@ from napari_unet_tumour.widgets.common.settings_form import fill, remember, reme
 from napari_unet_tumour.widgets.correct.case import masks_for
 from napari_unet_tumour.widgets.layers import image_source, labels, placement
 from napari_unet_tumour.widgets.layers.channel_picker import ChannelPicker
+from napari_unet_tumour.widgets.layers.world import pixels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,8 +212,7 @@ class CorrectInputs:
 
 def image_shape(image: Image) -> tuple[int, ...]:
     """Return the shape of an image layer's pixels without colours."""
-    array = image.data[0] if image.multiscale else image.data
-    return tuple(array.shape[: image.ndim])
+    return tuple(pixels_of(image).shape[: image.ndim])
 
 
 def _shapes(image: Image) -> set[tuple[int, ...]]:

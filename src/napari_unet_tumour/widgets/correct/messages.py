@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.common.keys import NEXT_KEY, TICK_KEY
 from napari_unet_tumour.widgets.common.words import slice_label
-from napari_unet_tumour.widgets.correct.keys import NEXT_KEY, TICK_KEY
 from napari_unet_tumour.widgets.correct.slice_strip_view import shown_name
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.layers.label_values import Values, values_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_unet_tumour.widgets.common.keys import TICK_KEY
 from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct import messages
-from napari_unet_tumour.widgets.correct.keys import TICK_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,15 @@ from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.dock import Panel
+from napari_unet_tumour.widgets.common.keys import (
+    CLICK_KEY,
+    NEXT_KEY,
+    OUTLINE_KEY,
+    REVIEWED_NEXT_KEY,
+    TICK_KEY,
+    bind_keys,
+    pressed,
+)
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter
 from napari_unet_tumour.widgets.correct import messages
 from napari_unet_tumour.widgets.correct.buttons import TOOLS
@@ -17,14 +25,6 @@ from napari_unet_tumour.widgets.correct.carry_controller import CarryController
 from napari_unet_tumour.widgets.correct.case_controller import CaseController
 from napari_unet_tumour.widgets.correct.click_controller import ClickController
 from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
-from napari_unet_tumour.widgets.correct.keys import (
-    CLICK_KEY,
-    NEXT_KEY,
-    OUTLINE_KEY,
-    REVIEWED_NEXT_KEY,
-    TICK_KEY,
-    pressed,
-)
 from napari_unet_tumour.widgets.correct.mask_questions import MaskQuestions
 from napari_unet_tumour.widgets.correct.navigator import SliceNavigator
 from napari_unet_tumour.widgets.correct.network_actions import NetworkActions
@@ -162,13 +162,11 @@ class CorrectWidget(Panel):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._on_selection)
         self._viewer.dims.events.current_step.connect(self._on_dims)
-        for key, call in (
+        keys = (
             (NEXT_KEY, self._tour.next), (TICK_KEY, self._slice.tick), (REVIEWED_NEXT_KEY, self._slice.tick_and_next),
             (CLICK_KEY, self._click.toggle), (OUTLINE_KEY, self._outline.toggle),
-        ):  # fmt: skip
-            with suppress(ValueError):  # the person has bound this key: theirs stays
-                self._viewer.bind_key(key, pressed(call))
-                self._bound.append(key)
+        )  # fmt: skip
+        self._bound = bind_keys(self._viewer, ((key, pressed(call)) for key, call in keys))
         UndockFilter(self.native, self.close_down)
         self.native.destroyed.connect(self._drop)
 

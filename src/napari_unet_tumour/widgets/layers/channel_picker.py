@@ -14,7 +14,7 @@ from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.widgets.common.settings_form import remember, remembered
 from napari_unet_tumour.widgets.common.style import picker, row
 from napari_unet_tumour.widgets.layers import image_source
-from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
+from napari_unet_tumour.widgets.layers.world import affine_of, axes_of, pixels_of
 
 if TYPE_CHECKING:
     from magicgui.widgets import ComboBox, Container, Widget
@@ -159,4 +159,4 @@ def _scan_of(layer: Image) -> Scan:
     """Return the layer's pixels with their place in the world."""
     axes = axes_of(layer)
     affine, units = affine_of(layer, axes)
-    return Scan(layer.data[0] if layer.multiscale else layer.data, axes, affine, units, layer.name)
+    return Scan(pixels_of(layer), axes, affine, units, layer.name)

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_unet_tumour.base.slicing import SliceLayout, layout_of, with_slice_distance
 from napari_unet_tumour.errors import ModelError, ScanError
-from napari_unet_tumour.widgets.layers.world import spacing_of
+from napari_unet_tumour.widgets.layers.world import pixels_of, spacing_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ def source_of(viewer: ViewerModel, image: Image, spec: ModelSpec, in_view: bool 
     ScanError, ModelError
         The layer cannot be segmented, or not with this model; names the layer and the remedy.
     """
-    array = image.data[0] if image.multiscale else image.data
+    array = pixels_of(image)
     array = array[..., :3] if image.rgb and spec.in_channels == 3 else array  # without transparency
     _check(image.name, array)
     rows, columns = shown_axes(viewer, image)
@@ -135,7 +135,7 @@ def channel_axis(image: Image, spec: ModelSpec) -> int | None:
 
     The engine turns colours into grey, and grey into colours, by itself.
     """
-    array = image.data[0] if image.multiscale else image.data
+    array = pixels_of(image)
     flexible = spec.in_channels == 1 or spec.channels == COLOURS
     if flexible or (image.rgb and spec.in_channels == 3):
         return array.ndim - 1 if image.rgb else None
@@ -271,7 +271,7 @@ def _slice_axes(layout: SliceLayout) -> list[int]:
 def _region_in_view(image: Image, rows: int, columns: int) -> Region:
     level = image.downsample_factors[image.data_level] if image.multiscale else np.ones(image.ndim)
     low, high = image.corner_pixels * level
-    shape = image.data[0].shape if image.multiscale else image.data.shape
+    shape = pixels_of(image).shape
     parts = []
     for axis in (rows, columns):
         start, stop = max(int(low[axis]), 0), min(int(high[axis] + level[axis]), shape[axis])

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_unet_tumour.version import __version__
 from napari_unet_tumour.widgets.layers.image_source import KEY, hidden_axes, images, shown_at
+from napari_unet_tumour.widgets.layers.world import pixels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,7 @@ def copy_on(mask: Labels, image: Image, layout: SliceLayout, array: NDArray[Any]
 
 def copy_into_memory(viewer: ViewerModel, mask: Labels) -> Labels:
     """Add a copy of a mask, with its pixels in memory, at the same place; the mask itself stays as it is."""
-    level = mask.data[0] if mask.multiscale else mask.data
+    level = pixels_of(mask)
     _, about, kind = mask.as_layer_data_tuple()
     about = {**about, "name": f"{mask.name} in memory", "multiscale": False}
     copy = mask.__class__.create(np.array(level), about, kind)

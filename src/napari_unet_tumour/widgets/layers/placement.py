@@ -12,7 +12,7 @@ from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans.placement import GridMap, NoOverlapError, OutsideError, Placed, move_labels, to_grid
 from napari_unet_tumour.widgets.layers import labels as mask_layer
 from napari_unet_tumour.widgets.layers.image_source import KEY
-from napari_unet_tumour.widgets.layers.world import millimetres, scaled, world_of
+from napari_unet_tumour.widgets.layers.world import millimetres, pixels_of, scaled, world_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -46,8 +46,8 @@ def grid_map(mask: Labels, image: Image, channel: int | None = None) -> GridMap 
         They do not overlap, have other axes, or other shapes and no common place; names the layers.
     """
     kept = [axis for axis in range(image.ndim) if axis != channel]
-    shape = tuple(int(_pixels(image).shape[axis]) for axis in kept)
-    source = tuple(int(n) for n in _pixels(mask).shape)
+    shape = tuple(int(pixels_of(image).shape[axis]) for axis in kept)
+    source = tuple(int(n) for n in pixels_of(mask).shape)
     mute = _is_mute(mask) or _is_mute(image)
     apart = len(kept) != mask.ndim or (mute and not _same_units(mask, image, kept))
     if shape != source and (apart or _is_mute(mask)):
@@ -98,11 +98,11 @@ def on_image(viewer: ViewerModel, mask: Labels, image: Image, layout: SliceLayou
     where = grid_map(mask, image, channel)
     if where is None or where.is_same:
         return mask
-    mark = f"{mask.unique_id} {zlib.crc32(np.ascontiguousarray(_pixels(mask)).data)} {where.to_mask.tolist()}"
+    mark = f"{mask.unique_id} {zlib.crc32(np.ascontiguousarray(pixels_of(mask)).data)} {where.to_mask.tolist()}"
     for layer in viewer.layers:
         if layer.metadata.get(KEY, {}).get("moved_from") == mark and layer.data.shape == layout.mask_shape:
             return layer
-    placed = moved(_pixels(mask), where, mask.name, image.name)
+    placed = moved(pixels_of(mask), where, mask.name, image.name)
     copy = mask_layer.copy_on(mask, image, layout, placed.array)
     mask_layer.amend(copy, moved_from=mark)
     viewer.add_layer(copy)
@@ -117,10 +117,6 @@ def overlaps(mask: Labels, image: Image, channel: int | None = None) -> bool:
     except ScanError:
         return False
     return True
-
-
-def _pixels(layer: Any) -> Any:
-    return layer.data[0] if layer.multiscale else layer.data
 
 
 def _by(shape: tuple[int, ...]) -> str:

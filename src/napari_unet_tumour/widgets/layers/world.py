@@ -25,6 +25,11 @@ def world_of(layer: Any) -> NDArray[np.float64]:
     return matrix
 
 
+def pixels_of(layer: Any) -> Any:
+    """Return a layer's pixels, of several resolutions the finest."""
+    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+
+
 def millimetres(unit: Any) -> float | None:
     """Return how many mm a unit of length is, None for pixels and the like."""
     from pint import get_application_registry

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_unet_tumour.look.directions import edge_letters
 from napari_unet_tumour.scans.placement import knows_place
+from napari_unet_tumour.widgets.common.canvas import Overlay
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.layers.world import axes_of, world_of
 
@@ -37,9 +36,7 @@ def letters_of(viewer: ViewerModel, layer: Any) -> str:
         return ""
     down, right = (space.index(axis) for axis in shown)
     step = world_of(layer)[:-1, :-1][space][:, space]
-    vertical, horizontal = (str(getattr(one, "value", one)) for one in camera_of(viewer).orientation2d)
-    signs = (1 if vertical == "down" else -1, 1 if horizontal == "right" else -1)
-    return edge_letters(grid.world[:-1, :-1], step, down, right, signs)
+    return edge_letters(grid.world[:-1, :-1], step, down, right, camera_signs(viewer))
 
 
 def camera_of(viewer: ViewerModel) -> Any:
@@ -47,18 +44,20 @@ def camera_of(viewer: ViewerModel) -> Any:
     return getattr(viewer, "scene", viewer).camera
 
 
-class EdgeLetters(QObject):
+def camera_signs(viewer: ViewerModel) -> tuple[int, int]:
+    """Return 1 or -1 for the vertical and the horizontal axis on screen: whether it points down, and right."""
+    vertical, horizontal = (str(getattr(one, "value", one)) for one in camera_of(viewer).orientation2d)
+    return 1 if vertical == "down" else -1, 1 if horizontal == "right" else -1
+
+
+class EdgeLetters(Overlay):
     """Four letters above a canvas; the mouse does not notice them."""
 
     def __init__(self, canvas: QWidget) -> None:
-        super().__init__(canvas)
-        self._canvas = canvas
         self.labels = [QLabel(canvas) for _ in range(4)]
         for label in self.labels:
             label.setStyleSheet(STYLE)
-            label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-            label.hide()
-        canvas.installEventFilter(self)
+        super().__init__(canvas, self.labels)
 
     @property
     def text(self) -> str:
@@ -71,24 +70,10 @@ class EdgeLetters(QObject):
             label.setText(letter.strip())
             label.adjustSize()
             label.setVisible(bool(letter.strip()))
-        self._place()
+        self.put()
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Follow the size of the canvas."""
-        if event is not None and event.type() == QEvent.Type.Resize:
-            with suppress(RuntimeError):  # the window is being closed
-                self._place()
-        return False
-
-    def close(self) -> None:
-        """Take the letters away."""
-        with suppress(RuntimeError):
-            self._canvas.removeEventFilter(self)
-            for label in self.labels:
-                label.deleteLater()
-            self.deleteLater()
-
-    def _place(self) -> None:
+    def put(self) -> None:
+        """Lay each letter at the middle of its edge."""
         wide, high = self._canvas.width(), self._canvas.height()
         top, bottom, left, right = self.labels
         top.move((wide - top.width()) // 2, MARGIN)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import CheckBox, PushButton
 
 from napari_unet_tumour.widgets.brush.view import BrushControls
+from napari_unet_tumour.widgets.common.keys import CONTOUR_KEY, HELP_KEY, RESET_KEY, keys_text
 from napari_unet_tumour.widgets.common.style import about, flat, note, picker, row
-from napari_unet_tumour.widgets.look.keys import CONTOUR_KEY, HELP_KEY, RESET_KEY, keys_text
 
 if TYPE_CHECKING:
     from magicgui.widgets import Widget

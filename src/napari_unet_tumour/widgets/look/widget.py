@@ -11,13 +11,13 @@ from qtpy.QtCore import QTimer
 from napari_unet_tumour.look.label_size import label_size
 from napari_unet_tumour.widgets.common.canvas import canvas_of
 from napari_unet_tumour.widgets.common.dock import Panel
+from napari_unet_tumour.widgets.common.keys import CONTOUR_KEY, HELP_KEY, RESET_KEY, bind_keys
 from napari_unet_tumour.widgets.common.main_thread import UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.common.panels import LINKED_VIEWS, open_panel
 from napari_unet_tumour.widgets.layers.image_source import hidden_axes, images, shown_at
 from napari_unet_tumour.widgets.layers.labels import image_of
 from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
 from napari_unet_tumour.widgets.look import windows
-from napari_unet_tumour.widgets.look.keys import CONTOUR_KEY, HELP_KEY, RESET_KEY
 from napari_unet_tumour.widgets.look.letters import EdgeLetters, camera_of, letters_of
 from napari_unet_tumour.widgets.look.mouse import SliceWheel, WindowDrag
 from napari_unet_tumour.widgets.look.surface import MaskSurface
@@ -91,14 +91,12 @@ class LookWidget(Panel):
         panel.views.changed.connect(lambda: open_panel(self._viewer, LINKED_VIEWS))
         panel.surface.changed.connect(self._on_surface)
         panel.help.changed.connect(lambda shown: setattr(panel.keys, "visible", shown))
-        for key, call in (
+        keys = (
             (CONTOUR_KEY, self._on_outline_key),
             (RESET_KEY, self._on_reset_key),
             (HELP_KEY, self._on_help_key),
-        ):
-            with suppress(ValueError):  # the person has bound this key: theirs stays
-                viewer.bind_key(key, call)
-                self._bound.append(key)
+        )
+        self._bound = bind_keys(viewer, keys)
         for event, call in self._events():
             event.connect(call)
         UndockFilter(self.native, self.close_down)

@@ -14,7 +14,7 @@ from napari_unet_tumour.widgets.layers import placement
 from napari_unet_tumour.widgets.layers.geometry import scan_of
 from napari_unet_tumour.widgets.layers.image_source import KEY, images
 from napari_unet_tumour.widgets.layers.labels import image_of, without_unsure
-from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
+from napari_unet_tumour.widgets.layers.world import affine_of, axes_of, pixels_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -136,11 +136,6 @@ def _grid_of(layer: Any) -> Scan | None:
         return scan_of(pixels_of(layer), {"name": layer.name, "metadata": layer.metadata, **geometry_of(layer)})
     except OutputError:
         return None
-
-
-def pixels_of(layer: Any) -> Any:
-    """Return a layer's pixels, of several resolutions the finest."""
-    return layer.data[0] if layer.multiscale else layer.data
 
 
 def _grid_shape(image: Image) -> tuple[int, ...]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QFrame, QWidget
+from qtpy.QtWidgets import QFrame
+
+from napari_unet_tumour.widgets.common.canvas import Overlay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from qtpy.QtWidgets import QWidget
 
 COLOUR = "#40c4ff"
 # Pixels around the place that stay free.
@@ -17,7 +20,7 @@ GAP = 10
 Place = tuple[float, float]
 
 
-class Crosshair(QObject):
+class Crosshair(Overlay):
     """Four lines that end before a place.
 
     Parameters
@@ -29,14 +32,11 @@ class Crosshair(QObject):
     """
 
     def __init__(self, canvas: QWidget, place: Callable[[], Place | None]) -> None:
-        super().__init__(canvas)
-        self._canvas, self._place = canvas, place
+        self._place = place
         self.lines = [QFrame(canvas) for _ in range(4)]
         for line in self.lines:
             line.setStyleSheet(f"background: {COLOUR}; border: none;")
-            line.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-            line.hide()
-        canvas.installEventFilter(self)
+        super().__init__(canvas, self.lines)
 
     @property
     def at(self) -> Place | None:
@@ -46,9 +46,10 @@ class Crosshair(QObject):
     def follow(self, event: object = None) -> None:
         """Move to where the place is now."""
         with suppress(RuntimeError):  # the window is being closed: Qt has deleted the lines
-            self._draw()
+            self.put()
 
-    def _draw(self) -> None:
+    def put(self) -> None:
+        """Draw the lines to the edges of the canvas."""
         place = self._place()
         for line in self.lines:
             line.setVisible(place is not None)
@@ -63,17 +64,3 @@ class Crosshair(QObject):
         right.setGeometry(x + GAP, y, max(wide - x - GAP, 0), 1)
         top.setGeometry(x, 0, 1, max(y - GAP, 0))
         bottom.setGeometry(x, y + GAP, 1, max(high - y - GAP, 0))
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Follow the size of the canvas."""
-        if event is not None and event.type() == QEvent.Type.Resize:
-            self.follow()
-        return False
-
-    def close(self) -> None:
-        """Take the lines away."""
-        with suppress(RuntimeError):
-            self._canvas.removeEventFilter(self)
-            for line in self.lines:
-                line.deleteLater()
-            self.deleteLater()

@@ -13,8 +13,8 @@ from napari_unet_tumour.widgets.common.main_thread import single_shot_timer
 from napari_unet_tumour.widgets.layers.edits import Edits
 from napari_unet_tumour.widgets.layers.image_source import KEY, shown_at, slider_point
 from napari_unet_tumour.widgets.layers.labels import image_of
-from napari_unet_tumour.widgets.layers.world import axes_of, world_of
-from napari_unet_tumour.widgets.look.letters import camera_of
+from napari_unet_tumour.widgets.layers.world import axes_of, pixels_of, world_of
+from napari_unet_tumour.widgets.look.letters import camera_of, camera_signs
 from napari_unet_tumour.widgets.views.crosshair import Crosshair
 from napari_unet_tumour.widgets.views.linked_layers import PLACE, can_be_shown
 from napari_unet_tumour.widgets.views.pane import SPACE, Pane, make_current, set_points
@@ -282,10 +282,10 @@ class Link(QObject):
         if canvas is None or self._scan is None or dims.ndisplay != 2 or min(shown) < 0:
             return None
         camera = camera_of(self._main)
-        words = [str(getattr(one, "value", one)) for one in camera.orientation2d]
-        signs = (1 if words[0] == "down" else -1, 1 if words[1] == "right" else -1)
         at = [float(self.place[axis]) for axis in shown]
-        return on_canvas(at, camera.center[-2:], float(camera.zoom), (canvas.width(), canvas.height()), signs)
+        return on_canvas(
+            at, camera.center[-2:], float(camera.zoom), (canvas.width(), canvas.height()), camera_signs(self._main)
+        )
 
     def close(self) -> None:
         """Let go of the main view."""
@@ -316,7 +316,7 @@ def _moved(matrix: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[n
 
 
 def _shape(layer: Any) -> tuple[int, ...]:
-    return tuple((layer.data[0] if getattr(layer, "multiscale", False) else layer.data).shape)
+    return tuple(pixels_of(layer).shape)
 
 
 def _is_volume(layer: Any) -> bool:
