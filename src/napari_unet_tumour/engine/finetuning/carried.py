@@ -11,7 +11,7 @@ from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.corrections.stack import as_truth
 from napari_unet_tumour.engine.finetuning.cases import fine_tune_slices
 from napari_unet_tumour.engine.inference.segment import iter_segment_planes
-from napari_unet_tumour.settings import SegmentSettings
+from napari_unet_tumour.settings import Progress, SegmentSettings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.engine.finetuning.context import FineTuneContext
 
 
-def iter_carried(desk: FineTuneContext) -> Generator[None, None, FineTuneSlices | None]:
+def iter_carried(desk: FineTuneContext) -> Generator[Progress, None, FineTuneSlices | None]:
     """Carry the corrected slices to their neighbours; None where none follows.
 
     Slices that are kept for scoring are not among them.
@@ -46,7 +46,7 @@ def iter_carried(desk: FineTuneContext) -> Generator[None, None, FineTuneSlices 
 
 def _iter_answers(
     desk: FineTuneContext, stack: ScanStack, masks: dict[int, NDArray[np.uint8]]
-) -> Generator[None, None, dict[int, NDArray[np.uint8]]]:
+) -> Generator[Progress, None, dict[int, NDArray[np.uint8]]]:
     """Ask the parent about a stack's planes."""
     numbers, spec = sorted(stack.planes), desk.model.spec
     settings = SegmentSettings(**spec.defaults, device=desk.settings.device)
@@ -56,12 +56,7 @@ def _iter_answers(
         settings,
         ReviewedContext(numbers, masks, recall=False),
     )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return dict(zip(numbers, end.value, strict=True))
-        yield
+    return dict(zip(numbers, (yield from steps), strict=True))
 
 
 def _carried(

@@ -166,8 +166,8 @@ def _iter_learner(desk: FineTuneContext) -> Generator[Progress, None, FineTuner]
     return expert
 
 
-def _iter_looked(desk: FineTuneContext, steps: Generator[None, None, Any]) -> Generator[Progress, None, Any]:
-    """Run steps to their end, with progress; return what they return."""
+def _iter_looked(desk: FineTuneContext, steps: Generator[Progress, None, Any]) -> Generator[Progress, None, Any]:
+    """Run a look at slices to its end, with the progress of the fine-tuning; return what it returns."""
     while True:
         try:
             next(steps)

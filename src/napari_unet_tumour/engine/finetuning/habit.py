@@ -13,7 +13,7 @@ from napari_unet_tumour.engine.networks.lite_unet import LiteUNet
 from napari_unet_tumour.engine.training.feature_statistics import can_use_experts
 from napari_unet_tumour.postprocess.outline_habit import can_learn, contribution, habit_of, with_habit
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
-from napari_unet_tumour.settings import SegmentSettings
+from napari_unet_tumour.settings import Progress, SegmentSettings
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Answered = list[tuple[ReviewedSlice, NDArray[np.uint8]]]
 
 
-def iter_habit(desk: FineTuneContext) -> Generator[None, None, dict[str, Any]]:
+def iter_habit(desk: FineTuneContext) -> Generator[Progress, None, dict[str, Any]]:
     """Return the habit for the new model file: the parent's where the corrected slices add nothing that helps.
 
     It is added to the answers of the network that stays, so other networks than `lite-unet`, whose weights move, and
@@ -65,19 +65,12 @@ def _dice(answered: Answered, spec: ModelSpec, settings: SegmentSettings) -> flo
 
 def _iter_answered(
     model: Model, slices: Sequence[ReviewedSlice], settings: SegmentSettings
-) -> Generator[None, None, Answered]:
+) -> Generator[Progress, None, Answered]:
     """Return slices with the network's answers (1, H, W) uint8."""
     found: Answered = []
     for one in slices:
         steps = iter_segment_planes(model, one.image[None], settings, ReviewedContext(recall=False))
-        answer = None
-        while answer is None:
-            try:
-                next(steps)
-            except StopIteration as end:
-                answer = end.value[0]
-            yield
-        found.append((one, answer))
+        found.append((one, (yield from steps)[0]))
     return found
 
 

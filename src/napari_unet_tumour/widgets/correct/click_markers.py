@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_unet_tumour.widgets.correct.click_marks import MarkKind
+from napari_unet_tumour.widgets.layers.world import PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ NAME = "clicks"
 ADD, REMOVE = "#00e676", "#ff9100"
 # Size in pixels of the mask, and the least and the most that it takes on screen.
 SIZE, ON_SCREEN = 3.0, (8, 12)
-PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+COPIED = (*PLACE, "units", "axis_labels")
 # Of a scribble every so many pixels are shown.
 EVERY = 4
 
@@ -67,7 +68,7 @@ class ClickMarkers:
         self.close()
         from napari.layers import Points
 
-        place = {name: getattr(mask, name) for name in PLACE}
+        place = {name: getattr(mask, name) for name in COPIED}
         layer = Points(
             np.zeros((0, mask.ndim)), name=NAME, size=SIZE, face_color=ADD,
             canvas_size_limits=ON_SCREEN, **place,

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_unet_tumour.version import __version__
 from napari_unet_tumour.widgets.layers.image_source import KEY, hidden_axes, images, shown_at
-from napari_unet_tumour.widgets.layers.world import pixels_of
+from napari_unet_tumour.widgets.layers.world import PLACE, pixels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,7 +191,7 @@ def _place(image: Image, layout: SliceLayout) -> dict[str, Any]:
     whole = image.ndim == len(layout.mask_shape)
     kept = [axis for axis in range(image.ndim) if whole or axis != layout.channel]
     if len(kept) == image.ndim:
-        own = {name: getattr(image, name) for name in ("scale", "translate", "rotate", "shear", "affine")}
+        own = {name: getattr(image, name) for name in PLACE}
     else:
         inner, outer = image._transforms["data2physical"].set_slice(kept), image.affine.set_slice(kept)
         own = {name: getattr(inner, name) for name in ("scale", "translate", "rotate", "shear")} | {"affine": outer}

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Names of axes that are no space.
 TIME = ("t", "time", "frame")
+# Attributes that say where a layer lies.
+PLACE = ("scale", "translate", "rotate", "shear", "affine")
 
 
 def world_of(layer: Any) -> NDArray[np.float64]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour import jobs
 from napari_unet_tumour.look.mesh import Mesh, box_of
+from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.layers.edits import Edits
 from napari_unet_tumour.widgets.layers.image_source import KEY, shown_at
-from napari_unet_tumour.widgets.layers.world import axes_of, world_of
+from napari_unet_tumour.widgets.layers.world import PLACE, axes_of, world_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qtpy.QtWidgets import QWidget
 
+    from napari_unet_tumour.widgets.common.background import Task
+
 TASK = "napari_unet_tumour.look.mesh:mesh_of"
 # So long after the last edit it is made anew.
 WAIT_MS = 400
-PLACE = ("scale", "translate", "rotate", "shear", "affine")
 COPIED = ("units", "axis_labels")
 
 
@@ -49,13 +49,12 @@ class MaskSurface:
     ) -> None:
         self._viewer, self._said, self._ended = viewer, said, ended
         self._inbox = MainThreadQueue(owner)
+        self._background = Background(self._inbox.put)
         self._timer = single_shot_timer(owner, WAIT_MS, self._make)
         self._edits = Edits(viewer, self._on_edit)
         self._mask: Any = None
         self.layer: Any = None
         self.complaint = ""
-        self._job: jobs.Job | None = None
-        self._number = 0
         self._made_at: tuple[int, ...] = ()
         self._empty = False
         viewer.layers.events.removed.connect(self._on_removed)
@@ -91,10 +90,7 @@ class MaskSurface:
     def _stop(self) -> None:
         """Drop what is under way, and take the layer away."""
         self._timer.stop()
-        self._number += 1
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
+        self._background.cancel()
         self._edits.watch(())
         if self._mask is not None:
             for emitter, call in self._listened():
@@ -147,47 +143,19 @@ class MaskSurface:
         mask = self._mask
         if mask is None:
             return
-        self._number += 1
-        if self._job is not None:
-            self._job.cancel()
-            self._job = None
         index = self._made_at = self._time()
-        given = (index, world_of(mask)[-4:-1, -4:-1], mask.metadata.get(KEY, {}).get("unsure"))
-        threading.Thread(
-            target=self._prepare, args=(self._number, mask.data[index], *given), name="napari-unet-tumour surface"
-        ).start()
+        unsure = mask.metadata.get(KEY, {}).get("unsure")
+        work = partial(_mesh, mask.data[index], world_of(mask)[-4:-1, -4:-1], unsure)
+        self._background.start(work, partial(self._show, index), self._show_none)
 
-    def _prepare(
-        self, number: int, data: NDArray[Any], index: tuple[int, ...], linear: NDArray[np.float64], unsure: int | None
-    ) -> None:
-        """Copy what is marked, and send it to the worker. On a thread of its own."""
-        box = box_of(data)
-        if box is None:
-            self._inbox.put(partial(self._show, number, index, None, "it is empty: draw or segment something first"))
-            return
-        start = [part.start for part in box]
-        work = (np.array(data[box]), start, data.shape, linear, unsure)
-        self._inbox.put(partial(self._send, number, index, work))
+    def _show_none(self, why: str) -> None:
+        self._said(f"No surface of '{self._mask.name}': {why}")
+        self._empty = True
+        self._show_in_3d()
 
-    def _send(self, number: int, index: tuple[int, ...], work: tuple[Any, ...]) -> None:
-        if number == self._number:
-            self._job = jobs.submit(TASK, *work, on_event=partial(self._on_event, number, index))
-
-    def _on_event(self, number: int, index: tuple[int, ...], event: jobs.Event) -> None:
-        """Hand the answer to the GUI thread."""
-        if isinstance(event, jobs.Done):
-            self._inbox.put(partial(self._show, number, index, event.result, ""))
-        elif isinstance(event, jobs.Failed):
-            self._inbox.put(partial(self._show, number, index, None, str(event.error)))
-
-    def _show(self, number: int, index: tuple[int, ...], mesh: Mesh | None, why: str) -> None:
-        if number != self._number or self._mask is None:
-            return
-        self._job = None
+    def _show(self, index: tuple[int, ...], mesh: Mesh | None) -> None:
         if mesh is None:
-            self._said(f"No surface of '{self._mask.name}': {why}")
-            self._empty = True
-            self._show_in_3d()
+            self._show_none("it is empty: draw or segment something first")
             return
         before = np.broadcast_to(np.array(index, np.float32), (len(mesh.vertices), len(index)))
         vertices, scale = _in_world(self._mask, np.hstack([before, mesh.vertices]))
@@ -216,6 +184,16 @@ class MaskSurface:
         if self._empty:
             self._empty = False
             self._show_in_3d()
+
+
+def _mesh(data: NDArray[Any], linear: NDArray[np.float64], unsure: int | None, task: Task) -> Mesh | None:
+    """Copy what is marked, and have the worker make its surface; None where nothing is marked."""
+    box = box_of(data)
+    if box is None:
+        return None
+    start = [part.start for part in box]
+    found: Mesh | None = task.ask(TASK, np.array(data[box]), start, data.shape, linear, unsure)
+    return found
 
 
 def _complaint(mask: Any) -> str:

@@ -14,7 +14,7 @@ from napari_unet_tumour.widgets.layers import placement
 from napari_unet_tumour.widgets.layers.geometry import scan_of
 from napari_unet_tumour.widgets.layers.image_source import KEY, images
 from napari_unet_tumour.widgets.layers.labels import image_of, without_unsure
-from napari_unet_tumour.widgets.layers.world import affine_of, axes_of, pixels_of
+from napari_unet_tumour.widgets.layers.world import PLACE, affine_of, axes_of, pixels_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -215,7 +215,7 @@ def _add(viewer: ViewerModel, mask: Any) -> Shapes:
 
 def geometry_of(mask: Any) -> dict[str, Any]:
     """Return what puts another layer at the place of a layer."""
-    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+    names = (*PLACE, "units", "axis_labels")
     return {name: getattr(mask, name) for name in names}
 
 

@@ -24,7 +24,7 @@ from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, Undoc
 from napari_unet_tumour.widgets.common.table import shown
 from napari_unet_tumour.widgets.common.words import failure_text
 from napari_unet_tumour.widgets.layers.image_source import images
-from napari_unet_tumour.widgets.layers.world import axes_of
+from napari_unet_tumour.widgets.layers.world import PLACE, axes_of
 from napari_unet_tumour.widgets.measure import layers as lesion_layers
 from napari_unet_tumour.widgets.measure import save_all
 from napari_unet_tumour.widgets.measure.run import MeasureResult, measure_masks
@@ -43,7 +43,7 @@ NOT_REPORTED = partial(failure_text, failed="The report could not be saved", aga
 NOT_SAVED = partial(failure_text, failed="The files could not be saved", again="save again")
 NOT_MEASURED = partial(failure_text, failed="The mask could not be measured", again="measure again")
 # What a report is made of: pixels, and where they lie.
-MEASURED = ("data", "scale", "translate", "rotate", "shear", "affine", "units")
+MEASURED = ("data", *PLACE, "units")
 DRAWN = ("paint", "labels_update")
 
 

@@ -13,10 +13,10 @@ from napari_unet_tumour.widgets.common.main_thread import single_shot_timer
 from napari_unet_tumour.widgets.layers.edits import Edits
 from napari_unet_tumour.widgets.layers.image_source import KEY, shown_at, slider_point
 from napari_unet_tumour.widgets.layers.labels import image_of
-from napari_unet_tumour.widgets.layers.world import axes_of, pixels_of, world_of
+from napari_unet_tumour.widgets.layers.world import PLACE, axes_of, pixels_of, world_of
 from napari_unet_tumour.widgets.look.letters import camera_of, camera_signs
 from napari_unet_tumour.widgets.views.crosshair import Crosshair
-from napari_unet_tumour.widgets.views.linked_layers import PLACE, can_be_shown
+from napari_unet_tumour.widgets.views.linked_layers import can_be_shown
 from napari_unet_tumour.widgets.views.pane import SPACE, Pane, make_current, set_points
 
 if TYPE_CHECKING:

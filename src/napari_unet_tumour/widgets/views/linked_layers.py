@@ -13,12 +13,13 @@ import numpy as np
 from napari.layers import Image, Labels, Points
 from napari.utils.transforms import Affine
 
+from napari_unet_tumour.widgets.layers.world import PLACE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-PLACE = ("scale", "translate", "rotate", "shear", "affine")
 ALWAYS = ("visible", "opacity", "blending", "name")
 OF_IMAGE = ("contrast_limits_range", "contrast_limits", "gamma", "colormap", "interpolation2d")
 OF_LABELS = (
