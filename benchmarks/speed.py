@@ -202,10 +202,10 @@ def other_runtimes(model, working: np.ndarray) -> dict:
     import tempfile
 
     from napari_unet_tumour.engine.inference.accelerate import probe_of
-    from napari_unet_tumour.engine.inference.onnx_export import _exported
+    from napari_unet_tumour.engine.inference.onnx_export import as_onnx
 
     folder = Path(tempfile.mkdtemp())
-    (folder / "float32.onnx").write_bytes(_exported(model.net, probe_of(model.spec.in_channels)))
+    (folder / "float32.onnx").write_bytes(as_onnx(model.net, probe_of(model.spec.in_channels)))
     rows = {"int8": int8_of(model, folder, working)}
     try:
         import openvino

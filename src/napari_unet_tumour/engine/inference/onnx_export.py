@@ -80,12 +80,13 @@ def _exported(
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
-            return _without_weights(_as_onnx(whole, probe), net, prefix, stored)
+            return _without_weights(as_onnx(whole, probe), net, prefix, stored)
     except Exception:  # noqa: BLE001 - an export can fail in many ways; torch runs every network
         return None
 
 
-def _as_onnx(net: nn.Module, probe: torch.Tensor) -> bytes:
+def as_onnx(net: nn.Module, probe: torch.Tensor) -> bytes:
+    """Return a network as an ONNX model with its weights; `probe` is an image (1, C, h, w) for it."""
     # Otherwise torch prints the whole graph of a network that it cannot export.
     getattr(torch._C, "_jit_set_onnx_log_enabled", bool)(False)
     file: Any = io.BytesIO()  # torch accepts one, contrary to its annotation
