@@ -19,7 +19,7 @@ ALL_KEYS_KEY = "?"
 # Key, panel that must be open, what it does.
 KEYS = (
     (SEGMENT_KEY, "Segment", "segment"),
-    (NEXT_KEY, "Correct", "go to the slice most worth correcting"),
+    (NEXT_KEY, "Correct", "go to the slice to correct next"),
     (TICK_KEY, "Correct", "mark the slice as reviewed"),
     (REVIEWED_NEXT_KEY, "Correct", "mark the slice as reviewed, and go to the next one"),
     (CLICK_KEY, "Correct", "outline a lesion by clicks"),

@@ -70,7 +70,7 @@ def welcome(session: CaseCorrections) -> str:
     masks = [part.mask for part in session.case.parts if part.mask is not None]
     if any(values_of(mask) is Values.ONE_LABEL for mask in masks):
         return f"The mask has only 0 and 255: 255 counts as label 1. Correct a slice, then press {TICK_KEY}."
-    return f"Correct a slice with the brush, then press {TICK_KEY}. {NEXT_KEY} goes to the slice most worth it."
+    return f"Correct a slice with the brush, then press {TICK_KEY}. {NEXT_KEY} goes to the slice to correct next."
 
 
 def lineage(entry: ModelEntry) -> str:
