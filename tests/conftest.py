@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 
 # Before anything reads it: tests never touch the models, settings and journals of the person who runs them.
 os.environ["NAPARI_UNET_TUMOUR_HOME"] = tempfile.mkdtemp(prefix="napari-unet-tumour-tests-")
+# Nor napari's settings file, which every new viewer writes several times.
+os.environ["NAPARI_CONFIG"] = ""
 
 # A run in the background ignores Ctrl-C, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
