@@ -24,7 +24,6 @@ SUFFIXES = {
     "nifti": ".nii.gz", "png": ".png", "tiff": ".tif", "dicom-seg": ".dcm", "dicom-labelmap": ".labelmap.dcm",
     "rtstruct": ".rtstruct.dcm", "zarr": ".zarr",
 }  # fmt: skip
-SAME = {".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".tif": ".tif", ".tiff": ".tif", ".zarr": ".zarr"}
 DICOM = (".dcm", ".dicom", ".ima", ".labelmap.dcm", ".rtstruct.dcm")
 OURS = ("_mask", "_probability")
 
@@ -129,16 +128,7 @@ def _longest_name(folder: Path) -> int:
 
 def suffix_for(wanted: str | None) -> Callable[[Path], str]:
     """Return the function scan -> suffix of its mask; without a wanted format it follows the scan's own format."""
-    if wanted is not None and SUFFIXES[wanted] not in scans.WRITERS:
-        raise OutputError(f"{wanted} needs a writer that this version does not have: choose --format nifti")
-
-    def suffix(path: Path) -> str:
-        if wanted is not None:
-            return SUFFIXES[wanted]
-        kind = scans.suffix_of(path)
-        return SAME.get(kind, ".nii.gz")
-
-    return suffix
+    return scans.suffix_of_mask if wanted is None else lambda path: SUFFIXES[wanted]
 
 
 def ready_folder(text: str | Path) -> Path:

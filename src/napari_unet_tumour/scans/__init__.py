@@ -72,12 +72,18 @@ CHECKS: dict[str, Check] = {
     ".rtstruct.dcm": dicom_rtstruct.check_rtstruct,
 }
 _DOUBLE = (".nii.gz", ".labelmap.dcm", ".rtstruct.dcm")
+_MASK_SUFFIXES = {".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".tif": ".tif", ".tiff": ".tif", ".zarr": ".zarr"}
 
 
 def suffix_of(path: str | Path) -> str:
     """Return the suffix in lower case; ".nii.gz", ".labelmap.dcm" and ".rtstruct.dcm" count as one."""
     name = Path(path).name.lower()
     return next((double for double in _DOUBLE if name.endswith(double)), Path(name).suffix)
+
+
+def suffix_of_mask(path: str | Path) -> str:
+    """Return the suffix of a scan's mask: of the scan's own format where masks are kept in it, else ".nii.gz"."""
+    return _MASK_SUFFIXES.get(suffix_of(path), ".nii.gz")
 
 
 def read(path: str | Path, series: int | None = None) -> Scan:

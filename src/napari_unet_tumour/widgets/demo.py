@@ -163,14 +163,12 @@ def leave(show: Show, folder: Path) -> None:
     """Write the screenshot and the mask, and close the window."""
     from PIL import Image as Picture
 
-    from napari_unet_tumour.cli._paths import suffix_for
-
     mask = show.made()
     _show_fullest(show.viewer, np.asarray(mask.data) if show.truth is None else show.truth)
     wait(_after(1.0))
     grid = show.image.metadata[KEY]["grid"]
     source = Path(grid.source or "sample.nii.gz")
-    shot, written = folder / "screenshot.png", folder / f"{_stem(source)}_mask{suffix_for(None)(source)}"
+    shot, written = folder / "screenshot.png", folder / f"{_stem(source)}_mask{scans.suffix_of_mask(source)}"
     Picture.fromarray(show.viewer.screenshot(canvas_only=False, flash=False)).save(shot)
     scans.write_mask(written, np.asarray(mask.data), grid, mask.metadata[KEY]["labels"])
     show.viewer.close()

@@ -31,12 +31,10 @@ def folder_beside(image: Image | None) -> Path | None:
 
 def mask_suffix(image: Image | None) -> str:
     """Return the suffix of the mask's file: the format of the scan where masks are kept in it, else NIfTI."""
-    from napari_unet_tumour.cli._paths import suffix_for
-
     path = _file_of(image)
     if path is None:
         return ".nii.gz"
-    return ".dcm" if scans.is_dicom(path) else suffix_for(None)(path)
+    return ".dcm" if scans.is_dicom(path) else scans.suffix_of_mask(path)
 
 
 def _file_of(image: Image | None) -> Path | None:
