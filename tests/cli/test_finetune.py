@@ -30,7 +30,7 @@ def corrected(tmp_path_factory):
 
 
 def run(folder, *more, out="new.safetensors"):
-    words = ["finetune", "--pairs", folder / "pairs.csv", "--out", folder / out, "--seconds", 1, *more]
+    words = ["finetune", "--pairs", folder / "pairs.csv", "--out", folder / out, "--seconds", 5, *more]
     return cli.main([str(word) for word in words])
 
 

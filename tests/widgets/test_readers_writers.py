@@ -160,12 +160,12 @@ def test_a_layer_that_was_moved_is_written_where_it_is_now(tmp_path, array):
     assert scan.world[0, 3] == pytest.approx(meta["translate"][0] + 3)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".nii"])
-def test_flat_labels_are_written(make_napari_viewer, tmp_path, suffix):
+def test_flat_labels_are_written(make_napari_viewer, tmp_path):
     viewer = make_napari_viewer()
     viewer.add_labels(np.eye(5, dtype=int))
-    (saved,) = viewer.layers.save(str(tmp_path / f"m{suffix}"), plugin="napari-unet-tumour")
-    np.testing.assert_array_equal(np.asarray(read_mask(saved).array).reshape(5, 5) > 0, np.eye(5) > 0)
+    for suffix in (".png", ".tif", ".nii"):
+        (saved,) = viewer.layers.save(str(tmp_path / f"m{suffix}"), plugin="napari-unet-tumour")
+        np.testing.assert_array_equal(np.asarray(read_mask(saved).array).reshape(5, 5) > 0, np.eye(5) > 0, suffix)
 
 
 def test_the_samples_open(make_napari_viewer):
@@ -239,20 +239,21 @@ def slices(folder, array, orientation, start=(0.0, 0.0, 0.0), **more):
             example.save_as(folder / f"{n}.dcm")
 
 
-@pytest.mark.parametrize("orientation", [(1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)])
-def test_a_dicom_folder_shows_the_slices_as_they_were_taken(make_napari_viewer, tmp_path, array, orientation):
+def test_a_dicom_folder_shows_the_slices_as_they_were_taken(make_napari_viewer, tmp_path, array):
     viewer = make_napari_viewer()
-    slices(tmp_path / "s", array, orientation, (10.0, 20.0, 30.0), WindowCenter=50, WindowWidth=100)
-    (layer,) = viewer.open(tmp_path / "s", plugin="napari-unet-tumour")
-    assert (layer.name, layer.metadata["modality"]) == ("brain", "CT")
-    assert tuple(layer.contrast_limits) == (0.0, 100.0)
-    normal = np.cross(orientation[:3], orientation[3:])
-    for k, r, c in ((0, 0, 0), (3, 2, 5)):
-        index = np.argwhere(np.asarray(layer.data) == array[k, r, c])[0]
-        place = np.array([10, 20, 30]) + np.array(orientation[:3]) * 0.8 * c + np.array(orientation[3:]) * 0.9 * r
-        assert layer.data_to_world(index) == pytest.approx((place + normal * 4 * k)[::-1], abs=1e-3)
-    shown = np.asarray(layer._slice.image.raw)
-    assert sorted(shown.shape) == [6, 7]
+    for number, orientation in enumerate([(1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)]):
+        folder = tmp_path / str(number)
+        slices(folder, array, orientation, (10.0, 20.0, 30.0), WindowCenter=50, WindowWidth=100)
+        (layer,) = viewer.open(folder, plugin="napari-unet-tumour")
+        assert (layer.name, layer.metadata["modality"]) == ("brain", "CT")
+        assert tuple(layer.contrast_limits) == (0.0, 100.0)
+        row, column = np.array(orientation[:3]), np.array(orientation[3:])
+        for k, r, c in ((0, 0, 0), (3, 2, 5)):
+            index = np.argwhere(np.asarray(layer.data) == array[k, r, c])[0]
+            place = np.array([10, 20, 30]) + row * 0.8 * c + column * 0.9 * r + np.cross(row, column) * 4 * k
+            assert layer.data_to_world(index) == pytest.approx(place[::-1], abs=1e-3)
+        assert sorted(np.asarray(layer._slice.image.raw).shape) == [6, 7]
+        viewer.layers.clear()
 
 
 def test_a_mask_is_saved_as_dicom_seg_beside_its_series(make_napari_viewer, tmp_path, array):
@@ -317,13 +318,12 @@ def test_a_mask_made_for_a_layer_is_saved_as_dicom_seg(make_napari_viewer, tmp_p
     assert read_mask(saved).array.sum() == mask.data.sum()
 
 
-@pytest.mark.parametrize("typed", ["m", "m.dcm", "m{suffix}"])
 @pytest.mark.parametrize(
     ("chosen", "suffix", "kind"),
     [("RT Structure Set", ".rtstruct.dcm", "RTSTRUCT"), ("DICOM label map", ".labelmap.dcm", "SEG")],
 )
 def test_file_save_writes_the_kind_that_is_chosen_there(
-    make_napari_viewer, tmp_path, array, monkeypatch, chosen, suffix, kind, typed
+    make_napari_viewer, tmp_path, array, monkeypatch, chosen, suffix, kind
 ):
     import pydicom
     from qtpy.QtWidgets import QFileDialog
@@ -333,23 +333,25 @@ def test_file_save_writes_the_kind_that_is_chosen_there(
     (image,) = viewer.open(tmp_path / "s", plugin="napari-unet-tumour")
     drawn = np.zeros(image.data.shape, np.uint8)
     drawn[1:4, 1:5, 2:6] = 1
-    viewer.add_labels(drawn, scale=image.scale, translate=image.translate, units=image.units)
-    offered = []
+    mask = viewer.add_labels(drawn, scale=image.scale, translate=image.translate, units=image.units)
 
-    def choose(*args, filter, **more):
-        offered.extend(filter.split(";;"))
-        return str(tmp_path / typed.format(suffix=suffix)), next(one for one in offered if chosen in one)
+    for typed in ("m", "m.dcm", f"m{suffix}"):
 
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
-    viewer.layers.selection.active = viewer.layers[-1]
-    viewer.window._qt_viewer._save_layers_dialog(selected=True)
-    path = tmp_path / f"m{suffix}"
-    assert pydicom.dcmread(path).Modality == kind
-    (back,) = viewer.open(path, plugin="napari-unet-tumour")
-    assert isinstance(back, Labels)
-    # What is cropped to the drawn slices lies where it was drawn.
-    at = [back.data_to_world(index) for index in np.argwhere(back.data)]
-    np.testing.assert_allclose(at, [image.data_to_world(index) for index in np.argwhere(drawn)], atol=1e-3)
+        def choose(*args, filter, typed=typed, **more):
+            return str(tmp_path / typed), next(one for one in filter.split(";;") if chosen in one)
+
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
+        viewer.layers.selection = {mask}
+        viewer.window._qt_viewer._save_layers_dialog(selected=True)
+        path = tmp_path / f"m{suffix}"
+        assert pydicom.dcmread(path).Modality == kind
+        (back,) = viewer.open(path, plugin="napari-unet-tumour")
+        assert isinstance(back, Labels)
+        # What is cropped to the drawn slices lies where it was drawn.
+        at = [back.data_to_world(index) for index in np.argwhere(back.data)]
+        np.testing.assert_allclose(at, [image.data_to_world(index) for index in np.argwhere(drawn)], atol=1e-3)
+        viewer.layers.remove(back)
+        path.unlink()
 
 
 def test_several_series_are_chosen_by_the_person(make_napari_viewer, tmp_path, array, monkeypatch):
@@ -407,24 +409,28 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_files_named_by_scanners_and_archives_open(make_napari_viewer, tmp_path, array, name):
-    slices(tmp_path / "s", array[:1], (1, 0, 0, 0, 1, 0))
-    (tmp_path / "s" / "0.dcm").rename(tmp_path / name)
-    (layer,) = make_napari_viewer().open(str(tmp_path / name), plugin=None)
-    np.testing.assert_array_equal(layer.data, array[:1])
-
-
-@pytest.mark.parametrize("suffix", [".dcm", ""])
-@pytest.mark.parametrize("stack", [True, False])
-def test_selected_slices_of_a_series_open_as_one_layer(make_napari_viewer, tmp_path, array, stack, suffix):
-    slices(tmp_path / "s", array, (1, 0, 0, 0, 1, 0))
-    slices(tmp_path / "t", array[:2], (1, 0, 0, 0, 1, 0), SeriesDescription="other")
-    folders = [sorted((tmp_path / name).iterdir()) for name in "st"]
-    one, other = ([str(file.rename(file.with_suffix(suffix))) for file in files] for files in folders)
+def test_files_named_by_scanners_and_archives_open(make_napari_viewer, tmp_path, array):
     viewer = make_napari_viewer()
-    added = viewer.open(one, plugin="napari-unet-tumour", stack=stack)
-    assert [layer.data.shape for layer in added] == [array.shape]
-    both = viewer.open(one[:3] + other, plugin="napari-unet-tumour", stack=stack)
-    assert [len(layer.data) for layer in both] == [3, 2]
-    assert len(viewer.open(one[2], plugin="napari-unet-tumour")) == 1
+    for number, name in enumerate(NAMES):
+        folder = tmp_path / str(number)
+        slices(folder, array[:1], (1, 0, 0, 0, 1, 0))
+        (folder / "0.dcm").rename(folder / name)
+        (layer,) = viewer.open(str(folder / name), plugin=None)
+        np.testing.assert_array_equal(layer.data, array[:1], name)
+
+
+def test_selected_slices_of_a_series_open_as_one_layer(make_napari_viewer, tmp_path, array):
+    viewer = make_napari_viewer()
+    for stack, suffix in itertools.product((True, False), (".dcm", "")):
+        here = tmp_path / f"{stack}{suffix}"
+        here.mkdir()
+        slices(here / "s", array, (1, 0, 0, 0, 1, 0))
+        slices(here / "t", array[:2], (1, 0, 0, 0, 1, 0), SeriesDescription="other")
+        folders = [sorted((here / name).iterdir()) for name in "st"]
+        one, other = ([str(file.rename(file.with_suffix(suffix))) for file in files] for files in folders)
+        added = viewer.open(one, plugin="napari-unet-tumour", stack=stack)
+        assert [layer.data.shape for layer in added] == [array.shape]
+        both = viewer.open(one[:3] + other, plugin="napari-unet-tumour", stack=stack)
+        assert [len(layer.data) for layer in both] == [3, 2]
+        assert len(viewer.open(one[2], plugin="napari-unet-tumour")) == 1
+        viewer.layers.clear()
