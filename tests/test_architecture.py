@@ -39,8 +39,7 @@ def test_no_module_outside_the_engine_loads_torch() -> None:
     )
 
 
-@pytest.mark.parametrize("copy", ["False", "True"])
-def test_segmenting_on_a_cpu_loads_no_torch(copy: str) -> None:
+def test_segmenting_on_a_cpu_loads_no_torch() -> None:
     """The worker's tasks, in a process like the worker's."""
     assert (
         in_fresh_process(
@@ -51,10 +50,11 @@ def test_segmenting_on_a_cpu_loads_no_torch(copy: str) -> None:
             "from napari_unet_tumour.settings import SegmentSettings\n"
             "from napari_unet_tumour.base.steps import exhaust as end\n"
             "path = str(registry.find('default').path)\n"
-            f"ask = SegmentSettings(device='cpu', flip_tta={copy})\n"
             "assert end(tasks.iter_preload(path, 'cpu')).startswith('CPU, ')\n"
             "planes = np.random.default_rng(0).random((2, 1, 90, 90))\n"
-            "assert end(tasks.iter_segment_planes(path, planes, ask)).shape == (2, 1, 90, 90)\n"
+            "for copy in (False, True):\n"
+            "    ask = SegmentSettings(device='cpu', flip_tta=copy)\n"
+            "    assert end(tasks.iter_segment_planes(path, planes, ask)).shape == (2, 1, 90, 90)\n"
             "print(*({'torch', 'monai', 'onnx', 'scipy', 'skimage', 'dask'} & set(sys.modules)))"
         )
         == ""

@@ -39,6 +39,7 @@ def tiny(tmp_path, monkeypatch):
     return "tiny"
 
 
+@pytest.mark.slow
 @needs_xvfb
 def test_without_a_screen_it_shows_the_window_and_writes_what_segment_writes(tiny, tmp_path, blob):
     volume = np.stack([blob, np.roll(blob, 9), blob.T])
