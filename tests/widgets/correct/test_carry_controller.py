@@ -255,7 +255,7 @@ def test_a_hand_drawn_mask_with_two_labels_on_another_axis(correcting, models, o
 
 
 def test_stale_answers_are_dropped(correcting, monkeypatch):
-    gate, entered, real = threading.Event(), threading.Event(), carry_stack.carry
+    gate, entered, real = threading.Event(), threading.Event(), carry_stack.iter_following
 
     def slow(*args):
         entered.set()
@@ -264,7 +264,7 @@ def test_stale_answers_are_dropped(correcting, monkeypatch):
 
     one = correcting()
     mask = one.viewer.layers[-1]
-    monkeypatch.setattr(carry_stack, "carry", slow)
+    monkeypatch.setattr(carry_stack, "iter_following", slow)
     paint(one, MIDDLE)
     one.click(one.panel.tick)
     one.wait(entered.is_set)
