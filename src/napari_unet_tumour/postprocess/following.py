@@ -122,7 +122,7 @@ def iter_following(
         if n in found or n in scan.reviewed:
             continue
         new = _outlined(scan, n, scan.rest[n], rule)
-        if not np.array_equal(new, scan.answers[n]):
+        if new is not None and not np.array_equal(new, scan.answers[n]):
             yield {n: new}
 
 
@@ -137,7 +137,8 @@ class _Outlined(Mapping[int, "Mask"]):
         if n in self._scan.reviewed or n not in self._scan.plain:
             return self._scan.answers[n]
         if n not in self._known:
-            self._known[n] = _outlined(self._scan, n, self._scan.plain[n], self._rule)
+            new = _outlined(self._scan, n, self._scan.plain[n], self._rule)
+            self._known[n] = self._scan.answers[n] if new is None else new
         return self._known[n]
 
     def __contains__(self, n: object) -> bool:
@@ -150,10 +151,11 @@ class _Outlined(Mapping[int, "Mask"]):
         return len(self._scan.answers)
 
 
-def _outlined(scan: ScanAnswers, n: int, probability: Mask, rule: Values) -> Mask:
+def _outlined(scan: ScanAnswers, n: int, probability: Mask, rule: Values) -> Mask | None:
+    """Return a slice's answer with a rule applied; None where it has no mask, or is blank."""
     settings = scan.settings(n)
     found = outline_pixels(scan.planes[n], probability, settings)
-    return probability if found is None else outlined(found, probability, rule, settings)
+    return None if found is None else outlined(found, probability, rule, settings)
 
 
 def _rule(scan: ScanAnswers, spec: ModelSpec, lessons: Lessons) -> Values | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
 
 PART = "carry"
-EVERY = "your corrections"
+EVERY, THEM = "your corrections", ("it", "them")
 # The network counts as finished when it has brought nothing new for so long.
 REST_MS = 900
 
@@ -46,8 +46,10 @@ class CarryCount:
         """Return e.g. "3 slices follow this correction.", "" where nothing has changed."""
         told = f"{slices(self.follow)} follow{'s' * (self.follow == 1)} {of}." if self.follow else ""
         if self.outlined:
-            like = f"{'is' if self.outlined == 1 else 'are'} outlined like"
-            told = f"{told[:-1]}, {self.outlined} more {like} it." if told else f"{slices(self.outlined)} {like} {of}."
+            who, whom = (
+                (f"{told[:-1]}, {self.outlined} more", THEM[of == EVERY]) if told else (slices(self.outlined), of)
+            )
+            told = f"{who} {'is' if self.outlined == 1 else 'are'} outlined like {whom}."
         again = f"{slices(self.back)} no longer follow{'s' * (self.back == 1)} a correction." if self.back else ""
         return " ".join(filter(None, (told, again)))
 

@@ -162,7 +162,7 @@ class CarryStack:
         for some in steps:
             found = {self.planes.start + n: answer for n, answer in some.items()}
             outlined, same = self._made(found)
-            others.outlined.extend(outlined)
+            others.outlined.extend(plane for plane in outlined if self._shows_otherwise(plane))
             others.same_outlined.extend(same)
             done |= found.keys()
             if len(others.outlined) >= TOGETHER:
@@ -170,6 +170,11 @@ class CarryStack:
                 others = CarryAnswers()
         others.back.extend(self._back(n) for n, one in self.shown.items() if self._is_over(n, one, done))
         yield others
+
+    def _shows_otherwise(self, plane: PlanePrediction) -> bool:
+        """Tell whether a plane has another mask than what is shown."""
+        shown = self.shown.get(plane.number)
+        return shown is None or not np.array_equal(shown.mask.array(), plane.mask.array())
 
     def _made(self, found: Mapping[int, NDArray[np.uint8]]) -> tuple[list[PlanePrediction], list[int]]:
         """Return the planes of new probabilities, and the numbers of those that are shown already."""
