@@ -85,8 +85,9 @@ class Server:
         try:
             yield
         except exceptions.HTTPError as error:
-            kind = LoginError if error.response.status_code == _LOGIN_NEEDED else ServerError
-            raise kind(f"{self.url} {self._refused(error.response, action, missing)}") from error
+            response: Any = error.response  # there is one in every HTTPError of a request
+            kind = LoginError if response.status_code == _LOGIN_NEEDED else ServerError
+            raise kind(f"{self.url} {self._refused(response, action, missing)}") from error
         except exceptions.SSLError as error:
             raise ServerError(
                 f"{self.url} has a certificate that is not trusted: set REQUESTS_CA_BUNDLE to the file with the "

@@ -41,7 +41,8 @@ class ServerView:
         self.mask = picker("Mask", "The Labels layer that is stored as DICOM SEG with its series.")
         self.store = PushButton(text="Store mask", tooltip="Send the mask to the server, as DICOM SEG.")
         self.files = PushButton(
-            text="Store files…", tooltip="Send DICOM files to the server, for example reports (SR) from the Lesion report."
+            text="Store files…",
+            tooltip="Send DICOM files to the server, for example reports (SR) from the Lesion report.",
         )
         self.login_rows = [row(self.user), row(self.password)]
         strong(self.run)
@@ -53,13 +54,14 @@ class ServerView:
     def rows(self) -> list[Widget]:
         """Return the rows that scroll; the tables go below them."""
         return [
-            row(self.address), *self.login_rows, row(self.patient), row(self.date), row(self.modality, self.folder),
+            row(self.address), *self.login_rows, row(self.patient), row(self.date), row(self.modality),
         ]  # fmt: skip
 
     def actions(self) -> list[Widget]:
         """Return the rows that are always in sight."""
         return [
-            self.run, self.bar, self.status, self.open, row(self.mask), flat([self.store, self.files]), about(),
+            self.run, self.bar, self.status, flat([self.open, self.folder]),
+            row(self.mask), flat([self.store, self.files]), about(),
         ]  # fmt: skip
 
     def put_tables(self, content: Container[Any], *tables: FigureTable) -> None:

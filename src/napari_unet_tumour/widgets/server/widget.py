@@ -98,9 +98,7 @@ class ServerPanel(Panel):
         mask: Labels | None = self._panel.mask.value
         if mask is not None:
             data, about, _ = mask.as_layer_data_tuple()
-            work = partial(
-                requests.store_mask, login=self._login(), name=mask.name, data=np.array(data), about=about
-            )
+            work = partial(requests.store_mask, login=self._login(), name=mask.name, data=np.array(data), about=about)
             self._start(f"Storing {mask.name}…", work, self._on_stored)
 
     def store_files(self, files: list[str]) -> None:
