@@ -150,7 +150,7 @@ class CarryController:
                         return
 
         self._background.start(
-            work, partial(self._on_end, session), partial(self._on_failed, session), partial(self._on_answers, session)
+            work, self._on_end, partial(self._on_failed, session), partial(self._on_answers, session)
         )
 
     def _on_failed(self, session: CaseCorrections, why: str) -> None:
@@ -166,11 +166,11 @@ class CarryController:
         if self._of == EVERY:
             count.follow += sum(carry_stack.is_free(session, stack.part, n) for n in answers.same)
             count.outlined += sum(carry_stack.is_free(session, stack.part, n) for n in answers.same_outlined)
+        self._heard = _heard(session)  # what was taken back is no news of the network
         self._say(count.in_words(self._of))
 
-    def _on_end(self, session: CaseCorrections, _: None) -> None:
+    def _on_end(self, _: None) -> None:
         self._wanted = []
-        self._heard = _heard(session)
 
     def _show(self, session: CaseCorrections, stack: CarryStack, plane: PlanePrediction) -> bool:
         """Write a slice, unless it was answered by the network, drawn or reviewed meanwhile; tell whether it was."""
