@@ -93,7 +93,7 @@ class ScanMatch:
 
 def match_scan(scan: Scan, layout: SliceLayout, spec: ModelSpec) -> ScanMatch:
     """Compare a scan with a model's training slices and with the sequence that it was made for."""
-    named, by = _other_sequence(scan, spec) if spec.in_channels == 1 else ("", "header")
+    named, by = other_sequence(scan, spec) if spec.in_channels == 1 else ("", "header")
     wanted = " and ".join(LONG.get(sequence_of(name), name) for name in spec.channels)
     if not spec.typical or spec.in_channels != 1 or math.prod(layout.plane_shape) > LARGEST:
         return ScanMatch(0, 0.0, named, wanted, by)
@@ -104,13 +104,8 @@ def match_scan(scan: Scan, layout: SliceLayout, spec: ModelSpec) -> ScanMatch:
     return ScanMatch(len(known), float((distances(known, spec.typical) > FAR).mean()), named, wanted, by)
 
 
-def other_sequence(scan: Scan, spec: ModelSpec) -> str:
-    """Return what a scan calls itself where that is not what a model of one channel was made for, else ""."""
-    return _other_sequence(scan, spec)[0]
-
-
-def _other_sequence(scan: Scan, spec: ModelSpec) -> tuple[str, str]:
-    """Return what a scan calls itself, and whether its "header" or its "name" does."""
+def other_sequence(scan: Scan, spec: ModelSpec) -> tuple[str, str]:
+    """Return what a scan calls itself, and whether its "header" or its "name" does; "" where it fits the model."""
     wanted = sequence_of(spec.channels[0])
     if scan.modality in OTHER_MODALITIES:
         return scan.modality, "header"
