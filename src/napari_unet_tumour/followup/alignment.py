@@ -192,7 +192,7 @@ def _alignment(found: Any, image: Any) -> Alignment:
     to_later = np.eye(4)
     to_later[:3, :3] = turn[::-1, ::-1]
     to_later[:3, 3] = (centre + shift - turn @ centre)[::-1]
-    to_earlier = np.linalg.inv(to_later)
+    to_earlier = np.asarray(np.linalg.inv(to_later), np.float64)
     middle = np.array(image.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in image.GetSize()]))[::-1]
     moved = to_earlier[:3, :3] @ middle + to_earlier[:3, 3] - middle
     degrees = np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))

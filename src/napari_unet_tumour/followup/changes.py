@@ -144,7 +144,7 @@ def iter_follow_up(
     comparison = compare(reports[1], reports[0])
     found = _lesions(reports, (earlier, later), _pairs(reports, (earlier, later), to_earlier))
     alone = bool(reports[0].lesions and reports[1].lesions) and not any(one.before and one.after for one in found)
-    return FollowUp(*reports, comparison, found, placing, (NO_OVERLAP,) if alone else ())
+    return FollowUp(reports[0], reports[1], comparison, found, placing, (NO_OVERLAP,) if alone else ())
 
 
 def _check(mask: Scan) -> None:

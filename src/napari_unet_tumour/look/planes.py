@@ -136,7 +136,7 @@ def levelled(affine: Matrix, normal: int, pivot: Matrix) -> tuple[Matrix, tuple[
     along, columns = linear_sum_assignment(-np.abs(linear / np.linalg.norm(linear, axis=0)))
     axes: tuple[int, int, int] = tuple(int(columns[list(along).index(n)]) for n in range(3))  # type: ignore[assignment]
     inner = [linear[:, axis] for n, axis in enumerate(axes) if n != normal]
-    across = np.cross(*inner)
+    across = np.cross(inner[0], inner[1])
     across *= np.sign(across[normal]) / np.linalg.norm(across)
     target = np.eye(3)[normal]
     # The shortest turn that brings `across` to `target`.

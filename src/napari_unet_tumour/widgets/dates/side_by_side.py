@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PLANES = tuple(VIEWS)
 HEIGHT, SHARE = 620, 0.65
 LEFT, DRAGGED = 1, 4.0
+# In a narrow view the name would lie over the letter at the top.
+BELOW_LETTER = 26
 OUTSIDE = "this place is outside the scan"
 
 
@@ -52,7 +54,9 @@ class DatePane(PlaneCanvas):
         scrolled: Callable[[DatePane], None], zoomed: Callable[[DatePane], None],
     ) -> None:  # fmt: skip
         super().__init__(parent)
-        self.when, self.date = when, None  # type: str, Date | None
+        self.when = when
+        self.date: Date | None = None
+        self._title.move(6, BELOW_LETTER)
         self.to_common, self.shown = np.eye(4), np.eye(4)
         self._clicked, self._scrolled, self._zoomed = clicked, scrolled, zoomed
         self.model.mouse_drag_callbacks.insert(0, self._on_drag)
@@ -98,8 +102,7 @@ class DatePane(PlaneCanvas):
         index = np.linalg.solve(self.to_common @ date.grid.world, [*place, 1.0])[:-1]
         size, n = self._shape(date), self.view.order[0]
         outside = not -0.5 <= index[n] <= size[n] - 0.5
-        top, left = VIEWS[self.view.name] if date.grid.units == "mm" else ("", "")
-        edges = f"{top}{OPPOSITE[top]}{left}{OPPOSITE[left]}" if top else ""
+        edges = "".join(f"{edge}{OPPOSITE[edge]}" for edge in VIEWS[self.view.name]) if date.grid.units == "mm" else ""
         name = f"{self.when}: {date.layers[0].name}"
         self.show_texts(f"{name}\n{OUTSIDE}" if outside else name, edges)
         self.go((self.shown @ [*place, 1.0])[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ from napari_unet_tumour.widgets.measure.layers import label_names, masks, scan_f
 from napari_unet_tumour.widgets.measure.view import ask_where, copy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import napari.viewer
 
     from napari_unet_tumour.followup import LesionChange
@@ -61,7 +64,7 @@ class CompareDates(Panel):
         self._panel.put_table(self.content, self.table)
         self._inbox = MainThreadQueue(self.native)
         self._background = Background(self._inbox.put)
-        self.side: SideBySide | None = None
+        self._side: Callable[[], SideBySide | None] = lambda: None
         self._dates: tuple[Date, Date] | None = None
         self._found: FollowUp | None = None
         self._alignment: Alignment | None = None
@@ -81,6 +84,11 @@ class CompareDates(Panel):
         return self._found
 
     @property
+    def side(self) -> SideBySide | None:
+        """The views, None where they are closed."""
+        return self._side()
+
+    @property
     def alignment(self) -> Alignment | None:
         """Where the later scan is shown, None where it is not aligned."""
         return self._alignment
@@ -89,15 +97,16 @@ class CompareDates(Panel):
         """Show both dates, align them where that is wished, and match their lesions; what is in the way is said."""
         panel = self._panel
         try:
-            chosen = zip(panel.images, panel.masks, WHEN, strict=True)
-            dates = tuple(date_of(image.value, mask.value, when) for image, mask, when in chosen)
-            check_pair(*dates)
+            earlier, later = (
+                date_of(image.value, mask.value, when)
+                for image, mask, when in zip(panel.images, panel.masks, WHEN, strict=True)
+            )
+            check_pair(earlier, later)
         except UNetTumourError as error:
             panel.set_status(str(error), wrong=True)
             return
-        earlier, later = dates
         known = self._same_dates(earlier, later)
-        self._dates = dates if not known or self._dates is None else self._dates
+        self._dates = self._dates if known else (earlier, later)
         self._found = None
         self._show(self._alignment if known and panel.align.value else None)
         panel.show_result(None, self.table, self._about())
@@ -177,14 +186,16 @@ class CompareDates(Panel):
     def _show(self, alignment: Alignment | None) -> None:
         assert self._dates is not None
         self._alignment = alignment
-        if self.side is None:
-            self.side = SideBySide(self._viewer, self._on_side_closed, self._on_edit)
-            self._viewer.window.add_dock_widget(self.side, name="Two dates side by side", area="bottom")
+        side = self.side
+        if side is None:
+            side = SideBySide(self._viewer, self._on_side_closed, self._on_edit)
+            self._side = weakref.ref(side)  # the window owns it, and its canvases end with the window
+            self._viewer.window.add_dock_widget(side, name="Two dates side by side", area="bottom")
         to_earlier = None if alignment is None else alignment.to_earlier
-        self.side.show_dates(*self._dates, str(self._panel.plane.value), to_earlier)
+        side.show_dates(*self._dates, str(self._panel.plane.value), to_earlier)
 
     def _on_side_closed(self) -> None:
-        self.side = None
+        self._side = lambda: None
 
     def _on_plane(self) -> None:
         if self.side is not None and self._dates is not None:
