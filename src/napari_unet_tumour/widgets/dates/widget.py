@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_unet_tumour.errors import ScanError, UNetTumourError
-from napari_unet_tumour.followup import Alignment, Cancelled, FollowUp, Placing, align, iter_follow_up, write_changes
+from napari_unet_tumour.followup import (
+    Alignment,
+    Cancelled,
+    FollowUp,
+    Placing,
+    align,
+    can_align,
+    iter_follow_up,
+    write_changes,
+)
+from napari_unet_tumour.followup.alignment import MISSING
 from napari_unet_tumour.scans.frame_of_reference import FrameRelation
 from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.background import Background, Task, TaskDropped
@@ -68,7 +78,7 @@ class CompareDates(Panel):
         self._dates: tuple[Date, Date] | None = None
         self._found: FollowUp | None = None
         self._alignment: Alignment | None = None
-        self._chosen = False
+        self._asked = False  # whether the person has said if the later scan is to be aligned
         self.order_tabs()
         self._listen()
         self._on_layers()
@@ -107,6 +117,9 @@ class CompareDates(Panel):
             return
         known = self._same_dates(earlier, later)
         self._dates = self._dates if known else (earlier, later)
+        if not known and not self._asked:
+            with panel.align.changed.blocked():
+                panel.align.value = can_align() and relation_of(earlier, later) is FrameRelation.DIFFERENT
         self._found = None
         self._show(self._alignment if known and panel.align.value else None)
         panel.show_result(None, self.table, self._about())
@@ -160,9 +173,10 @@ class CompareDates(Panel):
         self._show(alignment)
         self._panel.show_result(self._found, self.table, self._about())
         assert self._dates is not None
-        one = relation_of(*self._dates) is FrameRelation.SAME
-        placing = Placing.ONE_FRAME if one else Placing.NOT_ALIGNED
-        text = placing_text(placing, alignment, why)
+        relation = relation_of(*self._dates)
+        if relation is FrameRelation.DIFFERENT and not can_align():
+            why = MISSING
+        text = placing_text(_placing(relation), alignment, why)
         self._panel.set_status(text if self._found is not None else f"{text} {NO_MASKS}", wrong=bool(why))
 
     def _on_failed(self, why: str) -> None:
@@ -202,6 +216,7 @@ class CompareDates(Panel):
             self._show(self._alignment)
 
     def _on_align(self) -> None:
+        self._asked = True
         if self.side is not None and self._dates is not None:
             self.start()
 
@@ -233,18 +248,20 @@ class CompareDates(Panel):
             one.reset_choices()
         panel.start_view.show(not images(self._viewer) and not masks(self._viewer))
         self._drop_removed()
-        if not self._chosen:
-            self._choose()
+        if event is None or event.type == "inserted":
+            self._choose(masks(self._viewer) if event is None else [event.value])
 
-    def _choose(self) -> None:
-        """Choose the first two scans, each with the mask that lies on it."""
-        found = images(self._viewer)
-        if len(found) < len(WHEN):
-            return
-        drawn = [(mask, scan_for(self._viewer, mask)) for mask in masks(self._viewer)]
-        for image, one, mask in zip(found, self._panel.images, self._panel.masks, strict=False):
-            one.value = image
-            mask.value = next((layer for layer, scan in drawn if scan is image), None)
+    def _choose(self, new: list[Any]) -> None:
+        """Choose the first two scans where none is chosen, and for a scan without a mask a new one that lies on it."""
+        panel, found = self._panel, images(self._viewer)
+        if len(found) >= len(WHEN) and all(one.value is None for one in panel.images):
+            panel.images[0].value, panel.images[1].value = found[:2]
+            new = masks(self._viewer)
+        for mask in (layer for layer in new if layer in masks(self._viewer)):
+            scan = scan_for(self._viewer, mask)
+            for image, picked in zip(panel.images, panel.masks, strict=True):
+                if scan is not None and image.value == scan and picked.value is None:
+                    picked.value = mask
 
     def _drop_removed(self) -> None:
         """Let go of dates whose layers are gone."""
@@ -284,6 +301,10 @@ class CompareDates(Panel):
         self.native.deleteLater()
 
 
+def _placing(relation: FrameRelation) -> Placing:
+    return Placing.ONE_FRAME if relation is FrameRelation.SAME else Placing.NOT_ALIGNED
+
+
 def _names(date: Date) -> list[tuple[int, str]]:
     return [] if date.mask is None else list(label_names(date.mask).items())
 
@@ -304,8 +325,7 @@ def _compared(
             raise TaskDropped from error
         except UNetTumourError as error:
             why = str(error)
-    placing = Placing.ONE_FRAME if relation is FrameRelation.SAME else Placing.NOT_ALIGNED
-    placing = placing if alignment is None else Placing.ALIGNED
+    placing = _placing(relation) if alignment is None else Placing.ALIGNED
     before, after = drawn
     if before is None or after is None:
         return alignment, None, why
