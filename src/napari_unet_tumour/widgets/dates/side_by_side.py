@@ -106,6 +106,7 @@ class DatePane(PlaneCanvas):
         name = f"{self.when}: {date.layers[0].name}"
         self.show_texts(f"{name}\n{OUTSIDE}" if outside else name, edges)
         self.go((self.shown @ [*place, 1.0])[:-1])
+        self.crosshair.follow()
 
     def place_at(self, position: Any) -> Matrix:
         """Return the place in the earlier date's patient of a position of this canvas."""
