@@ -93,7 +93,7 @@ def brightness(values: Values, sample: Values | None = None) -> Values:
     return np.asarray((values - middle) / spread, np.float32)
 
 
-def enhancing(probability: NDArray[np.uint8], bright: Values, unit: float) -> NDArray[np.uint8]:
+def enhancing(probability: NDArray[np.uint8], bright: NDArray[np.bool_], unit: float) -> NDArray[np.uint8]:
     """Return the probability of the enhancing part.
 
     Parameters
@@ -101,7 +101,7 @@ def enhancing(probability: NDArray[np.uint8], bright: Values, unit: float) -> ND
     probability : numpy.ndarray
         (1, H, W) uint8, of the whole tumour.
     bright : numpy.ndarray
-        (H, W), see `brightness`.
+        (H, W) bool, the pixels whose `brightness` is above `LEAST_BRIGHT`.
     unit : float
         Pixels per unit, see `unit_of`.
 
@@ -115,7 +115,7 @@ def enhancing(probability: NDArray[np.uint8], bright: Values, unit: float) -> ND
     if rows.size:
         room = int(GROWTH * unit)
         box = tuple(slice(max(0, int(one[0]) - room), int(one[-1]) + 1 + room) for one in (rows, columns))
-        found[0][box] = np.where(bright[box] > LEAST_BRIGHT, highest_around(probability[0][box], GROWTH * unit), 0)
+        found[0][box] = np.where(bright[box], highest_around(probability[0][box], GROWTH * unit), 0)
     return found
 
 

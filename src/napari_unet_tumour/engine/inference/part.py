@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_unet_tumour.postprocess.enhancing_part import (
     GROWTH,
+    LEAST_BRIGHT,
     SIDE,
     brightness,
     enhancing,
@@ -26,12 +29,14 @@ from napari_unet_tumour.runtime.sliding_window import downsampled, upsampled
 from napari_unet_tumour.settings import ENHANCING
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.tiling.grid import Tile
+
+# Of a pixel of a finer grid, how much must be bright.
+HALF = 0.5
 
 
 def shows_part(spec: ModelSpec, settings: SegmentSettings) -> bool:
@@ -59,13 +64,26 @@ def with_part(
     grey = coloured(as_float32(without_alpha(plane[None], spec)), spec)
     shape = (grey.shape[2], grey.shape[3])
     unit = unit_of(shape)
-    if unit > 1:  # as the network sees it, so that noise of single pixels counts as little as it does there
-        small = resize(grey, frame_lengths(*shape, SIDE)[0])[0, 0]
-        bright = resize(brightness(small)[None, None], shape)[0, 0]
+    if unit > 1:  # on the network's grid, so that noise of single pixels counts as little as where it was measured
+        small = brightness(_means(grey[0, 0], frame_lengths(*shape, SIDE)[0])) > LEAST_BRIGHT
+        bright = resize(small[None, None].astype(np.float32), shape)[0, 0] > HALF
     else:
-        bright = brightness(grey[0, 0])
+        bright = brightness(grey[0, 0]) > LEAST_BRIGHT
     found = enhancing(probability, bright, unit)
     return keep_empty(found, probability, replace(settings, threshold=spec.threshold))
+
+
+def _means(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the means (h, w) of values (H, W) over equal areas, without the blur of `resize`."""
+    for axis, length in enumerate(shape):
+        sums = np.cumsum(values, axis, dtype=np.float64)
+        sums = np.concatenate([np.zeros_like(sums.take([0], axis)), sums], axis)
+        edges = np.linspace(0, values.shape[axis], length + 1)
+        below = np.minimum(edges.astype(np.intp), values.shape[axis] - 1)
+        part = (edges - below).reshape((-1, 1) if axis == 0 else (1, -1))
+        at_edges = sums.take(below, axis) * (1 - part) + sums.take(below + 1, axis) * part
+        values = (np.diff(at_edges, axis=axis) * (length / values.shape[axis])).astype(np.float32)
+    return values
 
 
 def with_part_of_tile(
@@ -87,9 +105,10 @@ def with_part_of_tile(
     if not probability.any():
         return probability
     here, whole = (downsampled(coloured(bounded(one[None], sample[None]), spec), factor)[0, 0] for one in (raw, sample))
-    bright = upsampled(brightness(here, whole)[None][(slice(None), *block.inner)], block.before, factor)
+    bright = (brightness(here, whole) > LEAST_BRIGHT)[block.inner].astype(np.float32)
     height, width = probability.shape[1:]
-    return enhancing(probability, bright[0, :height, :width], float(factor))
+    native = upsampled(bright[None], block.before, factor)[0, :height, :width] > HALF
+    return enhancing(probability, native, float(factor))
 
 
 def wider(block: Tile, factor: int) -> tuple[Tile, tuple[slice, slice]]:
