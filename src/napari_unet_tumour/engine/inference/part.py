@@ -44,6 +44,11 @@ def shows_part(spec: ModelSpec, settings: SegmentSettings) -> bool:
     return settings.part == ENHANCING and has_enhancing_part(spec)
 
 
+def has_own_habit(spec: ModelSpec, settings: SegmentSettings) -> bool:
+    """Tell whether a model keeps a reader's habit that was learnt on the part that settings ask for."""
+    return bool(spec.habit) and settings.part == spec.part
+
+
 def with_part(
     plane: NDArray[Any], probability: NDArray[np.uint8], spec: ModelSpec, settings: SegmentSettings
 ) -> NDArray[np.uint8]:

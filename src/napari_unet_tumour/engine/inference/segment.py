@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ from napari_unet_tumour.base.old_names import accept_old_names
 from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import ReviewedContext
 from napari_unet_tumour.engine.inference.fusion import AnswerFusion, fuse_single_plane
-from napari_unet_tumour.engine.inference.part import shows_part, wider, with_part, with_part_of_tile
+from napari_unet_tumour.engine.inference.part import has_own_habit, shows_part, wider, with_part, with_part_of_tile
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess.enhancing_part import check_part, label_names
 from napari_unet_tumour.postprocess.threshold import keep_largest_component
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     Change = Callable[[NDArray[Any], NDArray[np.uint8]], NDArray[np.uint8]]
 
 Read = Callable[[Sequence[int], "Region | None"], "NDArray[Any]"]
+# Planes that a habit may need again are kept up to so many bytes; beyond that they are read again.
+KEPT_BYTES = 1 << 27
 
 
 class Predictor(Protocol):
@@ -282,41 +284,68 @@ def _iter_parts(
         if needs_tiling(shape, model.spec, settings):
             yield from _iter_tiles(find, model.spec, read, order, shape, settings, point)
             return
-        steps: Iterator[Progress] = _iter_batches(find, read, order, shape)
+        changed = shows_part(model.spec, settings) or has_own_habit(model.spec, settings)
+        kept = _KeptPlanes(read)
+        steps: Iterator[Progress] = _iter_batches(find, kept.read if changed else read, order, shape)
         if find.twofold:
             steps = _iter_fused(steps, settings, corrected)
-        change = _changes(model.spec, settings)
-        yield from _iter_changed(steps, read, change) if change else steps
+        yield from _iter_changed(steps, model.spec, kept.take, settings) if changed else steps
     finally:
         find.close()
 
 
-def _changes(spec: ModelSpec, settings: SegmentSettings) -> list[Change]:
-    """Return what is made of the network's answer to a plane: the part that is asked for, then the reader's habit.
+class _KeptPlanes:
+    """Keeps the planes that were read last, so that none is read from disk twice."""
 
-    The habit was learnt on top of one part, and is for no other.
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
+
+    def read(self, numbers: Sequence[int], region: Region | None) -> NDArray[Any]:
+        """Read whole planes (n, C, H, W), and keep them."""
+        planes = self._read(numbers, region)
+        self._kept.update(zip(numbers, planes, strict=True))
+        while sum(plane.nbytes for plane in self._kept.values()) > KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return planes
+
+    def take(self, number: int) -> NDArray[Any]:
+        """Return a plane (C, H, W), and keep it no longer."""
+        plane = self._kept.pop(number, None)
+        return self._read([number], None)[0] if plane is None else plane
+
+
+def _iter_changed(
+    steps: Iterator[Progress], spec: ModelSpec, take: Callable[[int], NDArray[Any]], settings: SegmentSettings
+) -> Iterator[Progress]:
+    """Turn what the network has found into the part that is asked for, then outline it as the reader does.
+
+    The values of the progress also have "plain", the answers (L, H, W) before the reader's habit, by plane where that
+    changed them.
     """
-    changes: list[Change] = [partial(with_part, spec=spec, settings=settings)] if shows_part(spec, settings) else []
-    if spec.habit and settings.part == spec.part:
-        # scipy, which it needs, takes half a second.
-        from napari_unet_tumour.postprocess.outline_habit import with_habit
-
-        own = replace(settings, threshold=spec.threshold, min_object_size=spec.min_object_size)
-        changes.append(partial(with_habit, spec=spec, settings=own))
-    return changes
-
-
-def _iter_changed(steps: Iterator[Progress], read: Read, changes: Sequence[Change]) -> Iterator[Progress]:
-    """Change the answer to every plane, one change after the other."""
+    outline = _habit(spec, settings)
     for progress in steps:
-        numbers, found = progress.values["planes"], progress.values["probability"]
+        plain: dict[int, NDArray[np.uint8]] = {}
         new = []
-        for n, answer in zip(numbers, found, strict=True):
-            plane = read([n], None)[0]
-            for change in changes:
-                answer = change(plane, answer)
-            new.append(answer)
-        yield replace(progress, values={**progress.values, "probability": np.stack(new) if new else found})
+        for n, one in zip(progress.values["planes"], progress.values["probability"], strict=True):
+            plane = take(n)
+            answer = with_part(plane, one, spec, settings)
+            new.append(outline(plane, answer))
+            if new[-1] is not answer:
+                plain[n] = answer
+        found = np.stack(new) if new else progress.values["probability"]
+        yield replace(progress, values={**progress.values, "probability": found, "plain": plain})
+
+
+def _habit(spec: ModelSpec, settings: SegmentSettings) -> Change:
+    """Return what outlines an answer to a plane as the reader does whose habit the model file keeps."""
+    if not has_own_habit(spec, settings):
+        return lambda plane, probability: probability
+    # scipy, which it needs, takes half a second.
+    from napari_unet_tumour.postprocess.outline_habit import with_habit
+
+    own = replace(settings, threshold=spec.threshold, min_object_size=spec.min_object_size)
+    return lambda plane, probability: with_habit(plane, probability, spec, own)
 
 
 def _iter_fused(
