@@ -1,14 +1,15 @@
 """Compare the shipped model with a plain MONAI BasicUNet and the tutorial's U-Net, on the same persons.
 
     python benchmarks/accuracy.py [--rows shipped,basic-unet,tutorial-unet] [--second-masks DIR] [--passes N]
-        [--work DIR] [--json OUT]
+        [--part whole|enhancing] [--every N] [--work DIR] [--json OUT]
 
 All are scored on the val persons of the Cheng set, on the slices' own grid. The networks that are trained here see only
 train persons, and as many images as the four rounds of the shipped model, or N epochs. The row "recipe" is the first
 round of the shipped model with that number of epochs, for a comparison at the same number of images. The 95 % intervals
 are a bootstrap over persons. Beside each network's scores stand those of two readers with each other: with one reader's
-masks alone, a network cannot be seen to be better than that. With --work the trainings are kept in that folder, and the
-same command continues them after it was stopped or after --minutes. A second table has the time of a training step.
+masks alone, a network cannot be seen to be better than that. --part enhancing scores the enhancing part of the row
+"shipped", against the same masks. With --work the trainings are kept in that folder, and the same command continues
+them after it was stopped or after --minutes. A second table has the time of a training step.
 --quick trains for minutes on a few persons: it only shows that the script runs; its scores mean nothing.
 """
 
@@ -29,6 +30,7 @@ import numpy as np
 import torch
 
 from napari_unet_tumour import presets
+from napari_unet_tumour.api.segment import settings_for
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine import model
@@ -98,6 +100,8 @@ def arguments() -> argparse.Namespace:
     ask.add_argument("--second-masks", type=Path, metavar="DIR", help="a second reader's masks of the val persons")
     ask.add_argument("--rows", default="shipped,basic-unet,tutorial-unet")
     ask.add_argument("--model", default="default", help="the model of the row 'shipped'")
+    ask.add_argument("--part", choices=("whole", "enhancing"), default="whole", help="what the row 'shipped' shows")
+    ask.add_argument("--every", type=int, default=1, help="score only every n-th val slice")
     ask.add_argument("--passes", type=int, default=0, help="epochs of every training, 0 for those of the shipped model")
     ask.add_argument("--minutes", type=float, default=0, help="longest training of a row, 0 for no limit")
     ask.add_argument("--work", type=Path, metavar="DIR", help="keep the trainings here, and continue those here")
@@ -179,7 +183,8 @@ def row(
     else:
         seen, minutes = train(settings, folder, work / f"{name}.safetensors", given.minutes)
         best = model.load(work / f"{name}.safetensors")
-    slices = scored(best, all_of(folder, best.spec), given.second_masks or SECOND)
+    chosen = settings_for(best.spec, part=given.part if settings is None else None)
+    slices = scored(best, all_of(folder, best.spec), given.second_masks or SECOND, chosen, given.every)
     return {
         "name": name,
         "parameters": parameters_of(best.net),
@@ -212,12 +217,13 @@ def all_of(folder: Path, spec: ModelSpec) -> Dataset:
     return exhaust(iter_dataset(folder / "images", folder / "masks", settings, folder / "cases.csv"))
 
 
-def scored(best: model.Model, examples: Dataset, second: Path) -> list[dict[str, Any]]:
+def scored(
+    best: model.Model, examples: Dataset, second: Path, settings: SegmentSettings, every: int
+) -> list[dict[str, Any]]:
     """Segment the val slices on their own grid; return a row of scores for each."""
-    settings, rows = SegmentSettings(**best.spec.defaults), []
-    for number, source in enumerate(examples.sources):
-        if source.part != "val":
-            continue
+    rows: list[dict[str, Any]] = []
+    for number in [n for n, source in enumerate(examples.sources) if source.part == "val"][::every]:
+        source = examples.sources[number]
         image, truth = test_scores.native_of(examples, number, best.spec.in_channels)
         found = test_scores.found_in(best, image, settings)
         other = second / source.image.name

@@ -28,6 +28,8 @@ class Option:
         Bounds and step of a number.
     choices : tuple of str
         The allowed values of a text setting.
+    captions : tuple of str
+        What the form shows for each choice; the choice itself when empty.
     """
 
     text: str
@@ -36,6 +38,11 @@ class Option:
     high: float | None = None
     step: float | None = None
     choices: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
+
+
+# The parts of a tumour that a mask can show.
+WHOLE, ENHANCING = "whole", "enhancing"
 
 
 @accept_old_names(SETTINGS)
@@ -95,6 +102,16 @@ class SegmentSettings:
             label="ignore spots on one slice only",
         ),
     ] = True
+    part: Annotated[
+        str,
+        Option(
+            "Which part of the tumour the mask shows. Enhancing: the bright part, without necrosis; only for models of "
+            "contrast-enhanced T1 with one label. Clicks outline the whole lesion in any case. Applies from the next "
+            "run.",
+            choices=(WHOLE, ENHANCING),
+            captions=("Whole tumour", "Enhancing part"),
+        ),
+    ] = WHOLE
 
 
 @dataclass(frozen=True)
@@ -122,6 +139,14 @@ class FinetuneSettings:
         ),
     ] = 0
     seed: Annotated[int, Option("Random seed.", low=0, high=2**31 - 1)] = 0
+    part: Annotated[
+        str,
+        Option(
+            "Which part of the tumour the corrected masks show. Model: the one that the model shows by default. The "
+            "new version shows it by default, too.",
+            choices=("model", WHOLE, ENHANCING),
+        ),
+    ] = "model"
 
 
 @accept_old_names(SETTINGS)

@@ -287,3 +287,12 @@ def test_a_real_scan(real_scans, tmp_path, capsys):
     assert main(["segment", str(scan), "--out", str(tmp_path)]) == 0
     assert nibabel.load(tmp_path / "Pre_Scan_T1_mask.nii.gz").shape == nibabel.load(scan).shape
     assert "24 slices" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["segment", "evaluate"])
+def test_a_part_that_the_model_cannot_show(command, folder, tmp_path, capsys):
+    images = [str(folder / "a.png")] if command == "segment" else [str(folder), str(folder)]
+    assert main([command, *images, "--part", "enhancing"]) == 1
+    said = capsys.readouterr().err
+    assert "model bright cannot show the enhancing part" in said
+    assert "leave the part out" in said

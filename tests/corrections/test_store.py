@@ -204,3 +204,13 @@ def test_a_role_is_for_good():
 def test_no_gui_and_no_torch_is_needed():
     code = "import sys; sys.modules['napari'] = sys.modules['torch'] = None; import napari_unet_tumour.corrections"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
+
+
+def test_only_masks_of_the_same_part_are_replayed(store):
+    reviewed(store, "a")
+    record = reviewed(store, "b")
+    record.part = "enhancing"
+    store.save(record)
+    assert {one.scan for one in store.replay()} == {"a"}
+    assert {one.scan for one in store.replay((), "enhancing")} == {"b"}
+    assert store.load("b").part == "enhancing"

@@ -85,3 +85,14 @@ def test_what_is_no_model_gets_one_line_with_the_file_and_the_remedy(file, conte
 def test_a_missing_file_is_named(file):
     with pytest.raises(ModelError, match=r"model\.safetensors cannot be read"):
         read_spec(file)
+
+
+def test_the_part_is_kept_in_the_header_and_is_a_default():
+    spec = ModelSpec("small", "unet", part="enhancing")
+    assert spec_from_json(spec.to_json(), "a file") == spec
+    assert spec.defaults["part"] == "enhancing"
+    older = json.loads(spec.to_json())
+    del older["part"]
+    assert spec_from_json(json.dumps(older), "a file").part == "whole"
+    with pytest.raises(ModelError, match=r"a file shows a part that is not known here \(core\): update"):
+        spec_from_json(json.dumps(older | {"part": "core"}), "a file")

@@ -307,3 +307,17 @@ def test_suffixes_are_spelt_in_any_way(tmp_path, nifti_file, volume, suffix):
     scan = read(path)
     np.testing.assert_array_equal(scan.array, volume.T)
     assert scan.name == "Head"
+
+
+def test_a_masks_label_keeps_its_name(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 2), np.uint8), np.eye(4)), tmp_path / "scan.nii.gz")
+    scan = read(tmp_path / "scan.nii.gz")
+    for labels, names in (
+        (("background", "enhancing part"), {"names": ("background", "enhancing part")}),
+        (("background", "edge", "core"), {}),
+        ((), {}),
+    ):
+        write_mask(tmp_path / "mask.nii.gz", scan.array, scan, labels)
+        found = read(tmp_path / "mask.nii.gz").extra
+        assert {name: found[name] for name in ("names",) if name in found} == names
+        assert found["labels"] is bool(labels)

@@ -228,3 +228,13 @@ def test_the_command_segments_what_is_new_and_names_what_is_broken(folder, brigh
     assert one.best_mask("a.nii.gz") == one.network_path("a.nii.gz")
     assert one.best_mask("b.nii.gz") is None
     assert everything(folder) == before
+
+
+def test_a_case_is_segmented_for_the_part_that_is_chosen(folder):
+    one, entry = Worklist(folder), registry.find("default")
+    *_, job, settings = task_for(one, "a.nii.gz", entry, "enhancing")
+    assert settings.part == "enhancing"
+    assert job.outputs.labels == ("background", "enhancing part")
+    *_, job, settings = task_for(one, "a.nii.gz", entry)
+    assert settings.part == "whole"
+    assert job.outputs.labels == ("background", "tumour")

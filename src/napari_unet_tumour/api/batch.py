@@ -13,6 +13,7 @@ import numpy as np
 from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.errors import ModelError, ScanError
+from napari_unet_tumour.postprocess.enhancing_part import label_names
 from napari_unet_tumour.postprocess.isolated import remove_isolated_components
 from napari_unet_tumour.postprocess.lesion_check import remove_unlikely_lesions
 from napari_unet_tumour.postprocess.threshold import keep_largest_component, mask_from_probability
@@ -221,7 +222,7 @@ def to_segmentation(
     if settings.remove_isolated:
         isolated = remove_isolated_components(mask, layout)
     mask = keep_largest_component(mask) if settings.keep_largest else mask
-    return Segmentation(mask, probability, tuple(spec.labels), isolated, unlikely_removed=unlikely)
+    return Segmentation(mask, probability, label_names(spec, settings.part), isolated, unlikely_removed=unlikely)
 
 
 def iter_segment_many(

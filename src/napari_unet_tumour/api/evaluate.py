@@ -20,7 +20,7 @@ from napari_unet_tumour.api.batch import (
     read_ahead,
 )
 from napari_unet_tumour.api.pairs import Pair, read_pairs, read_truth
-from napari_unet_tumour.api.segment import default_settings, layout_for, load_for
+from napari_unet_tumour.api.segment import layout_for, load_for, settings_for
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.scans.training_match import match_scan
 
@@ -44,6 +44,7 @@ def evaluate(
     model: str | Path = "default",
     settings: SegmentSettings | None = None,
     *,
+    part: str | None = None,
     axis: int | None = None,
     on_tick: OnTick | None = None,
 ) -> dict[str, Any]:
@@ -58,6 +59,8 @@ def evaluate(
         "default", the name of an installed model, or a model file.
     settings : SegmentSettings, optional
         How to segment; by default the model's own settings.
+    part : {"whole", "enhancing"}, optional
+        Which part of the tumour the true masks show, see `segment`.
     axis : int, optional
         The array axis to slice along; see `segment`.
     on_tick : callable, optional
@@ -66,10 +69,10 @@ def evaluate(
     Returns
     -------
     dict
-        "model" (name, hash), "summary", "cases" (one per slice), "groups", "types" (by type of tumour), "readers" (the
-        model beside two readers, see `engine.metrics.readers`; empty without a second reader), "matches" (by scan, how
-        similar it is to the model's training slices, see `ScanMatch`), "failed" (pairs that could not be scored, with
-        the error) and "notes" (a line for each mask that was resampled to its scan's grid).
+        "model" (name, hash), "part", "summary", "cases" (one per slice), "groups", "types" (by type of tumour),
+        "readers" (the model beside two readers, see `engine.metrics.readers`; empty without a second reader), "matches"
+        (by scan, how similar it is to the model's training slices, see `ScanMatch`), "failed" (pairs that could not be
+        scored, with the error) and "notes" (a line for each mask that was resampled to its scan's grid).
         Means of Dice, IoU, precision, recall and HD95 are over the slices with tumour in the true mask.
         `false_mask_rate` is the fraction of slices without tumour (blank slices not counted) with any predicted pixel.
         Undefined values are None. See `engine.metrics.summary.summarise`.
@@ -80,7 +83,7 @@ def evaluate(
         The table or the model cannot be used, or the device does not exist.
     """
     entry = registry.find(model)
-    settings = settings or default_settings(entry.spec)
+    settings = settings_for(entry.spec, settings, part)
     chosen = read_pairs(pairs) if isinstance(pairs, (str, Path)) else pairs
     return score(
         chosen, local_predictor(load_for(entry, settings), settings), entry, settings, axis=axis, on_tick=on_tick
@@ -127,7 +130,7 @@ def score(
     groups = [{"group": name, **part} for name, part in _parts(cases, "group", PER_GROUP).items()]
     types = [{"tumour": name, **part} for name, part in _parts(cases, "tumour", PER_TYPE).items() if name]
     more = {"groups": groups, "types": types, "readers": compare_readers(cases), "matches": matches}
-    return {**found, **more, "failed": failed, "notes": sorted(notes)}
+    return {**found, "part": settings.part, **more, "failed": failed, "notes": sorted(notes)}
 
 
 def _load(pair: Pair, axis: int | None, spec: ModelSpec, notes: list[str]) -> LoadedScan[Pair]:

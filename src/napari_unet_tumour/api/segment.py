@@ -14,11 +14,12 @@ from napari_unet_tumour.api import channels
 from napari_unet_tumour.api import clicks as clicking
 from napari_unet_tumour.api.batch import LoadedScan, local_predictor, to_segmentation
 from napari_unet_tumour.base.slicing import SliceLayout, layout_of, with_slice_distance
-from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.errors import ModelError, ScanError
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.postprocess.enhancing_part import check_part
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.scans.training_match import match_scan
-from napari_unet_tumour.settings import SegmentSettings
+from napari_unet_tumour.settings import ENHANCING, WHOLE, SegmentSettings
 
 if TYPE_CHECKING:
     from napari_unet_tumour.api.batch import OnTick
@@ -82,6 +83,7 @@ def segment(
     model: str | Path | Model = "default",
     settings: SegmentSettings | None = None,
     *,
+    part: str | None = None,
     axes: str | None = None,
     axis: int | None = None,
     clicks: Iterable[Sequence[Any]] = (),
@@ -101,6 +103,9 @@ def segment(
         As for `load_model`, or a loaded model.
     settings : SegmentSettings, optional
         How to segment; by default the model's own settings.
+    part : {"whole", "enhancing"}, optional
+        Which part of the tumour the mask shows, in place of the settings' own; "enhancing" only with a model of
+        contrast-enhanced T1 with one label. Clicks outline the whole lesion in any case.
     axes : str, optional
         For a numpy array, a letter per axis: "z" "y" "x" space, "t" time, "c" channels or colours. By default
         "yx", "zyx" or "tzyx" by the number of axes; a last axis of 3 or 4 after two of at least 30 is "c" (colours).
@@ -126,8 +131,8 @@ def segment(
     Raises
     ------
     ScanError, ModelError, DeviceError
-        The scan cannot be read or used, the model does not fit it, the device does not exist, or a click lies outside
-        the scan or has an unknown label.
+        The scan cannot be read or used, the model does not fit it or cannot show the part, the device does not exist,
+        or a click lies outside the scan or has an unknown label.
 
     Examples
     --------
@@ -140,10 +145,10 @@ def segment(
     """
     if isinstance(model, (str, Path)):
         entry = registry.find(model)
-        settings = settings or default_settings(entry.spec)
+        settings = settings_for(entry.spec, settings, part)
         chosen = load_for(entry, settings)
     else:
-        chosen, settings = model, settings or default_settings(model.spec)
+        chosen, settings = model, settings_for(model.spec, settings, part)
     if isinstance(image, Mapping):
         given = {name: _scan_of(one, axes, name) for name, one in channels.named(image, chosen.spec).items()}
         work = LoadedScan(None, *channels.stacked(given, chosen.spec, lambda scan: layout_for(scan, axis)))
@@ -165,6 +170,17 @@ def segment(
 def default_settings(spec: ModelSpec) -> SegmentSettings:
     """Return the settings that a model recommends."""
     return SegmentSettings(**spec.defaults)
+
+
+def settings_for(spec: ModelSpec, settings: SegmentSettings | None = None, part: str | None = None) -> SegmentSettings:
+    """Return settings, by default the model's own, for a part of the tumour; raises ModelError if it has no such."""
+    chosen = settings or default_settings(spec)
+    if part is not None:
+        if part not in (WHOLE, ENHANCING):
+            raise ModelError(f"there is no part '{part}': choose '{WHOLE}' or '{ENHANCING}'")
+        chosen = replace(chosen, part=part)
+    check_part(spec, chosen.part)
+    return chosen
 
 
 def slice_axis(scan: Scan) -> int | None:

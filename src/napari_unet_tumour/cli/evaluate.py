@@ -93,7 +93,7 @@ def pairs_of(path: str) -> list[Pair]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    print_line(f"model {found['model']['name']} ({found['model']['hash']})")
+    print_line(f"model {found['model']['name']} ({found['model']['hash']}), part: {found['part']}")
     table(("score", "value"), _rows(found["summary"]))
     for title, rows in (("by type of tumour", found["types"]), ("beside two readers", found["readers"])):
         if rows:

@@ -53,6 +53,7 @@ def add(commands: Commands) -> None:
 def _run(args: argparse.Namespace) -> int:
     from napari_unet_tumour import measure, scans
     from napari_unet_tumour.cli._paths import ready_file
+    from napari_unet_tumour.postprocess.enhancing_part import NAME
 
     targets = {kind: ready_file(getattr(args, kind)) for kind in ("csv", "json", "html", "sr")}
     options: dict[str, Any] = {"slice_axis": args.axis, "units": "pixel" if args.pixels else None}
@@ -63,6 +64,8 @@ def _run(args: argparse.Namespace) -> int:
     if targets["sr"]:
         measure.check_dicom_sr(targets["sr"], scan)
     mask = scans.read_mask(args.mask, contours_on=scan)
+    if NAME in mask.extra.get("names", ()):  # the model's own name is that of the whole
+        options["labels"] = mask.extra["names"]
     report = measure.measure(mask, scan, **options)
     change = None
     if args.earlier:

@@ -13,6 +13,7 @@ from napari_unet_tumour.cli._options import add_model, add_series, add_settings,
 from napari_unet_tumour.cli._output import meter, print_line, warn
 from napari_unet_tumour.errors import JobError, ModelError, OutputError, ScanError
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.postprocess.enhancing_part import label_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,7 +111,7 @@ def _run(args: argparse.Namespace) -> int:
     targets = _paths.targets(paths, out, suffix, written.owners())
     scan_jobs = {
         path: ScanJob(
-            path, Outputs(target, entry.spec.labels, args.probability), parts.get(path, {}),
+            path, Outputs(target, label_names(entry.spec, settings.part), args.probability), parts.get(path, {}),
             args.axis, args.series, len(paths) > 1 or as_json is not None
         )
         for path, target in targets.items()
@@ -125,18 +126,18 @@ def _run(args: argparse.Namespace) -> int:
             shown.start()
             _segment_all(cohort, network, settings, shown, _clicking(args, entry, settings))
     if as_json:
-        _write_json(as_json, cohort)
+        _write_json(as_json, cohort, settings.part)
     if cohort.failed == len(paths) == 1:
         return 1
     warn(_summary_of(cohort, shown))
     return 1 if cohort.failed else 0
 
 
-def _write_json(path: Path, cohort: Cohort) -> None:
+def _write_json(path: Path, cohort: Cohort, part: str) -> None:
     from napari_unet_tumour.cli._paths import write_text
 
     model = {"name": cohort.entry.name, "hash": cohort.entry.hash}
-    write_text(path, json.dumps({"model": model, "scans": cohort.rows()}, indent=1, allow_nan=False))
+    write_text(path, json.dumps({"model": model, "part": part, "scans": cohort.rows()}, indent=1, allow_nan=False))
 
 
 def _summary_of(cohort: Cohort, shown: ProgressMeter) -> str:

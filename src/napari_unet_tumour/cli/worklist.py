@@ -36,6 +36,9 @@ def add(commands: Commands) -> None:
         "--pairs", metavar="PAIRS.csv", help="write the accepted scans and masks as a table for 'finetune'"
     )
     command.add_argument("--model", default="default", metavar="NAME|FILE", help="name in 'models list', or a file")
+    command.add_argument(
+        "--part", choices=("whole", "enhancing"), help="with --segment: as in 'segment' (default: as the model says)"
+    )
     command.set_defaults(run=_run)
 
 
@@ -46,7 +49,7 @@ def _run(args: argparse.Namespace) -> int:
 
     pairs = ready_file(args.pairs)
     worklist = Worklist(args.folder)
-    failed = _segment(worklist, args.model) if args.segment else 0
+    failed = _segment(worklist, args.model, args.part) if args.segment else 0
     if pairs is not None:
         print_line(f"{plural(write_pairs(pairs, worklist), 'accepted scan')} in {pairs}")
     if args.list or args.segment:
@@ -70,19 +73,21 @@ def _open(folder: str) -> int:
         raise
 
 
-def _segment(worklist: Worklist, model: str) -> int:
+def _segment(worklist: Worklist, model: str, part: str | None) -> int:
     """Segment the new cases one by one; returns how many failed."""
     from napari_unet_tumour import jobs
     from napari_unet_tumour.models import registry
+    from napari_unet_tumour.postprocess.enhancing_part import check_part
     from napari_unet_tumour.worklist import NEW
     from napari_unet_tumour.worklist.segmenting import TASK, note_segmented, task_for
 
     entry, failed = registry.find(model), 0
+    check_part(entry.spec, part or entry.spec.part)
     for case in worklist.cases:
         if case.state != NEW:
             continue
         try:
-            found = jobs.run(TASK, *task_for(worklist, case.key, entry))
+            found = jobs.run(TASK, *task_for(worklist, case.key, entry, part))
             note_segmented(worklist, case.key, found)
         except (ScanError, ModelError, OutputError) as error:
             failed += 1

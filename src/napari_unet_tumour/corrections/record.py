@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.corrections.holdout import EMPTY, HELD_OUT, TRAIN, assign_role
 from napari_unet_tumour.corrections.matching import matching_roles
+from napari_unet_tumour.settings import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,8 @@ class Record:
         Where its planes lie, see `holdout.place_of`; empty where that is not known.
     model : str
         Hash of the model in use, "" where none was.
+    part : str
+        Which part of the tumour its masks show, see `settings.SegmentSettings.part`.
     reviewed : list of int
         Ticked slices in the order of their ticks.
     edited : list of int
@@ -50,6 +53,7 @@ class Record:
     person: str = ""
     place: list[float] = field(default_factory=list)
     model: str = ""
+    part: str = WHOLE
     reviewed: list[int] = field(default_factory=list)
     edited: list[int] = field(default_factory=list)
     roles: dict[int, str] = field(default_factory=dict)

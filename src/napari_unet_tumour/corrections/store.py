@@ -21,6 +21,7 @@ from napari_unet_tumour.corrections.holdout import HELD_OUT
 from napari_unet_tumour.corrections.record import Record, record_from_json
 from napari_unet_tumour.corrections.reviewed import ReviewedSlice
 from napari_unet_tumour.errors import OutputError
+from napari_unet_tumour.settings import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,11 +162,14 @@ class Store:
         record = self.load(scan)
         return [] if record is None else list(filter(None, (self._correction(record, n) for n in record.reviewed)))
 
-    def replay(self, but: Sequence[str] = ()) -> list[ReviewedSlice]:
-        """Return reviewed slices of the newest scans, at most `MOST_REPLAYED`, apart from those named."""
+    def replay(self, but: Sequence[str] = (), part: str = WHOLE) -> list[ReviewedSlice]:
+        """Return reviewed slices of the newest scans, at most `MOST_REPLAYED`, apart from those named.
+
+        Only scans whose masks show this part of the tumour count.
+        """
         found: list[ReviewedSlice] = []
         for record in self.records():
-            if record.scan not in but and len(found) < MOST_REPLAYED:
+            if record.scan not in but and record.part == part and len(found) < MOST_REPLAYED:
                 found += self.corrections(record.scan)
         return found[:MOST_REPLAYED]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour.base.old_names import HEADER, accept_old_names, current_names
 from napari_unet_tumour.base.text import one_line
 from napari_unet_tumour.errors import ModelError
+from napari_unet_tumour.settings import ENHANCING, WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +75,9 @@ class ModelSpec:
         {}.
     added : int
         How many of the labels, the last ones, were added to a network that was trained without them.
+    part : str
+        Which part of the tumour it shows by default (`settings.SegmentSettings.part`): the one that the masks show on
+        which it was fine-tuned.
     clicks : dict
         Keyword arguments of `engine.networks.click_net.ClickNet`; empty for a model that takes no clicks.
     typical : dict
@@ -107,6 +111,7 @@ class ModelSpec:
     corrected: list[dict[str, Any]] = field(default_factory=list)
     habit: dict[str, Any] = field(default_factory=dict)
     n_added_labels: int = 0
+    part: str = WHOLE
     clicks: dict[str, Any] = field(default_factory=dict)
     typical: dict[str, Any] = field(default_factory=dict)
     components: dict[str, Any] = field(default_factory=dict)
@@ -116,7 +121,12 @@ class ModelSpec:
     @property
     def defaults(self) -> dict[str, Any]:
         """The `SegmentSettings` that the model recommends."""
-        return {"threshold": self.threshold, "min_object_size": self.min_object_size, "flip_tta": self.flip_tta}
+        return {
+            "threshold": self.threshold,
+            "min_object_size": self.min_object_size,
+            "flip_tta": self.flip_tta,
+            "part": self.part,
+        }
 
     @property
     def flip_scale(self) -> float:
@@ -171,6 +181,7 @@ def with_labels(spec: ModelSpec, names: Sequence[str], parent: str) -> ModelSpec
         parent=parent,
         n_added_labels=spec.n_added_labels + len(names),
         habit={},
+        part=WHOLE,
         version="",
     )
 
@@ -192,6 +203,8 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
             raise ModelError(f"{where} fills in channels that it does not have: get the file again")
         if not all(math.isfinite(value) for value in spec.carry.values()):
             raise ModelError(f"{where} has impossible weights for carrying corrections: get the file again")
+        if spec.part not in (WHOLE, ENHANCING):
+            raise ModelError(f"{where} shows a part that is not known here ({spec.part}): update napari-unet-tumour")
         return spec
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(f"{where} has a damaged model header: get the file again") from error

@@ -179,7 +179,8 @@ def _rule(scan: ScanAnswers, spec: ModelSpec, lessons: Lessons) -> Values | None
         return None
     matrix = np.sum([one.matrix for one in fresh.values()], 0)
     vector = np.sum([one.vector for one in fresh.values()], 0)
-    for earlier in spec.habit.get("scans", ()):
+    same = scan.settings(min(fresh)).part == spec.part  # earlier scans say nothing of another part of the tumour
+    for earlier in spec.habit.get("scans", ()) if same else ():
         matrix, vector = matrix + earlier["matrix"], vector + earlier["vector"]
     rule = rule_of(matrix, vector)
     return rule if _helps(scan, fresh, rule) else None

@@ -29,6 +29,8 @@ _UNIT_CODES = {1: "meter", 2: "mm", 3: "micron"}
 _TO_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _PLAUSIBLE_MM = (0.05, 20.0)
 _LABEL_INTENT = 1002
+# The name of a mask with several labels.
+SEVERAL = "labels"
 _MAPPED_FROM = 1 << 30
 # The quaternion of the qform is three float32 numbers: 1 less their squares may come out so far below 0.
 _ROUNDED = 1e-5
@@ -84,7 +86,7 @@ def read_nifti(path: Path) -> Scan:
         source=str(path),
         extra={
             "nifti": kept,
-            "labels": "intent_code" in header and int(header["intent_code"]) == _LABEL_INTENT,
+            **_labels_in(header),
             "notes": notes,
             # Without a sform and a qform nothing but the size of the voxels is in the file.
             "spacing_only": int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0,
@@ -92,6 +94,14 @@ def read_nifti(path: Path) -> Scan:
         },
         frame_of_reference=nifti_frame(header),
     )
+
+
+def _labels_in(header: Any) -> dict[str, Any]:
+    """Return whether the header says that the file is a mask, and the name of its label where it has one."""
+    if "intent_code" not in header or int(header["intent_code"]) != _LABEL_INTENT:
+        return {"labels": False}
+    name = header["intent_name"].tobytes().rstrip(b"\0 ").decode(errors="replace")
+    return {"labels": True} | ({"names": ("background", name)} if name not in ("", SEVERAL) else {})
 
 
 def write_nifti(path: Path, array: NDArray[Any], scan: Scan, labels: Sequence[str] = ()) -> None:
@@ -128,7 +138,7 @@ def write_nifti(path: Path, array: NDArray[Any], scan: Scan, labels: Sequence[st
         header["cal_min"], header["cal_max"] = 0, 0
         image = kept["kind"](_back_to_voxels(values, kept), None, header)
     if labels and values.dtype.kind in "iu":
-        image.header.set_intent("label", name=(labels[1] if len(labels) == 2 else "labels")[:15])
+        image.header.set_intent("label", name=(labels[1] if len(labels) == 2 else SEVERAL)[:15])
     with atomic(path) as beside:
         try:
             nibabel.save(image, beside)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.api.scan_job import Outputs, ScanJob
 from napari_unet_tumour.errors import OutputError
+from napari_unet_tumour.postprocess.enhancing_part import label_names
 from napari_unet_tumour.settings import SegmentSettings
 from napari_unet_tumour.worklist.store import NEW, SEGMENTED
 
@@ -18,8 +19,13 @@ TASK = "segment_file"
 TOO_LARGE = "too large for memory at once: open it and use Segment"
 
 
-def task_for(worklist: Worklist, key: str, entry: ModelEntry) -> tuple[Any, ...]:
+def task_for(worklist: Worklist, key: str, entry: ModelEntry, part: str | None = None) -> tuple[Any, ...]:
     """Return the arguments of the worker's task `TASK` that writes the network's mask of a case.
+
+    Parameters
+    ----------
+    part : str, optional
+        Which part of the tumour the mask shows, see `SegmentSettings`; by default as the model says.
 
     Raises
     ------
@@ -31,8 +37,11 @@ def task_for(worklist: Worklist, key: str, entry: ModelEntry) -> tuple[Any, ...]
         mask.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{mask.parent} cannot be written ({error.strerror}): free some space") from error
-    job = ScanJob(worklist[key].path, Outputs(mask, entry.spec.labels, False), {}, None, None, True)
-    return str(entry.path), entry.hash, job, SegmentSettings(**entry.spec.defaults)
+    settings = SegmentSettings(**entry.spec.defaults | ({} if part is None else {"part": part}))
+    job = ScanJob(
+        worklist[key].path, Outputs(mask, label_names(entry.spec, settings.part), False), {}, None, None, True
+    )
+    return str(entry.path), entry.hash, job, settings
 
 
 def note_segmented(worklist: Worklist, key: str, result: Finished | None) -> Case:

@@ -15,6 +15,7 @@ from napari_unet_tumour.engine.finetuning.finetune import finetune
 from napari_unet_tumour.engine.finetuning.habit import iter_habit
 from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
 from napari_unet_tumour.engine.model import load
+from napari_unet_tumour.errors import ModelError
 from napari_unet_tumour.models.spec import with_labels
 from napari_unet_tumour.settings import FinetuneSettings
 
@@ -86,3 +87,22 @@ def test_it_is_learnt_from_the_network_without_what_earlier_corrections_taught(l
         assert not torch.allclose(tuned.net(x), lite.net(x), atol=0.1)
         assert torch.allclose(habit._plain(tuned).net(x), lite.net(x), atol=0.02)  # float16 in the file
     assert tuned.net.corrector.experts == 1
+
+
+def test_a_version_remembers_the_part_that_it_was_tuned_with(lite, draw, sees_whole):
+    contrast = replace(lite, spec=replace(lite.spec, channels=("T1ce",)))
+    tuned = load(finetune(contrast, reviewed(draw)[:2], replace(SETTINGS, part="enhancing")).data).spec
+    assert tuned.part == tuned.defaults["part"] == "enhancing"
+    assert tuned.habit
+    # A later fine-tuning keeps it, unless the masks show another part: then what was learnt of this one goes.
+    same, other = (
+        prepare_context(
+            replace(contrast, spec=tuned), reviewed(draw), replace(SETTINGS, part=part), None, (), None,
+            HyperParameters(),
+        ).model.spec
+        for part in ("model", "whole")
+    )  # fmt: skip
+    assert same == tuned
+    assert (other.part, other.habit, other.corrected) == ("whole", {}, [])
+    with pytest.raises(ModelError, match="cannot show the enhancing part"):
+        prepare_context(lite, reviewed(draw), replace(SETTINGS, part="enhancing"), None, (), None, HyperParameters())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from napari_unet_tumour.engine.finetuning.cases import FineTuneSlices, context_o
 from napari_unet_tumour.engine.finetuning.data import FineTuneData
 from napari_unet_tumour.engine.inference.accelerate import pick_device
 from napari_unet_tumour.errors import TrainingError
+from napari_unet_tumour.postprocess.enhancing_part import check_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,8 @@ class FineTuneContext:
         Neighbours of the corrected slices, where they are known.
     habit : dict
         How the reader outlines, for the new model file (`ModelSpec.habit`); filled once it is known.
+    watched : numpy.ndarray, optional
+        (C, H, W) raw grey values of the one on screen.
     before : dict
         The parent's scores by the `id` of the slices, so that they are computed once.
     """
@@ -81,6 +84,7 @@ class FineTuneContext:
     stacks: Sequence[ScanStack] = ()
     estimate: Estimate = field(default_factory=Estimate)
     habit: dict[str, Any] = field(default_factory=dict)
+    watched: NDArray[Any] | None = None
     before: dict[int, scoring.Scores] = field(default_factory=dict)
 
     @property
@@ -107,6 +111,7 @@ def prepare_context(
     recipe: HyperParameters,
 ) -> FineTuneContext:
     """Bring everything to the working grid and the device; see `iter_finetune` for the arguments."""
+    model = _of_part(model, settings.part)
     spec, device, begin = model.spec, pick_device(settings.device), time.monotonic()
     learn = [one for one in corrections if not one.held_out]
     if not learn:
@@ -132,7 +137,18 @@ def prepare_context(
     )
     held_out = cases([one for one in corrections if one.held_out])
     stacks = [*{id(one.stack): one.stack for one in learn if one.stack is not None}.values()]
-    return FineTuneContext(model, settings, lesson, held_out, cases(reference), planes(watch), begin, stacks)
+    return FineTuneContext(
+        model, settings, lesson, held_out, cases(reference), planes(watch), begin, stacks,
+        watched=None if watch is None else watch[0],
+    )  # fmt: skip
+
+
+def _of_part(model: Model, part: str) -> Model:
+    """Return a model that shows the part of the tumour that the masks show; what it learnt of another is forgotten."""
+    if part in ("model", model.spec.part):
+        return model
+    check_part(model.spec, part)
+    return replace(model, spec=replace(model.spec, part=part, habit={}, corrected=[]))
 
 
 def _spread(some: Any, most: int) -> list[Any]:

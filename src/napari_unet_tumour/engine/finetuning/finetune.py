@@ -29,10 +29,11 @@ from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
 from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
 from napari_unet_tumour.engine.inference.accelerate import pick_device
 from napari_unet_tumour.engine.inference.memory import release_memory
+from napari_unet_tumour.engine.inference.part import with_part
 from napari_unet_tumour.engine.networks.lite_unet import LiteUNet
 from napari_unet_tumour.engine.training.feature_statistics import can_use_experts
 from napari_unet_tumour.errors import DeviceError
-from napari_unet_tumour.settings import Progress
+from napari_unet_tumour.settings import Progress, SegmentSettings
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -235,9 +236,11 @@ def _shown(desk: FineTuneContext, learner: FineTuner, steps: int) -> dict[str, A
     if steps % SHOW_EVERY or (desk.watch is None and desk.held_out is None):
         return shown
     net = learner.blended(1.0)
-    if desk.watch is not None and len(desk.watch):
+    if desk.watch is not None and len(desk.watch) and desk.watched is not None:
         native = desk.watch.native(0, scoring.probability(net, desk.watch.images)[0])
-        shown["probability"] = (native * 255).round().clamp(0, 255).byte().cpu().numpy()
+        found = (native * 255).round().clamp(0, 255).byte().cpu().numpy()
+        spec = desk.model.spec
+        shown["probability"] = with_part(desk.watched, found, spec, SegmentSettings(part=spec.part))
     if desk.held_out is not None:
         shown["score"] = dice_at(desk, net, desk.held_out)
     return shown

@@ -10,6 +10,7 @@ import torch
 
 from napari_unet_tumour.corrections import UNSURE, ReviewedSlice
 from napari_unet_tumour.engine.inference.accelerate import to_probability
+from napari_unet_tumour.engine.inference.part import with_part
 from napari_unet_tumour.engine.metrics.summary import score
 from napari_unet_tumour.engine.training.learner import precision_of
 from napari_unet_tumour.engine.training.validation import autocast
@@ -50,14 +51,14 @@ def probability(net: nn.Module, images: torch.Tensor) -> torch.Tensor:
 def scores_of(net: nn.Module, cases: FineTuneSlices, spec: ModelSpec) -> Scores:
     """Score a network on corrected slices on their own grid, unsure pixels left out; see `scored`.
 
-    The habit of `spec` counts.
+    The part and the habit of `spec` count.
     """
     found = probability(net, cases.images)
     settings = SegmentSettings(**{**spec.defaults, "flip_tta": False})
     rows = []
     for n, source in enumerate(cases.sources):
         native = (cases.native(n, found[n]) * 255).round().clamp(0, 255).byte().cpu().numpy()
-        native = with_habit(source.image, native, spec, settings)
+        native = with_habit(source.image, with_part(source.image, native, spec, settings), spec, settings)
         rows.append(scored(mask_from_probability(native, settings), source.mask, spec.labels))
     return rows
 

@@ -14,7 +14,9 @@ from napari_unet_tumour.base.old_names import accept_old_names
 from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import ReviewedContext
 from napari_unet_tumour.engine.inference.fusion import AnswerFusion, fuse_single_plane
+from napari_unet_tumour.engine.inference.part import has_own_habit, shows_part, wider, with_part, with_part_of_tile
 from napari_unet_tumour.errors import ScanError
+from napari_unet_tumour.postprocess.enhancing_part import check_part, label_names
 from napari_unet_tumour.postprocess.threshold import keep_largest_component
 from napari_unet_tumour.runtime import model as runtimes
 from napari_unet_tumour.runtime.model import RuntimeModel
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     AnyModel = Model | RuntimeModel
     Answer = Callable[[], NDArray[np.uint8]]
     Carried = Callable[[Iterator[Progress]], Iterator[Progress]]
+    # Raw plane (C, H, W) and its probability (L, H, W) -> another probability.
+    Change = Callable[[NDArray[Any], NDArray[np.uint8]], NDArray[np.uint8]]
 
 Read = Callable[[Sequence[int], "Region | None"], "NDArray[Any]"]
 # Planes that a habit may need again are kept up to so many bytes; beyond that they are read again.
@@ -138,7 +142,7 @@ def iter_segment(
     probability = _zeros(model, layout.planes, layout.plane_shape)
     mask = np.zeros(layout.mask_shape, np.uint8)
     yield from iter_segment_into(mask, model, array, layout, settings, order, probability)
-    return Segmentation(mask, probability, model.spec.labels)
+    return Segmentation(mask, probability, label_names(model.spec, settings.part))
 
 
 def iter_segment_into(
@@ -194,6 +198,7 @@ def iter_segment_planes(
     probability = _zeros(model, len(planes), planes.shape[2:])
     read: Read = lambda which, region: planes[(list(which), slice(None), *(region or ()))]  # noqa: E731
     asked = corrected is None or (corrected.recall and not corrected.masks)
+    asked = asked and settings.part == model.spec.part  # corrected slices show the part that it was fine-tuned on
     fits = asked and not needs_tiling(planes.shape[1:], model.spec, settings)
     recalled = _recalled(model.spec, planes) if fits and model.spec.corrected else None
     corrected = recalled[0] if recalled else corrected
@@ -221,7 +226,7 @@ def iter_segment_block(
     check_channels(len(raw), model.spec)
     find = predictor(model, settings)
     try:
-        found = _OnePrediction(find, settings).block(raw, sample, block)
+        found = _OnePrediction(find, settings, model.spec).block(raw, sample, block)
     finally:
         find.close()
     yield Progress(1, 1, find.notice)
@@ -237,7 +242,13 @@ def predictor(model: AnyModel, settings: SegmentSettings, numbers: Sequence[int]
     ----------
     numbers : sequence of int, optional
         Where in their volume the planes lie; as they are counted by default.
+
+    Raises
+    ------
+    ModelError
+        The model cannot show the part of the tumour that the settings ask for.
     """
+    check_part(model.spec, settings.part)
     if not isinstance(model, RuntimeModel):
         net = model.net
         found = (
@@ -273,11 +284,12 @@ def _iter_parts(
         if needs_tiling(shape, model.spec, settings):
             yield from _iter_tiles(find, model.spec, read, order, shape, settings, point)
             return
+        changed = shows_part(model.spec, settings) or has_own_habit(model.spec, settings)
         kept = _KeptPlanes(read)
-        steps: Iterator[Progress] = _iter_batches(find, kept.read if model.spec.habit else read, order, shape)
+        steps: Iterator[Progress] = _iter_batches(find, kept.read if changed else read, order, shape)
         if find.twofold:
             steps = _iter_fused(steps, settings, corrected)
-        yield from _iter_with_habit(steps, model.spec, kept.take, settings) if model.spec.habit else steps
+        yield from _iter_changed(steps, model.spec, kept.take, settings) if changed else steps
     finally:
         find.close()
 
@@ -303,23 +315,37 @@ class _KeptPlanes:
         return self._read([number], None)[0] if plane is None else plane
 
 
-def _iter_with_habit(
+def _iter_changed(
     steps: Iterator[Progress], spec: ModelSpec, take: Callable[[int], NDArray[Any]], settings: SegmentSettings
 ) -> Iterator[Progress]:
-    """Outline what the network has found as the reader does whose habit the model file keeps.
+    """Turn what the network has found into the part that is asked for, then outline it as the reader does.
 
-    The values of the progress also have "plain", the network's own answers (L, H, W) by plane where they were changed.
+    The values of the progress also have "plain", the answers (L, H, W) before the reader's habit, by plane where that
+    changed them.
     """
+    outline = _habit(spec, settings)
+    for progress in steps:
+        plain: dict[int, NDArray[np.uint8]] = {}
+        new = []
+        for n, one in zip(progress.values["planes"], progress.values["probability"], strict=True):
+            plane = take(n)
+            answer = with_part(plane, one, spec, settings)
+            new.append(outline(plane, answer))
+            if new[-1] is not answer:
+                plain[n] = answer
+        found = np.stack(new) if new else progress.values["probability"]
+        yield replace(progress, values={**progress.values, "probability": found, "plain": plain})
+
+
+def _habit(spec: ModelSpec, settings: SegmentSettings) -> Change:
+    """Return what outlines an answer to a plane as the reader does whose habit the model file keeps."""
+    if not has_own_habit(spec, settings):
+        return lambda plane, probability: probability
     # scipy, which it needs, takes half a second.
     from napari_unet_tumour.postprocess.outline_habit import with_habit
 
     own = replace(settings, threshold=spec.threshold, min_object_size=spec.min_object_size)
-    for progress in steps:
-        numbers, found = progress.values["planes"], progress.values["probability"]
-        new = [with_habit(take(n), one, spec, own) for n, one in zip(numbers, found, strict=True)]
-        plain = {n: one for n, one, other in zip(numbers, found, new, strict=True) if one is not other}
-        answers = np.stack(new) if new else found
-        yield replace(progress, values={**progress.values, "probability": answers, "plain": plain})
+    return lambda plane, probability: with_habit(plane, probability, spec, own)
 
 
 def _iter_fused(
@@ -369,7 +395,7 @@ def _iter_tiles(
     point: tuple[int, int] | None,
 ) -> Generator[Progress, None, None]:
     check_channels(shape[0], spec)
-    one = _OnePrediction(find, settings)
+    one = _OnePrediction(find, settings, spec)
     for part in streaming.iter_predict_tiles(one, read, order, shape, spec, settings, point):
         values = {"planes": part.planes, "region": part.region, "probability": part.probability}
         yield Progress(part.done, part.total, find.notice, values)
@@ -378,15 +404,27 @@ def _iter_tiles(
 class _OnePrediction:
     """A predictor for large planes; the two predictions of a network with a gated branch are fused plane by plane."""
 
-    def __init__(self, find: Predictor, settings: SegmentSettings) -> None:
-        self._find, self._settings = find, settings
+    def __init__(self, find: Predictor, settings: SegmentSettings, spec: ModelSpec) -> None:
+        self._find, self._settings, self._spec = find, settings, spec
 
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for whole planes."""
         found = self._find.planes(raw)
-        return np.stack([fuse_single_plane(one, self._settings) for one in found]) if self._find.twofold else found
+        if self._find.twofold:
+            found = np.stack([fuse_single_plane(one, self._settings) for one in found])
+        if shows_part(self._spec, self._settings):
+            pairs = zip(raw, found, strict=True)
+            found = np.stack([with_part(plane, one, self._spec, self._settings) for plane, one in pairs])
+        return found
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
         """Return (L, h, w) for the region of a tile."""
-        found = self._find.block(raw, sample, block)
+        if not shows_part(self._spec, self._settings):
+            return self._fused(self._find.block(raw, sample, block))
+        factor = max(1, self._settings.downsample)
+        wide, inside = wider(block, factor)
+        found = self._fused(self._find.block(raw, sample, wide))
+        return with_part_of_tile(raw, sample, wide, found, factor, self._spec)[:, *inside]
+
+    def _fused(self, found: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return fuse_single_plane(found, replace(self._settings, flip_tta=False)) if self._find.twofold else found

@@ -13,12 +13,15 @@ from psygnal import Signal
 from napari_unet_tumour.base.atomic_write import atomic_path
 from napari_unet_tumour.base.old_names import current_names
 from napari_unet_tumour.models.registry import data_dir
-from napari_unet_tumour.settings import Option, options_of
+from napari_unet_tumour.postprocess.enhancing_part import has_enhancing_part
+from napari_unet_tumour.settings import ENHANCING, WHOLE, Option, options_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from magicgui.widgets.bases import ValueWidget
+
+    from napari_unet_tumour.models.registry import ModelEntry
 
 Settings = TypeVar("Settings")
 
@@ -41,7 +44,7 @@ def form_of(kind: type[Any], without: Sequence[str] = ()) -> dict[str, ValueWidg
 def _widget(name: str, hint: type[Any], default: Any, ask: Option) -> ValueWidget[Any]:
     options: dict[str, Any] = {"tooltip": ask.text}
     if ask.choices:
-        options["choices"] = ask.choices
+        options["choices"] = [*zip(ask.captions or ask.choices, ask.choices, strict=True)]
     if hint in (int, float):
         options |= {"min": ask.low, "max": ask.high, "step": ask.step or 1}
     caption = (ask.label or name.replace("_", " ")).capitalize()
@@ -80,6 +83,14 @@ def remembered(part: str) -> dict[str, Any]:
     """Return what `remember` kept, {} where nothing or nonsense is found."""
     found = _all().get(part, {})
     return found if isinstance(found, dict) else {}
+
+
+def remembered_part(entry: ModelEntry) -> str:
+    """Return which part of the tumour a mask of a model shows: as last chosen with it in Segment, else as it says."""
+    kept = remembered("segment")
+    settings = kept.get("settings")
+    chosen = settings.get("part") if isinstance(settings, dict) and kept.get("model") == str(entry.path) else None
+    return chosen if chosen in (WHOLE, ENHANCING) and has_enhancing_part(entry.spec) else entry.spec.part
 
 
 def _all() -> dict[str, Any]:

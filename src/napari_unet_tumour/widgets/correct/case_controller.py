@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
+from napari_unet_tumour.postprocess.enhancing_part import label_names
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.correct.case import CorrectionCase, LazyMaskError, case_of
@@ -162,8 +163,8 @@ class CaseController:
         part = session.case.where(number)[0]
         if part.mask is not None:
             return part.mask
-        entry = self._choice.entry
-        labels = ("background", "tumour") if entry is None else entry.spec.labels
+        entry, choice = self._choice.entry, self._choice
+        labels = ("background", "tumour") if entry is None else label_names(entry.spec, choice.segmenting().part)
         mask = labels_layer.add_mask(self._viewer, part.image, part.layout, labels)
         labels_layer.describe(mask, part.image, labels=list(labels))
         self.adopt(part, mask)

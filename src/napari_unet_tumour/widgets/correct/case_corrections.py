@@ -86,7 +86,9 @@ class CaseCorrections:
         fresh = Record(part.scan, list(part.layout.mask_shape), part.layout.planes, person, part.place())
         if kept is not None and (kept.reviewed or kept.edited):
             self.kept[part.scan] = kept
-        self.records[part.scan] = fresh if kept is None else replace(fresh, roles=dict(kept.roles), model=kept.model)
+        self.records[part.scan] = (
+            fresh if kept is None else replace(fresh, roles=dict(kept.roles), model=kept.model, part=kept.part)
+        )
         self.journal.begin(part)
 
     # ---- what the person does ----------------------------------------------------------------------
@@ -132,11 +134,11 @@ class CaseCorrections:
         if part.mask is not None:
             set_reviewed(part.mask, part.layout, self.records[part.scan].reviewed)
 
-    def use_model(self, mark: str) -> None:
-        """Remember the hash of the model in use."""
+    def use_model(self, mark: str, part: str) -> None:
+        """Remember the hash of the model in use, and which part of the tumour the masks show."""
         for record in self.records.values():
-            if record.model != mark:
-                record.model = mark
+            if (record.model, record.part) != (mark, part):
+                record.model, record.part = mark, part
                 self.journal.changed(record.scan)
 
     def adopt_mask(self, part: CasePart, mask: Labels) -> None:
@@ -182,7 +184,7 @@ class CaseCorrections:
             if kept is not None:
                 record.reviewed = list(dict.fromkeys([*kept.reviewed, *record.reviewed]))
                 record.edited = sorted({*kept.edited, *record.edited})
-                record.model = kept.model
+                record.model, record.part = kept.model, kept.part
                 self.journal.changed(part.scan)
                 self._lock_planes(part)
         self.kept.clear()

@@ -109,7 +109,8 @@ class FineTuneJob:
                 "review one more"
             )
         _check_alike(corrections)
-        replay = [one for one in self._store.replay([*session.records]) if _same_kind(one, corrections)]
+        earlier = self._store.replay([*session.records], order.segmenting.part)
+        replay = [one for one in earlier if _same_kind(one, corrections)]
         replay = exclude_leaks(replay, known)
         self.replayed = len({one.scan for one in replay})
         watch = None

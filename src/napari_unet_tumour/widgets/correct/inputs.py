@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.models import registry
-from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
+from napari_unet_tumour.postprocess.enhancing_part import has_enhancing_part
+from napari_unet_tumour.settings import WHOLE, FinetuneSettings, SegmentSettings
 from napari_unet_tumour.widgets.common.run_on import THERE
-from napari_unet_tumour.widgets.common.settings_form import fill, remember, remembered
+from napari_unet_tumour.widgets.common.settings_form import fill, remember, remembered, remembered_part
 from napari_unet_tumour.widgets.correct.case import masks_for
 from napari_unet_tumour.widgets.layers import image_source, labels, placement
 from napari_unet_tumour.widgets.layers.channel_picker import ChannelPicker
@@ -28,6 +29,7 @@ PART = "correct"
 # The settings that decide what a mask shows.
 MASKING = (
     "threshold", "min_object_size", "smallest", "flip_tta", "keep_largest", "remove_isolated", "check_components",
+    "part",
 )  # fmt: skip
 
 
@@ -96,6 +98,10 @@ class CorrectInputs:
             note = self.mask.metadata.get(image_source.KEY, {}).get("settings", {})
         given: dict[str, Any] = {} if spec is None else spec.defaults
         known = {name: note[name] for name in MASKING if name in note}
+        if self.entry is not None and "part" not in known:
+            known["part"] = remembered_part(self.entry)
+        if spec is not None and not has_enhancing_part(spec):
+            known["part"] = WHOLE
         return SegmentSettings(**{**given, **known, "device": self._panel.run_on.device})
 
     def remember(self) -> None:

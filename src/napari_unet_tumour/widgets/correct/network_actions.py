@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -82,9 +83,11 @@ class NetworkActions:
         masks = session.masks(reviewed)
         session.check()
         note = check(masks, [n for n in reviewed if not session.is_held_out(n)], entry, UNSURE)
-        shown = session.case.on_screen(self._viewer)
+        shown, segmenting = session.case.on_screen(self._viewer), choice.segmenting()
+        session.use_model(entry.hash, segmenting.part)
+        settings = replace(choice.settings, part=segmenting.part)
         return FineTuneRequest(
-            session, entry, choice.settings, choice.segmenting(), masks, shown, choice.scheduler, note, choice.carries
+            session, entry, settings, segmenting, masks, shown, choice.scheduler, note, choice.carries
         )
 
     def cancel(self, why: str = "Cancelled") -> None:

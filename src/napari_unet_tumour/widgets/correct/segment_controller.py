@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.postprocess.enhancing_part import label_names
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.settings_form import plain
 from napari_unet_tumour.widgets.correct.remaining_slices import RemainingSlices
@@ -157,10 +158,11 @@ class SegmentController:
     def _draw(self, rest: RemainingSlices, part: CasePart, plane: PlanePrediction) -> Shown:
         mask = part.mask
         if mask is None:
-            mask = labels.add_mask(self._viewer, part.image, part.layout, rest.entry.spec.labels)
+            mask = labels.add_mask(self._viewer, part.image, part.layout, names_of(rest))
             self._adopt(part, mask)
             self._watch([*self._watched, mask])
         if plane.number == 0 or rest.done == 0:
+            labels.name_labels(mask, names_of(rest))
             _note(mask, part, rest)
         shown = self._masks.show(mask, part.layout, plane, self._tally.erased.get(part.first, ()), self._beneath)
         self._tally.count(part, plane, shown)
@@ -261,11 +263,16 @@ class Tally:
                 labels.amend(part.mask, slices=planes, of=part.layout.planes)
 
 
+def names_of(rest: RemainingSlices) -> tuple[str, ...]:
+    """Return the names of the labels that a run draws."""
+    return label_names(rest.entry.spec, rest.settings.part)
+
+
 def _note(mask: Any, part: CasePart, rest: RemainingSlices) -> None:
     facts = {
         "model": rest.entry.name,
         "hash": rest.entry.hash,
-        "labels": list(rest.entry.spec.labels),
+        "labels": list(names_of(rest)),
         "settings": plain(rest.settings),
     }
     if mask.metadata.get(image_source.KEY, {}).get("layer") in (None, str(mask.unique_id)):

@@ -191,7 +191,7 @@ class CorrectWidget(Panel):
 
     def _on_model(self, entry: ModelEntry) -> None:
         if self.session is not None:
-            self.session.use_model(entry.hash)
+            self.session.use_model(entry.hash, self._choice.segmenting().part)
             self._carry.drop()
         self._choice.offer_labels(labels_to_paint(list(entry.spec.labels), UNSURE))
         self._desk.reopen()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.models import registry
-from napari_unet_tumour.settings import SegmentSettings
+from napari_unet_tumour.postprocess.enhancing_part import has_enhancing_part
+from napari_unet_tumour.settings import WHOLE, SegmentSettings
 from napari_unet_tumour.widgets.common.settings_form import fill, plain, remember, remembered, settings_in
 from napari_unet_tumour.widgets.layers import image_source, labels
 from napari_unet_tumour.widgets.layers.channel_picker import ChannelPicker
@@ -46,7 +47,9 @@ class SegmentInputs:
         """What the form says."""
         form = {**self._panel.form}
         del form["device"]
-        return replace(settings_in(form, SegmentSettings), device=self._panel.place.device)
+        settings = replace(settings_in(form, SegmentSettings), device=self._panel.place.device)
+        offered = self.entry is not None and has_enhancing_part(self.entry.spec)
+        return settings if offered else replace(settings, part=WHOLE)
 
     @property
     def image(self) -> Image | None:

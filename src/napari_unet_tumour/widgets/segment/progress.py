@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.postprocess.enhancing_part import label_names
 from napari_unet_tumour.widgets.common.settings_form import plain
 from napari_unet_tumour.widgets.layers import image_source
 from napari_unet_tumour.widgets.layers.drawn_pixels import KeptSlices
@@ -73,10 +74,15 @@ class RunProgress:
             plane = image_source.plane_on_screen(viewer, self.mask, self.run.source.layout)
             self.run.focus = self.run.focus if plane is None else plane
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the labels that the run draws, background first."""
+        return label_names(self.run.entry.spec, self.settings.part)
+
     def facts(self) -> dict[str, Any]:
         """Return what the mask's metadata says about the run."""
         entry = self.run.entry
-        made: dict[str, Any] = {"model": entry.name, "hash": entry.hash, "labels": list(entry.spec.labels)}
+        made: dict[str, Any] = {"model": entry.name, "hash": entry.hash, "labels": list(self.names)}
         if self.run.source.channels:
             made["channels"] = self.run.source.channels
         return {**made, "settings": plain(self.run.settings), "slices": sorted(self.done), "of": self.run.total}
@@ -108,7 +114,7 @@ class RunProgress:
         """Return how the finished run went, where it is known with what all slices together have decided."""
         self.took = self.took or time.perf_counter() - self.begun
         found = sum(self.done.values()) if decided is None else len(decided.found & self.done.keys())
-        where = f"{self.run.entry.spec.labels[1]} on {found} of them" if found else "nothing found"
+        where = f"{self.names[1]} on {found} of them" if found else "nothing found"
         said = f"{slices(self.run.total)} in {_duration(self.took)}: "
         said += f"{where if self.run.total > 1 or not found else 'done'}."
         isolated = 0 if decided is None else decided.isolated_removed

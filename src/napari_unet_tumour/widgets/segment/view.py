@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import CheckBox, Container, ProgressBar, PushButton
 from qtpy.QtWidgets import QDoubleSpinBox, QSizePolicy
 
+from napari_unet_tumour.postprocess.enhancing_part import has_enhancing_part
 from napari_unet_tumour.settings import SegmentSettings, device_choices
 from napari_unet_tumour.widgets.common.about import information_button
 from napari_unet_tumour.widgets.common.question import Question
@@ -72,6 +73,7 @@ class SegmentView:
         self.place = RunOn(device_choices(SegmentSettings), TELL_PLACE)
         self.form["device"], self.address = self.place.picker, self.place.address
         self.address_row = self.place.address_row
+        self.part = row(self.form["part"])
         self.more = CheckBox(text="More settings", value=False, tooltip="Windows for large images, memory, precision.")
         self.copy = PushButton(text="Copy as command", tooltip=TELL_COPY)
         self._polish()
@@ -98,7 +100,7 @@ class SegmentView:
             row(self.model, self.file),
             self.about_model,
         ]
-        above += [self.channels, row(self.scope)]
+        above += [self.channels, self.part, row(self.scope)]
         shaping = [row(form["threshold"]), row(form["min_object_size"])]
         shaping += [flat([form[name]]) for name in ("keep_largest", "flip_tta", "remove_isolated")]
         placing = [row(form["device"]), self.address_row, self.found]
@@ -138,7 +140,8 @@ class SegmentView:
         self.found.value = text
 
     def tell_model(self, spec: ModelSpec | None) -> None:
-        """Show what a model is for, what it was trained on, and how good it is."""
+        """Show what a model is for, what it was trained on, and how good it is; and whether it can show a part."""
+        self.part.visible = spec is not None and has_enhancing_part(spec)
         self.about_model.value = "" if spec is None else "\n".join(_facts(spec))
         told = TELL_MODEL if spec is None else "\n".join(filter(None, _details(spec)))
         self.model.tooltip = self.about_model.tooltip = told

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_unet_tumour import jobs
 from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.postprocess.enhancing_part import label_names
 from napari_unet_tumour.widgets.common import panels
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.dock import Panel
@@ -132,7 +133,8 @@ class SegmentWidget(Panel):
         mask = new_mask(source, entry.spec, settings, shapes)
         point = image_source.middle_of_view(image, source.layout)
         run = TiledRun(source, entry, settings, planes, self._choice.scheduler, self._new_report(), mask, point)
-        layer = labels.add_mask_on_disk(self._viewer, image, source.layout, mask.levels, entry.spec.labels)
+        names = label_names(entry.spec, settings.part)
+        layer = labels.add_mask_on_disk(self._viewer, image, source.layout, mask.levels, names)
         going = RunProgress(run, image, settings, layer)
         labels.describe(layer, image, **going.facts())
         self._pace = RefreshThrottle()
@@ -250,8 +252,9 @@ class SegmentWidget(Panel):
         self._saver.start()
         settings = self._choice.settings
         if self._going is not None:
-            # A change of `flip_tta` during a run applies to the next one: all slices of a run use the same setting.
-            self._going.run.settings = replace(settings, flip_tta=self._going.settings.flip_tta)
+            # A change of these during a run applies to the next one: all slices of a run use the same setting.
+            begun = self._going.settings
+            self._going.run.settings = replace(settings, flip_tta=begun.flip_tta, part=begun.part)
         if self._choice.image is not None:
             self._masks.move(self._choice.image, settings)
 
@@ -295,9 +298,10 @@ class SegmentWidget(Panel):
         self._panel.tell_progress(part.done, going.pace())
 
     def _on_plane(self, going: RunProgress, plane: PlanePrediction) -> None:
-        run, layout = going.run, going.run.source.layout
+        layout = going.run.source.layout
         if going.mask is None or going.mask.data.shape != layout.mask_shape:
-            going.mask = labels.add_mask(self._viewer, going.image, layout, run.entry.spec.labels)
+            going.mask = labels.add_mask(self._viewer, going.image, layout, going.names)
+            labels.name_labels(going.mask, going.names)  # the image's own mask may have shown another part
             labels.describe(going.mask, going.image, **going.facts())
             going.mask.events.data.connect(self._on_data)
         shown = self._masks.show(going.mask, layout, plane, going.erased)

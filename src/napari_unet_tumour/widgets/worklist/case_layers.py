@@ -14,6 +14,8 @@ from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.errors import ModelError, OutputError, UNetTumourError
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.models.spec import ModelSpec
+from napari_unet_tumour.postprocess.enhancing_part import NAME
+from napari_unet_tumour.settings import ENHANCING, WHOLE
 from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, labels
 from napari_unet_tumour.widgets.layers.geometry import scan_of
 from napari_unet_tumour.widgets.layers.image_source import KEY
@@ -108,10 +110,13 @@ class OpenCase:
             return None
         array = np.asarray(scan.array)
         array = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
-        mask = labels.add_mask(self._viewer, self.image, layout, self._names, array)
+        part = _part_of(scan)
+        names = self._names if part != ENHANCING else (self._names[0], NAME)
+        mask = labels.add_mask(self._viewer, self.image, layout, names, array)
         if mask.data is not array:
             mask.data = array
-        labels.describe(mask, self.image, labels=list(self._names))
+        shows = {"settings": {"part": part}} if part else {}
+        labels.describe(mask, self.image, labels=list(names), **shows)
         if (array == UNSURE).any() and ((array != 0) & (array != UNSURE)).any():
             labels.show_unsure(mask, UNSURE)
         for n in range(0 if drawn else layout.planes):
@@ -133,7 +138,8 @@ class OpenCase:
         except OSError as error:
             raise OutputError(f"{path.parent} cannot be written ({error.strerror}): free some space") from error
         small = array.astype(np.uint8 if array.max(initial=0) < 256 else np.uint16)
-        scans.write_mask(path, small, kept, tuple(self._names))
+        names = mask.metadata.get(KEY, {}).get("labels", self._names)
+        scans.write_mask(path, small, kept, tuple(names))
         self._saved = _checksum(mask)
         return _as_mask(labels.without_unsure(small, mask.metadata), kept)
 
@@ -183,6 +189,12 @@ def label_names() -> tuple[str, ...]:
         return tuple(registry.find("default").spec.labels)
     except ModelError:
         return ("background", "tumour")
+
+
+def _part_of(mask: Scan) -> str:
+    """Return which part of the tumour a mask file shows, by the names of its labels; "" where it has none."""
+    names = mask.extra.get("names", ())
+    return ENHANCING if NAME in names else WHOLE if names else ""
 
 
 def _shows(layer: Layer) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour import jobs
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.widgets.common.settings_form import remembered_part
 from napari_unet_tumour.widgets.worklist.loading import LoadedCase, load_in_background
 from napari_unet_tumour.worklist import NEW
 from napari_unet_tumour.worklist.segmenting import TASK, note_segmented, task_for
@@ -110,7 +111,8 @@ class Preparer:
         while self._job is None and self._waiting and not self._closed:
             key = self._waiting.pop(0)
             try:
-                given = task_for(self._worklist, key, registry.find("default"))
+                entry = registry.find("default")
+                given = task_for(self._worklist, key, entry, remembered_part(entry))
             except UNetTumourError as error:
                 self._on_trouble(str(error))
                 return
