@@ -78,7 +78,7 @@ def test_the_best_so_far_can_be_kept_once_there_is_one():
 
 def test_fine_tune_says_how_long_it_took_before():
     state = state_in(Phase.READY)
-    state.estimate = "The last fine-tuning took 12 s."
+    state.estimate = 12.4
     assert buttons(state)["run"].tooltip.endswith("The last fine-tuning took 12 s.")
     state.switch(None, Phase.LEARNING)
     assert "12 s" not in buttons(state)["run"].tooltip

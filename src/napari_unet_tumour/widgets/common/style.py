@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.application import use_app
 from magicgui.widgets import ComboBox, Container, Label
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QStyle, QStyleOptionComboBox, QStylePainter, QToolTip
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QStyle, QStyleOptionComboBox, QStylePainter, QToolTip, QWidget
 
 from napari_unet_tumour.version import __version__
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 ABOUT = f"Research use only: not a medical device. napari-unet-tumour {__version__}"
 TEXT_WIDTH = 270
+MIDDLE = 120  # lightness: above it a text is for a dark background
 SHORT_ABOUT = "Research use only: not a medical device."
-RED = "#ff6b61"
+# Colours of text, in a dark theme and in a light one.
+RED, AMBER, GREEN = ("#ff6b61", "#b3261e"), ("#e6a23c", "#8a5300"), ("#34c759", "#1b7a36")
 
 
 def strong(button: Any, height: int = 34) -> None:
@@ -34,6 +36,20 @@ def thin(bar: Any) -> None:
     bar.native.setTextVisible(False)
     bar.native.setFixedHeight(6)
     bar.visible = False
+
+
+def ink(widget: QWidget, colours: tuple[str, str]) -> str:
+    """Return the one of two colours, for a dark theme and for a light one, that is read well in a widget's theme."""
+    text = widget.palette().windowText().color()
+    return colours[0] if text.lightness() > MIDDLE else colours[1]
+
+
+def say(line: Any, text: str, colours: tuple[str, str] | None = None) -> None:
+    """Show text in a magicgui label, e.g. an error in `RED`; without colours in those of the theme."""
+    line.value = text
+    style = f"color: {ink(line.native, colours)};" if colours else ""
+    if line.native.styleSheet() != style:  # a new style is costly even when it is the same
+        line.native.setStyleSheet(style)
 
 
 def two_lines(status: Any) -> None:

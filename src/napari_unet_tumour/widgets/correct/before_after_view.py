@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from scipy import ndimage
 
 from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.models.tuned_scores import NOWHERE, mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER, TRUTH = (255, 59, 48), (52, 199, 89), (255, 255, 255)
 HIGH, CAPTION, MARGIN_PX, ASPECT = 158, 16, 24, 1.3
-NOWHERE: Mapping[str, float] = {}
 FAR, WHEN = "hd95", ("before", "after")
 MEASURES = (("dice", "Dice", "{:.3f}"), ("iou", "IoU", "{:.3f}"), ("hd95", "HD95", "{:.1f}"))
 
@@ -221,12 +221,6 @@ def _cells(rows: list[dict[str, Any]], pixel_mm: Mapping[str, float]) -> list[st
 
 def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
-
-
-def mean(rows: list[dict[str, Any]], when: str, key: str) -> float | None:
-    """Return the mean of a measure over the rows where it is defined."""
-    values = [row[when][key] for row in rows if row[when].get(key) is not None]
-    return float(np.mean(values)) if values else None
 
 
 def _summary_of(rows: list[dict[str, Any]], key: str, how: str) -> str:

@@ -9,6 +9,7 @@ from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
+from napari_unet_tumour.widgets.correct import messages
 from napari_unet_tumour.widgets.correct.case import CorrectionCase, LazyMaskError, case_of
 from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 from napari_unet_tumour.widgets.correct.change_watcher import ChangeWatcher
@@ -214,9 +215,12 @@ class CaseController:
 
     def _take_masks(self, case: CorrectionCase, session: CaseCorrections) -> None:
         """Take up masks that were made since, e.g. by the Segment widget."""
-        for new, part in zip(case.parts, session.case.parts, strict=True):
-            if part.mask is None and new.mask is not None:
-                self.adopt(part, new.mask)
+        made = [(part, new.mask) for new, part in zip(case.parts, session.case.parts, strict=True) if part.mask is None]
+        for part, mask in made:
+            if mask is not None:
+                self.adopt(part, mask)
+        if any(mask is not None for _, mask in made) and self._state.phase is Phase.READY:
+            self._state.say(messages.welcome(session))
         self._seen()
 
 

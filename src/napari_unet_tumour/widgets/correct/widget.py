@@ -167,6 +167,7 @@ class CorrectWidget(Panel):
             (CLICK_KEY, self._click.toggle), (OUTLINE_KEY, self._outline.toggle),
         )  # fmt: skip
         self._bound = bind_keys(self._viewer, ((key, pressed(call)) for key, call in keys))
+        self.state.events.result.connect(lambda result: result and self.reveal(panel.table.native))
         UndockFilter(self.native, self.close_down)
         self.native.destroyed.connect(self._drop)
 
