@@ -19,7 +19,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import traceback
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,7 @@ from napari_unet_tumour import jobs
 
 BTP = Path(__file__).parents[2] / "shared/data/btp/01/Pre_Scan_T1.nii.gz"
 TICK_MS = 5
+LONG_MS, SAMPLE_MS = 50, 5
 P99_MS, LONGER_MS, WARM_S, COLD_S, VOLUME_S, MEMORY_MB, OPEN_S = 50, 100, 0.5, 8, 3, 150, 0.3
 GIVEN_BACK_S, KEPT_MB = 5, 50
 
@@ -90,6 +94,30 @@ def display():
 # ---- inside one window ------------------------------------------------------------------------------------------
 
 
+class Waits(threading.Thread):
+    """Notes where the GUI thread stands while a gap is longer than `LONG_MS`, by function: of this plugin if any is."""
+
+    def __init__(self, window: Window) -> None:
+        super().__init__(daemon=True)
+        self.window, self.gui, self.where = window, threading.get_ident(), Counter()
+
+    def run(self) -> None:
+        """Look every `SAMPLE_MS`."""
+        while True:
+            time.sleep(SAMPLE_MS / 1e3)
+            if time.perf_counter() - self.window.last > LONG_MS / 1e3:
+                frames = traceback.extract_stack(sys._current_frames()[self.gui])
+                frames = [frame for frame in frames if Path(__file__).name not in frame.filename]
+                ours = [frame for frame in frames if f"{os.sep}napari_unet_tumour{os.sep}" in frame.filename]
+                inner = frames[-1] if frames else None
+                names = [_name(frame) for frame in (ours[-1:] or []) if frame is not inner]
+                self.where[" > ".join([*names, _name(inner) if inner else "Qt's event loop"])] += 1
+
+
+def _name(frame: traceback.FrameSummary) -> str:
+    return f"{Path(frame.filename).parent.name}/{Path(frame.filename).name}:{frame.name}"
+
+
 class Window:
     """A viewer with the volume, a timer that records its gaps, and a timer that changes the slice."""
 
@@ -113,6 +141,8 @@ class Window:
         self.ticker.timeout.connect(self.tick)
         self.hand.timeout.connect(self.scrub)
         self.ticker.start(TICK_MS)
+        self.waits = Waits(self)
+        self.waits.start()
         self.scrub_ms = given.scrub_ms
         self.wait(lambda: False, 2)
 
@@ -146,13 +176,15 @@ class Window:
         self.wait(lambda: False, 0.3)
         self.gaps.clear()
         self.busy.clear()
+        self.waits.where = Counter()
         if scrubbing:
             self.hand.start(self.scrub_ms)
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             work()
         self.hand.stop()
-        return gap_figures(self.gaps, self.busy)
+        waits = {name: SAMPLE_MS * count for name, count in self.waits.where.most_common(5)}
+        return {**gap_figures(self.gaps, self.busy), "waits_ms": waits}
 
 
 def volume(given: argparse.Namespace) -> np.ndarray:
@@ -390,6 +422,11 @@ def table(report: dict) -> str:
     keys = ("p50_ms", "p99_ms", "longest_ms", "busy_p99_ms", "busy_longest_ms")
     lines += [f"| {name} | " + " | ".join(f"{row[key]:.0f}" for key in keys) + " |" for name, row in rows.items()]
     lines += ["", "busy: the GUI thread's own processor time within a gap, which other programs do not lengthen", ""]
+    lines += [
+        f"in gaps over {LONG_MS} ms while {name}: {where} {ms} ms"
+        for name, row in rows.items()
+        for where, ms in row["waits_ms"].items()
+    ]
     lines += [
         f"{who}: volume of {ours['slices']} slices while scrubbing in {middle(one['volume_scrubbing_s']):.2f} s, "
         f"viewer's memory +{one['memory_mb']:.0f} MB"
