@@ -4,8 +4,8 @@
 
 In a real window a timer fires every 5 ms while the slice changes ten times a second. The gaps between the timer's calls
 are recorded with an idle window, while the Segment widget works, while somebody paints and the network learns, and
-while the same network runs in a napari thread_worker in the viewer's process. Every part runs in a separate process;
-without a display, under Xvfb.
+while the same network runs in a napari thread_worker in the viewer's process. For gaps over 50 ms it says in which
+functions the window was. Every part runs in a separate process; without a display, under Xvfb.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from _machine import command, machine
 from napari_unet_tumour import jobs
 
+if TYPE_CHECKING:
+    from types import FrameType
+
 BTP = Path(__file__).parents[2] / "shared/data/btp/01/Pre_Scan_T1.nii.gz"
 TICK_MS = 5
-LONG_MS, SAMPLE_MS = 50, 5
+LONG_MS, SAMPLE_MS, LOOKING_S = 50, 5, 300
 P99_MS, LONGER_MS, WARM_S, COLD_S, VOLUME_S, MEMORY_MB, OPEN_S = 50, 100, 0.5, 8, 3, 150, 0.3
 GIVEN_BACK_S, KEPT_MB = 5, 50
 
@@ -94,28 +97,27 @@ def display():
 # ---- inside one window ------------------------------------------------------------------------------------------
 
 
-class Waits(threading.Thread):
-    """Notes where the GUI thread stands while a gap is longer than `LONG_MS`, by function: of this plugin if any is."""
+class Waits:
+    """Notes where the GUI thread is while a gap is longer than `LONG_MS`, by function: of this plugin if any is."""
 
     def __init__(self, window: Window) -> None:
-        super().__init__(daemon=True)
-        self.window, self.gui, self.where = window, threading.get_ident(), Counter()
+        self.window, self.where = window, Counter()
+        if hasattr(signal, "setitimer"):  # a signal, since another thread must not walk the frames of this one
+            signal.signal(signal.SIGALRM, self.look)
+            signal.setitimer(signal.ITIMER_REAL, SAMPLE_MS / 1e3)
 
-    def run(self) -> None:
-        """Look every `SAMPLE_MS`."""
-        while True:
-            time.sleep(SAMPLE_MS / 1e3)
-            if time.perf_counter() - self.window.last > LONG_MS / 1e3:
-                frames = traceback.extract_stack(sys._current_frames()[self.gui])
-                frames = [frame for frame in frames if Path(__file__).name not in frame.filename]
-                ours = [frame for frame in frames if f"{os.sep}napari_unet_tumour{os.sep}" in frame.filename]
-                inner = frames[-1] if frames else None
-                names = [_name(frame) for frame in (ours[-1:] or []) if frame is not inner]
-                self.where[" > ".join([*names, _name(inner) if inner else "Qt's event loop"])] += 1
-
-
-def _name(frame: traceback.FrameSummary) -> str:
-    return f"{Path(frame.filename).parent.name}/{Path(frame.filename).name}:{frame.name}"
+    def look(self, number: int, frame: FrameType | None) -> None:
+        """Count the functions, the innermost one too, if the gap is long by now; look again later."""
+        if time.perf_counter() - self.window.last > LONG_MS / 1e3:
+            places = []
+            while frame is not None:
+                places.append((frame.f_code.co_filename, frame.f_code.co_name))
+                frame = frame.f_back
+            places = [place for place in places if place[0] != __file__]
+            ours = [place for place in places if f"{os.sep}napari_unet_tumour{os.sep}" in place[0]]
+            names = dict.fromkeys(f"{'/'.join(Path(file).parts[-2:])}:{name}" for file, name in ours[:1] + places[:1])
+            self.where[" > ".join(names) or "Qt's event loop"] += 1
+        signal.setitimer(signal.ITIMER_REAL, SAMPLE_MS / 1e3)
 
 
 class Window:
@@ -142,7 +144,6 @@ class Window:
         self.hand.timeout.connect(self.scrub)
         self.ticker.start(TICK_MS)
         self.waits = Waits(self)
-        self.waits.start()
         self.scrub_ms = given.scrub_ms
         self.wait(lambda: False, 2)
 
@@ -349,7 +350,7 @@ def part_learning(given: argparse.Namespace) -> dict:
     idle, before = window.watch(stroke, given.seconds), workers_mb()
     panel.seconds.value = given.seconds + 5
     panel.run.native.click()
-    if not window.wait(lambda: bool(panel.curve.loss), 60):
+    if not window.wait(lambda: bool(panel.curve.loss), LOOKING_S):
         sys.exit(f"it does not learn: {panel.status.value}")
     held: list[float] = []
     work = window.watch(lambda: (stroke(), held.append(workers_mb())), given.seconds)

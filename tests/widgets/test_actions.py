@@ -79,6 +79,13 @@ class Person:
     def wait(self, until):
         self.qtbot.waitUntil(until, timeout=120_000)
 
+    def wait_for_rest(self, mask):
+        """Wait until the mask changes no more, e.g. since spots on one slice only are left out."""
+        before = None
+        while before is None or not np.array_equal(mask.data, before):
+            before = mask.data.copy()
+            self.qtbot.wait(300)
+
     def _point(self, layer, pixel):
         """Return where a pixel of the slice on screen lies on the canvas."""
         world = layer.data_to_world((self.viewer.dims.current_step[0], *pixel))
@@ -99,6 +106,7 @@ def work_through(person, path, strokes, seconds=None):
     person.click(panel.segment)
     person.wait(lambda: not state.busy and correct.session.unsure.complete)
     mask = viewer.layers["head mask"]
+    person.wait_for_rest(mask)
     person.key(Qt.Key.Key_P)
     assert mask.mode == "paint"
     shown = []

@@ -22,6 +22,20 @@ def mean(rows: Sequence[Mapping[str, Any]], when: str, key: str) -> float | None
     return sum(values) / len(values) if values else None
 
 
+def in_mm(rows: Sequence[Mapping[str, Any]], pixel_mm: Mapping[str, float]) -> tuple[list[dict[str, Any]], str]:
+    """Return rows with distances in mm, and "mm"; as they are and "px" where the pixel size of one is not known."""
+    if not all(row.get("scan") in pixel_mm for row in rows):
+        return [dict(row) for row in rows], "px"
+
+    def placed(scores: Mapping[str, Any], side: float) -> dict[str, Any]:
+        far = scores.get("hd95")
+        return {**scores, "hd95": None if far is None else far * side}
+
+    return [
+        {**row, **{when: placed(row[when], pixel_mm[row["scan"]]) for when in ("before", "after")}} for row in rows
+    ], "mm"
+
+
 def tuned_scores(
     rows: Sequence[Mapping[str, Any]], learnt: int, scans: int, pixel_mm: Mapping[str, float] = NOWHERE
 ) -> dict[str, float]:
@@ -43,8 +57,7 @@ def tuned_scores(
         and "hd95_mm" or "hd95_px", of the parent with "_before" after the name.
     """
     found: dict[str, float] = {LEARNT: learnt, SCANS: scans, SCORED: len(rows)}
-    unit = "mm" if all(row["scan"] in pixel_mm for row in rows) else "px"
-    placed = [_placed(row, pixel_mm[row["scan"]] if unit == "mm" else 1.0) for row in rows]
+    placed, unit = in_mm(rows, pixel_mm)
     for key, name in (("dice", "dice"), ("hd95", f"hd95_{unit}")):
         for when, end in (("before", "_before"), ("after", "")):
             value = mean(placed, when, key)
@@ -68,10 +81,3 @@ def in_words(spec: ModelSpec) -> str:
     if not measured:
         return f"{told}; no slice was kept for scoring"
     return f"{told}. On {plural(round(scores[SCORED]), 'slice')} kept for scoring: {measured}"
-
-
-def _placed(row: Mapping[str, Any], side: float) -> dict[str, dict[str, float | None]]:
-    def far(value: float | None) -> float | None:
-        return None if value is None else value * side
-
-    return {when: {**row[when], "hd95": far(row[when].get("hd95"))} for when in ("before", "after")}

@@ -215,12 +215,11 @@ class CaseController:
 
     def _take_masks(self, case: CorrectionCase, session: CaseCorrections) -> None:
         """Take up masks that were made since, e.g. by the Segment widget."""
-        made = [(part, new.mask) for new, part in zip(case.parts, session.case.parts, strict=True) if part.mask is None]
-        for part, mask in made:
-            if mask is not None:
-                self.adopt(part, mask)
-        if any(mask is not None for _, mask in made) and self._state.phase is Phase.READY:
-            self._state.say(messages.welcome(session))
+        for new, part in zip(case.parts, session.case.parts, strict=True):
+            if part.mask is None and new.mask is not None:
+                self.adopt(part, new.mask)
+                if self._state.phase is Phase.READY:  # not that there is no mask yet
+                    self._state.say(messages.welcome(session))
         self._seen()
 
 

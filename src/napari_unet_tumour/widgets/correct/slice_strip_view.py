@@ -20,7 +20,7 @@ from napari_unet_tumour.widgets.correct.case_corrections import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qtpy.QtGui import QFocusEvent, QKeyEvent, QMouseEvent, QPaintEvent
+    from qtpy.QtGui import QKeyEvent, QMouseEvent, QPaintEvent
 
 COLOURS = {
     "": "#3c434e",
@@ -109,14 +109,6 @@ class SliceStrip(QWidget):
             event.ignore()
         else:
             self.clicked.emit(wanted)
-
-    def focusInEvent(self, event: QFocusEvent | None) -> None:
-        """Show that it has the keyboard."""
-        self.update()
-
-    def focusOutEvent(self, event: QFocusEvent | None) -> None:
-        """Show that it has the keyboard no more."""
-        self.update()
 
     def _ask(self, event: QMouseEvent | None) -> None:
         number = None if event is None else self.slice_at(event.position().x())
