@@ -4,10 +4,13 @@ Usage: python scripts/screenshots.py [FOLDER]
 Without a screen: xvfb-run -a -s "-screen 0 1400x900x24" python scripts/screenshots.py
 """
 
+import json
 import os
 import sys
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import napari
@@ -52,6 +55,7 @@ def main(folder: Path) -> None:
     lesions(folder)
     compared(folder)
     listed(folder)
+    served(folder)
     viewed(folder)
     brushed(folder)
     linked(folder)
@@ -146,6 +150,71 @@ def listed(folder: Path) -> None:
     wait(lambda: widget.worklist.cases[2].state == "segmented")
     picture(viewer, folder / "worklist.png")
     viewer.close()
+
+
+def served(folder: Path) -> None:
+    """List what a made-up server has: two studies of a patient, and the series of the later one."""
+    studies = [
+        answer_of("1.2.1", PatientID="4711", StudyDate="20260312", ModalitiesInStudy=["MR"], StudyDescription="Brain"),
+        answer_of(
+            "1.2.2",
+            PatientID="4711",
+            StudyDate="20260915",
+            ModalitiesInStudy=["MR", "SEG"],
+            StudyDescription="Brain, control",
+        ),
+    ]
+    series = [
+        answer_of(
+            "1.3.1", SeriesNumber=3, Modality="MR", NumberOfSeriesRelatedInstances=192, SeriesDescription="t1 mprage"
+        ),
+        answer_of(
+            "1.3.2", SeriesNumber=7, Modality="MR", NumberOfSeriesRelatedInstances=192, SeriesDescription="t1 mprage ce"
+        ),
+        answer_of(
+            "1.3.3", SeriesNumber=900, Modality="SEG", NumberOfSeriesRelatedInstances=1, SeriesDescription="tumour"
+        ),
+    ]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(series if "/series" in self.path else studies).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/dicom+json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *given: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 8042), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    viewer = opened()
+    viewer.open_sample("napari-unet-tumour", "head-with-truth")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "DICOM server")
+    widget._panel.address.value, widget._panel.patient.value = "http://127.0.0.1:8042/dicom-web", "47*"
+    widget.search()
+    wait(lambda: not widget.running)
+    widget.studies.setCurrentCell(1, 0)
+    widget.studies.cellClicked.emit(1, 0)
+    wait(lambda: not widget.running)
+    widget.series.setCurrentCell(1, 0)
+    widget.series.cellClicked.emit(1, 0)
+    picture(viewer, folder / "dicom-server.png")
+    viewer.close()
+    server.shutdown()
+
+
+def answer_of(uid: str, **values: object) -> dict:
+    """Return a study or series as a DICOMweb server lists it."""
+    import pydicom
+
+    listed = pydicom.Dataset()
+    listed.StudyInstanceUID = listed.SeriesInstanceUID = uid
+    for name, value in values.items():
+        setattr(listed, name, value)
+    return listed.to_json_dict()
 
 
 def compared(folder: Path) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["dicomweb_servers"]
+
 # Before anything reads it: tests never touch the models, settings and journals of the person who runs them.
 os.environ["NAPARI_UNET_TUMOUR_HOME"] = tempfile.mkdtemp(prefix="napari-unet-tumour-tests-")
 

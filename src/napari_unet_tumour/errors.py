@@ -52,3 +52,7 @@ class TableError(UNetTumourError):
 
 class ServerError(UNetTumourError):
     """A DICOMweb server does not answer, refuses, or answers as no such server does."""
+
+
+class LoginError(ServerError):
+    """A DICOMweb server asks for a login, or does not know the one that was given."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from napari_unet_tumour.errors import ServerError
+from napari_unet_tumour.errors import LoginError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,13 +19,14 @@ PASSWORD = "NAPARI_UNET_TUMOUR_DICOMWEB_PASSWORD"
 CONNECT_S, ANSWER_S = 10.0, 60.0
 LOGIN = f"set {TOKEN}, or {USER} and {PASSWORD}, or name the server in ~/.netrc"
 CHECK_ADDRESS = "check the address, which often ends in /dicom-web"
-_TOO_LARGE = 413
+_LOGIN_NEEDED, _TOO_LARGE = 401, 413
 
 
 class Server:
     """A DICOMweb server. Nothing is asked of it yet.
 
-    The login comes from the environment (a token, or user and password) or from ~/.netrc; it is never printed.
+    The login is the one that is given, else that of the environment (a token, or user and password) or of ~/.netrc;
+    it is never printed.
     Certificates of a hospital's own are trusted where REQUESTS_CA_BUNDLE names their file.
 
     Parameters
@@ -34,6 +35,8 @@ class Server:
         The address that QIDO-RS, WADO-RS and STOW-RS lie below, e.g. "https://pacs.example.org/dicom-web".
     connect_s, answer_s : float
         How long to wait for a connection, and for the next piece of an answer, in seconds.
+    user, password : str
+        A login, in place of that of the environment.
 
     Raises
     ------
@@ -41,14 +44,21 @@ class Server:
         dicomweb-client is not installed, or the address is none.
     """
 
-    def __init__(self, url: str, connect_s: float = CONNECT_S, answer_s: float = ANSWER_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        connect_s: float = CONNECT_S,
+        answer_s: float = ANSWER_S,
+        user: str = "",
+        password: str = "",
+    ) -> None:
         self.url = _checked(url)
         try:
             import requests
             from dicomweb_client import DICOMwebClient
         except ImportError as error:
             raise ServerError("pip install 'napari-unet-tumour[dicomweb]' to reach a DICOMweb server") from error
-        session = _session(requests)
+        session = _session(requests, user, password)
         self._answer_s = answer_s
         try:
             self.client: Any = DICOMwebClient(self.url, session=session, timeout=(connect_s, answer_s))
@@ -75,7 +85,9 @@ class Server:
         try:
             yield
         except exceptions.HTTPError as error:
-            raise ServerError(f"{self.url} {self._refused(error.response, action, missing)}") from error
+            response: Any = error.response  # there is one in every HTTPError of a request
+            kind = LoginError if response.status_code == _LOGIN_NEEDED else ServerError
+            raise kind(f"{self.url} {self._refused(response, action, missing)}") from error
         except exceptions.SSLError as error:
             raise ServerError(
                 f"{self.url} has a certificate that is not trusted: set REQUESTS_CA_BUNDLE to the file with the "
@@ -93,7 +105,7 @@ class Server:
         code = int(response.status_code)
         known = {
             400: f"does not understand {action} (400): check the given numbers and UIDs",
-            401: f"asks for a login (401): {LOGIN}",
+            _LOGIN_NEEDED: f"asks for a login (401): {LOGIN}",
             403: f"does not allow {action} (403): ask its administrator for the right",
             404: f"has nothing there (404): {missing}",
             405: f"does not offer {action} (405): {CHECK_ADDRESS}",
@@ -160,14 +172,15 @@ def _no_address(url: str) -> ServerError:
     return ServerError(f"{url} is no address of a server: give one such as https://pacs.example.org/dicom-web")
 
 
-def _session(requests: Any) -> Any:
+def _session(requests: Any, user: str, password: str) -> Any:
     class Session(requests.Session):  # type: ignore[misc]
         def get(self, url: str, **given: Any) -> Any:
             # Orthanc takes the wildcards only as they are, which a query may hold (RFC 3986).
             return super().get(url.replace("%2A", "*").replace("%3F", "?"), **given)
 
     session: Any = Session()
-    session.auth = _login(requests.auth)
+    given = requests.auth.HTTPBasicAuth(user.encode(), password.encode()) if user else None
+    session.auth = given or _login(requests.auth)
     session.headers["Accept"] = "application/dicom+json"
     return session
 

@@ -172,7 +172,7 @@ def iter_store(server: Server, files: Sequence[Path]) -> Generator[Progress, Non
                 answer = server.client.store_instances([_read(file)])
                 failed = [int(one.get("FailureReason", 0)) for one in answer.get("FailedSOPSequence") or []]
         except ServerError as error:
-            raise ServerError(f"{file.name} was not stored{stored}: {error}") from error
+            raise type(error)(f"{file.name} was not stored{stored}: {error}") from error
         if failed:
             raise ServerError(f"{file.name} was not stored{stored}: {server.url} says that {reason(failed[0])}")
         yield Progress(n + 1, len(files), "storing")

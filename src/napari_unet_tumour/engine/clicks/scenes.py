@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Shares of scenes.
 HIDDEN, WRONG_PLACE = 0.35, 0.12
-WITH_BOX, WITH_NEIGHBOUR, EMPTY, PART = 0.08, 0.15, 0.07, 0.2
+WITH_BOX, WITH_NEIGHBOUR, EMPTY, PART = 0.08, 0.15, 0.07, 0.3
 WRONG_CLICK = 0.05
 # Smallest part of a lesion, and smallest lesion, that is asked for, in pixels of the picture.
 SMALLEST = 12

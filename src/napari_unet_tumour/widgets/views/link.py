@@ -56,6 +56,7 @@ class Link(QObject):
         self._redraw = single_shot_timer(self, 0, self._show_edits)
         self._relink = single_shot_timer(self, 0, self.look)
         self._main_soon = single_shot_timer(self, 0, self._move_main)
+        self._crosses_soon = single_shot_timer(self, 0, self._move_crosses)
         self._bound: list[tuple[Any, Any]] = []
         self._listen()
         self.look()
@@ -246,9 +247,16 @@ class Link(QObject):
                 others = self._main.dims.point[-dims.ndim : -SPACE] if first else ()
                 if tuple(dims.point[:first]) != tuple(others):
                     dims.set_point(list(range(first)), list(others))
-                pane.go(turned)
+                if pane.go(turned):
+                    pane.crosshair.follow()
         finally:
             self._moving = False
+        self._crosses_soon.start()
+
+    def _move_crosses(self) -> None:
+        """Move the crosshair in the views that show the same slice, once those with another one are drawn."""
+        for pane in self.panes:
+            pane.crosshair.follow()
         self._draw_main_cross()
 
     def _index(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -292,6 +300,7 @@ class Link(QObject):
         self._redraw.stop()
         self._relink.stop()
         self._main_soon.stop()
+        self._crosses_soon.stop()
         for emitter, call in self._bound:
             emitter.disconnect(call)
         self._bound.clear()

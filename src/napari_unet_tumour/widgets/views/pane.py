@@ -139,12 +139,15 @@ class Pane(QObject):
 
     # ---- the place -------------------------------------------------------------------------------------
 
-    def go(self, place: NDArray[np.float64]) -> None:
-        """Show the slice at a place (3,) of the linked views' world, with the crosshair there."""
+    def go(self, place: NDArray[np.float64]) -> bool:
+        """Show the slice at a place (3,) of the linked views' world; tells whether it is another one than before.
+
+        The crosshair is left where it is: to move it draws the whole view anew.
+        """
         self._place = place
-        set_points(self.model, {self.axis: float(place[self.view.order[0]])})
+        moved = set_points(self.model, {self.axis: float(place[self.view.order[0]])})
         self._keep_in_sight()
-        self.crosshair.follow()
+        return moved
 
     def fit(self) -> None:
         """Show the whole plane."""
@@ -205,8 +208,8 @@ class Pane(QObject):
             self.native.deleteLater()
 
 
-def set_points(viewer: ViewerModel, points: dict[int, float]) -> None:
-    """Move sliders to the steps nearest to points of the world.
+def set_points(viewer: ViewerModel, points: dict[int, float]) -> bool:
+    """Move sliders to the steps nearest to points of the world; tells whether one has moved.
 
     Between two steps napari's slider would at once move the point to a step, and every layer be sliced twice.
     """
@@ -214,8 +217,10 @@ def set_points(viewer: ViewerModel, points: dict[int, float]) -> None:
     for axis, at in points.items():
         start, _, step = viewer.dims.range[axis]
         steps[axis] = start + round((at - start) / step) * step if step else at
-    if any(viewer.dims.point[axis] != at for axis, at in steps.items()):
+    moves = any(viewer.dims.point[axis] != at for axis, at in steps.items())
+    if moves:
         viewer.dims.set_point(list(steps), list(steps.values()))
+    return moves
 
 
 def make_current(canvas: Any) -> None:
