@@ -84,7 +84,7 @@ class Person:
         before = None
         while before is None or not np.array_equal(mask.data, before):
             before = mask.data.copy()
-            self.qtbot.wait(300)
+            self.qtbot.wait(1500 if mask.data.shape[-1] > 64 else 300)
 
     def _point(self, layer, pixel):
         """Return where a pixel of the slice on screen lies on the canvas."""

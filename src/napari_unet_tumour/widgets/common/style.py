@@ -18,8 +18,9 @@ ABOUT = f"Research use only: not a medical device. napari-unet-tumour {__version
 TEXT_WIDTH = 270
 MIDDLE = 120  # lightness: above it a text is for a dark background
 SHORT_ABOUT = "Research use only: not a medical device."
-# Colours of text, in a dark theme and in a light one.
-RED, AMBER, GREEN = ("#ff6b61", "#b3261e"), ("#e6a23c", "#8a5300"), ("#34c759", "#1b7a36")
+RED, AMBER, GREEN = "#ff6b61", "#e6a23c", "#34c759"
+# The same for text in a light theme.
+LIGHT = {RED: "#b3261e", AMBER: "#8a5300", GREEN: "#1b7a36"}
 
 
 def strong(button: Any, height: int = 34) -> None:
@@ -38,16 +39,16 @@ def thin(bar: Any) -> None:
     bar.visible = False
 
 
-def ink(widget: QWidget, colours: tuple[str, str]) -> str:
-    """Return the one of two colours, for a dark theme and for a light one, that is read well in a widget's theme."""
+def ink(widget: QWidget, colour: str) -> str:
+    """Return a colour of text as it is read well in a widget's theme."""
     text = widget.palette().windowText().color()
-    return colours[0] if text.lightness() > MIDDLE else colours[1]
+    return colour if text.lightness() > MIDDLE else LIGHT[colour]
 
 
-def say(line: Any, text: str, colours: tuple[str, str] | None = None) -> None:
-    """Show text in a magicgui label, e.g. an error in `RED`; without colours in those of the theme."""
+def say(line: Any, text: str, colour: str = "") -> None:
+    """Show text in a magicgui label, e.g. an error in `RED`; else in the colour of the theme."""
     line.value = text
-    style = f"color: {ink(line.native, colours)};" if colours else ""
+    style = f"color: {ink(line.native, colour)};" if colour else ""
     if line.native.styleSheet() != style:  # a new style is costly even when it is the same
         line.native.setStyleSheet(style)
 

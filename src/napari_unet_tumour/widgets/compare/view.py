@@ -68,7 +68,7 @@ class CompareView:
 
     def set_status(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else None)
+        say(self.status, text, RED if wrong else "")
 
     def show_running(self, running: bool) -> None:
         """Show whether a comparison is under way."""

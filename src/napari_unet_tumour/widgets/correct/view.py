@@ -180,7 +180,7 @@ class CorrectView:
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else None)
+        say(self.status, text, RED if wrong else "")
 
     def _show_place(self, state: CorrectState, *change: Any) -> None:
         text = messages.place(state)

@@ -120,7 +120,7 @@ class MeasureView:
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else None)
+        say(self.status, text, RED if wrong else "")
 
     def start(self) -> None:
         """Show that measuring has begun."""

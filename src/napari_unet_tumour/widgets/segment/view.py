@@ -124,7 +124,7 @@ class SegmentView:
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else None)
+        say(self.status, text, RED if wrong else "")
 
     def warn(self, text: str) -> None:
         """Show that the image looks unlike what the model was trained on; "" hides the line."""

@@ -67,7 +67,7 @@ class WorklistView:
 
     def set_status(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else None)
+        say(self.status, text, RED if wrong else "")
 
     def show_counts(self, worklist: Worklist) -> None:
         """Say how far the list is."""
