@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -353,10 +354,15 @@ def part_learning(given: argparse.Namespace) -> dict:
     if not window.wait(lambda: bool(panel.curve.loss), LOOKING_S):
         sys.exit(f"it does not learn: {panel.status.value}")
     held: list[float] = []
-    work = window.watch(lambda: (stroke(), held.append(workers_mb())), given.seconds)
+    over = threading.Event()
+    meter = threading.Thread(target=lambda: [held.append(workers_mb()) for _ in iter(lambda: over.wait(0.5), True)])
+    meter.start()  # to ask for the memory takes tens of milliseconds, which are not the window's
+    work = window.watch(stroke, given.seconds)
+    over.set()
+    meter.join()
     window.wait(lambda: not widget.running, 60)
     window.wait(lambda: False, GIVEN_BACK_S)
-    memory = {"worker_mb": before, "worker_learning_mb": max(held), "worker_after_mb": workers_mb()}
+    memory = {"worker_mb": before, "worker_learning_mb": max(held, default=before), "worker_after_mb": workers_mb()}
     found = {"painting": idle, "learning": work, "status": panel.status.value, "torch": "torch" in sys.modules}
     return found | memory
 
