@@ -77,7 +77,7 @@ class Person:
         QTest.mouseRelease(self.canvas, LEFT, NONE, points[-1])
 
     def wait(self, until):
-        self.qtbot.waitUntil(until, timeout=120_000)
+        self.qtbot.waitUntil(until, timeout=600_000)
 
     def wait_for_rest(self, mask):
         """Wait until the mask changes no more, e.g. since spots on one slice only are left out."""
@@ -159,7 +159,7 @@ def test_from_a_scan_to_a_corrected_fine_tuned_measured_and_saved_mask(make_napa
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_same_with_the_shipped_model_and_its_own_learning(make_napari_viewer, qtbot, tmp_path, home, real_finetune):
     (home / "models/known.safetensors").unlink()
     for file in WEIGHTS.glob(f"{registry.DEFAULT}*"):
