@@ -8,7 +8,7 @@ within the budget, score only the slices that were not corrected; and again, on 
     none     no fine-tuning                      random   ours, slices drawn among those with predicted foreground
     ours     carry and fine-tuning               middle   ours, the middle slice of the prediction first
     copy     the nearest corrected mask          oracle   ours, the slice with the worst Dice (an upper bound)
-    carry    corrected slices carried to their neighbours, no fine-tuning
+    carry    what a tick does in the window: carrying, the reader's habit on all other slices; no fine-tuning
     tune     fine-tuning as in ours, its answer without carrying
     plain    the queue's slices, the same budget of "train all layers with Adam 1e-4"
 
@@ -58,6 +58,7 @@ from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
 from napari_unet_tumour.engine.inference.segment import iter_segment_planes
 from napari_unet_tumour.engine.metrics.overlap import dice
 from napari_unet_tumour.engine.training.svg_chart import chart
+from napari_unet_tumour.postprocess.following import ScanAnswers, iter_following
 from napari_unet_tumour.postprocess.isolated import remove_isolated_components
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.settings import FinetuneSettings
@@ -222,7 +223,10 @@ def with_carry(model: models.Model, base: models.Model, volume: Volume, fixed: d
     """Return the probability (N, L, H, W) of a tuned model, corrections carried; reviewed slices are not asked anew."""
     start = answer(model, volume.planes, fixed) if model is not base else volume.before.copy()
     start[list(fixed)] = volume.before[list(fixed)]
-    return carried(volume, fixed, CarryWeights.from_dict(model.spec.carry), start)
+    settings, known = default_settings(model.spec), dict(enumerate(start))
+    scan = ScanAnswers(volume.planes, fixed, known, (1.0, 1.0, volume.depth), lambda _: settings, known, known)
+    found = {n: one for some in iter_following(scan, model.spec) for n, one in some.items()}
+    return np.stack([found.get(n, one) for n, one in known.items()])
 
 
 def iter_rounds(volume: Volume, method: str, base: models.Model, given: argparse.Namespace):

@@ -178,6 +178,7 @@ class Instant:
         self.gate.set()
         self.brighter_than = 127
         self.asked = 0
+        self.more: dict[str, Any] = {}
 
     def submit(self, name: str, *args: Any, on_event: Callable[[Any], None], **options: Any) -> Any:
         gone = threading.Event()
@@ -194,7 +195,7 @@ class Instant:
             return
         found = np.where(args[1][:, :1] > self.brighter_than, 255, 0).astype(np.uint8)
         self.asked += len(found)
-        values = {"planes": range(len(found)), "probability": found}
+        values = {"planes": range(len(found)), "probability": found, **self.more}
         on_event(jobs.ProgressEvent(Progress(len(found), len(found), "", values)))
         on_event(jobs.Done(found))
 

@@ -81,6 +81,11 @@ def recall(kept: Sequence[Mapping[str, Any]], planes: NDArray[Any]) -> list[Reca
     return [one for one in found if one.masks]
 
 
+def learnt_slices(kept: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the checksums (`stack.checksum`) of the slices that a model was fine-tuned on."""
+    return {one["planes"][n] for one in kept for n in one["masks"] if n in one["planes"]}
+
+
 def _recalled(kept: Mapping[str, Any], at: Mapping[str, int], planes: NDArray[Any]) -> Recalled:
     places = {int(n): at[digest] for n, digest in kept["planes"].items() if digest in at}
     unpacked = {int(n): _unpacked(text, planes.shape[2:]) for n, text in kept["masks"].items() if int(n) in places}

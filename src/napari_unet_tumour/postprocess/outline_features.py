@@ -55,11 +55,6 @@ class OutlinePixels:
     features: Values
 
 
-def feature_count(channels: int) -> int:
-    """Return how many numbers describe a pixel of slices with so many channels."""
-    return 4 + 5 * channels
-
-
 def outline_pixels(
     plane: NDArray[Any], probability: NDArray[np.uint8], settings: SegmentSettings
 ) -> OutlinePixels | None:

@@ -9,12 +9,13 @@ own outlines.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_unet_tumour.base.labels import UNSURE
-from napari_unet_tumour.postprocess.outline_features import OutlinePixels, feature_count, outline_pixels
+from napari_unet_tumour.postprocess.outline_features import OutlinePixels, outline_pixels
 from napari_unet_tumour.scans.training_match import features_of
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # The log odds that a corrected pixel should have, and the pull of the rule's numbers towards 0.
 TARGET, RIDGE = 2.5, 1.0
+# How much the log odds of the reader's outlines count where a correction is carried (`CarryWeights.network`).
+SAY = 0.5
 # From this place on, between the training slices (0) and the corrected ones (1), a slice counts as like the latter.
 ALIKE = 0.7
 # From so many scans on the rule counts everywhere, where they differ from the training slices by chance alone: where
@@ -38,6 +41,23 @@ ALIKE = 0.7
 ENOUGH, LEAST_SURE = 4, 0.3
 # The model file keeps what so many scans, the latest, have contributed.
 MOST_SCANS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a corrected slice says of how the reader outlines.
+
+    Parameters
+    ----------
+    matrix, vector : numpy.ndarray
+        (F, F) and (F,): what it adds to the least squares.
+    pixels : OutlinePixels
+        What it was found on.
+    """
+
+    matrix: Values
+    vector: Values
+    pixels: OutlinePixels
 
 
 def can_learn(spec: ModelSpec) -> bool:
@@ -68,25 +88,39 @@ def contribution(
     settings : SegmentSettings
         With which the network's mask is made.
     """
-    size = feature_count(spec.in_channels)
-    matrix, vector = np.zeros((size, size)), np.zeros(size)
-    for plane, probability, mask in corrected:
-        found = outline_pixels(plane, probability, settings) if len(plane) == spec.in_channels else None
-        if found is None:
-            continue
-        truth = mask[found.where]
-        known = truth != UNSURE
-        if not (truth[known] != 0).any():
-            continue
-        features, logit = found.features[known], found.logit[known]
-        wanted = np.where(truth[known] != 0, TARGET, -TARGET) - logit
-        matrix += features.T @ features / len(features)
-        vector += features.T @ wanted / len(features)
-    if not matrix.any():
+    found = [lesson_of(*one, spec, settings) for one in corrected]
+    lessons = [one for one in found if one is not None]
+    if not lessons:
         return None
+    matrix, vector = np.sum([one.matrix for one in lessons], 0), np.sum([one.vector for one in lessons], 0)
     looks = [look for plane in near if (look := _look(plane, spec)) is not None]
     look = np.mean(looks, 0) if looks else np.zeros(0)
     return {"scan": scan, "matrix": _numbers(matrix), "vector": _numbers(vector), "look": _numbers(look)}
+
+
+def lesson_of(
+    plane: NDArray[Any], probability: NDArray[np.uint8], mask: NDArray[Any], spec: ModelSpec, settings: SegmentSettings
+) -> Lesson | None:
+    """Return what one corrected slice says; the arguments are those of `contribution`.
+
+    None where no lesion is drawn around the network's components that is as large as the network's own have to be.
+    """
+    pixels = outline_pixels(plane, probability, settings) if len(plane) == spec.in_channels else None
+    if pixels is None:
+        return None
+    truth = mask[pixels.where]
+    known = truth != UNSURE
+    drawn = truth[known] != 0
+    if np.count_nonzero(drawn) < max(1, settings.min_object_size):
+        return None
+    features = pixels.features[known]
+    wanted = np.where(drawn, TARGET, -TARGET) - pixels.logit[known]
+    return Lesson(features.T @ features / len(features), features.T @ wanted / len(features), pixels)
+
+
+def rule_of(matrix: Values, vector: Values) -> Values:
+    """Return the rule (F,) that the sums of lessons or of scans' contributions give."""
+    return np.asarray(np.linalg.solve(matrix + RIDGE * np.eye(len(vector)), vector))
 
 
 def habit_of(contributions: Sequence[Mapping[str, Any]], spec: ModelSpec) -> dict[str, Any]:
@@ -99,7 +133,7 @@ def habit_of(contributions: Sequence[Mapping[str, Any]], spec: ModelSpec) -> dic
     if not kept:
         return {}
     matrix, vector = (np.sum([one[name] for one in kept], 0) for name in ("matrix", "vector"))
-    weights = np.linalg.solve(matrix + RIDGE * np.eye(len(vector)), vector)
+    weights = rule_of(matrix, vector)
     looks = [one["look"] for one in kept if one["look"]]
     direction = _direction(np.array(looks), spec) if looks and spec.typical else np.zeros(0)
     return {"weights": _numbers(weights), "direction": _numbers(direction), "scans": kept}
@@ -124,9 +158,14 @@ def with_habit(
     if not _applies(plane, spec):
         return probability
     found = outline_pixels(plane, probability, settings)
-    if found is None:
-        return probability
-    logit = found.logit + found.features @ np.asarray(spec.habit["weights"])
+    return probability if found is None else outlined(found, probability, np.asarray(spec.habit["weights"]), settings)
+
+
+def outlined(
+    found: OutlinePixels, probability: NDArray[np.uint8], rule: Values, settings: SegmentSettings
+) -> NDArray[np.uint8]:
+    """Return the probability (1, H, W) uint8 of a slice whose pixels are described, with a rule (F,) applied."""
+    logit = found.logit + found.features @ rule
     for number in np.unique(found.component):
         own = found.component == number
         if np.count_nonzero(logit[own] >= 0) < max(1, settings.min_object_size):

@@ -83,6 +83,14 @@ def keep_largest_component(mask: NDArray[Any]) -> NDArray[Any]:
     return kept
 
 
+def keep_touching(mask: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy of a mask with only the connected components that share a pixel with another mask."""
+    pieces, sizes = _pieces(mask > 0)
+    touched = np.zeros(len(sizes), bool)
+    touched[pieces[other > 0]] = True
+    return np.where(touched[pieces], mask, np.zeros_like(mask))
+
+
 def _remove_small(mask: NDArray[np.uint8], smallest: int) -> NDArray[np.uint8]:
     kept = mask.copy()
     for label in _labels(mask):

@@ -77,6 +77,15 @@ def test_neighbours_follow_and_the_corrected_slice_is_as_drawn(knowing, plain, s
     assert np.array_equal(found[4, 0, 0, :5], before[4, 0, 0, :5])  # unsure pixels keep the network's answer
 
 
+def test_it_says_which_answers_are_not_the_networks_own(knowing, scan, exhaust):
+    planes, _ = scan
+    ticks, _ = exhaust(iter_segment_planes(knowing, planes, SETTINGS))
+    recalled = [n for tick in ticks for n in tick.values["recalled"]]
+    assert {3, 4, 5} <= set(recalled) < set(range(9))
+    ticks, _ = exhaust(iter_segment_planes(knowing, planes + 1, SETTINGS))
+    assert not any(tick.values.get("recalled") for tick in ticks)
+
+
 def test_other_scans_and_their_company_are_answered_as_before(knowing, plain, scan, exhaust):
     planes, _ = scan
     others = planes[::-1] + 1

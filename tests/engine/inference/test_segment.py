@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from napari_unet_tumour.base.slicing import SliceLayout, layout_of
 from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine.inference import memory
+from napari_unet_tumour.engine.inference import segment as segmenting
 from napari_unet_tumour.engine.inference.accelerate import Runner, accelerated
 from napari_unet_tumour.engine.inference.preprocess import to_working_planes
 from napari_unet_tumour.engine.inference.segment import iter_segment, iter_segment_planes, segment
@@ -371,3 +372,34 @@ def test_a_habit_in_the_model_file_moves_the_outline_and_nothing_else() -> None:
     assert not moved.mask[1][radius < 10].any()
     assert moved.mask[1].any()
     assert not moved.mask[[0, 2]].any()
+
+
+class Lazy:
+    """An array that notes which planes were read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape, self.dtype, self.ndim = array, array.shape, array.dtype, array.ndim
+        self.read: list[int] = []
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        self.read += np.atleast_1d(np.arange(len(self.array))[key[0] if isinstance(key, tuple) else key]).tolist()
+        return self.array[key]
+
+
+@pytest.mark.parametrize("most", [1 << 27, 2 * 64 * 64])
+def test_a_habit_reads_no_plane_twice_while_planes_are_kept(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(segmenting, "KEPT_BYTES", most)
+    rows, columns = np.mgrid[:64, :64]
+    scan = np.stack([np.where(np.hypot(rows - 32, columns - 30) < n, 220, 40) for n in range(5, 17)]).astype(np.uint8)
+    weights = [0.0, 0.0, -20.0, 0.0, *[0.0] * 5]
+    spec = replace(THRESHOLD.spec, habit={"weights": weights, "direction": [], "scans": []})
+    lazy = Lazy(scan)
+    steps = iter_segment(replace(THRESHOLD, spec=spec), lazy, layout_of(scan.shape), PLAIN)
+    plain: dict[int, np.ndarray] = {}
+    for progress in steps:
+        plain |= progress.values["plain"]
+    assert sorted(lazy.read)[:1] == [0]
+    assert len(lazy.read) == len(scan) if most == 1 << 27 else len(lazy.read) > len(scan)
+    own = segment(THRESHOLD, scan, layout_of(scan.shape), PLAIN).probability
+    assert sorted(plain) == list(range(len(scan)))
+    assert all(np.array_equal(own[n], one) for n, one in plain.items())

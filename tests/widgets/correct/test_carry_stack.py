@@ -8,6 +8,7 @@ from napari.layers import Image
 
 from napari_unet_tumour.base.compressed import CompressedArray
 from napari_unet_tumour.base.slicing import layout_of, with_slice_distance
+from napari_unet_tumour.models.spec import ModelSpec
 from napari_unet_tumour.settings import SegmentSettings
 from napari_unet_tumour.widgets.correct import carry_stack
 from napari_unet_tumour.widgets.layers.predictions import PlanePrediction, PredictionCache
@@ -67,9 +68,9 @@ def test_the_networks_own_answer_is_kept_beside_a_carried_one():
 def test_a_carried_answer_without_a_correction_behind_it_goes_back():
     layout = with_slice_distance(layout_of((3, 4, 4)), 0, (6, 1, 1))
     part = SimpleNamespace(layout=layout, array=np.zeros((3, 4, 4)), first=0)
-    entry = SimpleNamespace(spec=SimpleNamespace(labels=("background", "tumour"), carry={}))
+    spec = ModelSpec("net", "lite-unet")
     own, shown = {1: plane(1, 200)}, {1: plane(1, 0, carried=True), 2: plane(2, 255, carried=True)}
-    stack = carry_stack.CarryStack(part, range(3), {}, own, shown, entry, SegmentSettings(), (None, None, None))
+    stack = carry_stack.CarryStack(part, range(3), {}, own, shown, spec, SegmentSettings(), (None, None, None))
     found = stack.answers()
     assert not found.follow
     assert [one.number for one in found.back] == [1, 2]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from napari_unet_tumour.postprocess.outline_habit import SAY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -108,7 +110,7 @@ class HyperParameters:
     carried: int = 1
     moved: float = 0.85
     say: float = 0.15
-    habit_say: float = 0.5
+    habit_say: float = SAY
 
     @property
     def moving(self) -> HyperParameters:

@@ -35,18 +35,22 @@ def context_of(found: Sequence[Recalled], planes: int) -> ReviewedContext:
 
 
 def iter_recalled(ticks: Iterator[Progress], found: Sequence[Recalled], spec: ModelSpec) -> Iterator[Progress]:
-    """Hold back the answers to stacks with corrected slices until all are there, and carry the corrections in them."""
+    """Hold back the answers to stacks with corrected slices until all are there, and carry the corrections in them.
+
+    The values of the progress also have "recalled", the planes whose answers are not the network's own.
+    """
     own = {place for one in found for place in one.places.values()}
     held: Answers = {}
     for tick in ticks:
         numbers, answers = tick.values["planes"], tick.values["probability"]
         held |= {n: answer for n, answer in zip(numbers, answers, strict=True) if n in own}
         rest = {n: answer for n, answer in zip(numbers, answers, strict=True) if n not in own}
+        made: Answers = {}
         if tick.done == tick.total:
             for one in found:
-                held |= _carried(one, held, spec)
-            rest |= held
-        yield replace(tick, values=_values(tick.values, rest))
+                made |= _carried(one, held, spec)
+            rest |= held | made
+        yield replace(tick, values={**_values(tick.values, rest), "recalled": [*made]})
 
 
 def _carried(found: Recalled, held: Answers, spec: ModelSpec) -> Answers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     Carried = Callable[[Iterator[Progress]], Iterator[Progress]]
 
 Read = Callable[[Sequence[int], "Region | None"], "NDArray[Any]"]
+# Planes that a habit may need again are kept up to so many bytes; beyond that they are read again.
+KEPT_BYTES = 1 << 27
 
 
 class Predictor(Protocol):
@@ -271,26 +273,53 @@ def _iter_parts(
         if needs_tiling(shape, model.spec, settings):
             yield from _iter_tiles(find, model.spec, read, order, shape, settings, point)
             return
-        steps: Iterator[Progress] = _iter_batches(find, read, order, shape)
+        kept = _KeptPlanes(read)
+        steps: Iterator[Progress] = _iter_batches(find, kept.read if model.spec.habit else read, order, shape)
         if find.twofold:
             steps = _iter_fused(steps, settings, corrected)
-        yield from _iter_with_habit(steps, model.spec, read, settings) if model.spec.habit else steps
+        yield from _iter_with_habit(steps, model.spec, kept.take, settings) if model.spec.habit else steps
     finally:
         find.close()
 
 
+class _KeptPlanes:
+    """Keeps the planes that were read last, so that none is read from disk twice."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
+
+    def read(self, numbers: Sequence[int], region: Region | None) -> NDArray[Any]:
+        """Read whole planes (n, C, H, W), and keep them."""
+        planes = self._read(numbers, region)
+        self._kept.update(zip(numbers, planes, strict=True))
+        while sum(plane.nbytes for plane in self._kept.values()) > KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return planes
+
+    def take(self, number: int) -> NDArray[Any]:
+        """Return a plane (C, H, W), and keep it no longer."""
+        plane = self._kept.pop(number, None)
+        return self._read([number], None)[0] if plane is None else plane
+
+
 def _iter_with_habit(
-    steps: Iterator[Progress], spec: ModelSpec, read: Read, settings: SegmentSettings
+    steps: Iterator[Progress], spec: ModelSpec, take: Callable[[int], NDArray[Any]], settings: SegmentSettings
 ) -> Iterator[Progress]:
-    """Outline what the network has found as the reader does whose habit the model file keeps."""
+    """Outline what the network has found as the reader does whose habit the model file keeps.
+
+    The values of the progress also have "plain", the network's own answers (L, H, W) by plane where they were changed.
+    """
     # scipy, which it needs, takes half a second.
     from napari_unet_tumour.postprocess.outline_habit import with_habit
 
     own = replace(settings, threshold=spec.threshold, min_object_size=spec.min_object_size)
     for progress in steps:
         numbers, found = progress.values["planes"], progress.values["probability"]
-        new = [with_habit(read([n], None)[0], one, spec, own) for n, one in zip(numbers, found, strict=True)]
-        yield replace(progress, values={**progress.values, "probability": np.stack(new) if new else found})
+        new = [with_habit(take(n), one, spec, own) for n, one in zip(numbers, found, strict=True)]
+        plain = {n: one for n, one, other in zip(numbers, found, new, strict=True) if one is not other}
+        answers = np.stack(new) if new else found
+        yield replace(progress, values={**progress.values, "probability": answers, "plain": plain})
 
 
 def _iter_fused(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from napari_unet_tumour.widgets.common.background import Background
+from napari_unet_tumour.postprocess.following import Lessons
+from napari_unet_tumour.widgets.common.background import Background, Task
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.common.settings_form import fill, remember, remembered
 from napari_unet_tumour.widgets.correct import carry_stack
@@ -28,23 +29,27 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
 
 PART = "carry"
-EVERY = "your corrections"
+EVERY, THEM = "your corrections", ("it", "them")
 # The network counts as finished when it has brought nothing new for so long.
 REST_MS = 900
-
-Answers = list[tuple[CarryStack, carry_stack.CarryAnswers]]
 
 
 @dataclass
 class CarryCount:
-    """How many slices follow a correction, and how many show the network's own answer again."""
+    """How many slices follow a correction, how many others are outlined like it, and how many no longer are."""
 
     follow: int = 0
+    outlined: int = 0
     back: int = 0
 
     def in_words(self, of: str) -> str:
         """Return e.g. "3 slices follow this correction.", "" where nothing has changed."""
         told = f"{slices(self.follow)} follow{'s' * (self.follow == 1)} {of}." if self.follow else ""
+        if self.outlined:
+            who, whom = (
+                (f"{told[:-1]}, {self.outlined} more", THEM[of == EVERY]) if told else (slices(self.outlined), of)
+            )
+            told = f"{who} {'is' if self.outlined == 1 else 'are'} outlined like {whom}."
         again = f"{slices(self.back)} no longer follow{'s' * (self.back == 1)} a correction." if self.back else ""
         return " ".join(filter(None, (told, again)))
 
@@ -65,7 +70,8 @@ class CarryController:
         self._background = Background(inbox.put, lambda: state.generation)
         self._session: CaseCorrections | None = None
         self._wanted: list[tuple[CasePart, range]] = []
-        self._word, self._of = Message(), ""
+        self._word, self._told, self._of = Message(), Message(), ""
+        self._count, self._lessons = CarryCount(), Lessons()
         self._heard: list[tuple[int, int]] = []
         self._timer = single_shot_timer(inbox, REST_MS, self._on_rest)
         fill({"on": follows}, remembered(PART))
@@ -96,7 +102,7 @@ class CarryController:
 
     def drop(self) -> None:
         """Forget what is asked: the case or the model is another one now."""
-        self._session, self._wanted = None, []
+        self._session, self._wanted, self._lessons = None, [], Lessons()
         self._background.cancel()
         self._timer.stop()
 
@@ -126,33 +132,45 @@ class CarryController:
             self._session = session
         self._wanted = list(dict.fromkeys([*self._wanted, *stacks]))
         self._word, self._of = self._state.message, of
+        self._told, self._count = self._word, CarryCount()
         self._begin(session)
 
     def _begin(self, session: CaseCorrections) -> None:
         entry, settings = self._choice.entry, self._choice.segmenting()
         if entry is None:
             return
-        taken = [CarryStack.of(session, part, planes, entry, settings) for part, planes in self._wanted]
+        taken = [CarryStack.of(session, part, planes, entry.spec, settings) for part, planes in self._wanted]
+        lessons = self._lessons
+
+        def work(task: Task) -> None:
+            for stack in taken:
+                for answers in stack.iter_answers(lessons):
+                    task.report(stack, answers)
+                    if not task.wanted:
+                        return
+
         self._background.start(
-            lambda task: [(stack, stack.answers()) for stack in taken if task.wanted],
-            partial(self._on_answers, session), partial(self._on_failed, session),
-        )  # fmt: skip
+            work, self._on_end, partial(self._on_failed, session), partial(self._on_answers, session)
+        )
 
     def _on_failed(self, session: CaseCorrections, why: str) -> None:
         self._wanted = []
         self._say(f"The slices beside it do not follow: {why}.", True)
 
-    def _on_answers(self, session: CaseCorrections, found: Answers) -> None:
-        self._wanted = []
+    def _on_answers(self, session: CaseCorrections, stack: CarryStack, answers: carry_stack.CarryAnswers) -> None:
         self._masks.hide_preview()
-        count = CarryCount()
-        for stack, answers in found:
-            count.follow += sum(self._show(session, stack, plane) for plane in answers.follow)
-            count.back += sum(self._show(session, stack, plane) for plane in answers.back)
-            if self._of == EVERY:
-                count.follow += sum(carry_stack.is_free(session, stack.part, n) for n in answers.same)
-        self._heard = _heard(session)
+        count = self._count
+        count.follow += sum(self._show(session, stack, plane) for plane in answers.follow)
+        count.outlined += sum(self._show(session, stack, plane) for plane in answers.outlined)
+        count.back += sum(self._show(session, stack, plane) for plane in answers.back)
+        if self._of == EVERY:
+            count.follow += sum(carry_stack.is_free(session, stack.part, n) for n in answers.same)
+            count.outlined += sum(carry_stack.is_free(session, stack.part, n) for n in answers.same_outlined)
+        self._heard = _heard(session)  # what was taken back is no news of the network
         self._say(count.in_words(self._of))
+
+    def _on_end(self, _: None) -> None:
+        self._wanted = []
 
     def _show(self, session: CaseCorrections, stack: CarryStack, plane: PlanePrediction) -> bool:
         """Write a slice, unless it was answered by the network, drawn or reviewed meanwhile; tell whether it was."""
@@ -168,8 +186,9 @@ class CarryController:
 
     def _say(self, word: str, wrong: bool = False) -> None:
         """Add to what was said when it was asked, unless something else has been said since."""
-        if word and self._state.quiet and self._state.message == self._word:
+        if word and self._state.quiet and self._state.message in (self._word, self._told):
             self._state.say(f"{self._word.text} {word}".strip(), wrong)
+            self._told = self._state.message
 
 
 def _stacks(session: CaseCorrections) -> list[tuple[CasePart, range]]:

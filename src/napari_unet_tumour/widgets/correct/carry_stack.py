@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_unet_tumour.base.compressed import CompressedArray
-from napari_unet_tumour.corrections.carry import CarryWeights, carry
 from napari_unet_tumour.corrections.stack import stack_range
+from napari_unet_tumour.postprocess.following import Lessons, ScanAnswers, iter_following
+from napari_unet_tumour.postprocess.threshold import keep_touching, mask_from_probability
+from napari_unet_tumour.tiling.grid import needs_tiling
 from napari_unet_tumour.widgets.layers import drawn_pixels
 from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS, PlanePrediction, PredictionCache
 from napari_unet_tumour.widgets.layers.world import millimetres, spacing_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
     from numpy.typing import NDArray
 
-    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.settings import SegmentSettings
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
+
+
+# So many slices are handed on at once after the first.
+TOGETHER = 8
 
 
 def stack_of(part: CasePart, plane: int) -> range:
@@ -60,16 +67,22 @@ class CarryAnswers:
     Parameters
     ----------
     follow : list of PlanePrediction
-        Those that follow a correction.
+        Those that a correction is carried to.
+    outlined : list of PlanePrediction
+        Others that are outlined as the corrected slices are.
     back : list of PlanePrediction
         Those that followed one which is no more: the network's own answer again, nothing where it was not asked.
     same : list of int
-        Those that follow a correction and show it already.
+        Those that a correction is carried to and that show it already.
+    same_outlined : list of int
+        The same of the others.
     """
 
     follow: list[PlanePrediction] = field(default_factory=list)
+    outlined: list[PlanePrediction] = field(default_factory=list)
     back: list[PlanePrediction] = field(default_factory=list)
     same: list[int] = field(default_factory=list)
+    same_outlined: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +101,12 @@ class CarryStack:
         By plane: what the network itself has said, never what was carried.
     shown : dict of int to PlanePrediction
         By plane: what is shown now.
-    entry : ModelEntry
-        Its labels and its weights for carrying.
+    spec : ModelSpec
+        The model's labels, its weights for carrying, and what it knows of the reader's habit.
     settings : SegmentSettings
         How a mask is made of a probability.
     spacing : tuple of float or None
         Height and width of a pixel and distance of the slices in mm.
-    weights : CarryWeights, optional
-        Those of another model than `entry`.
     """
 
     part: CasePart
@@ -103,24 +114,23 @@ class CarryStack:
     reviewed: dict[int, NDArray[np.uint8]]
     own: dict[int, PlanePrediction]
     shown: dict[int, PlanePrediction]
-    entry: ModelEntry
+    spec: ModelSpec
     settings: SegmentSettings
     spacing: tuple[float | None, float | None, float | None]
-    weights: CarryWeights | None = None
 
     @classmethod
     def of(
-        cls, session: CaseCorrections, part: CasePart, planes: range, entry: ModelEntry, settings: SegmentSettings
+        cls, session: CaseCorrections, part: CasePart, planes: range, spec: ModelSpec, settings: SegmentSettings
     ) -> CarryStack:
         """Freeze a stack of a session; call it on the GUI thread."""
         ticked = [n for n in planes if session.is_reviewed(part.first + n)]
         masks = session.masks([part.first + n for n in ticked])
         reviewed = {n: _as_uint8(masks[part.first + n]) for n in ticked}
-        cache, labels = cache_of(part), len(entry.spec.labels) - 1
+        cache, labels = cache_of(part), len(spec.labels) - 1
         found = {n: _own(part, cache, n, labels) for n in planes}
         own = {n: plane for n, plane in found.items() if plane is not None}
         shown = {} if cache is None else {n: cache.planes[n] for n in planes if n in cache.planes}
-        return cls(part, planes, reviewed, own, shown, entry, settings, spacing(part))
+        return cls(part, planes, reviewed, own, shown, spec, settings, spacing(part))
 
     def __len__(self) -> int:
         return len(self.planes)
@@ -131,19 +141,78 @@ class CarryStack:
         return taken
 
     def answers(self) -> CarryAnswers:
-        """Return what slices are to show now, where that is new.
+        """Return what slices are to show now, where that is new, all at once."""
+        whole = CarryAnswers()
+        for some in self.iter_answers():
+            for one in fields(CarryAnswers):
+                getattr(whole, one.name).extend(getattr(some, one.name))
+        return whole
 
-        Takes some 0.1 s and reads the image: for a background thread.
+    def iter_answers(self, lessons: Lessons | None = None) -> Iterator[CarryAnswers]:
+        """Yield what slices are to show now, where that is new: first those that a correction is carried to.
+
+        Takes some 0.1 s for these, 10 ms for each other slice with a mask, and reads the image: for a background
+        thread.
         """
-        first, labels = self.planes.start, len(self.entry.spec.labels) - 1
-        weights = self.weights or CarryWeights.from_dict(self.entry.spec.carry)
-        reviewed = {n - first: mask for n, mask in self.reviewed.items()}
+        steps = iter_following(self._scan(), self.spec, lessons)
+        found = {self.planes.start + n: answer for n, answer in next(steps).items()}
+        follow, same = self._made(found)
+        yield CarryAnswers(follow=follow, same=same)
+        done, others = {*found}, CarryAnswers()
+        for some in steps:
+            found = {self.planes.start + n: answer for n, answer in some.items()}
+            outlined, same = self._made(found)
+            others.outlined.extend(plane for plane in outlined if self._shows_otherwise(plane))
+            others.same_outlined.extend(same)
+            done |= found.keys()
+            if len(others.outlined) >= TOGETHER:
+                yield others
+                others = CarryAnswers()
+        others.back.extend(self._back(n) for n, one in self.shown.items() if self._is_over(n, one, done))
+        yield others
+
+    def _shows_otherwise(self, plane: PlanePrediction) -> bool:
+        """Tell whether a plane has another mask than what is shown."""
+        shown = self.shown.get(plane.number)
+        return shown is None or not np.array_equal(shown.mask.array(), plane.mask.array())
+
+    def _made(self, found: Mapping[int, NDArray[np.uint8]]) -> tuple[list[PlanePrediction], list[int]]:
+        """Return the planes of new probabilities, and the numbers of those that are shown already."""
+        new = {n: self._carried(n, answer) for n, answer in found.items() if self._is_new(n, answer)}
+        return [*new.values()], [n for n in found if n not in new]
+
+    def _scan(self) -> ScanAnswers:
+        """Return the stack as `iter_following` takes it, its slices counted from 0."""
+        first, labels = self.planes.start, len(self.spec.labels) - 1
+        # A model with other labels has said nothing of these.
+        own = {n: one for n, one in self.own.items() if one.probability.shape[0] == labels}
+        shape = (self.spec.in_channels, *self.part.layout.plane_shape)
+        usable = not needs_tiling(shape, self.spec, self.settings)
+        plain = {n: one for n, one in own.items() if usable and one.region is None and not one.derived}
         planes: Any = self  # a sequence, as far as it is read
-        found = carry(planes, reviewed, _Probabilities(self), labels, self.spacing, weights).probability
-        follow = [self._carried(first + n, answer) for n, answer in found.items() if self._is_new(first + n, answer)]
-        back = [self._back(n) for n, one in self.shown.items() if self._is_over(n, one, found)]
-        new = {plane.number for plane in follow}
-        return CarryAnswers(follow, back, [first + n for n in found if first + n not in new])
+        return ScanAnswers(
+            planes=planes,
+            reviewed={n - first: mask for n, mask in self.reviewed.items()},
+            answers=_Unpacked({n - first: partial(self.whole, one) for n, one in own.items()}),
+            spacing=self.spacing,
+            settings=lambda n: self._model_settings(self.own[first + n]),
+            plain=_Unpacked({n - first: partial(_plain, one) for n, one in plain.items()}),
+            rest=_Unpacked({n - first: partial(self._shown_lesions, one) for n, one in plain.items()}),
+        )
+
+    def _model_settings(self, plane: PlanePrediction) -> SegmentSettings:
+        """Return the settings that the reader's habit goes by: the threshold is the model's, whatever is chosen."""
+        spec = self.spec
+        return replace(
+            self.settings, threshold=spec.threshold, min_object_size=spec.min_object_size, flip_tta=plane.flip_tta
+        )
+
+    def _shown_lesions(self, plane: PlanePrediction) -> NDArray[np.uint8]:
+        """Return the network's answer to a plane without the lesions that were left out of its mask."""
+        probability = _plain(plane)
+        found = mask_from_probability(probability, self._model_settings(plane))
+        left_out = (found > 0) & (keep_touching(found, plane.mask.array()) == 0)
+        return np.where(left_out, np.uint8(0), probability)
 
     def whole(self, plane: PlanePrediction) -> NDArray[np.uint8]:
         """Return the probability (L, H, W) of a plane, 0 where it was not asked about."""
@@ -161,41 +230,43 @@ class CarryStack:
 
     def _is_over(self, number: int, plane: PlanePrediction, found: Collection[int]) -> bool:
         """Tell whether a plane shows a carried answer that no correction stands behind any more."""
-        gone = number - self.planes.start not in found and number not in self.reviewed
+        gone = number not in found and number not in self.reviewed
         return plane.carried and gone and (number in self.own or bool(plane.mask.array().any()))
 
     def _back(self, number: int) -> PlanePrediction:
         """Return the network's own answer to a plane, nothing where it was not asked."""
         if number in self.own:
-            return decided(self.own[number], self.settings)
-        nothing = np.zeros((len(self.entry.spec.labels) - 1, *self.part.layout.plane_shape), np.uint8)
+            own = decided(self.own[number], self.settings)
+            # What was left out of its mask because it is isolated or unlikely stays out.
+            shown = keep_touching(own.mask.array(), self.own[number].mask.array())
+            return replace(own, mask=CompressedArray(shown))
+        nothing = np.zeros((len(self.spec.labels) - 1, *self.part.layout.plane_shape), np.uint8)
         return PlanePrediction(number, None, CompressedArray(nothing), CompressedArray(nothing[0]), carried=True)
 
 
-class _Probabilities(Mapping[int, "NDArray[np.uint8]"]):
-    """The network's probabilities (L, H, W) by slice of a stack, unpacked when they are looked at."""
+class _Unpacked(Mapping[int, "NDArray[np.uint8]"]):
+    """Probabilities (L, H, W) by slice of a stack, unpacked when they are looked at."""
 
-    def __init__(self, stack: CarryStack) -> None:
-        self._stack, self._first = stack, stack.planes.start
-        self._known: dict[int, NDArray[np.uint8]] = {}
-        labels = len(stack.entry.spec.labels) - 1  # a model with other labels has said nothing of these
-        self._numbers = [n - self._first for n, one in stack.own.items() if one.probability.shape[0] == labels]
+    def __init__(self, packed: Mapping[int, Callable[[], NDArray[np.uint8]]]) -> None:
+        self._packed = packed
+        self._unpack = lru_cache(maxsize=32)(lambda number: packed[number]())
 
     def __getitem__(self, number: int) -> NDArray[np.uint8]:
-        if number not in self._known:
-            if number not in self._numbers:
-                raise KeyError(number)
-            self._known[number] = self._stack.whole(self._stack.own[self._first + number])
-        return self._known[number]
+        return self._unpack(number)
 
     def __contains__(self, number: object) -> bool:
-        return number in self._numbers
+        return number in self._packed
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._numbers)
+        return iter(self._packed)
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._packed)
+
+
+def _plain(plane: PlanePrediction) -> NDArray[np.uint8]:
+    """Return the network's answer (L, H, W) to a whole plane before any habit."""
+    return (plane.probability if plane.plain is None else plane.plain).array()
 
 
 def keep_own(part: CasePart, plane: PlanePrediction | None) -> None:
@@ -237,7 +308,7 @@ def _own(part: CasePart, cache: PredictionCache | None, number: int, labels: int
     if not written.any():
         return None
     each = np.stack([np.where(written == label, np.uint8(255), np.uint8(0)) for label in range(1, labels + 1)])
-    return PlanePrediction(number, None, CompressedArray(each), CompressedArray(written))
+    return PlanePrediction(number, None, CompressedArray(each), CompressedArray(written), derived=True)
 
 
 def decided(plane: PlanePrediction, settings: SegmentSettings) -> PlanePrediction:

@@ -11,6 +11,7 @@ from napari_unet_tumour.corrections import ReviewedContext
 from napari_unet_tumour.corrections.carry import CarryWeights, slices_in_reach
 from napari_unet_tumour.corrections.stack import stack_range
 from napari_unet_tumour.models.spec import spec_of
+from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct.before_after_view import ComparisonPicture
 from napari_unet_tumour.widgets.correct.carry_stack import CarryStack, spacing
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import FineTuneOutcome
+    from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.widgets.common.background import Task
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
@@ -55,10 +57,9 @@ class Comparison:
         # A parent without a second network sees every slice by itself; what stands alone shows beside its neighbours.
         alone = 1 if order.segmenting.remove_isolated else 0
         around = AROUND if self.order.entry.spec.arguments.get("gates") else alone
-        tuned_weights = CarryWeights.from_dict(spec_of(tuned.data, "the tuned model").carry)
-        own_weights = CarryWeights.from_dict(order.entry.spec.carry)
-        before = self._masks(model_for(order.entry, order.scheduler or None), own_weights, numbers, around)
-        after = self._masks(tuned.data, tuned_weights, numbers, AROUND)
+        new = spec_of(tuned.data, "the tuned model")
+        before = self._masks(model_for(order.entry, order.scheduler or None), order.entry.spec, numbers, around)
+        after = self._masks(tuned.data, new, numbers, AROUND)
         return [self._picture(n, before[n], after[n]) for n in numbers]
 
     def _picture(self, number: int, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> ComparisonPicture:
@@ -72,7 +73,7 @@ class Comparison:
         return ComparisonPicture(name.capitalize(), image[0], before, after, truth)
 
     def _masks(
-        self, model: str | bytes, weights: CarryWeights, numbers: list[int], around: int
+        self, model: str | bytes, spec: ModelSpec, numbers: list[int], around: int
     ) -> dict[int, NDArray[np.uint8]]:
         """Return the masks of slices as they are shown with a model: with what is corrected elsewhere carried to them.
 
@@ -92,7 +93,7 @@ class Comparison:
             if self.order.carry:
                 # On reviewed slices the answer from before stays known, as it does in the viewer.
                 planes |= {n: self._asked.setdefault(part.first + n, planes[n]) for n in drawn if n in planes}
-                planes |= self._carried(part, weights, planes, drawn)
+                planes |= self._carried(part, spec, planes, drawn)
             near = {n: mask for n, mask in drawn.items() if n in planes}
             decided, *_ = decide([planes[n] for n in seen], part.layout, self.order.segmenting, near)
             found |= {part.first + n: mask for n, mask in zip(seen, decided, strict=True) if n in inside}
@@ -113,7 +114,7 @@ class Comparison:
     def _carried(
         self,
         part: CasePart,
-        weights: CarryWeights,
+        spec: ModelSpec,
         planes: dict[int, PlanePrediction],
         drawn: dict[int, NDArray[np.uint8]],
     ) -> dict[int, PlanePrediction]:
@@ -123,14 +124,15 @@ class Comparison:
             own = {n: plane for n, plane in planes.items() if n in start}
             reviewed = {n: mask for n, mask in drawn.items() if n in own}
             if reviewed:
-                entry, settings = self.order.entry, self.order.segmenting
-                stack = CarryStack(part, start, reviewed, own, {}, entry, settings, spacing(part), weights)
-                found |= {plane.number: plane for plane in stack.answers().follow if plane.number in planes}
+                stack = CarryStack(part, start, reviewed, own, {}, spec, self.order.segmenting, spacing(part))
+                answers = stack.answers()
+                new = [*answers.follow, *answers.outlined]
+                found |= {plane.number: plane for plane in new if plane.number in planes}
         return found
 
     def _plane(self, number: int, probability: NDArray[np.uint8]) -> PlanePrediction:
-        nothing = CompressedArray(np.zeros(probability.shape[1:], np.uint8))
-        return PlanePrediction(number, None, CompressedArray(probability), nothing, self.order.segmenting.flip_tta)
+        mask = CompressedArray(mask_from_probability(probability, self.order.segmenting))
+        return PlanePrediction(number, None, CompressedArray(probability), mask, self.order.segmenting.flip_tta)
 
     def _probability(
         self, model: str | bytes, part: CasePart, seen: list[int], drawn: dict[int, NDArray[np.uint8]]

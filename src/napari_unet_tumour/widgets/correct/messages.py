@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from napari_unet_tumour.base.labels import UNSURE
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.common.keys import NEXT_KEY, TICK_KEY
 from napari_unet_tumour.widgets.common.words import slice_label
@@ -38,17 +41,25 @@ def ticked(session: CaseCorrections, number: int) -> str:
 
 
 def why(session: CaseCorrections, number: int) -> str:
-    """Return why a slice is the one most worth correcting: what `ranking.rank_by_score` goes by, in words."""
-    area, unsure = session.unsure.area(number), session.unsure[number]
+    """Return why a slice is the one most worth correcting, in words: what it shows, and how unsure the network is."""
+    area, unsure = _marked(session, number), session.unsure[number]
     reasons = []
-    if area >= 1:
-        reasons.append(f"{area:.0f} pixels of tumour predicted")
+    if area:
+        reasons.append(f"{area} pixels of tumour shown")
     if unsure >= 1:
         reasons.append(f"about {unsure:.0f} pixels may be wrong")
     gaps = [abs(number - n) for n in session.reviewed()]
     if gaps and min(gaps) > 1:
         reasons.append(f"{min(gaps)} slices from the nearest reviewed one")
     return (", ".join(reasons) or "not reviewed yet") + "."
+
+
+def _marked(session: CaseCorrections, number: int) -> int:
+    """Return how many pixels of a slice's mask are a label, as it is shown."""
+    part, plane = session.case.where(number)
+    shown = part.pixels(plane)
+    one_label = part.mask is not None and values_of(part.mask) is Values.ONE_LABEL
+    return int(np.count_nonzero(shown if one_label else (shown != 0) & (shown != UNSURE)))
 
 
 def out_of_reach(session: CaseCorrections, number: int) -> str:

@@ -33,10 +33,6 @@ class Uncertainty:
         """Return about how many pixels of a slice may be wrong, 0 where the network was not asked."""
         return self._pixels.get(number, 0.0)
 
-    def area(self, number: int) -> float:
-        """Return how many pixels of a slice are more likely tumour than not, 0 where the network was not asked."""
-        return self._areas.get(number, 0.0)
-
     @property
     def complete(self) -> bool:
         """Whether the network has been asked about every slice."""

@@ -46,6 +46,11 @@ class PlanePrediction:
         Whether it follows corrected slices (`corrections.carry`), and is not the network's own answer.
     limited : bool
         Whether a model's classifier has limited the probability, so that unlikely lesions are removed.
+    plain : CompressedArray, optional
+        The probability before the habit that the model's file keeps has moved outlines; None where it has not.
+    derived : bool
+        Whether it is not the network's answer to this plane: carried from corrections that the model's file keeps, or
+        what was written along another axis.
     """
 
     number: int
@@ -55,6 +60,8 @@ class PlanePrediction:
     flip_tta: bool = False
     carried: bool = False
     limited: bool = False
+    plain: CompressedArray | None = None
+    derived: bool = False
 
     def decided(self, settings: SegmentSettings) -> NDArray[np.uint8]:
         """Return the mask (H, W) that settings make of it, asked as it was when it was segmented."""

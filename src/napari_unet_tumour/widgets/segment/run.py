@@ -97,6 +97,9 @@ class SegmentRun:
         self._room = threading.Semaphore(IN_FLIGHT)
         self._jobs: list[jobs.Job] = []
         self._in_parts: set[int] = set()
+        # The network's own answers where a habit has moved outlines, and planes that corrections were carried to.
+        self._plain: dict[int, CompressedArray] = {}
+        self._recalled: set[int] = set()
         self._sums: dict[int, int] = {}
         self._end = RunEnded()
 
@@ -184,6 +187,8 @@ class SegmentRun:
         if found.get("region") is not None:  # a plane in windows: it is passed on when it is whole
             self._in_parts.update(chunk)
             return
+        self._plain |= {chunk[place]: CompressedArray(plain) for place, plain in found.get("plain", {}).items()}
+        self._recalled |= {chunk[place] for place in found.get("recalled", ())}
         for place, probability in zip(found.get("planes", ()), found.get("probability", ()), strict=True):
             self._pass(chunk[place], probability)
 
@@ -206,7 +211,11 @@ class SegmentRun:
         mask = keep_largest_component(mask) if self.settings.keep_largest else mask
         limited = self._limited and self.source.region is None and number not in self._in_parts
         kept = CompressedArray(probability), CompressedArray(mask)
-        self._tell(self, PlanePrediction(number, self.source.region, *kept, flip_tta, limited=limited))
+        plain, derived = self._plain.pop(number, None), number in self._recalled
+        plane = PlanePrediction(
+            number, self.source.region, *kept, flip_tta, limited=limited, plain=plain, derived=derived
+        )
+        self._tell(self, plane)
 
 
 def _checksum(plane: NDArray[Any]) -> int:
