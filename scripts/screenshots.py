@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,12 +20,15 @@ from napari.settings import get_settings
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPainter, QTextDocument
 from qtpy.QtWidgets import QApplication
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
 from skimage.io import imsave
 
 from napari_unet_tumour import jobs, scans
 from napari_unet_tumour.measure import html_report
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.phantom import phantom
+from napari_unet_tumour.widgets.readers_writers import layer_of
 
 SIZE = (1400, 900)
 LONGEST_S = 300
@@ -59,6 +63,43 @@ def main(folder: Path) -> None:
     viewed(folder)
     brushed(folder)
     linked(folder)
+    dates(folder)
+
+
+def dates(folder: Path) -> None:
+    """Show the sample beside itself at a later date: moved, on another grid, one lesion grown and one gone."""
+    head, truth = phantom()
+    pieces, _ = ndimage.label(truth)
+    grown = ndimage.binary_dilation(pieces == np.argmax(np.bincount(pieces[pieces > 0])), iterations=2)
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_rotvec([0.1, 0.05, 0.03]).as_matrix()
+    turn[:3, 3] = (4, -7, 5)
+    shape, world = (40, 120, 120), turn @ head.world @ np.diag([0.6, 1.6, 1.6, 1.0])
+    world = np.diag([*np.linalg.norm(world[:3, :3], axis=0), 1.0])
+    world[:3, 3] = (turn @ head.world @ [*(np.array(head.array.shape) - 1) / 2, 1])[:3]
+    world[:3, 3] -= world[:3, :3] @ (np.array(shape) - 1) / 2
+    back = np.linalg.inv(turn @ head.world) @ world
+    later, mask = (
+        ndimage.affine_transform(one, back[:3, :3], back[:3, 3], shape, order=order)
+        for one, order in ((head.array.astype(np.float32), 1), (grown.astype(np.uint8), 0))
+    )
+    viewer = opened()
+    for name, grey, drawn, affine in (("spring", head.array, truth, head.world), ("autumn", later, mask, world)):
+        scan = replace(head, array=grey, affine=affine, extra={}, name=name, frame_of_reference=name)
+        data, about, _ = layer_of(scan)
+        viewer.add_image(data, **about)
+        data, about, _ = layer_of(replace(scan, array=drawn.astype(np.uint8), name=f"{name} mask"), labels=True)
+        viewer.add_labels(data, features={"index": [0, 1], "label": ["background", "tumour"]}, **about)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Two dates")
+    widget._panel.align.value = True
+    wait_for(0.5)
+    widget.start()
+    wait(lambda: not widget.running)
+    wait_for(0.5)
+    widget.table.selectRow(0)
+    widget.go_to(widget.found.lesions[0])
+    picture(viewer, folder / "two-dates.png", settle=60)
+    viewer.close()
 
 
 def brushed(folder: Path) -> None:

@@ -5,9 +5,10 @@ import itertools
 import nibabel
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from napari_unet_tumour.look.directions import direction_letter
-from napari_unet_tumour.look.planes import on_canvas, plane_views, upright
+from napari_unet_tumour.look.planes import levelled, on_canvas, plane_views, upright
 from napari_unet_tumour.scans import geometry
 
 CODES = [
@@ -77,3 +78,32 @@ def test_a_place_is_drawn_where_the_camera_looks() -> None:
     assert on_canvas((5, 7), (5, 7), 3, (200, 100), (1, 1)) == (100, 50)
     assert on_canvas((6, 9), (5, 7), 3, (200, 100), (1, 1)) == (106, 53)
     assert on_canvas((6, 9), (5, 7), 3, (200, 100), (-1, -1)) == (94, 47)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_levelled_slices_lie_across_one_axis_and_keep_their_shape(seed):
+    rng = np.random.default_rng(seed)
+    turn = Rotation.from_rotvec(rng.normal(size=3) * (0.2 if seed % 2 else 2)).as_matrix()[rng.permutation(3)]
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag(rng.uniform(0.5, 5, 3) * rng.choice([-1, 1], 3))
+    affine[:3, 3] = rng.normal(size=3) * 50
+    normal, pivot = seed % 3, rng.normal(size=3) * 10
+    moved, axes = levelled(affine, normal, pivot)
+    shown, sliced = (moved @ affine)[:3, :3], axes[normal]
+    # The sliced axis of the array is alone along its axis of the world, as napari needs it.
+    assert np.abs(np.delete(shown[:, sliced], sliced)).max() < 1e-9
+    assert np.abs(np.delete(shown[sliced], sliced)).max() < 1e-9
+    # A rigid motion in axes that are only reordered: no length changes, no mirror image, the pivot stays.
+    np.testing.assert_allclose(moved[:3, :3] @ moved[:3, :3].T, np.eye(3), atol=1e-12)
+    back = np.eye(3)[list(axes)]
+    assert np.linalg.det(back @ moved[:3, :3]) == pytest.approx(1)
+    np.testing.assert_allclose(back @ (moved @ [*pivot, 1])[:3], pivot)
+
+
+def test_levelled_leaves_a_straight_scan_and_takes_the_shear_out_of_a_tilted_gantry():
+    straight = np.diag([3.0, -1.0, 0.5, 1.0])
+    np.testing.assert_array_equal(levelled(straight, 0, np.zeros(3))[0], np.eye(4))
+    gantry = np.diag([3.0, 1.0, 1.0, 1.0])
+    gantry[1, 0] = 0.8  # each slice begins a little farther back
+    shown = levelled(gantry, 0, np.zeros(3))[0] @ gantry
+    np.testing.assert_allclose(shown[:3, :3], np.diag([3.0, 1.0, 1.0]), atol=1e-12)

@@ -110,3 +110,47 @@ def on_canvas(
     """
     down, right = (sign * (at - middle) * zoom for sign, at, middle in zip(signs, place, centre, strict=True))
     return size[0] / 2 + right, size[1] / 2 + down
+
+
+def levelled(affine: Matrix, normal: int, pivot: Matrix) -> tuple[Matrix, tuple[int, int, int]]:
+    """Return where a volume is shown so that its slices lie level, each axis of the array along its own axis.
+
+    A tilt of the slices against the plane is taken out, since napari shows slices along the axes of an array only. A
+    turn within the slice stays.
+
+    Parameters
+    ----------
+    affine : numpy.ndarray
+        (4, 4) index -> patient (z, y, x, LPS+).
+    normal : int
+        The patient's axis that the slices lie across.
+    pivot : numpy.ndarray
+        (3,) a place of the patient that keeps its numbers.
+
+    Returns
+    -------
+    tuple
+        (4, 4) patient -> what is shown; and, for z, y and x of the patient, the axis that runs closest to it there.
+    """
+    linear = affine[:-1, :-1]
+    along, columns = linear_sum_assignment(-np.abs(linear / np.linalg.norm(linear, axis=0)))
+    axes: tuple[int, int, int] = tuple(int(columns[list(along).index(n)]) for n in range(3))  # type: ignore[assignment]
+    inner = [linear[:, axis] for n, axis in enumerate(axes) if n != normal]
+    across = np.cross(inner[0], inner[1])
+    across *= np.sign(across[normal]) / np.linalg.norm(across)
+    target = np.eye(3)[normal]
+    # The shortest turn that brings `across` to `target`.
+    half = across + target
+    turn = 2 * np.outer(half, half) / (half @ half) - np.eye(3)
+    turn = turn @ (2 * np.outer(across, across) - np.eye(3))
+    shown = turn @ linear
+    thick = shown[normal, axes[normal]]
+    shown[:, axes[normal]] = thick * target  # without the shear of a tilted gantry
+    for n, axis in enumerate(axes):
+        shown[normal, axis] = thick if n == normal else 0.0
+    moved = np.eye(4)
+    moved[:3, :3] = (shown @ np.linalg.inv(linear))[list(np.argsort(axes))]
+    if np.abs(moved - np.eye(4)).max() < STRAIGHT:
+        return np.eye(4), axes
+    moved[:3, 3] = np.asarray(pivot)[list(np.argsort(axes))] - moved[:3, :3] @ pivot
+    return moved, axes

@@ -104,7 +104,7 @@ def compare_masks(first: Scan, second: Scan, names: Mapping[int, str] | None = N
     ScanError
         The two do not overlap, or cannot be brought onto one grid.
     """
-    one, other = _one_label(first, second)
+    one, other = with_one_value(first, second)
     common = on_common_grid(one, other)
     shape = mask_geometry(common.first, common.grid, None, None, None, None, None, common.grid.name)
     mm = shape.mm and shape.space == 3
@@ -122,8 +122,8 @@ def compare_masks(first: Scan, second: Scan, names: Mapping[int, str] | None = N
     )
 
 
-def _one_label(first: Scan, second: Scan) -> tuple[Scan, Scan]:
-    """Return the masks; where each holds one label, and not the same, with the first one's value in both."""
+def with_one_value(first: Scan, second: Scan) -> tuple[Scan, Scan]:
+    """Return two masks; where each holds one label, and not the same, with the first one's value in both."""
     mine, theirs = _labels(first.array), _labels(second.array)
     if len(mine) != 1 or len(theirs) != 1 or mine == theirs:
         return first, second

@@ -91,7 +91,9 @@ def _labels(path: Path, grid: Scan, structures: Sequence[Structure], notes: tupl
     extra: dict[str, Any] = {"labels": True, "names": names, "notes": notes}
     if "dicom" in grid.extra:
         extra["dicom"] = grid.extra["dicom"]
-    return Scan(array, axes, grid.world, "mm", path.stem, str(path), "RTSTRUCT", extra, grid.person)
+    return Scan(
+        array, axes, grid.world, "mm", path.stem, str(path), "RTSTRUCT", extra, grid.person, grid.frame_of_reference
+    )
 
 
 def _shape(grid: Scan) -> tuple[int, ...]:

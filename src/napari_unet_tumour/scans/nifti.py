@@ -15,6 +15,7 @@ from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.errors import OutputError, ScanError
 from napari_unet_tumour.scans import geometry
 from napari_unet_tumour.scans.checks import check_size, damaged, decoding, expect
+from napari_unet_tumour.scans.frame_of_reference import nifti_frame
 from napari_unet_tumour.scans.scan import Scan
 from napari_unet_tumour.scans.sidecar import facts_beside
 
@@ -89,6 +90,7 @@ def read_nifti(path: Path) -> Scan:
             "spacing_only": int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0,
             **facts_beside(path.with_name(f"{stem(path)}.json")),
         },
+        frame_of_reference=nifti_frame(header),
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans import geometry
+from napari_unet_tumour.scans.frame_of_reference import FrameRelation, frame_relation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -363,30 +364,13 @@ def _misfit(mask: Scan, scan: Scan, called: tuple[str, str]) -> MisfitError:
 
 
 def _other_frame(mask: Scan, scan: Scan) -> str:
-    """Return a sentence where DICOM says that the two were not measured in one coordinate system."""
-    here, there = _frame_of_reference(mask), _frame_of_reference(scan)
-    if not here or not there or here == there:
+    """Return a sentence where the files say that the two were not measured in one coordinate system."""
+    if frame_relation(mask, scan) is not FrameRelation.DIFFERENT:
         return ""
     return (
         "The mask names another frame of reference than the scan, as after the patient was moved: "
         "look whether it lies on the scan."
     )
-
-
-def _frame_of_reference(scan: Scan) -> str:
-    about = scan.extra.get("dicom")
-    planes = [] if about is None else [plane for plane in about["planes"] if plane is not None]
-    if not planes:
-        return ""
-    import pydicom
-
-    try:
-        found = pydicom.dcmread(
-            planes[0].head.path, stop_before_pixels=True, specific_tags=["FrameOfReferenceUID"], force=True
-        )
-    except OSError:
-        return ""
-    return str(found.get("FrameOfReferenceUID", "") or "")
 
 
 # ---- how two grids lie -------------------------------------------------------------------------

@@ -37,6 +37,9 @@ class Scan:
         "MR", "CT", ... or "".
     person : str
         Whose it is where the file says so, else "": an id (see `person.person_id`), never what the file holds.
+    frame_of_reference : str
+        The coordinate system that `affine` leads to: DICOM's FrameOfReferenceUID, "nifti:" and the code of the sform or
+        qform, or "" where nothing is known; see `frame_of_reference.frame_relation`.
     extra : Mapping
         What a writer needs to write the same geometry back (e.g. the NIfTI header), by format; "spacing_only"
         where `affine` says how large voxels are and not where they lie.
@@ -51,6 +54,7 @@ class Scan:
     modality: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
     person: str = ""
+    frame_of_reference: str = ""
 
     @property
     def spatial(self) -> tuple[int, ...]:

@@ -298,5 +298,6 @@ def _metadata(scan: Scan) -> dict[str, Any]:
         "modality": scan.modality,
         "units": scan.units,
         "orientation": geometry.orientation(scan.world),
+        "frame_of_reference": scan.frame_of_reference,
         layer_geometry.KEY: {"grid": replace(scan, array=empty), "person": scan.person},
     }

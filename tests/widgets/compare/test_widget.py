@@ -109,6 +109,8 @@ def test_what_is_in_the_way_is_said(make_napari_viewer, qtbot):
     viewer = make_napari_viewer(strict_qt="raise")
     widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Compare masks")[1]
     assert widget._panel.start_view.text.native.isVisibleTo(widget.native)
+    widget._panel.dates.native.click()
+    assert any("Two dates" in name for name in viewer.window.dock_widgets)
     mask = viewer.add_labels(boxes()[0], name="a")
     widget.compare()
     assert "Choose two masks" in widget._panel.status.value

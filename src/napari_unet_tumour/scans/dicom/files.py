@@ -30,14 +30,14 @@ _TAGS = (
     "PerFrameFunctionalGroupsSequence", "GridFrameOffsetVector", "DoseGridScaling", "EncryptedAttributesSequence",
     "DirectoryRecordSequence", "ModalityLUTSequence", "ImageType", "FrameIncrementPointer",
     "DetectorInformationSequence", "ContrastBolusAgent", "ContrastBolusAgentSequence", "ProtocolName", "EchoTime",
-    "RepetitionTime", "InversionTime",
+    "RepetitionTime", "InversionTime", "FrameOfReferenceUID",
 )  # fmt: skip
 
 # What must be equal, byte for byte, for a slice to be read like the one before.
 _COMMON = (
     0x00020010, 0x00080016, 0x0020000E, 0x0008103E, 0x00200011, 0x00080060, 0x00100010, 0x00100020, 0x00189087,
     0x00200037, 0x00280030, 0x00180050, 0x00180088, 0x00280010, 0x00280011, 0x00280002, 0x00280004, 0x00280006,
-    0x00280100, 0x00280101, 0x00280102, 0x00280103, 0x00281053, 0x00281052, PIXELS,
+    0x00280100, 0x00280101, 0x00280102, 0x00280103, 0x00281053, 0x00281052, 0x00200052, PIXELS,
 )  # fmt: skip
 # Frames, groups of frames, dose, a table of values: such a file is read by itself.
 _SEVERAL = (0x00280008, 0x52009229, 0x52009230, 0x3004000E, 0x3004000C, 0x00283000)

@@ -63,6 +63,8 @@ class DicomHeader:
         Whether the frames of a file without functional groups are slices, not points in time.
     contrast : str
         The contrast agent; "" if the header has no such element.
+    frame : str
+        The FrameOfReferenceUID; "" where there is none.
     sequence : str
         The MR sequence that description, protocol or timing stand for, see `mr_sequences.sequence_of`; "" if unclear.
     """
@@ -88,6 +90,7 @@ class DicomHeader:
     slices: bool = False
     contrast: str = ""
     sequence: str = ""
+    frame: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ def header_of(path: Path, found: Any, at: int, start: bytes) -> DicomHeader:
         slices=_has_slices(found),
         contrast=_contrast(found),
         sequence=_sequence(found),
+        frame=text(found, "FrameOfReferenceUID"),
     )
 
 

@@ -33,8 +33,9 @@ def scan_of(series: Series, stack: NDArray[Any]) -> Scan:
     if head.window is not None and not colours and head.photometric != "MONOCHROME1":
         extra["window"] = head.window
     scan = Scan(
-        stack, "", None, "pixel", series.name, str(head.path), head.modality, extra, head.person or person_in(head.path)
-    )
+        stack, "", None, "pixel", series.name, str(head.path), head.modality, extra,
+        head.person or person_in(head.path), head.frame,
+    )  # fmt: skip
     if series.step is None or series.first.spacing is None:
         return _flat(scan, series, colours)
     lps = _lps(series)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PLUGIN = "napari-unet-tumour"
 SEGMENT, CORRECT, REPORT = "Segment", "Correct and fine-tune", "Lesion report"
-WORKLIST, VIEW, LINKED_VIEWS = "Work-list", "View", "Linked views"
+WORKLIST, VIEW, LINKED_VIEWS, DATES = "Work-list", "View", "Linked views", "Two dates"
 
 
 def open_panel(viewer: napari.Viewer, name: str) -> Any:

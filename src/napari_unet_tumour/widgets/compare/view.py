@@ -36,6 +36,10 @@ class CompareView:
         self.largest = PushButton(
             text="Largest", tooltip="Go to the slice on which most voxels differ between the two masks."
         )
+        self.dates = PushButton(
+            text="Two dates side by side…",
+            tooltip="For masks of two dates: linked views, and what became of each lesion, in the panel Two dates.",
+        )
         self.copy = PushButton(text="Copy table", tooltip="Put the table on the clipboard, for a spreadsheet.")
         self.csv = PushButton(text="Save CSV…", tooltip="A row per label.")
         self.json = PushButton(text="Save JSON…", tooltip="The same figures for a program.")
@@ -53,6 +57,7 @@ class CompareView:
             self.status,
             flat([self.difference, self.largest]),
             flat([self.copy, self.csv, self.json]),
+            self.dates,
             about(),
         ]
 

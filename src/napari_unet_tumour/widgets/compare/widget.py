@@ -109,6 +109,7 @@ class CompareMasks(Panel):
         panel.difference.changed.connect(self._on_difference)
         panel.largest.changed.connect(self.go_to_largest)
         panel.copy.changed.connect(self._copy)
+        panel.dates.changed.connect(lambda: panels.open_panel(self._viewer, panels.DATES))
         panel.csv.changed.connect(partial(self._save_as, ".csv"))
         panel.json.changed.connect(partial(self._save_as, ".json"))
         panel.start_view.connect(

@@ -119,7 +119,7 @@ def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int
         "model_hash": str(about.get("hash", "")),
     }
     pixels = without_unsure(pixels_of(mask), mask.metadata)
-    source = _grid_of(layer)
+    source = grid_of(layer)
     if image is None:
         return MeasureInput(pixels, None, options, mask, source=source)
     scan = Scan(pixels_of(image), axes + "c" * image.rgb, name=image.name)
@@ -130,7 +130,7 @@ def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int
     return MeasureInput(pixels, scan, options, layer, None if where.is_same else where, source=source)
 
 
-def _grid_of(layer: Any) -> Scan | None:
+def grid_of(layer: Any) -> Scan | None:
     """Return the scan whose grid a layer lies on; None where it has more axes than a scan."""
     try:
         return scan_of(pixels_of(layer), {"name": layer.name, "metadata": layer.metadata, **geometry_of(layer)})

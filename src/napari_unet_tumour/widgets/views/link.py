@@ -17,7 +17,8 @@ from napari_unet_tumour.widgets.layers.world import PLACE, axes_of, pixels_of, w
 from napari_unet_tumour.widgets.look.letters import camera_of, camera_signs
 from napari_unet_tumour.widgets.views.crosshair import Crosshair
 from napari_unet_tumour.widgets.views.linked_layers import can_be_shown
-from napari_unet_tumour.widgets.views.pane import SPACE, Pane, make_current, set_points
+from napari_unet_tumour.widgets.views.pane import Pane
+from napari_unet_tumour.widgets.views.plane_canvas import SPACE, make_current, set_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +104,7 @@ class Link(QObject):
         scan = self._scan
         self._turn = np.eye(SPACE + 1) if scan is None else upright(world_of(scan)[-4:, -4:])
         for pane in self.panes:
-            pane.show_layers(self._main.layers if scan is not None else [], self._turn)
+            pane.show_all(self._main.layers if scan is not None else [], self._turn)
         self._watch_masks()
         if scan is not None:
             self._show_views(scan)

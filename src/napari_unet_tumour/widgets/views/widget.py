@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QCoreApplication, QEvent, QObject, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QPushButton, QSizePolicy, QSplitter, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QSizePolicy, QSplitter, QVBoxLayout, QWidget
 
 from napari_unet_tumour.widgets.common.main_thread import UndockFilter
+from napari_unet_tumour.widgets.views.below import GoBelow
 from napari_unet_tumour.widgets.views.link import Link
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class LinkedViews(QWidget):
         self.link: Link | None = Link(self, getattr(viewer, "__wrapped__", viewer), self._say)
         for pane in self.link.panes:
             self._views.addWidget(pane.native)
-        _GoBelow(self)
+        GoBelow(self, HEIGHT)
         UndockFilter(self, self.close_down)
 
     @property
@@ -68,44 +68,3 @@ class LinkedViews(QWidget):
         if link is not None:
             link.close()
             self.deleteLater()
-
-
-class _GoBelow(QObject):
-    """Moves a newly docked widget below the main view, between what is docked at its sides."""
-
-    def __init__(self, native: QWidget) -> None:
-        super().__init__(native)
-        self._native = native
-        native.installEventFilter(self)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Wait for the moment when the widget gets its dock."""
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            with suppress(RuntimeError):  # Python is ending: Qt has deleted the widget
-                if isinstance(self._native.parent(), QDockWidget):
-                    self._native.removeEventFilter(self)
-                    QTimer.singleShot(0, self._move)
-        return False
-
-    def _move(self) -> None:
-        with suppress(RuntimeError):  # closed at once
-            dock: Any = self._native.parent()
-            window = dock.parent() if isinstance(dock, QDockWidget) else None
-            if isinstance(window, QMainWindow):
-                window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
-                window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
-                window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
-                _keep_in_window(dock)
-                window.resizeDocks([dock], [min(HEIGHT, window.height() // 2)], Qt.Orientation.Vertical)
-
-
-def _keep_in_window(dock: QDockWidget) -> None:
-    """Let a dock be closed, not pulled out: Qt would give its canvases new OpenGL contexts, and vispy would crash."""
-    if QCoreApplication.testAttribute(Qt.ApplicationAttribute.AA_ShareOpenGLContexts):
-        return
-    feature = QDockWidget.DockWidgetFeature
-    dock.setFeatures(feature.DockWidgetClosable | (dock.features() & feature.DockWidgetVerticalTitleBar))
-    bar = dock.titleBarWidget()
-    for button in [] if bar is None else bar.findChildren(QPushButton):
-        if button.objectName() == "QTitleBarFloatButton":
-            button.hide()

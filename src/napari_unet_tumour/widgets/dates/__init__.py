@@ -1,0 +1,1 @@
+"""Two dates of a patient, side by side."""
