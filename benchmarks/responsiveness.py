@@ -4,8 +4,8 @@
 
 In a real window a timer fires every 5 ms while the slice changes ten times a second. The gaps between the timer's calls
 are recorded with an idle window, while the Segment widget works, while somebody paints and the network learns, and
-while the same network runs in a napari thread_worker in the viewer's process. Every part runs in a separate process;
-without a display, under Xvfb.
+while the same network runs in a napari thread_worker in the viewer's process. For gaps over 50 ms it says in which
+functions the window was. Every part runs in a separate process; without a display, under Xvfb.
 """
 
 from __future__ import annotations
@@ -16,19 +16,27 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from _machine import command, machine
 from napari_unet_tumour import jobs
 
+if TYPE_CHECKING:
+    from types import FrameType
+
 BTP = Path(__file__).parents[2] / "shared/data/btp/01/Pre_Scan_T1.nii.gz"
 TICK_MS = 5
+LONG_MS, SAMPLE_MS, LOOKING_S = 50, 5, 300
 P99_MS, LONGER_MS, WARM_S, COLD_S, VOLUME_S, MEMORY_MB, OPEN_S = 50, 100, 0.5, 8, 3, 150, 0.3
 GIVEN_BACK_S, KEPT_MB = 5, 50
 
@@ -90,6 +98,29 @@ def display():
 # ---- inside one window ------------------------------------------------------------------------------------------
 
 
+class Waits:
+    """Notes where the GUI thread is while a gap is longer than `LONG_MS`, by function: of this plugin if any is."""
+
+    def __init__(self, window: Window) -> None:
+        self.window, self.where = window, Counter()
+        if hasattr(signal, "setitimer"):  # a signal, since another thread must not walk the frames of this one
+            signal.signal(signal.SIGALRM, self.look)
+            signal.setitimer(signal.ITIMER_REAL, SAMPLE_MS / 1e3)
+
+    def look(self, number: int, frame: FrameType | None) -> None:
+        """Count the functions, the innermost one too, if the gap is long by now; look again later."""
+        if time.perf_counter() - self.window.last > LONG_MS / 1e3:
+            places = []
+            while frame is not None:
+                places.append((frame.f_code.co_filename, frame.f_code.co_name))
+                frame = frame.f_back
+            places = [place for place in places if place[0] != __file__]
+            ours = [place for place in places if f"{os.sep}napari_unet_tumour{os.sep}" in place[0]]
+            names = dict.fromkeys(f"{'/'.join(Path(file).parts[-2:])}:{name}" for file, name in ours[:1] + places[:1])
+            self.where[" > ".join(names) or "Qt's event loop"] += 1
+        signal.setitimer(signal.ITIMER_REAL, SAMPLE_MS / 1e3)
+
+
 class Window:
     """A viewer with the volume, a timer that records its gaps, and a timer that changes the slice."""
 
@@ -113,6 +144,7 @@ class Window:
         self.ticker.timeout.connect(self.tick)
         self.hand.timeout.connect(self.scrub)
         self.ticker.start(TICK_MS)
+        self.waits = Waits(self)
         self.scrub_ms = given.scrub_ms
         self.wait(lambda: False, 2)
 
@@ -146,13 +178,15 @@ class Window:
         self.wait(lambda: False, 0.3)
         self.gaps.clear()
         self.busy.clear()
+        self.waits.where = Counter()
         if scrubbing:
             self.hand.start(self.scrub_ms)
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             work()
         self.hand.stop()
-        return gap_figures(self.gaps, self.busy)
+        waits = {name: SAMPLE_MS * count for name, count in self.waits.where.most_common(5)}
+        return {**gap_figures(self.gaps, self.busy), "waits_ms": waits}
 
 
 def volume(given: argparse.Namespace) -> np.ndarray:
@@ -317,13 +351,18 @@ def part_learning(given: argparse.Namespace) -> dict:
     idle, before = window.watch(stroke, given.seconds), workers_mb()
     panel.seconds.value = given.seconds + 5
     panel.run.native.click()
-    if not window.wait(lambda: bool(panel.curve.loss), 60):
+    if not window.wait(lambda: bool(panel.curve.loss), LOOKING_S):
         sys.exit(f"it does not learn: {panel.status.value}")
     held: list[float] = []
-    work = window.watch(lambda: (stroke(), held.append(workers_mb())), given.seconds)
+    over = threading.Event()
+    meter = threading.Thread(target=lambda: [held.append(workers_mb()) for _ in iter(lambda: over.wait(0.5), True)])
+    meter.start()  # to ask for the memory takes tens of milliseconds, which are not the window's
+    work = window.watch(stroke, given.seconds)
+    over.set()
+    meter.join()
     window.wait(lambda: not widget.running, 60)
     window.wait(lambda: False, GIVEN_BACK_S)
-    memory = {"worker_mb": before, "worker_learning_mb": max(held), "worker_after_mb": workers_mb()}
+    memory = {"worker_mb": before, "worker_learning_mb": max(held, default=before), "worker_after_mb": workers_mb()}
     found = {"painting": idle, "learning": work, "status": panel.status.value, "torch": "torch" in sys.modules}
     return found | memory
 
@@ -390,6 +429,11 @@ def table(report: dict) -> str:
     keys = ("p50_ms", "p99_ms", "longest_ms", "busy_p99_ms", "busy_longest_ms")
     lines += [f"| {name} | " + " | ".join(f"{row[key]:.0f}" for key in keys) + " |" for name, row in rows.items()]
     lines += ["", "busy: the GUI thread's own processor time within a gap, which other programs do not lengthen", ""]
+    lines += [
+        f"in gaps over {LONG_MS} ms while {name}: {where} {ms} ms"
+        for name, row in rows.items()
+        for where, ms in row["waits_ms"].items()
+    ]
     lines += [
         f"{who}: volume of {ours['slices']} slices while scrubbing in {middle(one['volume_scrubbing_s']):.2f} s, "
         f"viewer's memory +{one['memory_mb']:.0f} MB"

@@ -23,7 +23,7 @@ def iter_tune(model, corrections, settings, context=None, replay=(), watch=None)
         raise TrainingError("there is nothing to learn from: correct a slice")
     held = [one for one in corrections if one.held_out]
     said = f"trained {trained} context {0 if context is None else len(context)} replay {len(replay)}"
-    rows = [{"scan": one.scan, "slice": one.slice, "before": _row(0.5), "after": _row(0.75)} for one in held]
+    rows = [{"scan": one.scan, "slice": one.slice, "before": _row(0.5, 8.0), "after": _row(0.75, 5.0)} for one in held]
     earlier = [{"scan": one.scan, "slice": one.slice, "before": _row(0.9), "after": _row(0.9)} for one in replay]
     tuned = FineTuneOutcome(data, 0.5, 20, 1.0, rows, earlier, said)
     total = max(4, int(settings.seconds * 10))
@@ -38,8 +38,8 @@ def iter_tune(model, corrections, settings, context=None, replay=(), watch=None)
     return replace(tuned, data=b"") if settings.steps == 2 else tuned
 
 
-def _row(dice):
-    return {"dice": dice, "iou": dice / 2, "hd95": None}
+def _row(dice, far=None):
+    return {"dice": dice, "iou": dice / 2, "hd95": far}
 
 
 def _darker(model):

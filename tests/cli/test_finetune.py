@@ -44,6 +44,7 @@ def test_a_new_model_and_its_scores(corrected, capsys):
     said = capsys.readouterr()
     if code == 0:
         assert read_spec(corrected / "new.safetensors").parent == parent.hash
+        assert read_spec(corrected / "new.safetensors").scores["scored_slices"] == 1
         assert "new.safetensors" in said.out
         assert found["held_out"][0]["after"]["dice"] >= found["held_out"][0]["before"]["dice"]
     else:

@@ -2,6 +2,7 @@ import json
 
 from napari_unet_tumour.cli import main
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.models.spec import with_scores
 
 
 def test_list_shows_every_model_and_what_is_broken(bright, capsys):
@@ -33,6 +34,15 @@ def test_show_tells_all(bright, capsys):
     assert main(["models", "show", bright, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["name"], facts["labels"], facts["shipped"]) == ("bright", ["background", "tumour"], False)
+
+
+def test_show_says_what_a_version_was_tuned_on(bright, capsys):
+    entry, scores = registry.find(), {"learnt_slices": 2, "learnt_scans": 1, "scored_slices": 1}
+    data = with_scores(entry.path.read_bytes(), scores | {"dice_before": 0.5, "dice": 0.75})
+    registry.add_version(data, entry)
+    assert main(["models", "show", "bright-v2"]) == 0
+    told = "Fine-tuned on 2 slices that you corrected. On 1 slice kept for scoring: Dice 0.50 → 0.75"
+    assert f"scores         {told}\n" in capsys.readouterr().out
 
 
 def test_export_remove_import_go_round(bright, tmp_path, capsys):

@@ -22,6 +22,7 @@ from napari_unet_tumour.settings import Progress
 
 SIDE = 64
 WAIT_MS = 150_000
+TAKES = {"seconds": 5, "of": "tutorial-unet, auto"}
 
 
 def save_known(path: Path, channels: tuple[str, ...] = ("grey",), **changes: Any) -> Path:
@@ -99,10 +100,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own for each test, with the model "known" alone installed; ticks are not carried on."""
+    """A home of its own for each test, with the model "known" alone installed; ticks are not carried on.
+
+    How long a fine-tuning takes is known: it is not measured beside the tests.
+    """
     home = tmp_path / "home"
     (home / "models").mkdir(parents=True)
-    (home / "settings.json").write_text(json.dumps({"carry": {"on": False}}))
+    (home / "settings.json").write_text(json.dumps({"carry": {"on": False}, "fine-tuning": TAKES}))
     shutil.copy(models / "known.safetensors", home / "models")
     monkeypatch.setenv("NAPARI_UNET_TUMOUR_HOME", str(home))
     monkeypatch.setattr("napari_unet_tumour.models.registry.SHIPPED", tmp_path / "nothing ships")

@@ -21,10 +21,12 @@ from napari_unet_tumour.corrections.reviewed import with_stacks
 from napari_unet_tumour.corrections.stack import stacks_of
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.models.spec import with_scores
+from napari_unet_tumour.models.tuned_scores import tuned_scores
 from napari_unet_tumour.settings import FinetuneSettings, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -82,13 +84,23 @@ def finetune(
     parent = _with_classes(load_model(registry.find(model).path), add_classes)
     known: list[Record] = []
     notes: list[str] = []
-    given = [_reviewed(pair, parent.spec, axis, known, notes) for pair in chosen]
+    pixel_mm: dict[str, float] = {}
+    given = [_reviewed(pair, parent.spec, axis, known, notes, pixel_mm) for pair in chosen]
     if on_tick is not None:
         for note in notes:
             on_tick(Progress(len(chosen), len(chosen), note))
     corrections = exclude_leaks((one for some, _ in given for one in some), known)
     steps = iter_finetune(parent, corrections, settings or FinetuneSettings(), context=_together([c for _, c in given]))
-    return exhaust(steps, on_tick)
+    return _scored(exhaust(steps, on_tick), corrections, pixel_mm)
+
+
+def _scored(tuned: FineTuneOutcome, given: Sequence[ReviewedSlice], pixel_mm: Mapping[str, float]) -> FineTuneOutcome:
+    """Return what was made with a model file that says what it was tuned on, and its scores."""
+    if not tuned.data:
+        return tuned
+    held, scans = len(tuned.held_out), len({one.scan for one in given})
+    scores = tuned_scores(tuned.held_out, len(given) - held, scans, pixel_mm)
+    return replace(tuned, data=with_scores(tuned.data, scores))
 
 
 def _with_classes(parent: Model, names: Sequence[str]) -> Model:
@@ -102,9 +114,12 @@ def _with_classes(parent: Model, names: Sequence[str]) -> Model:
 
 
 def _reviewed(
-    pair: Pair, spec: ModelSpec, axis: int | None, known: list[Record], notes: list[str]
+    pair: Pair, spec: ModelSpec, axis: int | None, known: list[Record], notes: list[str], pixel_mm: dict[str, float]
 ) -> tuple[list[ReviewedSlice], NDArray[Any]]:
-    """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed; it joins those known."""
+    """Return the corrected slices of a scan, and the planes (n, C, H, W) that nobody reviewed.
+
+    The scan joins those `known`, and the side of its pixels those in `pixel_mm` where they are square.
+    """
     scan = scans.read(pair.scan)
     layout = layout_for(scan, axis)
     truth = read_truth(pair, scan, layout.mask_shape, spec.labels, unsure=True, notes=notes)
@@ -125,6 +140,9 @@ def _reviewed(
     known.append(record)
     learnt = [one.slice for one in found if not one.held_out]
     weights, spacing = CarryWeights.from_dict(spec.carry), _spacing(scan, layout)
+    row, column, _ = spacing
+    if row is not None and column is not None and math.isclose(row, column, rel_tol=1e-3):
+        pixel_mm[record.scan] = row
     stacks = stacks_of(record.scan, layout, spacing, learnt, lambda some: images[some], weights)
     return with_stacks(found, stacks), np.delete(images, list(reviewed), axis=0)
 

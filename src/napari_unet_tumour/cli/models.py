@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.cli._output import print_line, table
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.models.tuned_scores import in_words
 
 if TYPE_CHECKING:
     import argparse
@@ -62,6 +63,8 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         print_line(json.dumps(facts, indent=2))
         return 0
+    if in_words(entry.spec):
+        facts["scores"] = in_words(entry.spec)
     for name, value in facts.items():
         if value not in ("", {}, []):
             print_line(f"{name.replace('_', ' '):14} {_text(value)}")

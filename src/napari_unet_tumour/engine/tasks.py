@@ -51,9 +51,14 @@ def iter_segment_block(
     return (yield from segment.iter_segment_block(loaded, raw, sample, block, settings))
 
 
+_torch_loading: list[threading.Thread] = []
+
+
 def preload_torch() -> None:
     """Import torch on a background thread, so that fine-tuning starts at once; other jobs can run meanwhile."""
-    threading.Thread(target=importlib.import_module, args=("torch",), daemon=True).start()
+    thread = threading.Thread(target=importlib.import_module, args=("torch",), daemon=True)
+    _torch_loading[:] = [thread]
+    thread.start()
 
 
 def click(
@@ -96,6 +101,19 @@ def iter_finetune(
     from napari_unet_tumour.engine.model import load
 
     return (yield from finetune.iter_finetune(load(model), corrections, settings, context, replay, watch))
+
+
+def iter_finetune_time(model: str | bytes, settings: FinetuneSettings) -> Generator[Progress, None, float]:
+    """Return about how many seconds a fine-tuning takes here, see `finetune.iter_time`; 0 while torch is being loaded.
+
+    It does not wait for torch, since other jobs would have to wait for it.
+    """
+    if any(thread.is_alive() for thread in _torch_loading):
+        return 0.0
+    from napari_unet_tumour.engine.finetuning import finetune
+    from napari_unet_tumour.engine.model import load
+
+    return (yield from finetune.iter_time(load(model), settings))
 
 
 def add_classes(model: str | bytes, names: Sequence[str]) -> bytes:

@@ -46,6 +46,7 @@ TASKS = {
     "click": "napari_unet_tumour.engine.tasks:click",
     "outline": "napari_unet_tumour.engine.tasks:iter_outline",
     "finetune": "napari_unet_tumour.engine.tasks:iter_finetune",
+    "finetune_time": "napari_unet_tumour.engine.tasks:iter_finetune_time",
     "add_classes": "napari_unet_tumour.engine.tasks:add_classes",
 }
 

@@ -58,7 +58,7 @@ class ModelSpec:
     description, data, licence : str
         One line each: purpose, training data, licence of the training data.
     scores : dict
-        Held-out scores by name, e.g. {"dice_mean": 0.8}.
+        Held-out scores by name, e.g. {"dice_mean": 0.8}; of a fine-tuned version those of `tuned_scores`.
     parent : str
         Hash of the model that this one was fine-tuned from, or "".
     channel_fallbacks : dict
@@ -244,6 +244,17 @@ def spec_of(data: bytes, where: str) -> ModelSpec:
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{where} is not a model file (.safetensors): choose another file") from error
     return spec_from_json(text, where)
+
+
+def with_scores(data: bytes, scores: dict[str, float]) -> bytes:
+    """Return the content of a model file with other scores in its description; the weights stay byte for byte."""
+    spec = replace(spec_of(data, "the new version"), scores=scores)
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"][KEY] = spec.to_json()
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the format wants the weights aligned
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def _check_length(path: Path, header: dict[str, Any], start: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from napari_unet_tumour import scans
 from napari_unet_tumour.api import slice_axis
 from napari_unet_tumour.errors import UNetTumourError
+from napari_unet_tumour.widgets.common.canvas import check_opengl
 from napari_unet_tumour.widgets.layers import image_source, labels
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.readers_writers import read_layers
@@ -107,6 +108,7 @@ def begin(scan: str | None, model: str = "default") -> Show:
 
     # Read before the window opens: a bad file gets its line at once, and no dialog waits for an answer.
     layers = [] if scan is None else read_layers(scan)
+    check_opengl()
     viewer = napari.Viewer(title="napari-unet-tumour")
     viewer.window.resize(*SIZE)
     truth = _open_sample(viewer) if scan is None else None

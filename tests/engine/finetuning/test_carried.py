@@ -1,6 +1,8 @@
 """Neighbours of corrected slices are learnt from, and the tuned model's file keeps the corrections."""
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.corrections.reviewed import with_stacks
 from napari_unet_tumour.corrections.stack import stacks_of
+from napari_unet_tumour.engine.finetuning import context
+from napari_unet_tumour.engine.finetuning import finetune as tuning
 from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
 from napari_unet_tumour.engine.finetuning.carried import iter_carried
 from napari_unet_tumour.engine.finetuning.cases import fine_tune_slices
@@ -104,6 +108,43 @@ def test_a_time_that_was_too_short_is_said(small_model, corrected, draw):
     _, tuned = draw.finished(iter_finetune(small_model, corrected(4, 5), replace(SETTINGS, seconds=1), recipe=recipe))
     assert 0 < tuned.steps < 5000
     assert f"{tuned.steps} of 5000 steps fitted into the time" in tuned.note or not tuned.data
+    # Most of the time went into steps, so all of them take about as many times as long.
+    assert tuned.needed == pytest.approx(5000 / tuned.steps, rel=0.6)
+
+
+def test_what_is_left_is_said_once_it_was_measured_and_follows_the_pace(small_model, corrected, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(context.time, "monotonic", lambda: clock.now)
+    desk = prepare_context(small_model, corrected(4), replace(SETTINGS, seconds=100), None, (), None, HyperParameters())
+    learner = SimpleNamespace(taken=0, fresh=[])
+    monkeypatch.setattr(tuning, "_steps_of", lambda desk, learner: (10, 1))
+
+    def steps(desk, learner, total):
+        for n in range(total):
+            clock.now += 2.0 if n < 6 else 6.0  # another program begins to work
+            yield 0.5
+
+    monkeypatch.setattr(tuning, "_iter_moved", steps)
+    monkeypatch.setattr(tuning, "WeightFineTuner", SimpleNamespace)
+    left, said = [], []
+    for n, loss in enumerate(_iter_loss(desk, learner), start=1):
+        tick = tuning._tick(desk, n, "learning", loss=loss)
+        left.append(tick.values.get("seconds_left"))
+        said.append(tick.message)
+    assert left[:2] == [None, None]
+    judging = tuning.JUDGING * 2.0
+    assert left[2:6] == [14 + judging, 12 + judging, 10 + judging, 8 + judging]
+    assert left[6] > left[5], "it takes longer, and that is said"
+    assert said[2] == "learning, 10 steps in about 28 s"
+    assert tuning._needed(desk, learner, 10) == 0
+    assert tuning._needed(desk, learner, 5) == math.ceil(10 * desk.estimate.pace / tuning.LEARNING)
+
+
+def test_how_long_it_takes_is_measured_without_learning_to_the_end(small_model, lite, draw):
+    for model in (small_model, lite):
+        ticks, seconds = draw.finished(tuning.iter_time(model, replace(SETTINGS, seconds=1)))
+        assert seconds > 0
+        assert all("seconds_left" not in tick.values for tick in ticks)
 
 
 @pytest.mark.parametrize(("steps", "taken"), [(0, 20), (5, 5)])

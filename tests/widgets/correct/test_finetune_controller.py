@@ -6,14 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import FineTuneOutcome
 from napari_unet_tumour.errors import ScanError
-from napari_unet_tumour.settings import Progress
+from napari_unet_tumour.settings import FinetuneSettings, Progress
 from napari_unet_tumour.widgets.correct import finetune_controller
 from napari_unet_tumour.widgets.correct.finetune_job import FineTuneJob, FineTuneResult
 from napari_unet_tumour.widgets.correct.state import CorrectState, LearningStep, Phase
 
-ORDER = SimpleNamespace(settings=SimpleNamespace(seconds=8.0), note="No slice is kept for scoring yet.")
+ENTRY = SimpleNamespace(spec=SimpleNamespace(network="dynunet"), path="")
+SETTINGS = FinetuneSettings(seconds=8.0)
+ORDER = SimpleNamespace(settings=SETTINGS, entry=ENTRY, scheduler="", note="No slice is kept for scoring yet.")
 
 
 class Job(FineTuneJob):
@@ -78,7 +81,7 @@ def test_it_counts_down_and_ends_with_a_question(one):
     one.end(OUTCOME)
     assert one.state.phase is Phase.DECIDING
     assert one.state.message.text == f"Learnt in 20 steps in 5.0 s. Accept or reject? {ORDER.note}"
-    assert one.state.estimate == "The last fine-tuning took 5 s."
+    assert one.state.estimate == 5.0
     one.controller.accept()
     assert one.accepted == [(ORDER, b"model")]
     assert one.state.phase is Phase.READY
@@ -142,6 +145,53 @@ def test_where_the_time_was_short_the_time_that_is_needed_is_offered(one):
     one.controller.start(ORDER)
     one.end(replace(OUTCOME, needed=40.0))
     assert one.longer == [40.0]
+
+
+def test_the_next_one_is_said_to_take_as_long_as_the_last(one):
+    one.end(replace(OUTCOME, seconds=12.0, needed=40.0))
+    assert one.state.estimate == 40.0
+    one.controller.estimate(ENTRY, replace(SETTINGS, device="cuda"), "", measure=False)
+    assert one.state.estimate == 0.0, "another device is another matter"
+    one.controller.estimate(ENTRY, SETTINGS, "", measure=False)
+    assert one.state.estimate == 40.0
+    Job.gate.clear()
+    one.controller.start(ORDER)
+    assert one.state.message.text == (
+        f"Reading the reviewed slices… It takes about 40 s on this computer. {ORDER.note}"
+    )
+    one.end(OUTCOME)
+
+
+@pytest.mark.parametrize(("answers", "said", "asked"), [((0.0, 31.4), 31.0, 2), ((31.4,), 31.0, 1), ((None,), 0.0, 1)])
+def test_how_long_it_takes_is_measured_once_before_the_first(one, monkeypatch, answers, said, asked):
+    one.end(ScanError("nothing learnt"))
+    left, names = list(answers), []
+
+    def submit(name, model, settings, on_event, scheduler):
+        names.append((name, settings))
+        seconds = left.pop(0)
+        on_event(jobs.Done(seconds) if seconds is not None else jobs.Failed(ScanError("no")))
+        return SimpleNamespace(cancel=lambda: None)
+
+    monkeypatch.setattr(jobs, "submit", submit)
+    for _ in range(3):
+        one.controller.estimate(ENTRY, SETTINGS, "", measure=True)
+        if one.controller._measuring.task is not None:
+            one.controller._measuring.task.thread.join(20)
+        one.turn()
+    assert one.state.estimate == said
+    assert names == [("finetune_time", SETTINGS)] * asked
+    assert one.state.phase is Phase.READY, "nobody waits for it"
+
+
+def test_without_an_estimate_no_seconds_are_promised(one):
+    one.turn()
+    task = one.controller._background.task
+    one.controller._on_progress(one.controller._job, Progress(30, 80, "looking at the slices", {"step": 0}))
+    assert one.state.message.text == "Looking at the slices…"
+    one.controller._on_progress(one.controller._job, Progress(40, 80, "learning", {"step": 1, "loss": 0.5}))
+    assert one.state.message.text == "Learning: step 1…"
+    assert task.wanted
 
 
 def test_another_case_drops_what_was_learnt(one):

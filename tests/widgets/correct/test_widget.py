@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from napari_unet_tumour import jobs
 from napari_unet_tumour.corrections import UNSURE, Store
 from napari_unet_tumour.models import registry
+from napari_unet_tumour.models.tuned_scores import in_words
 from napari_unet_tumour.widgets.correct.state import Phase
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.readers_writers import write_labels
@@ -140,6 +141,12 @@ def test_the_whole_way(opened, correcting, scan):
     assert len(mask._undo_history) == steps + 5
     assert registry.find().name == "known-v2"
     assert registry.find().spec.parent == registry.find("known").hash
+    tuned_on = (
+        "Fine-tuned on 2 slices that you corrected. On 1 slice kept for scoring: Dice 0.50 → 0.75, HD95 8.0 → 5.0 px"
+    )
+    assert in_words(registry.find().spec) == tuned_on
+    _, segment_panel = one.viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Segment")
+    assert tuned_on in segment_panel._panel.about_model.value
     assert mask.metadata[KEY]["hash"] == registry.find().hash
     for _ in range(5):
         mask.undo()

@@ -40,10 +40,14 @@ class Estimate:
         How many it will take; 0 while that is not known.
     seconds : float
         All of it, from the beginning; 0 while that is not known.
+    begin, pace : float
+        After how many seconds the first step began, and how many a step takes; 0 while that is not known.
     """
 
     steps: int = 0
     seconds: float = 0.0
+    begin: float = 0.0
+    pace: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from napari_unet_tumour.base.steps import exhaust
@@ -33,6 +34,7 @@ from napari_unet_tumour.engine.inference.part import with_part
 from napari_unet_tumour.engine.networks.lite_unet import LiteUNet
 from napari_unet_tumour.engine.training.feature_statistics import can_use_experts
 from napari_unet_tumour.errors import DeviceError
+from napari_unet_tumour.phantom import phantom
 from napari_unet_tumour.settings import Progress, SegmentSettings
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ LOOKING, LEARNING = 0.5, 0.8
 SHOW_EVERY, KEEP_EVERY = 4, 8.0
 # Steps that tell how quick this computer is; what judging takes, in steps.
 WARM_UP, JUDGING = 2, 4
+# A learning time that is never short.
+LONGEST_S = 3600.0
 
 
 def finetune(
@@ -88,10 +92,10 @@ def iter_finetune(
     Yields
     ------
     Progress
-        `done` of `total` are tenths of seconds of the budget. Values hold "step", "loss",
-        "seconds_left" and now and then "score" (0..1, held-out Dice where there is one), "probability"
-        (L, H, W) uint8 of the watched plane and "best" (a `FineTuneOutcome` that is worth keeping if the person
-        cancels now).
+        `done` of `total` are tenths of seconds: of the budget, and of what it takes on this computer once the first
+        steps have told. Values hold "step", "loss", from then on "seconds_left", and now and then "score" (0..1,
+        held-out Dice where there is one), "probability" (L, H, W) uint8 of the watched plane and "best" (a
+        `FineTuneOutcome` that is worth keeping if the person cancels now).
 
     Returns
     -------
@@ -139,10 +143,10 @@ def _iter_tuned(desk: FineTuneContext) -> Generator[Progress, None, FineTuneOutc
 
 
 def _needed(desk: FineTuneContext, learner: FineTuner, steps: int) -> int:
-    """Return in how many seconds all is learnt, where the time was over before; else 0."""
-    total, _ = _steps_of(desk, learner)
+    """Return the learning time with which all is learnt, where the time was over before; else 0."""
+    total, about = _steps_of(desk, learner)[0], desk.estimate
     over = not desk.settings.steps and steps < total
-    return math.ceil(desk.spent * total / max(steps, 1)) if over else 0
+    return math.ceil((about.begin + about.pace * total) / LEARNING) if over and about.pace else 0
 
 
 def _iter_learner(desk: FineTuneContext) -> Generator[Progress, None, FineTuner]:
@@ -188,12 +192,16 @@ def _iter_loss(desk: FineTuneContext, learner: FineTuner) -> Iterator[float]:
     """Yield the loss of every step, until enough is learnt or the time is over."""
     total, fewest = _steps_of(desk, learner)
     losses = _iter_moved(desk, learner, total) if isinstance(learner, WeightFineTuner) else learner.iter_fit()
-    begin = desk.spent
+    about = desk.estimate
+    about.begin = desk.spent
     for taken, loss in enumerate(losses, start=1):
-        if taken == WARM_UP + 1 and total:
-            _estimate(desk, (desk.spent - begin) / WARM_UP, total, fewest)
-        elif taken == 1:
-            begin = desk.spent  # the first step prepares what the others use again
+        if taken == 1:
+            first = desk.spent  # the first step prepares what the others use again
+            about.pace = first - about.begin
+        else:
+            about.pace = (desk.spent - first) / (taken - 1)
+        if taken > WARM_UP and total:
+            _estimate(desk, taken, total, fewest)
         yield loss
         over = desk.past(LEARNING) and not desk.settings.steps and taken >= fewest
         if over or taken == (total or desk.settings.steps):
@@ -219,15 +227,16 @@ def _iter_moved(desk: FineTuneContext, learner: WeightFineTuner, total: int) -> 
         yield learner.step(max(learner.taken / total, min(late, 1.0)))
 
 
-def _estimate(desk: FineTuneContext, pace: float, total: int, fewest: int) -> None:
-    """Say how long it takes at so many seconds a step."""
+def _estimate(desk: FineTuneContext, taken: int, total: int, fewest: int) -> None:
+    """Say how long it takes at the pace of the steps that were taken."""
+    about = desk.estimate
     if desk.settings.steps:
         steps = total
     else:
-        fit = int((LEARNING * desk.settings.seconds - desk.spent) / max(pace, 1e-6)) + 1 + WARM_UP
-        steps = min(total, max(fewest, fit))
-    learnt = desk.spent + pace * (steps - 1 - WARM_UP)
-    desk.estimate.steps, desk.estimate.seconds = steps, learnt / LEARNING if desk.held_out else learnt + JUDGING * pace
+        fit = int((LEARNING * desk.settings.seconds - desk.spent) / max(about.pace, 1e-6)) + taken
+        steps = min(total, max(fewest, fit, taken))
+    learnt = desk.spent + about.pace * (steps - taken)
+    about.steps, about.seconds = steps, learnt / LEARNING if desk.held_out else learnt + JUDGING * about.pace
 
 
 def _shown(desk: FineTuneContext, learner: FineTuner, steps: int) -> dict[str, Any]:
@@ -253,6 +262,38 @@ def _tick(desk: FineTuneContext, step: int, message: str, **values: Any) -> Prog
     left = max(0.0, whole - desk.spent)
     if about.steps and message == "learning":
         message = f"learning, {about.steps} steps in about {about.seconds:.0f} s"
-    return Progress(
-        min(total, total - round(left * 10)), total, message, {"step": step, "seconds_left": left, **values}
-    )
+        values["seconds_left"] = left
+    return Progress(min(total, total - round(left * 10)), total, message, {"step": step, **values})
+
+
+def iter_time(model: Model, settings: FinetuneSettings) -> Generator[Progress, None, float]:
+    """Measure how long a fine-tuning takes on this computer: its first steps, on slices of a computed head.
+
+    Parameters
+    ----------
+    model : Model
+        The parent; stays as it is.
+    settings : FinetuneSettings
+        The device counts.
+
+    Returns
+    -------
+    float
+        About how many seconds it takes until all is learnt.
+    """
+    head, _ = phantom(shape=(24, 256, 256))
+    channels = model.spec.in_channels
+    context = np.repeat(np.asarray(head.array)[:, None], channels, axis=1)
+    slices = [replace(one, image=np.repeat(one.image, channels, axis=0)) for one in scoring.phantom_slices()]
+    slices[-1] = replace(slices[-1], held_out=True)
+    steps = iter_finetune(model, slices, replace(settings, seconds=LONGEST_S, steps=0), context)
+    try:
+        while True:
+            progress = next(steps)
+            if "seconds_left" in progress.values:
+                return progress.total / 10
+            yield progress
+    except StopIteration as end:  # so quick that there was nothing to estimate
+        return float(end.value.seconds)
+    finally:
+        steps.close()

@@ -5,11 +5,33 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from napari.qt import get_qapp
+from OpenGL.platform import PLATFORM  # type: ignore[import-untyped]
 from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
 from qtpy.QtWidgets import QMainWindow, QWidget
+
+from napari_unet_tumour.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+def check_opengl() -> None:
+    """Raise DeviceError where this screen has no OpenGL: napari would end without a word that helps.
+
+    It is to be called before the first viewer is made.
+    """
+    get_qapp()
+    surface, context = QOffscreenSurface(), QOpenGLContext()
+    surface.create()
+    # vispy draws through PyOpenGL, which may not know a context that Qt has made, e.g. on X11 without GLX.
+    if not (context.create() and context.makeCurrent(surface) and PLATFORM.GetCurrentContext()):
+        raise DeviceError(
+            "this screen has no OpenGL, which napari draws with: use another screen or driver, "
+            "or 'napari-unet-tumour segment', which opens no window"
+        )
+    context.doneCurrent()
 
 
 def canvas_of(panel: QWidget) -> QWidget | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.application import use_app
 from magicgui.widgets import ComboBox, Container, Label
 from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QStyle, QStyleOptionComboBox, QStylePainter, QToolTip
+from qtpy.QtWidgets import QComboBox, QSizePolicy, QStyle, QStyleOptionComboBox, QStylePainter, QToolTip, QWidget
 
 from napari_unet_tumour.version import __version__
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 ABOUT = f"Research use only: not a medical device. napari-unet-tumour {__version__}"
 TEXT_WIDTH = 270
+MIDDLE = 120  # lightness: above it a text is for a dark background
 SHORT_ABOUT = "Research use only: not a medical device."
-RED = "#ff6b61"
+RED, AMBER, GREEN = "#ff6b61", "#e6a23c", "#34c759"
+# The same for text in a light theme.
+LIGHT = {RED: "#b3261e", AMBER: "#8a5300", GREEN: "#1b7a36"}
 
 
 def strong(button: Any, height: int = 34) -> None:
@@ -34,6 +37,20 @@ def thin(bar: Any) -> None:
     bar.native.setTextVisible(False)
     bar.native.setFixedHeight(6)
     bar.visible = False
+
+
+def ink(widget: QWidget, colour: str) -> str:
+    """Return a colour of text as it is read well in a widget's theme."""
+    text = widget.palette().windowText().color()
+    return colour if text.lightness() > MIDDLE else LIGHT[colour]
+
+
+def say(line: Any, text: str, colour: str = "") -> None:
+    """Show text in a magicgui label, e.g. an error in `RED`; else in the colour of the theme."""
+    line.value = text
+    style = f"color: {ink(line.native, colour)};" if colour else ""
+    if line.native.styleSheet() != style:  # a new style is costly even when it is the same
+        line.native.setStyleSheet(style)
 
 
 def two_lines(status: Any) -> None:

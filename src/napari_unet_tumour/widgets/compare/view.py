@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import CheckBox, PushButton
 
 from napari_unet_tumour.widgets.common.start import start_with_mask
-from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, strong
+from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, say, strong
 
 if TYPE_CHECKING:
     from magicgui.widgets import Container, Widget
@@ -73,8 +73,7 @@ class CompareView:
 
     def set_status(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        self.status.value = text
-        self.status.native.setStyleSheet(f"color: {RED};" if wrong else "")
+        say(self.status, text, RED if wrong else "")
 
     def show_running(self, running: bool) -> None:
         """Show whether a comparison is under way."""

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from scipy import ndimage
 
 from napari_unet_tumour.corrections import UNSURE
+from napari_unet_tumour.models.tuned_scores import NOWHERE, in_mm, mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER, TRUTH = (255, 59, 48), (52, 199, 89), (255, 255, 255)
 HIGH, CAPTION, MARGIN_PX, ASPECT = 158, 16, 24, 1.3
-NOWHERE: Mapping[str, float] = {}
-FAR, WHEN = "hd95", ("before", "after")
+FAR = "hd95"
 MEASURES = (("dice", "Dice", "{:.3f}"), ("iou", "IoU", "{:.3f}"), ("hd95", "HD95", "{:.1f}"))
 
 
@@ -211,22 +211,9 @@ def _by_label(found: list[dict[str, Any]], pixel_mm: Mapping[str, float]) -> lis
 
 
 def _cells(rows: list[dict[str, Any]], pixel_mm: Mapping[str, float]) -> list[str]:
-    in_mm = all(row.get("scan") in pixel_mm for row in rows)
-    placed = [{when: {**row[when], FAR: _scaled(row[when].get(FAR), pixel_mm[row["scan"]])} for when in WHEN}
-              for row in rows] if in_mm else rows  # fmt: skip
-    unit = " mm" if in_mm else " px"
-    far = any(mean(placed, when, FAR) is not None for when in WHEN)
-    return [_summary_of(placed, key, how) + (unit if key == FAR and far else "") for key, _, how in MEASURES]
-
-
-def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
-
-
-def mean(rows: list[dict[str, Any]], when: str, key: str) -> float | None:
-    """Return the mean of a measure over the rows where it is defined."""
-    values = [row[when][key] for row in rows if row[when].get(key) is not None]
-    return float(np.mean(values)) if values else None
+    placed, unit = in_mm(rows, pixel_mm)
+    far = any(mean(placed, when, FAR) is not None for when in ("before", "after"))
+    return [_summary_of(placed, key, how) + (f" {unit}" if key == FAR and far else "") for key, _, how in MEASURES]
 
 
 def _summary_of(rows: list[dict[str, Any]], key: str, how: str) -> str:

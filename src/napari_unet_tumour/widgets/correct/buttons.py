@@ -82,10 +82,15 @@ CANCELS = {
 }
 
 
+def about_time(seconds: float) -> str:
+    """Return how long a fine-tuning takes on this computer in words, "" where that is not known yet."""
+    return f"It takes about {seconds:.0f} s on this computer." if seconds else ""
+
+
 def buttons(state: CorrectState) -> dict[str, Button]:
     """Return every button by name, as it is in a state."""
     phase, found = state.phase, dict(BUTTONS)
-    found["run"] = replace(found["run"], tooltip=f"{found['run'].tooltip} {state.estimate}".rstrip())
+    found["run"] = replace(found["run"], tooltip=f"{found['run'].tooltip} {about_time(state.estimate)}".rstrip())
     for name, button in found.items():
         if phase in BLOCKED.get(name, ()):
             found[name] = replace(button, tooltip=WAITS[phase], enabled=False)

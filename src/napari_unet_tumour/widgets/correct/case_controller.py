@@ -10,6 +10,7 @@ from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.postprocess.enhancing_part import label_names
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
+from napari_unet_tumour.widgets.correct import messages
 from napari_unet_tumour.widgets.correct.case import CorrectionCase, LazyMaskError, case_of
 from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 from napari_unet_tumour.widgets.correct.change_watcher import ChangeWatcher
@@ -218,6 +219,8 @@ class CaseController:
         for new, part in zip(case.parts, session.case.parts, strict=True):
             if part.mask is None and new.mask is not None:
                 self.adopt(part, new.mask)
+                if self._state.phase is Phase.READY:  # not that there is no mask yet
+                    self._state.say(messages.welcome(session))
         self._seen()
 
 

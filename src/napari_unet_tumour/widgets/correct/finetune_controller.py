@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.settings_form import remember, remembered
+from napari_unet_tumour.widgets.correct.buttons import about_time
 from napari_unet_tumour.widgets.correct.finetune_job import FineTuneJob, FineTuneResult
 from napari_unet_tumour.widgets.correct.state import LearningStep, Phase
+from napari_unet_tumour.widgets.segment.run import model_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import Store
-    from napari_unet_tumour.settings import Progress
+    from napari_unet_tumour.models.registry import ModelEntry
+    from napari_unet_tumour.settings import FinetuneSettings, Progress
     from napari_unet_tumour.widgets.common.background import Put
     from napari_unet_tumour.widgets.correct.finetune_request import FineTuneRequest
     from napari_unet_tumour.widgets.correct.state import CorrectState
@@ -49,9 +52,10 @@ class FineTuneController:
         self._state, self._masks, self._store = state, masks, store
         self._accepted, self._longer = accepted, longer
         self._background = Background(put, lambda: state.generation, state.switch)
+        self._measuring = Background(put, lambda: state.generation)
+        self._measured: set[str] = set()
         self._job: FineTuneJob | None = None
         self._tried = False
-        state.estimate = _took_before()
 
     @property
     def running(self) -> bool:
@@ -64,12 +68,33 @@ class FineTuneController:
         state.show_result(None)
         state.best, self._tried = False, False
         state.step = LearningStep(order.settings.seconds)
-        state.say(" ".join(filter(None, ("Reading the reviewed slices…", state.estimate, order.note))))
+        state.say(" ".join(filter(None, ("Reading the reviewed slices…", about_time(state.estimate), order.note))))
         job = self._job = FineTuneJob(order, self._store)
         self._background.start(
             job.work, self._on_result, lambda why: self.stop(f"{why}; {UNTOUCHED}", wrong=True),
             partial(self._on_progress, job), kind=Phase.LEARNING,
         )  # fmt: skip
+
+    def estimate(self, entry: ModelEntry, settings: FinetuneSettings, scheduler: str, measure: bool) -> None:
+        """Take how long it took before with such a model; where that is not known, `measure` has its steps timed."""
+        key, state = _key(entry, settings, scheduler), self._state
+        state.estimate = _took_before(key)
+        if measure and not state.estimate and not self._measuring.running and key not in self._measured:
+            where = scheduler or None
+            self._measuring.start(
+                lambda task: task.ask("finetune_time", model_for(entry, where), settings, scheduler=where),
+                partial(self._on_time, key), lambda why: self._measured.add(key),
+            )  # fmt: skip
+
+    def stop_measuring(self) -> None:
+        """Leave the worker to others."""
+        self._measuring.cancel()
+
+    def _on_time(self, key: str, seconds: float) -> None:
+        if seconds:
+            self._measured.add(key)
+            remember(PART, {"seconds": round(seconds), "of": key})
+            self._state.estimate = _took_before(key)
 
     def ask(self) -> None:
         """Ask what to keep; it learns on until the person has chosen."""
@@ -115,8 +140,9 @@ class FineTuneController:
 
     def drop(self) -> None:
         """Stop; touches nothing of Qt."""
-        if self._background.task is not None:
-            self._background.task.drop()
+        for background in (self._background, self._measuring):
+            if background.task is not None:
+                background.task.drop()
 
     # ---- what the worker tells ---------------------------------------------------------------------
 
@@ -125,9 +151,10 @@ class FineTuneController:
         job.note(tick)
         state.best = job.best is not None
         state.step = LearningStep(max(0.1, tick.total / 10), tick.done / 10, values.get("loss"), values.get("score"))
-        left = values.get("seconds_left", max(0.0, (tick.total - tick.done) / 10))
         doing = (tick.message or "learning").capitalize()
-        state.say(f"{doing}: step {values.get('step', 0)}, {left:.0f} s left.{_replayed(job)}")
+        doing += f": step {values.get('step', 0)}" if "loss" in values else ""
+        left = f", {values['seconds_left']:.0f} s left." if "seconds_left" in values else "…"
+        state.say(f"{doing}{left}{_replayed(job)}")
         if "probability" in values:
             self._try_on(job.order, values["probability"])
 
@@ -146,9 +173,9 @@ class FineTuneController:
         state, tuned = self._state, result.tuned
         state.stopping = False
         note = "" if self._job is None else self._job.order.note
-        if tuned.steps:
-            remember(PART, {"seconds": round(tuned.seconds)})
-            state.estimate = _took_before()
+        if tuned.steps and self._job is not None:
+            order = self._job.order
+            self._on_time(_key(order.entry, order.settings, order.scheduler), tuned.needed or tuned.seconds)
         took = f"{tuned.steps} step{'s' * (tuned.steps != 1)} in {tuned.seconds:.1f} s"
         if tuned.steps == 0:
             state.say(
@@ -164,10 +191,16 @@ class FineTuneController:
             self._longer(tuned.needed)
 
 
-def _took_before() -> str:
-    """Return how long the last fine-tuning on this computer took, "" before the first."""
-    seconds = remembered(PART).get("seconds")
-    return f"The last fine-tuning took {seconds} s." if isinstance(seconds, int) else ""
+def _key(entry: ModelEntry, settings: FinetuneSettings, scheduler: str) -> str:
+    """Return what decides how long a fine-tuning takes: the kind of model, and where it learns."""
+    return f"{entry.spec.network}, {settings.device} {scheduler}".rstrip()
+
+
+def _took_before(key: str) -> float:
+    """Return how many seconds the last such fine-tuning took, or would have taken; 0 before the first."""
+    known = remembered(PART)
+    seconds = known.get("seconds") if known.get("of") == key else 0
+    return float(seconds) if isinstance(seconds, int) else 0.0
 
 
 def _replayed(job: FineTuneJob) -> str:

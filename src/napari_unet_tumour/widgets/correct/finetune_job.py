@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from napari_unet_tumour.corrections.matching import exclude_leaks
 from napari_unet_tumour.corrections.reviewed import with_stacks
 from napari_unet_tumour.corrections.stack import stacks_of
 from napari_unet_tumour.errors import ScanError, TrainingError, UNetTumourError
+from napari_unet_tumour.models.spec import with_scores
+from napari_unet_tumour.models.tuned_scores import tuned_scores
 from napari_unet_tumour.widgets.common.background import JobStopped
 from napari_unet_tumour.widgets.correct.carry_stack import spacing
 from napari_unet_tumour.widgets.correct.comparison import Comparison
@@ -141,11 +143,17 @@ class FineTuneJob:
         return np.stack(alike) if alike else None
 
     def _compare(self, task: Task, tuned: FineTuneOutcome) -> FineTuneResult:
+        session = self.order.session
+        sides = {part.scan: part.pixel_mm() for part in session.case.parts}
+        pixel_mm = {scan: side for scan, side in sides.items() if side is not None}
         pictures: list[ComparisonPicture] = []
-        with suppress(UNetTumourError):  # the figures are there; only the pictures are not
-            pictures = Comparison(self.order, task).pictures(tuned) if tuned.data else []
-        sides = {part.scan: part.pixel_mm() for part in self.order.session.case.parts}
-        return FineTuneResult(tuned, pictures, {scan: side for scan, side in sides.items() if side is not None})
+        if tuned.data:
+            scans, held = {session.record(n)[0].scan for n in self.order.masks}, tuned.held_out
+            scores = tuned_scores(held, len(self.order.masks) - len(held), len(scans), pixel_mm)
+            tuned = replace(tuned, data=with_scores(tuned.data, scores))
+            with suppress(UNetTumourError):  # the figures are there; only the pictures are not
+                pictures = Comparison(self.order, task).pictures(tuned)
+        return FineTuneResult(tuned, pictures, pixel_mm)
 
 
 def _check_images(session: CaseCorrections) -> None:

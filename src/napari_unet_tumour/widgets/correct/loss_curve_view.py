@@ -8,6 +8,8 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_unet_tumour.widgets.common.style import GREEN, ink
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -62,17 +64,17 @@ class LossCurve(QWidget):
         painter.end()
 
     def _draw(
-        self, painter: QPainter, box: QRectF, points: Sequence[tuple[float, float]], high: float, ink: str, wide: float
+        self, painter: QPainter, box: QRectF, points: Sequence[tuple[float, float]], high: float, hue: str, wide: float
     ) -> None:
-        painter.setPen(QPen(QColor(ink), wide))
+        painter.setPen(QPen(QColor(hue), wide))
         length = max(self.budget, points[-1][0] if points else 0.0)
         line = [
             QPointF(box.left() + box.width() * at / length, box.bottom() - box.height() * min(1.0, value / high) * 0.95)
             for at, value in points
         ]
         painter.drawPolyline(QPolygonF(line))
-        if line and (ink == SCORE or len(line) == 1):
-            painter.setBrush(QColor(ink))
+        if line and (hue == SCORE or len(line) == 1):
+            painter.setBrush(QColor(hue))
             painter.drawEllipse(line[-1], 2.5, 2.5)
             painter.setBrush(Qt.BrushStyle.NoBrush)
 
@@ -83,11 +85,12 @@ class LossCurve(QWidget):
         base = self.height() - 4
         loss = f"loss {self.loss[-1][1]:.3f}" if self.loss else "loss"
         score = f"Dice of slices kept for scoring {self.score[-1][1]:.3f}" if self.score else "Dice"
-        painter.setPen(QColor(LOSS))
+        text = self.palette().windowText().color()
+        painter.setPen(text)
         painter.drawText(QPointF(2, base), loss)
-        painter.setPen(QColor(SCORE))
+        painter.setPen(QColor(ink(self, GREEN)))
         wide = painter.fontMetrics().horizontalAdvance(score)
         painter.drawText(QPointF((self.width() - wide) / 2, base), score)
-        painter.setPen(QColor(LOSS))
+        painter.setPen(text)
         end = f"{self.budget:g} s"
         painter.drawText(QPointF(self.width() - painter.fontMetrics().horizontalAdvance(end) - 2, base), end)

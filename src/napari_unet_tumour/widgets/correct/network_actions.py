@@ -46,6 +46,8 @@ class NetworkActions:
         self._panel = panel
         self.learning = FineTuneController(state, put, masks, store, self._on_accepted, self._offer_longer)
         self.again = SegmentController(viewer, state, put, masks, panel.question, desk.adopt)
+        for event in (state.events.slices, state.events.phase, state.events.clicking):
+            event.connect(self._estimate)
         self.new_class = AddClassController(viewer, state, panel.new_class, put, versions, choice, self.finetune)
 
     def run(self) -> None:
@@ -90,6 +92,15 @@ class NetworkActions:
             session, entry, settings, segmenting, masks, shown, choice.scheduler, note, choice.carries
         )
 
+    def _estimate(self, change: object = None) -> None:
+        """Show how long a fine-tuning takes; it is measured once, while the network has nothing else to do."""
+        session, entry, state = self._state.corrections, self._choice.entry, self._state
+        if session is None or entry is None or state.busy or state.clicking:
+            self.learning.stop_measuring()
+        else:
+            measure = state.phase is Phase.READY and bool(session.reviewed())
+            self.learning.estimate(entry, self._choice.settings, self._choice.scheduler, measure)
+
     def cancel(self, why: str = "Cancelled") -> None:
         """Stop what runs; model and mask stay as they were."""
         self.learning.stop(f"{why}: {UNTOUCHED}." if self.learning.running else "")
@@ -111,15 +122,16 @@ class NetworkActions:
     def _offer_longer(self, seconds: float) -> None:
         """Offer the time in which all is learnt, where it was too short; until they answer the result waits."""
         wait = ("As it is", "Decide on what was learnt in the time that there was.", lambda: None)
+        seconds = min(self._panel.seconds.max, seconds)
         again = (
             f"Learn for {seconds:.0f} s",
             "Set this learning time, and learn anew.",
             partial(self._learn_for, seconds),
         )
-        self._panel.question.ask(f"The time was short: in about {seconds:.0f} s it learns all it can.", [wait, again])
+        self._panel.question.ask("Learn again, with the time that it needs?", [wait, again])
 
     def _learn_for(self, seconds: float) -> None:
-        self._panel.seconds.value = min(self._panel.seconds.max, seconds)
+        self._panel.seconds.value = seconds
         self.finetune()
 
     def _on_accepted(self, order: FineTuneRequest, data: bytes) -> None:

@@ -20,7 +20,7 @@ from napari_unet_tumour.widgets.correct.case_corrections import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qtpy.QtGui import QFocusEvent, QKeyEvent, QMouseEvent, QPaintEvent
+    from qtpy.QtGui import QKeyEvent, QMouseEvent, QPaintEvent
 
 COLOURS = {
     "": "#3c434e",
@@ -110,14 +110,6 @@ class SliceStrip(QWidget):
         else:
             self.clicked.emit(wanted)
 
-    def focusInEvent(self, event: QFocusEvent | None) -> None:
-        """Show that it has the keyboard."""
-        self.update()
-
-    def focusOutEvent(self, event: QFocusEvent | None) -> None:
-        """Show that it has the keyboard no more."""
-        self.update()
-
     def _ask(self, event: QMouseEvent | None) -> None:
         number = None if event is None else self.slice_at(event.position().x())
         if number is not None:
@@ -146,11 +138,13 @@ class SliceStrip(QWidget):
         step = self.width() / len(self.states)
         gap = 1.0 if step > 4 else 0.0
         most = max((state.unsure for state in self.states), default=0.0) or 1.0
+        unsure, inks = QColor(UNSURE), {name: QColor(colour) for name, colour in COLOURS.items()}
         for number, state in enumerate(self.states):
             left, wide = number * step, max(step - gap, 0.5)
             high = BARS * (state.unsure / most) ** 0.5
-            painter.fillRect(QRectF(left, BARS - high + 2, wide, high), QColor(UNSURE))
-            painter.fillRect(QRectF(left, BARS + 4, wide, BOXES), QColor(COLOURS[state.name]))
+            if high:
+                painter.fillRect(QRectF(left, BARS - high + 2, wide, high), unsure)
+            painter.fillRect(QRectF(left, BARS + 4, wide, BOXES), inks[state.name])
         if self.shown is not None and self.shown < len(self.states):
             self._draw_pointer(painter, (self.shown + 0.5) * step)
 

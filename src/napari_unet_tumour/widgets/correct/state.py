@@ -84,8 +84,8 @@ class CorrectState:
         Whether there is a model to keep then.
     step : LearningStep, optional
         How far the network has learnt.
-    estimate : str
-        How long a fine-tuning takes on this computer, in words; "" where that is not known yet.
+    estimate : float
+        About how many seconds a fine-tuning takes on this computer; 0 where that is not known yet.
     clicking : bool
         Whether Click mode is on.
     message : Message
@@ -104,7 +104,7 @@ class CorrectState:
     stopping: bool = False
     best: bool = False
     step: LearningStep | None = None
-    estimate: str = ""
+    estimate: float = 0.0
     clicking: bool = False
     message: Message = Message()
 

@@ -6,7 +6,7 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import CheckBox, Container, FloatSpinBox, PushButton
+from magicgui.widgets import CheckBox, Container, FloatSpinBox, Label, PushButton
 from qtpy.QtCore import Qt
 
 from napari_unet_tumour.settings import FinetuneSettings, device_choices, options_of
@@ -14,7 +14,18 @@ from napari_unet_tumour.widgets.brush.view import BrushControls
 from napari_unet_tumour.widgets.common.question import Question
 from napari_unet_tumour.widgets.common.run_on import RunOn
 from napari_unet_tumour.widgets.common.start import start_with_scan
-from napari_unet_tumour.widgets.common.style import RED, TEXT_WIDTH, about, flat, note, picker, row, strong, two_lines
+from napari_unet_tumour.widgets.common.style import (
+    RED,
+    TEXT_WIDTH,
+    about,
+    flat,
+    note,
+    picker,
+    row,
+    say,
+    strong,
+    two_lines,
+)
 from napari_unet_tumour.widgets.correct import messages
 from napari_unet_tumour.widgets.correct.add_class_view import AddClassView
 from napari_unet_tumour.widgets.correct.before_after_view import MEASURES, BeforeAfterView, figures
@@ -59,6 +70,7 @@ class CorrectView:
         self.brush = BrushControls()
         self.hint = CheckBox(text="Hint", value=False, tooltip=TELL_HINT)
         self.seconds = _learning_time()
+        self.takes = Label(tooltip="How long a fine-tuning takes on this computer: measured.")
         self.run_on = RunOn(device_choices(FinetuneSettings), "Where the network learns and segments.")
         self.device = self.run_on.picker
         self.curve = LossCurve()
@@ -106,7 +118,11 @@ class CorrectView:
         self.click.native.clicked.connect(lambda: self.click.native.setChecked(state.clicking))
         for event in (events.phase, events.best, events.estimate):
             event.connect(partial(self._show_buttons, state))
+        events.estimate.connect(self._show_time)
         self._show_buttons(state)
+
+    def _show_time(self, seconds: float) -> None:
+        self.takes.value = f"takes about {seconds:.0f} s" if seconds else ""
 
     def _show_buttons(self, state: CorrectState, *change: Any) -> None:
         for name, button in buttons(state).items():
@@ -119,10 +135,11 @@ class CorrectView:
     def rows(self) -> list[Widget]:
         """Return the rows that scroll, from top to bottom; `put` adds the painted parts."""
         return [
-            *self.start_view.rows(), row(self.image), row(self.mask), row(self.model, self.segment), self.channels,
-            self.offer, self.restoring, self.carry, row(self.paint, self.brush.lock), self.brush.row(),
+            *self.start_view.rows(), row(self.image), row(self.mask), row(self.model), self.channels,
+            self.offer, self.restoring, flat([self.carry, self.segment]),
+            row(self.paint, self.brush.lock), self.brush.row(),
             flat([self.click, self.outline, self.hint]), self._beside(*TOOLS[:3]), self._beside(*TOOLS[3:]),
-            row(self.seconds), row(self.device), self.run_on.address_row, self.keeping, self.table,
+            row(self.seconds, self.takes), row(self.device), self.run_on.address_row, self.keeping, self.table,
         ]  # fmt: skip
 
     def actions(self) -> list[Widget]:
@@ -163,10 +180,7 @@ class CorrectView:
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        self.status.value = text
-        style = f"color: {RED};" if wrong else ""
-        if self.status.native.styleSheet() != style:  # a new style is costly even when it is the same
-            self.status.native.setStyleSheet(style)
+        say(self.status, text, RED if wrong else "")
 
     def _show_place(self, state: CorrectState, *change: Any) -> None:
         text = messages.place(state)

@@ -167,6 +167,7 @@ class CorrectWidget(Panel):
             (CLICK_KEY, self._click.toggle), (OUTLINE_KEY, self._outline.toggle),
         )  # fmt: skip
         self._bound = bind_keys(self._viewer, ((key, pressed(call)) for key, call in keys))
+        self.state.events.result.connect(self._on_result)
         UndockFilter(self.native, self.close_down)
         self.native.destroyed.connect(self._drop)
 
@@ -222,6 +223,11 @@ class CorrectWidget(Panel):
         elif session.journal.notice and not self.running and state.quiet:
             state.say(session.journal.notice)
             session.journal.notice = ""
+
+    def _on_result(self, result: object) -> None:
+        """Bring scores and pictures into view."""
+        if result is not None:
+            self.reveal(self._panel.table.native)
 
     def _on_refused(self, why: str) -> None:
         if self.state.quiet:

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.widgets.common.start import start_with_mask
-from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, strong, thin
+from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, say, strong, thin
 from napari_unet_tumour.widgets.common.table import shown
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ class MeasureView:
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        self.status.value = text
-        self.status.native.setStyleSheet(f"color: {RED};" if wrong else "")
+        say(self.status, text, RED if wrong else "")
 
     def start(self) -> None:
         """Show that measuring has begun."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import CheckBox, Container, ProgressBar, PushButton
 from qtpy.QtWidgets import QDoubleSpinBox, QSizePolicy
 
+from napari_unet_tumour.models.tuned_scores import in_words
 from napari_unet_tumour.postprocess.enhancing_part import has_enhancing_part
 from napari_unet_tumour.settings import SegmentSettings, device_choices
 from napari_unet_tumour.widgets.common.about import information_button
@@ -16,6 +17,7 @@ from napari_unet_tumour.widgets.common.run_on import HERE, THERE, RunOn
 from napari_unet_tumour.widgets.common.settings_form import form_of
 from napari_unet_tumour.widgets.common.start import start_with_scan
 from napari_unet_tumour.widgets.common.style import (
+    AMBER,
     RED,
     TEXT_WIDTH,
     about,
@@ -23,6 +25,7 @@ from napari_unet_tumour.widgets.common.style import (
     note,
     picker,
     row,
+    say,
     strong,
     thin,
     two_lines,
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["HERE", "SCOPES", "THERE", "SegmentView"]
 
 SCOPES = [("this slice", "this"), ("all slices", "all"), ("visible region", "view")]
-AMBER = "#e6a23c"
 TELL_SCOPE = "What to segment. The slice on screen comes first, then its neighbours, outward."
 TELL_PLACE = "Where the network runs: a device of this computer, or a dask cluster."
 TELL_COPY = "Put the same run as a command line on the clipboard."
@@ -118,21 +120,18 @@ class SegmentView:
             readout.setToolTip(self.form["threshold"].tooltip)
             readout.setStyleSheet("background: transparent; border: 0; padding: 0; min-width: 36px; max-width: 36px;")
         self.found.tooltip = "The processor or graphics card that the network would run on."
-        self.warning.native.setStyleSheet(f"color: {AMBER};")
         self.warning.visible = False
         for text in (self.about_model, self.warning, self.status, self.question.text):
             text.native.setMinimumWidth(TEXT_WIDTH)  # else Qt makes room for a text one word wide
 
     def say(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        self.status.value = text
-        style = f"color: {RED};" if wrong else ""
-        if self.status.native.styleSheet() != style:  # a new style is costly even when it is the same
-            self.status.native.setStyleSheet(style)
+        say(self.status, text, RED if wrong else "")
 
     def warn(self, text: str) -> None:
         """Show that the image looks unlike what the model was trained on; "" hides the line."""
-        self.warning.value = self.warning.tooltip = text
+        say(self.warning, text, AMBER)
+        self.warning.tooltip = text
         self.warning.visible = bool(text)
 
     def tell_device(self, text: str) -> None:
@@ -172,14 +171,14 @@ def _facts(spec: ModelSpec) -> list[str]:
     tuned = sum(len(stack["masks"]) for stack in spec.corrected)
     facts = (
         spec.description,
-        tuned and f"Fine-tuned on {slices(tuned)} that you corrected",
+        in_words(spec) or (tuned and f"Fine-tuned on {slices(tuned)} that you corrected"),
         spec.data and shorten(f"Trained on {spec.data}", 90, placeholder="…"),
-        scores and f"Scores: {scores}",
+        not in_words(spec) and scores and f"Scores: {scores}",
     )
     return [fact for fact in facts if fact]
 
 
 def _details(spec: ModelSpec) -> list[str]:
-    every = ", ".join(f"{name} {value:.3g}" for name, value in spec.scores.items())
+    every = in_words(spec) or ", ".join(f"{name} {value:.3g}" for name, value in spec.scores.items())
     trained = f"Trained on {spec.data}" if spec.data else ""
     return [trained, f"{spec.network}, {', '.join(spec.channels)}, {spec.size} px", every, spec.licence]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, LineEdit, ProgressBar, PushButton
 from qtpy.QtWidgets import QLineEdit
 
-from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, strong, thin, two_lines
+from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, say, strong, thin, two_lines
 
 if TYPE_CHECKING:
     from magicgui.widgets import Container, Widget
@@ -76,8 +76,7 @@ class ServerView:
 
     def set_status(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        self.status.value = text
-        self.status.native.setStyleSheet(f"color: {RED};" if wrong else "")
+        say(self.status, text, RED if wrong else "")
 
     def show_running(self, text: str) -> None:
         """Show what is under way; "" where nothing is."""

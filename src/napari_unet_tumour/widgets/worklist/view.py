@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import CheckBox, PushButton
 
 from napari_unet_tumour.widgets.common.start import StartView
-from napari_unet_tumour.widgets.common.style import RED, about, flat, note, strong, two_lines
+from napari_unet_tumour.widgets.common.style import RED, about, flat, note, say, strong, two_lines
 from napari_unet_tumour.worklist import STATES
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ class WorklistView:
 
     def set_status(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        self.status.value = text
-        self.status.native.setStyleSheet(f"color: {RED};" if wrong else "")
+        say(self.status, text, RED if wrong else "")
 
     def show_counts(self, worklist: Worklist) -> None:
         """Say how far the list is."""
