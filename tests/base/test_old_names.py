@@ -50,7 +50,7 @@ def test_a_model_file_with_old_names_is_read_with_what_it_recommends() -> None:
     header |= {"flips": True, "smallest": 30, "fill": {"T1": "zeros"}, "added": 0}
     spec = spec_from_json(json.dumps(header), "old.safetensors")
     assert (spec.flip_tta, spec.min_object_size, spec.channel_fallbacks) == (True, 30, {"T1": "zeros"})
-    assert spec.defaults == {"threshold": 0.5, "min_object_size": 30, "flip_tta": True}
+    assert spec.defaults == {"threshold": 0.5, "min_object_size": 30, "flip_tta": True, "part": "whole"}
 
 
 def test_the_old_model_segments() -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.base.old_names import SETTINGS as OLD_SETTINGS
 from napari_unet_tumour.models.spec import ModelSpec
-from napari_unet_tumour.postprocess.enhancing_part import check_part
 from napari_unet_tumour.settings import Option, SegmentSettings, options_of
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ def given_settings(args: argparse.Namespace, settings: type[Any]) -> dict[str, A
 
 def settings_of(args: argparse.Namespace, spec: ModelSpec) -> SegmentSettings:
     """Return the model's own settings with those of the flags on top; raises ModelError if it cannot show the part."""
+    from napari_unet_tumour.postprocess.enhancing_part import check_part
+
     settings = SegmentSettings(**spec.defaults | given_settings(args, SegmentSettings))
     check_part(spec, settings.part)
     return settings

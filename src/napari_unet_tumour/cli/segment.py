@@ -13,7 +13,6 @@ from napari_unet_tumour.cli._options import add_model, add_series, add_settings,
 from napari_unet_tumour.cli._output import meter, print_line, warn
 from napari_unet_tumour.errors import JobError, ModelError, OutputError, ScanError
 from napari_unet_tumour.models import registry
-from napari_unet_tumour.postprocess.enhancing_part import label_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,6 +92,7 @@ def _run(args: argparse.Namespace) -> int:
     from napari_unet_tumour.api.scan_job import Outputs, ScanJob
     from napari_unet_tumour.cli import _paths
     from napari_unet_tumour.cli._cohort import Cohort
+    from napari_unet_tumour.postprocess.enhancing_part import label_names
 
     if not args.scans and not args.channels:
         args.refuse("give a SCAN, or --channels NAME=FILE ...")

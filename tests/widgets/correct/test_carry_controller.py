@@ -191,7 +191,7 @@ def test_a_new_run_is_carried_on(correcting, instant):
 
 def test_one_tick_switches_it_off(correcting):
     one = correcting()
-    assert one.panel.carry.text == "Carry to neighbouring slices"
+    assert one.panel.carry.text == "Carry to other slices"
     assert one.panel.carry.tooltip
     one.panel.carry.value = False
     mask = one.viewer.layers[-1]

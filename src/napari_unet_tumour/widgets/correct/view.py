@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from napari_unet_tumour.widgets.correct.state import CorrectState, LearningStep
 
 TELL_CARRY = (
-    "When you mark a slice as reviewed, the slices beside it follow: by grey values and distance, without learning. "
-    "Slices that you drew or reviewed stay. One undo step per slice."
+    "When you mark a slice as reviewed, the slices beside it follow by grey values and distance, and the others are "
+    "outlined as you outline, without learning. Slices that you drew or reviewed stay. One undo step per slice."
 )
 TELL_HINT = "A drag is a scribble of hints, not a box: left where the lesion is, right where it is not."
 
@@ -65,7 +65,7 @@ class CorrectView:
         self.offer = note()
         self.strip = SliceStrip()
         self.place = note()
-        self.carry = CheckBox(text="Carry to neighbouring slices", value=True, tooltip=TELL_CARRY)
+        self.carry = CheckBox(text="Carry to other slices", value=True, tooltip=TELL_CARRY)
         self.paint = picker("Paint", "What the brush draws. Unsure pixels are neither learnt from nor saved as tumour.")
         self.brush = BrushControls()
         self.hint = CheckBox(text="Hint", value=False, tooltip=TELL_HINT)

@@ -9,7 +9,7 @@ from magicgui.widgets import CheckBox, ProgressBar, PushButton
 from napari_unet_tumour.followup import Placing, can_align
 from napari_unet_tumour.followup.alignment import MISSING
 from napari_unet_tumour.widgets.common.start import start_with_scan
-from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, strong, thin
+from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, say, strong, thin
 from napari_unet_tumour.widgets.dates.side_by_side import PLANES
 from napari_unet_tumour.widgets.measure.view import changes_text
 
@@ -79,8 +79,7 @@ class DatesView:
 
     def set_status(self, text: str, wrong: bool = False) -> None:
         """Show one line of status; errors in red."""
-        self.status.value = text
-        self.status.native.setStyleSheet(f"color: {RED};" if wrong else "")
+        say(self.status, text, RED if wrong else "")
 
     def show_running(self, running: bool) -> None:
         """Show whether work is under way."""
