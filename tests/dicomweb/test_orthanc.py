@@ -9,7 +9,8 @@ import pytest
 
 from napari_unet_tumour import dicomweb, scans
 from napari_unet_tumour.base.steps import exhaust
-from napari_unet_tumour.cli import main
+from napari_unet_tumour.cli import demo, main
+from napari_unet_tumour.cli import dicomweb as cli_dicomweb
 from napari_unet_tumour.dicomweb import server as dicomweb_server
 from napari_unet_tumour.errors import OutputError, ServerError
 from napari_unet_tumour.measure import measure, write_dicom_sr
@@ -93,3 +94,24 @@ def test_a_login_is_needed_and_comes_from_the_environment_or_netrc(orthanc, seri
     (tmp_path / "netrc").chmod(0o600)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     assert main(["dicomweb", "query", orthanc]) == 0
+
+
+def test_a_fetched_series_is_opened_in_napari(orthanc, series, tmp_path, monkeypatch):
+    header, scan = series
+    place = (str(header.StudyInstanceUID), str(header.SeriesInstanceUID), str(tmp_path / "got"))
+    started = []
+    monkeypatch.setattr(demo, "has_screen", lambda: True)
+    monkeypatch.setattr(cli_dicomweb.subprocess, "call", lambda words: started.append(words) or 0)
+    assert main(["dicomweb", "fetch", orthanc, *place, "--open"]) == 0
+    (words,) = started
+    assert words[1:] == ["-m", "napari", "--plugin", "napari-unet-tumour", str(tmp_path / "got")]
+    np.testing.assert_array_equal(scans.read(words[-1]).array, scan.array)
+
+
+def test_without_a_screen_nothing_is_fetched(orthanc, series, tmp_path, monkeypatch, capsys):
+    header, _ = series
+    monkeypatch.setattr(demo, "has_screen", lambda: False)
+    place = (str(header.StudyInstanceUID), str(header.SeriesInstanceUID), str(tmp_path / "got"))
+    assert main(["dicomweb", "fetch", orthanc, *place, "--open"]) != 0
+    assert "no screen" in capsys.readouterr().err
+    assert not (tmp_path / "got").exists()

@@ -22,7 +22,7 @@ from napari_unet_tumour.settings import FinetuneSettings, SegmentSettings
 
 SETTINGS = FinetuneSettings(seconds=60, device="cpu")
 # The network of these tests has seen nothing but noise: it needs larger steps than a trained one.
-QUICK = HyperParameters(pace=3e-3, moves=40, pair=4, moved=1.0)
+QUICK = HyperParameters(judged=False, pace=3e-3, moves=40, pair=4, moved=1.0)
 
 
 @pytest.fixture(scope="module", autouse=True)

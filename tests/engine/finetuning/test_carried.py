@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.corrections.reviewed import with_stacks
 from napari_unet_tumour.corrections.stack import stacks_of
-from napari_unet_tumour.engine.finetuning import context
+from napari_unet_tumour.engine.finetuning import context, habit
 from napari_unet_tumour.engine.finetuning import finetune as tuning
 from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
 from napari_unet_tumour.engine.finetuning.carried import iter_carried
@@ -155,3 +156,33 @@ def test_a_copy_takes_the_fewest_steps_that_are_worth_anything(lite, corrected, 
     learner = BranchFineTuner.__new__(BranchFineTuner)
     monkeypatch.setattr(learner, "iter_fit", lambda: iter([0.5] * 40), raising=False)
     assert len([*_iter_loss(desk, learner)]) == taken
+
+
+@pytest.fixture
+def sees_more(monkeypatch):
+    """Let the network outline more than the tumour, whatever its weights, so that there is a habit to learn."""
+
+    def answered(model, slices, settings):
+        found = []
+        for one in slices:
+            grown = ndimage.binary_dilation(one.mask == 1, iterations=3)
+            found.append((one, np.round(255 * ndimage.gaussian_filter(grown.astype(float), 1)).astype(np.uint8)[None]))
+        yield
+        return found
+
+    monkeypatch.setattr(habit, "_iter_answered", answered)
+
+
+def test_where_nothing_judges_it_the_network_stays_and_its_outlines_follow(lite, volume, corrected, sees_more):
+    found = finetune(lite, with_stacks(corrected(4, 5), stacks(volume, [4, 5])), SETTINGS)
+    made = load(found.data)
+    assert (found.steps, found.blend) == (1, 0.0)
+    assert "from the third corrected slice on" in found.note
+    assert "gates" not in made.spec.arguments
+    assert len(made.spec.habit["scans"]) == 1
+    state = made.net.state_dict()
+    assert all(torch.allclose(state[name], one, rtol=1e-2, atol=1e-3) for name, one in lite.net.state_dict().items())
+    # A slice that is kept for scoring judges it, and so it learns; so it does where steps are asked for.
+    three = with_stacks(corrected(4, 5, 6, held_out=(6,)), stacks(volume, [4, 5]))
+    assert finetune(lite, three, replace(SETTINGS, seconds=5)).steps > 1
+    assert finetune(lite, three[:2], replace(SETTINGS, steps=2)).steps == 2

@@ -79,7 +79,7 @@ def test_the_best_so_far_can_be_kept_once_there_is_one():
 def test_fine_tune_says_how_long_it_takes():
     state = state_in(Phase.READY)
     state.estimate = 12.4
-    assert buttons(state)["run"].tooltip.endswith("It takes about 12 s on this computer.")
+    assert buttons(state)["run"].tooltip.endswith("It takes about 12 s on this computer, less for one or two slices.")
     state.switch(None, Phase.LEARNING)
     assert "12 s" not in buttons(state)["run"].tooltip
 

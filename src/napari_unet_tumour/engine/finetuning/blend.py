@@ -30,11 +30,15 @@ if TYPE_CHECKING:
 FineTuner = ExpertFineTuner | BranchFineTuner | WeightFineTuner
 
 
+OUTLINES = "the network stays as it is: only its outlines follow yours"
+LATER = "from the third corrected slice on it learns too, judged by slices that are kept for scoring"
+
+
 def choose_blend(desk: FineTuneContext, learner: FineTuner) -> tuple[float, str]:
     """Choose how much of what was learnt stays, and say by what."""
     shares = desk.lesson.recipe.blends
     if desk.held_out is not None:
-        before = scoring.mean_dice(scoring.scores_of(desk.model.net, desk.held_out, desk.model.spec))
+        before = dice_at(desk, desk.model.net, desk.held_out)
         gains = [(s, dice_at(desk, learner.blended(s), desk.held_out) - before) for s in shares]
         return scoring.best_blend(gains), ""
     alone = "no slice is held out yet (that begins with the third): only the reference guards against a worse model"
@@ -68,10 +72,10 @@ def _left_out(desk: FineTuneContext, learner: ExpertFineTuner) -> float:
     return means[0][0] if means[0][1] >= 0 else scoring.best_blend(means)
 
 
-def finish(desk: FineTuneContext, learner: FineTuner, share: float, steps: int, note: str) -> FineTuneOutcome:
+def finish(desk: FineTuneContext, learner: FineTuner | None, share: float, steps: int, note: str) -> FineTuneOutcome:
     """Keep this share of what was learnt, unless the reference forbids it; score it, and say what came of it."""
     net, new_habit = desk.model.net, desk.habit != desk.model.spec.habit
-    after = learner.blended(share) if share else net
+    after = learner.blended(share) if learner is not None and share else net
     reference = _compared(desk, net, after, desk.reference)
     changed = bool(share) or new_habit
     forgot = changed and _forgot(reference, judged=desk.held_out is not None)
@@ -85,7 +89,7 @@ def finish(desk: FineTuneContext, learner: FineTuner, share: float, steps: int, 
         note = note if forgot else "nothing better was found: the model stays as it is, correct another slice"
         return FineTuneOutcome(b"", 0.0, steps, seconds, held_out, reference, note)
     if not share:
-        note = "the network stays as it is: only its outlines follow yours"
+        note = OUTLINES if learner is not None else f"{OUTLINES}; {LATER}"
     return FineTuneOutcome(_file(desk, after), share, steps, seconds, held_out, reference, note)
 
 
@@ -139,5 +143,5 @@ def _lost(rows: Sequence[dict[str, Any]]) -> float:
 
 
 def dice_at(desk: FineTuneContext, net: nn.Module, cases: FineTuneSlices) -> float:
-    """Return the mean Dice (0..1) of a network on slices whose truth is known."""
-    return scoring.mean_dice(scoring.scores_of(net, cases, desk.model.spec))
+    """Return the mean Dice (0..1) of a network, with the new habit, on slices whose truth is known."""
+    return scoring.mean_dice(scoring.scores_of(net, cases, replace(desk.model.spec, habit=desk.habit)))

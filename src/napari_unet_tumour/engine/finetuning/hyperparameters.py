@@ -66,6 +66,8 @@ class HyperParameters:
         Experts: most rounds of four iterations.
     enough : int
         Corrected slices that show a lesion, from which a second network is moved instead of an expert being fitted.
+    judged : bool
+        Second: move it only where held-out slices can judge it, or where nothing else is learnt from the corrections.
     moves, fewest, pace : int, int, float
         Second: most steps, those that are taken however short the time is, and their learning rate (Adam).
     pair, near_side : int
@@ -102,6 +104,7 @@ class HyperParameters:
     threshold: float = 0.1
     rounds: int = 15
     enough: int = 2
+    judged: bool = True
     moves: int = 28
     fewest: int = 20
     pace: float = 1e-4

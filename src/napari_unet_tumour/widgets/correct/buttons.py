@@ -84,7 +84,7 @@ CANCELS = {
 
 def about_time(seconds: float) -> str:
     """Return how long a fine-tuning takes on this computer in words, "" where that is not known yet."""
-    return f"It takes about {seconds:.0f} s on this computer." if seconds else ""
+    return f"It takes about {seconds:.0f} s on this computer, less for one or two slices." if seconds else ""
 
 
 def buttons(state: CorrectState) -> dict[str, Button]:

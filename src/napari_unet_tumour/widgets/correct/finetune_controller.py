@@ -173,7 +173,7 @@ class FineTuneController:
         state, tuned = self._state, result.tuned
         state.stopping = False
         note = "" if self._job is None else self._job.order.note
-        if tuned.steps and self._job is not None:
+        if tuned.steps > 1 and self._job is not None:  # one step fits outlines alone, and says nothing of the others
             order = self._job.order
             self._on_time(_key(order.entry, order.settings, order.scheduler), tuned.needed or tuned.seconds)
         took = f"{tuned.steps} step{'s' * (tuned.steps != 1)} in {tuned.seconds:.1f} s"
