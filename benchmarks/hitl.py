@@ -224,7 +224,11 @@ def with_carry(model: models.Model, base: models.Model, volume: Volume, fixed: d
     start = answer(model, volume.planes, fixed) if model is not base else volume.before.copy()
     start[list(fixed)] = volume.before[list(fixed)]
     settings, known = default_settings(model.spec), dict(enumerate(start))
-    scan = ScanAnswers(volume.planes, fixed, known, (1.0, 1.0, volume.depth), lambda _: settings, known, known)
+    plain = known
+    if model.spec.habit:  # as the window keeps it: the network's answer before the habit of the file
+        bare = replace(model, spec=replace(model.spec, habit={}, corrected=[]), hash=f"{model.hash}-bare")
+        plain = dict(enumerate(answer(bare, volume.planes, fixed)))
+    scan = ScanAnswers(volume.planes, fixed, known, (1.0, 1.0, volume.depth), lambda _: settings, plain, plain)
     found = {n: one for some in iter_following(scan, model.spec) for n, one in some.items()}
     return np.stack([found.get(n, one) for n, one in known.items()])
 

@@ -161,28 +161,34 @@ def _outlined(scan: ScanAnswers, n: int, probability: Mask, rule: Values) -> Mas
 def _rule(scan: ScanAnswers, spec: ModelSpec, lessons: Lessons) -> Values | None:
     """Return the rule that this scan's corrected slices and earlier scans give; None where the former say nothing.
 
-    Slices that the model was fine-tuned on say nothing anew: what they have to say is in the model.
+    Slices that the model was fine-tuned on say nothing anew: what they have to say is in the model's habit, which holds
+    in their own scan whatever it looks like.
     """
     several = any(np.any((mask > 1) & (mask != UNSURE)) for mask in scan.reviewed.values())
     if several or not can_learn(spec) or scan.spacing[2] == 0:
         return None
     learnt = learnt_slices(spec.corrected)
     fresh: dict[int, Lesson] = {}
+    taught: list[int] = []
     for n, mask in scan.reviewed.items():
         if n in scan.plain and mask.any():
             plane = scan.planes[n]
-            known = bool(learnt) and checksum(plane) in learnt
-            lesson = None if known else lessons.of(plane, scan.plain[n], mask, spec, scan.settings(n))
+            if learnt and checksum(plane) in learnt:
+                taught.append(n)
+                continue
+            lesson = lessons.of(plane, scan.plain[n], mask, spec, scan.settings(n))
             if lesson is not None:
                 fresh[n] = lesson
-    if not fresh:
+    if not fresh and not taught:
         return None
-    matrix = np.sum([one.matrix for one in fresh.values()], 0)
-    vector = np.sum([one.vector for one in fresh.values()], 0)
-    same = scan.settings(min(fresh)).part == spec.part  # earlier scans say nothing of another part of the tumour
-    for earlier in spec.habit.get("scans", ()) if same else ():
-        matrix, vector = matrix + earlier["matrix"], vector + earlier["vector"]
-    rule = rule_of(matrix, vector)
+    # Earlier scans say nothing of another part of the tumour.
+    same = scan.settings(min([*fresh, *taught])).part == spec.part
+    known = spec.habit.get("scans", ()) if same else ()
+    matrices = [*(one.matrix for one in fresh.values()), *(np.asarray(one["matrix"]) for one in known)]
+    vectors = [*(one.vector for one in fresh.values()), *(np.asarray(one["vector"]) for one in known)]
+    if not matrices:
+        return None
+    rule = rule_of(np.sum(matrices, 0), np.sum(vectors, 0))
     return rule if _helps(scan, fresh, rule) else None
 
 
