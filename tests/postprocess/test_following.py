@@ -172,7 +172,11 @@ def test_what_the_model_has_learnt_from_a_slice_counts_once(volume):
     spec, moved = knowing(volume, "scan", kept)
     scan = replace(scan_of(volume, {5: rims[5]}), answers=moved)
     near, far = followed(scan, spec)
-    assert not far
-    assert same(near, carried_alone(scan, spec))
+    assert not far, "the model's answers have it already"
+    # The model's habit is what the slice has taught it: no more than the slice teaches a model that has not seen it.
+    taught = followed(scan_of(volume, {5: rims[5]}))[0]
+    assert near.keys() == taught.keys()
+    for n, one in near.items():
+        assert np.abs(one.astype(int) - taught[n]).max() <= 1
     scan = replace(scan_of(volume, {5: rims[5], 1: rims[1]}), answers=moved)
     assert followed(scan, spec)[1], "a slice that it has not learnt from says something new"

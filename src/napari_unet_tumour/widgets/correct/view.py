@@ -122,7 +122,7 @@ class CorrectView:
         self._show_buttons(state)
 
     def _show_time(self, seconds: float) -> None:
-        self.takes.value = f"up to about {seconds:.0f} s" if seconds else ""
+        self.takes.value = f"up to {seconds:.0f} s" if seconds else ""
 
     def _show_buttons(self, state: CorrectState, *change: Any) -> None:
         for name, button in buttons(state).items():
