@@ -137,8 +137,10 @@ class _Outlined(Mapping[int, "Mask"]):
         if n in self._scan.reviewed or n not in self._scan.plain:
             return self._scan.answers[n]
         if n not in self._known:
-            new = _outlined(self._scan, n, self._scan.plain[n], self._rule)
-            self._known[n] = self._scan.answers[n] if new is None else new
+            # A lesion that was left out of the mask, e.g. since one slice alone shows it, has no say in its neighbours.
+            own = self._scan.rest.get(n, self._scan.plain[n])
+            new = _outlined(self._scan, n, own, self._rule)
+            self._known[n] = own if new is None else new
         return self._known[n]
 
     def __contains__(self, n: object) -> bool:

@@ -9,6 +9,7 @@ from napari.layers import Image
 from napari_unet_tumour.base.compressed import CompressedArray
 from napari_unet_tumour.base.slicing import layout_of, with_slice_distance
 from napari_unet_tumour.models.spec import ModelSpec
+from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.settings import SegmentSettings
 from napari_unet_tumour.widgets.correct import carry_stack
 from napari_unet_tumour.widgets.layers.predictions import PlanePrediction, PredictionCache
@@ -76,3 +77,16 @@ def test_a_carried_answer_without_a_correction_behind_it_goes_back():
     assert [one.number for one in found.back] == [1, 2]
     assert found.back[0].mask.array().all()
     assert not found.back[1].mask.array().any()
+
+
+def test_the_faint_rim_of_a_lesion_that_was_left_out_does_not_show():
+    """The threshold follows the highest probability: without its lesion a slice's rim would pass it."""
+    rows, columns = np.mgrid[:64, :64]
+    away = np.hypot(rows - 32, columns - 32)
+    probability = np.clip(240 - 14 * away, 0, 255).astype(np.uint8)[None]
+    settings = SegmentSettings(threshold=0.5, flip_tta=True, min_object_size=1)
+    whole = mask_from_probability(probability, settings)
+    stack = SimpleNamespace(_model_settings=lambda plane: settings)
+    for shown, expected in ((np.zeros_like(whole), np.zeros_like(probability)), (whole, probability)):
+        plane = PlanePrediction(0, None, CompressedArray(probability), CompressedArray(shown), True)
+        np.testing.assert_array_equal(carry_stack.CarryStack._shown_lesions(stack, plane), expected)

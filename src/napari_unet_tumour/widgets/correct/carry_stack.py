@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from napari_unet_tumour.base.compressed import CompressedArray
 from napari_unet_tumour.corrections.stack import stack_range
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # So many slices are handed on at once after the first.
 TOGETHER = 8
+# Pixels around a lesion that was left out of a mask in which nothing of it may show again.
+FAINT = 8
 
 
 def stack_of(part: CasePart, plane: int) -> range:
@@ -211,8 +214,13 @@ class CarryStack:
         """Return the network's answer to a plane without the lesions that were left out of its mask."""
         probability = _plain(plane)
         found = mask_from_probability(probability, self._model_settings(plane))
-        left_out = (found > 0) & (keep_touching(found, plane.mask.array()) == 0)
-        return np.where(left_out, np.uint8(0), probability)
+        kept = keep_touching(found, plane.mask.array()) > 0
+        left_out = (found > 0) & ~kept
+        if not left_out.any():
+            return probability
+        # Nothing of it stays: the threshold follows the highest probability, so that a faint rim would become a mask.
+        around = ndimage.binary_dilation(left_out, iterations=FAINT) & ~kept
+        return np.where(around | (not kept.any()), np.uint8(0), probability).astype(np.uint8)
 
     def whole(self, plane: PlanePrediction) -> NDArray[np.uint8]:
         """Return the probability (L, H, W) of a plane, 0 where it was not asked about."""
