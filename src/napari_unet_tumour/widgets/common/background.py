@@ -14,6 +14,8 @@ from napari_unet_tumour.widgets.common.words import unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_unet_tumour.settings import Progress
+
     Put = Callable[[Callable[[], None]], None]
 
 Result = TypeVar("Result")
@@ -69,8 +71,17 @@ class Task:
         """Hand news to the GUI thread; they are dropped if nobody waits any more by then."""
         self._put(partial(self._on_report, news))
 
-    def ask(self, name: str, *args: Any, scheduler: str | None = None, reports: bool = False) -> Any:
-        """Have the worker do a job and wait for its result; where `reports`, its progress is reported.
+    def ask(
+        self,
+        name: str,
+        *args: Any,
+        scheduler: str | None = None,
+        reports: bool = False,
+        heard: Callable[[Progress], None] = lambda progress: None,
+    ) -> Any:
+        """Have the worker do a job and wait for its result.
+
+        Where `reports`, its progress is reported to the GUI thread; `heard` gets it on this one.
 
         Raises
         ------
@@ -86,6 +97,7 @@ class Task:
         while True:
             match events.get():
                 case jobs.ProgressEvent(progress):
+                    heard(progress)
                     if reports:
                         self.report(progress)
                 case jobs.Done(result):

@@ -88,8 +88,7 @@ class Comparison:
             seen = self._seen(part, inside, [*drawn], around)
             if not seen:
                 continue
-            every = self._probability(model, part, seen, drawn)
-            planes = {n: self._plane(n, one) for n, one in zip(seen, every, strict=True)}
+            planes = self._planes(model, part, seen, drawn)
             if self.order.carry:
                 # On reviewed slices the answer from before stays known, as it does in the viewer.
                 planes |= {n: self._asked.setdefault(part.first + n, planes[n]) for n in drawn if n in planes}
@@ -130,19 +129,24 @@ class Comparison:
                 found |= {plane.number: plane for plane in new if plane.number in planes}
         return found
 
-    def _plane(self, number: int, probability: NDArray[np.uint8]) -> PlanePrediction:
-        mask = CompressedArray(mask_from_probability(probability, self.order.segmenting))
-        return PlanePrediction(number, None, CompressedArray(probability), mask, self.order.segmenting.flip_tta)
-
-    def _probability(
+    def _planes(
         self, model: str | bytes, part: CasePart, seen: list[int], drawn: dict[int, NDArray[np.uint8]]
-    ) -> NDArray[np.uint8]:
-        order = self.order
-        planes = np.stack([order.session.case.image(part.first + n) for n in seen])
+    ) -> dict[int, PlanePrediction]:
+        """Return what a model answers to planes, and what it did before the reader's habit in its file."""
+        order, plain = self.order, {}
+        raw = np.stack([order.session.case.image(part.first + n) for n in seen])
         known = {n: mask for n, mask in drawn.items() if n in seen}
-        context = ReviewedContext(seen, known, recall=False)
-        scheduler = order.scheduler or None
-        found: NDArray[np.uint8] = self._task.ask(
-            "segment_planes", model, planes, order.segmenting, context, scheduler=scheduler
-        )
-        return found
+        found = self._task.ask(
+            "segment_planes", model, raw, order.segmenting, ReviewedContext(seen, known, recall=False),
+            scheduler=order.scheduler or None, heard=lambda progress: plain.update(progress.values.get("plain", {})),
+        )  # fmt: skip
+        return {
+            n: self._plane(n, one, plain.get(place)) for place, (n, one) in enumerate(zip(seen, found, strict=True))
+        }
+
+    def _plane(self, number: int, probability: NDArray[np.uint8], plain: NDArray[np.uint8] | None) -> PlanePrediction:
+        mask = CompressedArray(mask_from_probability(probability, self.order.segmenting))
+        return PlanePrediction(
+            number, None, CompressedArray(probability), mask, self.order.segmenting.flip_tta,
+            plain=None if plain is None else CompressedArray(plain),
+        )  # fmt: skip
