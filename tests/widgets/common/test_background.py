@@ -166,3 +166,29 @@ def test_work_may_go_on_when_its_job_is_stopped(gui, monkeypatch):
     task.stop_job()
     gui.turn(task)
     assert gui.told == [("done", "the best so far")]
+
+
+def test_steps_are_followed_to_their_end_and_closed_when_nobody_waits(gui):
+    closed = []
+
+    def steps(task=None):
+        try:
+            for n in range(3):
+                yield Progress(n + 1, 3)
+                if task is not None:
+                    task.drop()
+            return "all"
+        finally:
+            closed.append(task)
+
+    task = gui.start(lambda task: task.follow(steps()))
+    gui.turn(task)
+    assert [one.done for (one,) in gui.told[:-1]] == [1, 2, 3]
+    assert gui.told[-1] == ("done", "all")
+    gui.told.clear()
+    gui.turn(gui.start(lambda task: task.follow(steps(), every=60)))
+    assert [one.done for (one,) in gui.told[:-1]] == [1], "the others came too soon after it"
+    gui.told.clear()
+    dropped = gui.start(lambda task: task.follow(steps(task)))
+    gui.turn(dropped)
+    assert (gui.told, closed[-1]) == ([], dropped)

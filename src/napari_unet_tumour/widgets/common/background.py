@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +13,7 @@ from napari_unet_tumour.errors import WorkerError
 from napari_unet_tumour.widgets.common.words import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from napari_unet_tumour.settings import Progress
 
@@ -108,6 +109,34 @@ class Task:
                     raise TaskDropped
                 case _:
                     raise JobStopped("the worker was stopped: try again")
+
+    def follow(self, steps: Generator[Progress, None, Result], every: float = 0.0) -> Result:
+        """Take steps to their end and return what they return, or stop between two where nobody waits any more.
+
+        Parameters
+        ----------
+        steps : generator of Progress
+            Each is reported.
+        every : float
+            Progress that comes sooner than so many seconds after what was reported last is not.
+
+        Raises
+        ------
+        TaskDropped
+            Nobody waits any more; the steps are closed.
+        """
+        told = float("-inf")
+        while self.wanted:
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                found: Result = end.value
+                return found
+            if time.monotonic() - told >= every:
+                told = time.monotonic()
+                self.report(progress)
+        steps.close()
+        raise TaskDropped
 
     def stop_job(self) -> None:
         """Stop what the worker does; `ask` ends at once with `JobStopped`."""

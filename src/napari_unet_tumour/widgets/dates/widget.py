@@ -330,10 +330,4 @@ def _compared(
     if before is None or after is None:
         return alignment, None, why
     matrix = None if alignment is None else alignment.to_earlier
-    steps = iter_follow_up(before, after, names, placing, matrix)
-    while task.wanted:
-        try:
-            task.report(next(steps))
-        except StopIteration as end:
-            return alignment, end.value, why
-    raise TaskDropped
+    return alignment, task.follow(iter_follow_up(before, after, names, placing, matrix)), why

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.measure import Comparison, Report, compare, iter_measure
-from napari_unet_tumour.widgets.common.background import TaskDropped
 
 if TYPE_CHECKING:
     from napari_unet_tumour.scans.scan import Scan
@@ -46,14 +44,5 @@ def measure_masks(now: MeasureInput, earlier: MeasureInput | None, task: Task) -
 
 def _measure(what: MeasureInput, task: Task) -> Report:
     labels, note = what.on_grid()
-    steps, told = iter_measure(labels, what.scan, **what.options), 0.0
-    while task.wanted:
-        try:
-            progress = next(steps)
-        except StopIteration as end:
-            report: Report = end.value
-            return replace(report, notes=(*report.notes, note)) if note else report
-        if time.monotonic() - told >= TICK_S:
-            told = time.monotonic()
-            task.report(progress)
-    raise TaskDropped
+    report = task.follow(iter_measure(labels, what.scan, **what.options), TICK_S)
+    return replace(report, notes=(*report.notes, note)) if note else report

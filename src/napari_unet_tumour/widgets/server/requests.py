@@ -11,18 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour import dicomweb
 from napari_unet_tumour.errors import OutputError
-from napari_unet_tumour.widgets.common.background import TaskDropped
 from napari_unet_tumour.widgets.readers_writers import write_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-    from typing import TypeVar
+    from collections.abc import Sequence
 
     from napari_unet_tumour.dicomweb import FoundSeries, FoundStudy
-    from napari_unet_tumour.settings import Progress
     from napari_unet_tumour.widgets.common.background import Task
-
-    Result = TypeVar("Result")
 
 # A person may have to find the series by eye in a file manager: names are short, and differ by the hash.
 _LONGEST, _HASH = 40, 8
@@ -69,7 +64,7 @@ def fetch(task: Task, login: Login, study: FoundStudy, series: FoundSeries, root
     folder = folder_of(root, study, series)
     if folder.is_dir() and any(folder.iterdir()):
         return folder, True
-    return followed(task, dicomweb.iter_fetch(login.server(), study.uid, series.uid, folder)), False
+    return task.follow(dicomweb.iter_fetch(login.server(), study.uid, series.uid, folder)), False
 
 
 def store_mask(task: Task, login: Login, name: str, data: Any, about: dict[str, Any]) -> int:
@@ -93,16 +88,4 @@ def store_mask(task: Task, login: Login, name: str, data: Any, about: dict[str, 
 
 def store(task: Task, login: Login, files: Sequence[Path]) -> int:
     """Store DICOM files; returns how many. Raises as `dicomweb.iter_store`."""
-    return followed(task, dicomweb.iter_store(login.server(), files))
-
-
-def followed(task: Task, steps: Generator[Progress, None, Result]) -> Result:
-    """Take steps to their end while somebody waits, and report each; else close them and raise TaskDropped."""
-    while task.wanted:
-        try:
-            task.report(next(steps))
-        except StopIteration as end:
-            found: Result = end.value
-            return found
-    steps.close()
-    raise TaskDropped
+    return task.follow(dicomweb.iter_store(login.server(), files))
