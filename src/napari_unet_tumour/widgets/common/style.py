@@ -53,6 +53,16 @@ def say(line: Any, text: str, colour: str = "") -> None:
         line.native.setStyleSheet(style)
 
 
+class StatusLine:
+    """What a panel's view has that shows a line of status in its `status`."""
+
+    status: Any
+
+    def say(self, text: str, wrong: bool = False) -> None:
+        """Show one line of status; errors in red."""
+        say(self.status, text, RED if wrong else "")
+
+
 def two_lines(status: Any) -> None:
     """Keep room for a second line, so that the rows below do not jump."""
     status.native.setMinimumHeight(2 * status.native.fontMetrics().lineSpacing() + 2)

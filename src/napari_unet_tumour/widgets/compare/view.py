@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import CheckBox, PushButton
 
 from napari_unet_tumour.widgets.common.start import start_with_mask
-from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, say, strong
+from napari_unet_tumour.widgets.common.style import StatusLine, about, flat, note, picker, row, strong
 
 if TYPE_CHECKING:
     from magicgui.widgets import Container, Widget
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LEGEND = "Grey: in both masks. Orange: only in the first. Blue: only in the second."
 
 
-class CompareView:
+class CompareView(StatusLine):
     """The parts of the panel, made and arranged."""
 
     def __init__(self) -> None:
@@ -71,21 +71,17 @@ class CompareView:
         for button in (self.copy, self.csv, self.json, self.largest):
             button.enabled = there
 
-    def set_status(self, text: str, wrong: bool = False) -> None:
-        """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else "")
-
     def show_running(self, running: bool) -> None:
         """Show whether a comparison is under way."""
         self.run.text = "Cancel" if running else "Compare"
         if running:
-            self.set_status("Comparing…")
+            self.say("Comparing…")
 
     def show_result(self, found: MaskComparison, table: FigureTable) -> None:
         """Fill the table and the notes."""
         table.show_items(columns_of(found), found.rows)
         self.notes.value = "\n".join([LEGEND, *found.notes])
-        self.set_status(summary(found))
+        self.say(summary(found))
         self.offer_results(True)
 
 

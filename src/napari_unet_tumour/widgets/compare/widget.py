@@ -66,7 +66,7 @@ class CompareMasks(Panel):
         """Start comparing; what is in the way is said in the status line."""
         first, second = self._panel.first.value, self._panel.second.value
         if first is None or second is None or first == second:
-            self._panel.set_status("Choose two masks: open another one, or make one with Segment", wrong=True)
+            self._panel.say("Choose two masks: open another one, or make one with Segment", wrong=True)
             return
         self._watch((first, second))
         names = {**label_names(second), **label_names(first)}
@@ -81,14 +81,14 @@ class CompareMasks(Panel):
         if self.running:
             self._background.cancel()
             self._panel.show_running(False)
-            self._panel.set_status("Cancelled.")
+            self._panel.say("Cancelled.")
 
     def go_to_largest(self) -> None:
         """Show the slice on which the masks differ most."""
         self._panel.difference.value = True
         layer = difference_layers.shown_difference(self._viewer) or self._show_difference()
         if layer is not None and not difference_layers.go_to_largest(self._viewer, layer):
-            self._panel.set_status("The two masks are the same.")
+            self._panel.say("The two masks are the same.")
 
     def save(self, path: str, kind: str) -> None:
         """Write the figures as ".csv" or ".json"; the status line says how it went."""
@@ -96,9 +96,9 @@ class CompareMasks(Panel):
             return
         try:
             write_agreement(Path(path), self._found, kind)
-            self._panel.set_status(f"Saved {Path(path).name}.")
+            self._panel.say(f"Saved {Path(path).name}.")
         except UNetTumourError as error:
-            self._panel.set_status(str(error), wrong=True)
+            self._panel.say(str(error), wrong=True)
 
     # ---- what happens in the window ------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class CompareMasks(Panel):
         panel.csv.changed.connect(partial(self._save_as, ".csv"))
         panel.json.changed.connect(partial(self._save_as, ".json"))
         panel.start_view.connect(
-            partial(panels.open_scan, self._viewer, self.native, panel.set_status),
+            partial(panels.open_scan, self._viewer, self.native, panel.say),
             partial(panels.open_panel, self._viewer, panels.SEGMENT),
         )
         for event in self._layer_events():
@@ -153,7 +153,7 @@ class CompareMasks(Panel):
 
     def _copy(self) -> None:
         copy(self.table.text())
-        self._panel.set_status("Copied: paste it into a spreadsheet.")
+        self._panel.say("Copied: paste it into a spreadsheet.")
 
     def _save_as(self, kind: str) -> None:
         if self._found is not None:
@@ -164,7 +164,7 @@ class CompareMasks(Panel):
 
     def _on_failed(self, why: str) -> None:
         self._panel.show_running(False)
-        self._panel.set_status(why, wrong=True)
+        self._panel.say(why, wrong=True)
 
     def _on_result(self, answer: MaskComparison) -> None:
         self._panel.show_running(False)
@@ -186,7 +186,7 @@ class CompareMasks(Panel):
     def _on_change(self, event: Any = None) -> None:
         # Figures of masks that have changed meanwhile are not shown as those of today.
         self.cancel()
-        self._panel.set_status(CHANGED)
+        self._panel.say(CHANGED)
 
     def close_down(self) -> None:
         """Let go of the viewer; the layer of the difference stays."""

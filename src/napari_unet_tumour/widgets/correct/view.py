@@ -15,14 +15,13 @@ from napari_unet_tumour.widgets.common.question import Question
 from napari_unet_tumour.widgets.common.run_on import RunOn
 from napari_unet_tumour.widgets.common.start import start_with_scan
 from napari_unet_tumour.widgets.common.style import (
-    RED,
     TEXT_WIDTH,
+    StatusLine,
     about,
     flat,
     note,
     picker,
     row,
-    say,
     strong,
     two_lines,
 )
@@ -49,7 +48,7 @@ TELL_CARRY = (
 TELL_HINT = "A drag is a scribble of hints, not a box: left where the lesion is, right where it is not."
 
 
-class CorrectView:
+class CorrectView(StatusLine):
     """The parts of the widget, made and arranged; they show a state and change nothing in it."""
 
     def __init__(self) -> None:
@@ -177,10 +176,6 @@ class CorrectView:
         self.table.tooltip = "Means before → after. Kept for scoring: never learnt from. Reference: does it forget?"
         for text in (self.status, self.offer, self.place, self.new_class.question, self.question.text):
             text.native.setMinimumWidth(TEXT_WIDTH)  # else Qt makes room for a text one word wide
-
-    def say(self, text: str, wrong: bool = False) -> None:
-        """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else "")
 
     def _show_place(self, state: CorrectState, *change: Any) -> None:
         text = messages.place(state)

@@ -9,7 +9,7 @@ from magicgui.widgets import CheckBox, ProgressBar, PushButton
 from napari_unet_tumour.followup import Placing, can_align
 from napari_unet_tumour.followup.alignment import MISSING
 from napari_unet_tumour.widgets.common.start import start_with_scan
-from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, say, strong, thin
+from napari_unet_tumour.widgets.common.style import StatusLine, about, flat, note, picker, row, strong, thin
 from napari_unet_tumour.widgets.dates.side_by_side import PLANES
 from napari_unet_tumour.widgets.measure.view import changes_text
 
@@ -25,7 +25,7 @@ NOT_ALIGNED = "The two dates are not aligned: lesions are matched where the file
 ONE_FRAME = "Lesions are matched in the frame of reference of both dates."
 
 
-class DatesView:
+class DatesView(StatusLine):
     """The parts of the panel, made and arranged."""
 
     def __init__(self) -> None:
@@ -77,10 +77,6 @@ class DatesView:
         """Let a table be copied and saved, where there is one."""
         self.copy.enabled = self.csv.enabled = there
 
-    def set_status(self, text: str, wrong: bool = False) -> None:
-        """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else "")
-
     def show_running(self, running: bool) -> None:
         """Show whether work is under way."""
         self.run.text = "Cancel" if running else START
@@ -89,7 +85,7 @@ class DatesView:
     def show_progress(self, progress: Progress) -> None:
         """Show how far it is."""
         self.bar.max, self.bar.value = progress.total, progress.done
-        self.set_status(f"{progress.message.capitalize()}…")
+        self.say(f"{progress.message.capitalize()}…")
 
     def show_result(self, found: FollowUp | None, table: FigureTable, about_dates: list[str]) -> None:
         """Fill the table and the notes."""

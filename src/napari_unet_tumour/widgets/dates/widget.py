@@ -113,7 +113,7 @@ class CompareDates(Panel):
             )
             check_pair(earlier, later)
         except UNetTumourError as error:
-            panel.set_status(str(error), wrong=True)
+            panel.say(str(error), wrong=True)
             return
         known = self._same_dates(earlier, later)
         self._dates = self._dates if known else (earlier, later)
@@ -124,7 +124,7 @@ class CompareDates(Panel):
         self._show(self._alignment if known and panel.align.value else None)
         panel.show_result(None, self.table, self._about())
         panel.show_running(True)
-        panel.set_status("Aligning…" if panel.align.value else "Matching lesions…")
+        panel.say("Aligning…" if panel.align.value else "Matching lesions…")
         self._background.start(self._work(), self._on_result, self._on_failed, panel.show_progress, FAILED)
 
     def cancel(self, why: str = "Cancelled.") -> None:
@@ -132,12 +132,12 @@ class CompareDates(Panel):
         if self.running:
             self._background.cancel()
             self._panel.show_running(False)
-            self._panel.set_status(why)
+            self._panel.say(why)
 
     def go_to(self, lesion: LesionChange) -> None:
         """Show a lesion in both views."""
         if self.side is None or self._dates is None:
-            self._panel.set_status("The views are closed: press Side by side again", wrong=True)
+            self._panel.say("The views are closed: press Side by side again", wrong=True)
             return
         smaller = lesion.volume_before <= lesion.volume_after if lesion.before and lesion.after else bool(lesion.before)
         place = lesion.place_before if smaller else lesion.place_after
@@ -151,9 +151,9 @@ class CompareDates(Panel):
             return
         try:
             write_changes(Path(path), self._found)
-            self._panel.set_status(f"Saved {Path(path).name}.")
+            self._panel.say(f"Saved {Path(path).name}.")
         except UNetTumourError as error:
-            self._panel.set_status(str(error), wrong=True)
+            self._panel.say(str(error), wrong=True)
 
     # ---- the work --------------------------------------------------------------------------------------
 
@@ -177,11 +177,11 @@ class CompareDates(Panel):
         if relation is FrameRelation.DIFFERENT and not can_align():
             why = MISSING
         text = placing_text(_placing(relation), alignment, why)
-        self._panel.set_status(text if self._found is not None else f"{text} {NO_MASKS}", wrong=bool(why))
+        self._panel.say(text if self._found is not None else f"{text} {NO_MASKS}", wrong=bool(why))
 
     def _on_failed(self, why: str) -> None:
         self._panel.show_running(False)
-        self._panel.set_status(why, wrong=True)
+        self._panel.say(why, wrong=True)
 
     def _about(self) -> list[str]:
         if self._dates is None:
@@ -234,7 +234,7 @@ class CompareDates(Panel):
         panel.copy.changed.connect(self._copy)
         panel.csv.changed.connect(self._save_as)
         panel.start_view.connect(
-            partial(panels.open_scan, self._viewer, self.native, panel.set_status),
+            partial(panels.open_scan, self._viewer, self.native, panel.say),
             partial(panels.open_sample, self._viewer),
         )
         for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
@@ -273,16 +273,16 @@ class CompareDates(Panel):
         if self.side is not None:
             self.side.clear()
         self._panel.show_result(None, self.table, [])
-        self._panel.set_status(f"Layer '{gone[0].name}' was removed: choose two dates again", wrong=True)
+        self._panel.say(f"Layer '{gone[0].name}' was removed: choose two dates again", wrong=True)
 
     def _on_edit(self, mask: Any) -> None:
         # Figures of masks that have changed meanwhile are not shown as those of today.
         self.cancel()
-        self._panel.set_status(f"Layer '{mask.name}' has changed since: press Side by side again.")
+        self._panel.say(f"Layer '{mask.name}' has changed since: press Side by side again.")
 
     def _copy(self) -> None:
         copy(self.table.text())
-        self._panel.set_status("Copied: paste it into a spreadsheet.")
+        self._panel.say("Copied: paste it into a spreadsheet.")
 
     def _save_as(self) -> None:
         if self._found is not None:

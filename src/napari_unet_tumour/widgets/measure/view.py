@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_unet_tumour.base.atomic_write import atomic
 from napari_unet_tumour.widgets.common.start import start_with_mask
-from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, say, strong, thin
+from napari_unet_tumour.widgets.common.style import StatusLine, about, flat, note, picker, row, strong, thin
 from napari_unet_tumour.widgets.common.table import shown
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ TELL_ALL = "Measure, then save mask, table and report beside the scan, under nam
 AUTO: tuple[str, int | None] = ("thickest spacing", None)
 
 
-class MeasureView:
+class MeasureView(StatusLine):
     """The parts of the Lesion report widget, made and arranged."""
 
     def __init__(self) -> None:
@@ -117,10 +117,6 @@ class MeasureView:
     def _axes(self, picker: Any) -> list[tuple[str, int | None]]:
         # A function, since magicgui asks again whenever the widget is docked.
         return self._offered
-
-    def say(self, text: str, wrong: bool = False) -> None:
-        """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else "")
 
     def start(self) -> None:
         """Show that measuring has begun."""

@@ -18,8 +18,8 @@ from napari_unet_tumour.widgets.common.settings_form import form_of
 from napari_unet_tumour.widgets.common.start import start_with_scan
 from napari_unet_tumour.widgets.common.style import (
     AMBER,
-    RED,
     TEXT_WIDTH,
+    StatusLine,
     about,
     flat,
     note,
@@ -46,7 +46,7 @@ TELL_COPY = "Put the same run as a command line on the clipboard."
 TELL_MODEL = "Which network outlines the tumour."
 
 
-class SegmentView:
+class SegmentView(StatusLine):
     """The parts of the Segment widget, made and arranged.
 
     Parameters
@@ -123,10 +123,6 @@ class SegmentView:
         self.warning.visible = False
         for text in (self.about_model, self.warning, self.status, self.question.text):
             text.native.setMinimumWidth(TEXT_WIDTH)  # else Qt makes room for a text one word wide
-
-    def say(self, text: str, wrong: bool = False) -> None:
-        """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else "")
 
     def warn(self, text: str) -> None:
         """Show that the image looks unlike what the model was trained on; "" hides the line."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, LineEdit, ProgressBar, PushButton
 from qtpy.QtWidgets import QLineEdit
 
-from napari_unet_tumour.widgets.common.style import RED, about, flat, note, picker, row, say, strong, thin, two_lines
+from napari_unet_tumour.widgets.common.style import StatusLine, about, flat, note, picker, row, strong, thin, two_lines
 
 if TYPE_CHECKING:
     from magicgui.widgets import Container, Widget
@@ -20,7 +20,7 @@ MODALITIES = ["any", "MR", "CT", "PT", "SEG", "SR"]
 ADDRESS_TIP = "The address of the DICOMweb server, for example https://pacs.example.org/dicom-web"
 
 
-class ServerView:
+class ServerView(StatusLine):
     """The parts of the panel, made and arranged."""
 
     def __init__(self) -> None:
@@ -74,23 +74,19 @@ class ServerView:
         for one in self.login_rows:
             one.visible = there
 
-    def set_status(self, text: str, wrong: bool = False) -> None:
-        """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else "")
-
     def show_running(self, text: str) -> None:
         """Show what is under way; "" where nothing is."""
         self.run.text = "Cancel" if text else "Search"
         self.bar.visible = bool(text)
         self.bar.max = 0  # a bar without an end, until a number of files is known
         if text:
-            self.set_status(text)
+            self.say(text)
 
     def show_progress(self, progress: Progress) -> None:
         """Show how far it is."""
         self.bar.max = progress.total
         self.bar.value = progress.done
-        self.set_status(f"{progress.message.capitalize()}: {progress.done} of {progress.total}")
+        self.say(f"{progress.message.capitalize()}: {progress.done} of {progress.total}")
 
 
 def _line(label: str, tooltip: str, placeholder: str) -> LineEdit:

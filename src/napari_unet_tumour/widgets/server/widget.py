@@ -112,7 +112,7 @@ class ServerPanel(Panel):
         if self.running:
             self._background.cancel()
             self._panel.show_running("")
-            self._panel.set_status("Cancelled.")
+            self._panel.say("Cancelled.")
 
     # ---- what happens in the window ------------------------------------------------------------
 
@@ -201,12 +201,12 @@ class ServerPanel(Panel):
 
     def _on_failed(self, why: str) -> None:
         self._panel.show_running("")
-        self._panel.set_status(why, wrong=True)
+        self._panel.say(why, wrong=True)
         self._offer()
 
     def _ask_for_login(self) -> None:
         panel = self._panel
-        panel.set_status(LOGIN_WRONG if panel.user.value else LOGIN_NEEDED, wrong=True)
+        panel.say(LOGIN_WRONG if panel.user.value else LOGIN_NEEDED, wrong=True)
         panel.show_login(True)
         panel.user.native.setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -216,11 +216,11 @@ class ServerPanel(Panel):
         self.studies.show_items(study_columns(), found)
         more = " (the first ones: narrow the search)" if len(found) >= dicomweb.MOST_RESULTS else ""
         text = f"{len(found)} {'study' if len(found) == 1 else 'studies'}{more}. Click one."
-        self._panel.set_status(text if found else "No study is found: search with fewer fields.")
+        self._panel.say(text if found else "No study is found: search with fewer fields.")
 
     def _on_series(self, found: list[FoundSeries]) -> None:
         self._show_series(found)
-        self._panel.set_status(f"{len(found)} series. Choose one, then Fetch and open.")
+        self._panel.say(f"{len(found)} series. Choose one, then Fetch and open.")
 
     def _show_series(self, found: list[FoundSeries]) -> None:
         self._chosen = None
@@ -232,13 +232,13 @@ class ServerPanel(Panel):
         try:
             self._viewer.open(str(folder), plugin=panels.PLUGIN)
         except Exception as error:  # noqa: BLE001 - a reader may raise anything
-            self._panel.set_status(str(error).partition("\n")[0] or type(error).__name__, wrong=True)
+            self._panel.say(str(error).partition("\n")[0] or type(error).__name__, wrong=True)
             return
         how = "was fetched before" if was_there else "is fetched"
-        self._panel.set_status(f"{folder.name} {how}, and open.")
+        self._panel.say(f"{folder.name} {how}, and open.")
 
     def _on_stored(self, count: int) -> None:
-        self._panel.set_status(f"{plural(count, 'file')} stored.")
+        self._panel.say(f"{plural(count, 'file')} stored.")
 
     def close_down(self) -> None:
         """Let go of the viewer."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import CheckBox, PushButton
 
 from napari_unet_tumour.widgets.common.start import StartView
-from napari_unet_tumour.widgets.common.style import RED, about, flat, note, say, strong, two_lines
+from napari_unet_tumour.widgets.common.style import StatusLine, about, flat, note, strong, two_lines
 from napari_unet_tumour.worklist import STATES
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.worklist import Case, Worklist
 
 
-class WorklistView:
+class WorklistView(StatusLine):
     """The parts of the panel, made and arranged."""
 
     def __init__(self, last_folder: str) -> None:
@@ -64,10 +64,6 @@ class WorklistView:
         self.folder.visible = there
         for button in (self.accept, self.next, self.other, self.pairs):
             button.enabled = there
-
-    def set_status(self, text: str, wrong: bool = False) -> None:
-        """Show one line of status; errors in red."""
-        say(self.status, text, RED if wrong else "")
 
     def show_counts(self, worklist: Worklist) -> None:
         """Say how far the list is."""

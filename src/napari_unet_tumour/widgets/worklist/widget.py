@@ -80,7 +80,7 @@ class WorklistWidget(Panel):
         try:
             worklist = Worklist(folder)
         except UNetTumourError as error:
-            self._panel.set_status(str(error), wrong=True)
+            self._panel.say(str(error), wrong=True)
             return
         if not self._leave():
             return
@@ -94,7 +94,7 @@ class WorklistWidget(Panel):
         self._panel.show_list(True)
         self._panel.show_counts(worklist)
         resumed = self._last.case_of(worklist)
-        self._panel.set_status("Press Next patient to begin." if resumed is None else f"Next patient opens {resumed}.")
+        self._panel.say("Press Next patient to begin." if resumed is None else f"Next patient opens {resumed}.")
         self._last.keep(worklist, None)
 
     def next(self) -> None:
@@ -112,14 +112,14 @@ class WorklistWidget(Panel):
             self.open_case(case.key)
         elif self.case is not None and self.case.state != ACCEPTED:
             if self._save():
-                self._panel.set_status("Saved. This is the last scan that is not accepted.")
+                self._panel.say("Saved. This is the last scan that is not accepted.")
         elif self._leave():
-            self._panel.set_status("All scans of the list are accepted, or cannot be opened.")
+            self._panel.say("All scans of the list are accepted, or cannot be opened.")
 
     def accept(self) -> None:
         """Mark the open case as accepted and open the next one."""
         if self._open is None:
-            self._panel.set_status("No scan of the list is open: press Next patient", wrong=True)
+            self._panel.say("No scan of the list is open: press Next patient", wrong=True)
         elif self._save(accept=True):
             self.next()
 
@@ -135,7 +135,7 @@ class WorklistWidget(Panel):
         if loaded is not None:
             self._show(loaded)
             return
-        self._panel.set_status(f"Opening {key}…")
+        self._panel.say(f"Opening {key}…")
         self._preparer.load(key)
 
     def save_pairs(self, path: str) -> None:
@@ -144,9 +144,9 @@ class WorklistWidget(Panel):
             return
         try:
             count = write_pairs(Path(path), self._worklist)
-            self._panel.set_status(f"{count} accepted scans in {Path(path).name}: napari-unet-tumour finetune --pairs")
+            self._panel.say(f"{count} accepted scans in {Path(path).name}: napari-unet-tumour finetune --pairs")
         except UNetTumourError as error:
-            self._panel.set_status(str(error), wrong=True)
+            self._panel.say(str(error), wrong=True)
 
     # ---- what happens in the window ------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class WorklistWidget(Panel):
         if loaded.problem:
             self._passed_over = loaded.problem
             self._note(loaded.key, problem=loaded.problem, broken=True)
-            self._panel.set_status(loaded.problem, wrong=True)
+            self._panel.say(loaded.problem, wrong=True)
             following = worklist.next_open(loaded.key)
             if following is not None:
                 self.open_case(following.key)
@@ -209,7 +209,7 @@ class WorklistWidget(Panel):
     def _say_opened(self, case: Case) -> None:
         """Say which case is open, and which could not be opened before it."""
         text = f"{case.name} is open ({case.state})."
-        self._panel.set_status(f"{self._passed_over}. {text}" if self._passed_over else text, bool(self._passed_over))
+        self._panel.say(f"{self._passed_over}. {text}" if self._passed_over else text, bool(self._passed_over))
         self._passed_over = ""
 
     def _segment_ahead(self, event: Any = None) -> None:
@@ -283,7 +283,7 @@ class WorklistWidget(Panel):
         return True
 
     def _on_trouble(self, text: str) -> None:
-        self._panel.set_status(text, wrong=True)
+        self._panel.say(text, wrong=True)
 
     def close_down(self) -> None:
         """Save, and let go of the viewer; the layers stay."""
