@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 
 def machine() -> dict:
@@ -38,3 +40,16 @@ def show(about: dict) -> None:
     print(", ".join(f"{key} {value}" for key, value in about["machine"].items() if value is not None))
     if (about["machine"]["load"] or 0) > 0.5:
         print("! other programs are running: they disturb every figure below")
+
+
+def finish(report: dict, text: str, path: str | None) -> NoReturn:
+    """Show the figures of a benchmark with a window, write them to a file if one is given, and end the process.
+
+    Qt sometimes crashes when the interpreter closes an open window.
+    """
+    show(report)
+    print(text)
+    if path:
+        Path(path).write_text(json.dumps(report, indent=1))
+    sys.stdout.flush()
+    os._exit(0)

@@ -10,17 +10,15 @@ press of the button until the mask with the answer has been painted. Without a d
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 
-from _machine import command, machine, show
+from _machine import command, finish, machine
 from linked_views import summary, wait
 from responsiveness import display
 
@@ -38,12 +36,7 @@ def main() -> None:
     with display():
         found = measured(given.scan, given.clicks)
     report = {"command": command(), "machine": machine(), **found}
-    show(report)
-    print(table(report))
-    if given.json:
-        Path(given.json).write_text(json.dumps(report, indent=1))
-    sys.stdout.flush()
-    os._exit(0)  # Qt sometimes crashes when the interpreter closes an open window
+    finish(report, table(report), given.json)
 
 
 def measured(scan: str | None, count: int) -> dict:

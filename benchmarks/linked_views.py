@@ -10,16 +10,14 @@ slices, and until the main view has been, too. Without a display, under Xvfb, wh
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-from _machine import command, machine, show
+from _machine import command, finish, machine
 from responsiveness import display
 
 LIMIT_MS = 50
@@ -36,12 +34,7 @@ def main() -> None:
     with display():
         found = measured(tuple(given.shape), given.moves)
     report = {"command": command(), "machine": machine(), "shape": list(given.shape), **found}
-    show(report)
-    print(table(report))
-    if given.json:
-        Path(given.json).write_text(json.dumps(report, indent=1))
-    sys.stdout.flush()
-    os._exit(0)  # Qt sometimes crashes when the interpreter closes an open window
+    finish(report, table(report), given.json)
 
 
 def measured(shape: tuple[int, int, int], moves: int) -> dict:

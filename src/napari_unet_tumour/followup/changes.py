@@ -17,7 +17,7 @@ from napari_unet_tumour.measure import Comparison, MeasuredLesion, Report, compa
 from napari_unet_tumour.measure.agreement import with_one_value
 from napari_unet_tumour.measure.export import short, write_rows
 from napari_unet_tumour.measure.lesion_map import lesion_map
-from napari_unet_tumour.scans.placement import knows_place
+from napari_unet_tumour.scans.placement import check_place
 from napari_unet_tumour.version import __version__
 
 if TYPE_CHECKING:
@@ -150,10 +150,7 @@ def iter_follow_up(
 def _check(mask: Scan) -> None:
     if mask.axes != "zyx":
         raise ScanError(f"'{mask.name}' is not one volume: choose masks with three axes of space and no other")
-    if not knows_place(mask):
-        raise ScanError(
-            f"'{mask.name}' does not say where it lies in the patient: open it from a file that does (DICOM, NIfTI)"
-        )
+    check_place(mask)
 
 
 def _pairs(reports: Sequence[Report], masks: Sequence[Scan], to_earlier: NDArray[np.float64] | None) -> NDArray[Any]:

@@ -248,6 +248,14 @@ def knows_place(scan: Scan) -> bool:
     return scan.units == "mm" or not geometry.is_featureless(scan.affine)
 
 
+def check_place(scan: Scan) -> None:
+    """Raise ScanError where a scan does not say where it lies."""
+    if not knows_place(scan):
+        raise ScanError(
+            f"'{scan.name}' does not say where it lies in the patient: open it from a file that does (DICOM, NIfTI)"
+        )
+
+
 def both_know_place(mask: Scan, scan: Scan) -> bool:
     """Tell whether two scans can be brought together by place: both know theirs, in one space and the same units."""
     same_space = len(mask.spatial) == len(scan.spatial) and mask.units == scan.units

@@ -40,9 +40,15 @@ def open_sample(viewer: napari.Viewer) -> None:
 def open_scan(viewer: napari.Viewer, parent: QWidget, say: Callable[[str, bool], None]) -> None:
     """Let the person choose a file and add it to the viewer; what is wrong with it is said in one line."""
     path, _ = QFileDialog.getOpenFileName(parent, "Open a scan, or one file of a DICOM series")
-    if not path:
-        return
+    if path:
+        open_path(viewer, path, say)
+
+
+def open_path(viewer: napari.Viewer, path: str, say: Callable[[str, bool], None]) -> bool:
+    """Add a file or folder to the viewer and tell whether it is there; what is wrong with it is said in one line."""
     try:
         viewer.open(path, plugin=PLUGIN)
     except Exception as error:  # noqa: BLE001 - a reader may raise anything
         say(str(error).partition("\n")[0] or type(error).__name__, True)
+        return False
+    return True

@@ -16,6 +16,7 @@ from napari_unet_tumour.widgets.common.table import FigureTable
 from napari_unet_tumour.widgets.common.words import failure_text
 from napari_unet_tumour.widgets.compare import layers as difference_layers
 from napari_unet_tumour.widgets.compare.view import CompareView
+from napari_unet_tumour.widgets.layers.edits import list_events
 from napari_unet_tumour.widgets.measure.layers import label_names, masks
 from napari_unet_tumour.widgets.measure.view import ask_where, copy
 
@@ -116,13 +117,9 @@ class CompareMasks(Panel):
             partial(panels.open_scan, self._viewer, self.native, panel.say),
             partial(panels.open_panel, self._viewer, panels.SEGMENT),
         )
-        for event in self._layer_events():
+        for event in list_events(self._viewer):
             event.connect(self._on_layers)
         UndockFilter(self.native, self.close_down)
-
-    def _layer_events(self) -> tuple[Any, ...]:
-        events = self._viewer.layers.events
-        return events.inserted, events.removed, events.renamed
 
     def _named_masks(self, picker: Any) -> list[tuple[str, Labels]]:
         """Offer every mask but the layer of the difference."""
@@ -192,7 +189,7 @@ class CompareMasks(Panel):
         """Let go of the viewer; the layer of the difference stays."""
         self.cancel()
         self._watch(())
-        for event in self._layer_events():
+        for event in list_events(self._viewer):
             event.disconnect(self._on_layers)
         self._inbox.close()
         self.native.deleteLater()

@@ -36,6 +36,7 @@ from napari_unet_tumour.widgets.correct.state import CorrectState
 from napari_unet_tumour.widgets.correct.versions import Versions
 from napari_unet_tumour.widgets.correct.view import CorrectView, labels_to_paint
 from napari_unet_tumour.widgets.layers import image_source
+from napari_unet_tumour.widgets.layers.edits import list_events
 from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class CorrectWidget(Panel):
         panel.channels.changed.connect(self._desk.reopen)
         panel.paint.changed.connect(self._on_paint)
         panel.paint.native.activated.connect(lambda at: self._on_paint(panel.paint.value))  # what was chosen, too
-        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+        for event in list_events(self._viewer):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._on_selection)
         self._viewer.dims.events.current_step.connect(self._on_dims)
@@ -270,7 +271,7 @@ class CorrectWidget(Panel):
         self._desk.close("", wrong=False)
         self._choice.remember()
         layers = self._viewer.layers
-        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+        for event in list_events(self._viewer):
             event.disconnect(self._on_layers)
         layers.selection.events.active.disconnect(self._on_selection)
         self._viewer.dims.events.current_step.disconnect(self._on_dims)

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.scans.frame_of_reference import FrameRelation, frame_relation
-from napari_unet_tumour.scans.placement import knows_place
+from napari_unet_tumour.scans.placement import check_place
 from napari_unet_tumour.widgets.layers.labels import without_unsure
 from napari_unet_tumour.widgets.layers.world import pixels_of, world_of
 from napari_unet_tumour.widgets.measure.layers import grid_of
@@ -69,10 +69,7 @@ def _placed(layer: Any) -> Scan:
     grid = grid_of(layer)
     if getattr(layer, "rgb", False) or grid is None or [*grid.axes.replace("c", "")][-3:] != [*"zyx"]:
         raise ScanError(f"'{layer.name}' is no grey volume: choose scans with several slices")
-    if not knows_place(grid):
-        raise ScanError(
-            f"'{layer.name}' does not say where it lies in the patient: open it from a file that does (DICOM, NIfTI)"
-        )
+    check_place(replace(grid, name=layer.name))
     return grid
 
 

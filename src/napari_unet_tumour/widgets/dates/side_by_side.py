@@ -14,11 +14,12 @@ from qtpy.QtWidgets import QSizePolicy, QSplitter, QVBoxLayout, QWidget
 
 from napari_unet_tumour.look.planes import OPPOSITE, VIEWS, PlaneView, levelled, plane_views
 from napari_unet_tumour.widgets.common.canvas import canvas_of
-from napari_unet_tumour.widgets.common.main_thread import UndockFilter, single_shot_timer
+from napari_unet_tumour.widgets.common.main_thread import UndockFilter
 from napari_unet_tumour.widgets.dates.layers import Date, to_patient
-from napari_unet_tumour.widgets.layers.edits import Edits
 from napari_unet_tumour.widgets.views.below import GoBelow
+from napari_unet_tumour.widgets.views.linked_edits import LinkedEdits
 from napari_unet_tumour.widgets.views.plane_canvas import SPACE, PlaneCanvas, make_current
+from napari_unet_tumour.widgets.views.relay import DRAGGED, LEFT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 PLANES = tuple(VIEWS)
 HEIGHT, SHARE = 620, 0.65
-LEFT, DRAGGED = 1, 4.0
 # In a narrow view the name would lie over the letter at the top.
 BELOW_LETTER = 26
 OUTSIDE = "this place is outside the scan"
@@ -170,7 +170,7 @@ class SideBySide(QWidget):
     def __init__(self, main: ViewerModel, closed: Callable[[], None], edited: Callable[[Any], None]) -> None:
         super().__init__()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self._main, self._closed, self._said_edit = main, closed, edited
+        self._main, self._closed = main, closed
         self.place = np.zeros(SPACE)
         self._plane, self._following = PLANES[0], True
         split = QSplitter(Qt.Orientation.Horizontal)
@@ -181,9 +181,7 @@ class SideBySide(QWidget):
         self.panes = [DatePane(self, when, *calls) for when in ("Earlier", "Later")]
         for pane in self.panes:
             split.addWidget(pane.native)
-        self._edits = Edits(main, self._on_edit)
-        self._edited: set[Any] = set()
-        self._redraw = single_shot_timer(self, 0, self._show_edits)
+        self._edits = LinkedEdits(self, main, self.panes, edited)
         main.layers.events.removing.connect(self._on_removing)
         GoBelow(self, HEIGHT, SHARE)
         UndockFilter(self, self.close_down)
@@ -247,24 +245,13 @@ class SideBySide(QWidget):
 
     # ---- layers ----------------------------------------------------------------------------------------
 
-    def _on_edit(self, mask: Any) -> None:
-        self._edited.add(mask)
-        self._redraw.start()
-        self._said_edit(mask)
-
-    def _show_edits(self) -> None:
-        edited, self._edited = self._edited, set()
-        for linked in (one for pane in self.panes for one in pane.linked if one.source in edited):
-            linked.refresh()
-
     def _on_removing(self, event: Any = None) -> None:
         make_current(canvas_of(self))
 
     def close_down(self) -> None:
         """Let go of the viewer."""
-        self._redraw.stop()
         self._following = False
-        self._edits.watch(())
+        self._edits.close()
         self._main.layers.events.removing.disconnect(self._on_removing)
         for pane in self.panes:
             pane.close()

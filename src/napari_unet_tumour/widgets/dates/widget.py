@@ -39,6 +39,7 @@ from napari_unet_tumour.widgets.dates.layers import (
 )
 from napari_unet_tumour.widgets.dates.side_by_side import SideBySide
 from napari_unet_tumour.widgets.dates.view import DatesView, placing_text
+from napari_unet_tumour.widgets.layers.edits import list_events
 from napari_unet_tumour.widgets.layers.image_source import images
 from napari_unet_tumour.widgets.measure.layers import label_names, masks, scan_for
 from napari_unet_tumour.widgets.measure.view import ask_where, copy
@@ -223,7 +224,7 @@ class CompareDates(Panel):
     # ---- what happens in the window --------------------------------------------------------------------
 
     def _listen(self) -> None:
-        panel, layers = self._panel, self._viewer.layers
+        panel = self._panel
         for one in panel.images:
             one.choices = lambda picker: [(layer.name, layer) for layer in images(self._viewer)]
         for one in panel.masks:
@@ -237,7 +238,7 @@ class CompareDates(Panel):
             partial(panels.open_scan, self._viewer, self.native, panel.say),
             partial(panels.open_sample, self._viewer),
         )
-        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+        for event in list_events(self._viewer):
             event.connect(self._on_layers)
         UndockFilter(self.native, self.close_down)
         self.native.destroyed.connect(self._background.cancel)
@@ -292,8 +293,7 @@ class CompareDates(Panel):
     def close_down(self) -> None:
         """Let go of the viewer; the views are closed, too."""
         self.cancel()
-        layers = self._viewer.layers
-        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+        for event in list_events(self._viewer):
             event.disconnect(self._on_layers)
         if self.side is not None:
             self._viewer.window.remove_dock_widget(self.side)

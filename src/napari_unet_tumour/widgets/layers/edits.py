@@ -1,4 +1,7 @@
-"""Notices that pixels of masks have changed: strokes, tools, undo, other arrays. A change of slice alone is none."""
+"""Notices that layers come and go, and that pixels of masks have changed: strokes, tools, undo, other arrays.
+
+A change of slice alone is no change of pixels.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,12 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 EVENTS = ("paint", "labels_update", "set_data", "data")
+
+
+def list_events(viewer: ViewerModel) -> tuple[Any, ...]:
+    """Return the events of a viewer's layer list after which a picker of layers offers others, or other names."""
+    events = viewer.layers.events
+    return events.inserted, events.removed, events.renamed
 
 
 class Edits:

@@ -23,6 +23,7 @@ from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.common.table import shown
 from napari_unet_tumour.widgets.common.words import failure_text
+from napari_unet_tumour.widgets.layers.edits import list_events
 from napari_unet_tumour.widgets.layers.image_source import images
 from napari_unet_tumour.widgets.layers.world import PLACE, axes_of
 from napari_unet_tumour.widgets.measure import layers as lesion_layers
@@ -203,7 +204,7 @@ class LesionReport(Panel):
         panel.json.changed.connect(partial(self._save_as, ".json"))
         panel.page.changed.connect(self._save_page)
         panel.all.changed.connect(self.save_all)
-        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+        for event in list_events(self._viewer):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._follow)
         UndockFilter(self.native, self.close_down)
@@ -300,7 +301,7 @@ class LesionReport(Panel):
         self.cancel()
         self._unwatch()
         layers = self._viewer.layers
-        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+        for event in list_events(self._viewer):
             event.disconnect(self._on_layers)
         layers.selection.events.active.disconnect(self._follow)
         self._inbox.close()

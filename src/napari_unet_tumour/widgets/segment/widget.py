@@ -25,6 +25,7 @@ from napari_unet_tumour.widgets.common.main_thread import (
 )
 from napari_unet_tumour.widgets.common.settings_form import registry_events
 from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, label_values, labels
+from napari_unet_tumour.widgets.layers.edits import list_events
 from napari_unet_tumour.widgets.layers.mask_writer import MaskWriter, Shown, corrected
 from napari_unet_tumour.widgets.segment.cli_command import command_for
 from napari_unet_tumour.widgets.segment.inputs import SegmentInputs
@@ -196,7 +197,7 @@ class SegmentWidget(Panel):
             widget.changed.connect(self._on_place)
         for widget in (panel.scope, *panel.form.values()):
             widget.changed.connect(self._on_setting)
-        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+        for event in list_events(self._viewer):
             event.connect(self._on_layers)
         layers.selection.events.active.connect(self._on_selection)
         registry_events.chosen.connect(self._choice.take_model)
@@ -371,7 +372,7 @@ class SegmentWidget(Panel):
         self._choice.remember()
         self._drop_jobs()
         layers = self._viewer.layers
-        for event in (layers.events.inserted, layers.events.removed, layers.events.renamed):
+        for event in list_events(self._viewer):
             event.disconnect(self._on_layers)
         layers.selection.events.active.disconnect(self._on_selection)
         self._viewer.dims.events.current_step.disconnect(self._on_dims)

@@ -20,6 +20,7 @@ from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, Undoc
 from napari_unet_tumour.widgets.common.settings_form import remember, remembered
 from napari_unet_tumour.widgets.common.table import FigureTable
 from napari_unet_tumour.widgets.common.words import failure_text
+from napari_unet_tumour.widgets.layers.edits import list_events
 from napari_unet_tumour.widgets.measure.layers import masks
 from napari_unet_tumour.widgets.server import requests
 from napari_unet_tumour.widgets.server.requests import Login
@@ -128,13 +129,9 @@ class ServerPanel(Panel):
         panel.files.changed.connect(self._ask_for_files)
         panel.folder.changed.connect(self._ask_for_folder)
         self.series.cellDoubleClicked.connect(self._on_double_click)
-        for event in self._layer_events():
+        for event in list_events(self._viewer):
             event.connect(self._on_layers)
         UndockFilter(self.native, self.close_down)
-
-    def _layer_events(self) -> tuple[Any, ...]:
-        events = self._viewer.layers.events
-        return events.inserted, events.removed, events.renamed
 
     def _on_layers(self, event: Any = None) -> None:
         self._panel.mask.reset_choices()
@@ -229,10 +226,7 @@ class ServerPanel(Panel):
 
     def _on_fetched(self, answer: tuple[Path, bool]) -> None:
         folder, was_there = answer
-        try:
-            self._viewer.open(str(folder), plugin=panels.PLUGIN)
-        except Exception as error:  # noqa: BLE001 - a reader may raise anything
-            self._panel.say(str(error).partition("\n")[0] or type(error).__name__, wrong=True)
+        if not panels.open_path(self._viewer, str(folder), self._panel.say):
             return
         how = "was fetched before" if was_there else "is fetched"
         self._panel.say(f"{folder.name} {how}, and open.")
@@ -243,7 +237,7 @@ class ServerPanel(Panel):
     def close_down(self) -> None:
         """Let go of the viewer."""
         self._background.cancel()
-        for event in self._layer_events():
+        for event in list_events(self._viewer):
             event.disconnect(self._on_layers)
         self._inbox.close()
         self.native.deleteLater()

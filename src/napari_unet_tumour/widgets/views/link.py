@@ -10,12 +10,12 @@ from qtpy.QtCore import QObject
 from napari_unet_tumour.look.planes import on_canvas, plane_views, upright
 from napari_unet_tumour.widgets.common.canvas import canvas_of
 from napari_unet_tumour.widgets.common.main_thread import single_shot_timer
-from napari_unet_tumour.widgets.layers.edits import Edits
 from napari_unet_tumour.widgets.layers.image_source import KEY, shown_at, slider_point
 from napari_unet_tumour.widgets.layers.labels import image_of
 from napari_unet_tumour.widgets.layers.world import PLACE, axes_of, pixels_of, world_of
 from napari_unet_tumour.widgets.look.letters import camera_of, camera_signs
 from napari_unet_tumour.widgets.views.crosshair import Crosshair
+from napari_unet_tumour.widgets.views.linked_edits import LinkedEdits
 from napari_unet_tumour.widgets.views.linked_layers import can_be_shown
 from napari_unet_tumour.widgets.views.pane import Pane
 from napari_unet_tumour.widgets.views.plane_canvas import SPACE, make_current, set_points
@@ -50,11 +50,9 @@ class Link(QObject):
         self._turn = np.eye(SPACE + 1)
         self.place = np.zeros(SPACE)
         self._moving = False
-        self._edited: set[Any] = set()
-        self._edits = Edits(main, self._on_edit)
         self._cross: Crosshair | None = None
         self.panes = [Pane(parent, main, self) for _ in range(SPACE)]
-        self._redraw = single_shot_timer(self, 0, self._show_edits)
+        self._edits = LinkedEdits(self, main, self.panes)
         self._relink = single_shot_timer(self, 0, self.look)
         self._main_soon = single_shot_timer(self, 0, self._move_main)
         self._crosses_soon = single_shot_timer(self, 0, self._move_crosses)
@@ -167,16 +165,6 @@ class Link(QObject):
         from napari.layers import Labels
 
         self._edits.watch(layer for layer in self._main.layers if isinstance(layer, Labels) and can_be_shown(layer))
-
-    def _on_edit(self, mask: Any) -> None:
-        """Show soon what has changed: the event may come before the change."""
-        self._edited.add(mask)
-        self._redraw.start()
-
-    def _show_edits(self) -> None:
-        edited, self._edited = self._edited, set()
-        for linked in (one for pane in self.panes for one in pane.linked if one.source in edited):
-            linked.refresh()
 
     # ---- the place -------------------------------------------------------------------------------------
 
@@ -298,7 +286,6 @@ class Link(QObject):
 
     def close(self) -> None:
         """Let go of the main view."""
-        self._redraw.stop()
         self._relink.stop()
         self._main_soon.stop()
         self._crosses_soon.stop()
@@ -306,8 +293,7 @@ class Link(QObject):
             emitter.disconnect(call)
         self._bound.clear()
         self._follow_place(self._scan, None)
-        self._edits.watch(())
-        self._edited.clear()
+        self._edits.close()
         self._scan = None
         for pane in self.panes:
             pane.close()
