@@ -92,9 +92,7 @@ class Lessons:
             return self._known[key]
 
 
-def iter_following(
-    scan: ScanAnswers, spec: ModelSpec, lessons: Lessons | None = None, weights: CarryWeights | None = None
-) -> Iterator[dict[int, Mask]]:
+def iter_following(scan: ScanAnswers, spec: ModelSpec, lessons: Lessons | None = None) -> Iterator[dict[int, Mask]]:
     """Yield the new probabilities (L, H, W) by slice: first of those that a correction is carried to, then each other.
 
     The others come with the nearest to a corrected slice first, and only where the habit changes them. Slices without
@@ -106,10 +104,8 @@ def iter_following(
         The model's description.
     lessons : Lessons, optional
         Kept from one call to the next, so that one more corrected slice adds one small matrix.
-    weights : CarryWeights, optional
-        For carrying; those of the model by default.
     """
-    weights = weights or CarryWeights.from_dict(spec.carry)
+    weights = CarryWeights.from_dict(spec.carry)
     rule = _rule(scan, spec, lessons or Lessons())
     answers: Mapping[int, Mask] = scan.answers
     if rule is not None:

@@ -17,6 +17,7 @@ from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
 from napari_unet_tumour.engine.model import load
 from napari_unet_tumour.errors import ModelError
 from napari_unet_tumour.models.spec import with_labels
+from napari_unet_tumour.postprocess.outline_habit import SAY
 from napari_unet_tumour.settings import FinetuneSettings
 
 SETTINGS = FinetuneSettings(seconds=60, steps=1, device="cpu")
@@ -55,7 +56,7 @@ def learnt(model, corrections):
 def test_the_model_file_has_the_habit_and_every_scan_adds_to_it(lite, draw, sees_whole):
     first = load(finetune(lite, reviewed(draw)[:2], SETTINGS).data)
     assert [one["scan"] for one in first.spec.habit["scans"]] == ["scan"]
-    assert first.spec.carry["network"] == HyperParameters().habit_say
+    assert first.spec.carry["network"] == SAY
     second = learnt(first, reviewed(draw, scan="other", first=200))
     assert [one["scan"] for one in second["scans"]] == ["scan", "other"]
     assert lite.spec.habit == {}

@@ -18,6 +18,7 @@ from napari_unet_tumour.engine.finetuning.expert_fit import ExpertFineTuner
 from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
 from napari_unet_tumour.engine.networks.gated_branch import has_gated_branch
 from napari_unet_tumour.engine.networks.lite_unet import LiteUNet
+from napari_unet_tumour.postprocess.outline_habit import SAY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +103,7 @@ def _file(desk: FineTuneContext, net: nn.Module) -> bytes:
     learnt = remember(desk.stacks, desk.lesson.cases.sources, spec.corrected)
     carry = CarryWeights.from_dict(spec.carry)
     if desk.habit:  # it knows how this person outlines
-        carry = replace(carry, network=desk.lesson.recipe.habit_say)
+        carry = replace(carry, network=SAY)
     elif has_gated_branch(net):
         carry = replace(carry, network=desk.lesson.recipe.say)
     made = replace(

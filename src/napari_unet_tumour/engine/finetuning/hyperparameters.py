@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_unet_tumour.postprocess.outline_habit import SAY
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -78,8 +76,6 @@ class HyperParameters:
         Second: how much of it counts, 0..1, where no held-out slice can choose it.
     say : float
         Second: weight of its log odds where corrected slices are carried to their neighbours.
-    habit_say : float
-        The same for a network with the outlines of the reader's habit.
     """
 
     part: str = "all"
@@ -113,7 +109,6 @@ class HyperParameters:
     carried: int = 1
     moved: float = 0.85
     say: float = 0.15
-    habit_say: float = SAY
 
     @property
     def moving(self) -> HyperParameters:
