@@ -84,7 +84,7 @@ class CorrectWidget(Panel):
         self._restoring = Restore(viewer, state, put, desk, self._versions, self._on_seen)
         self._carry = CarryController(state, panel.carry, choice, inbox, masks)
         self._slice = SliceActions(viewer, state, choice, desk, masks, self._carry, self._tour, self._on_seen)
-        self._click = ClickController(viewer, state, put, choice, desk, masks)
+        self._click = ClickController(viewer, state, inbox, choice, desk, masks)
         self._outline = OutlineController(viewer, state, put, choice, desk, masks, self._click)
         self._trouble = self._stopped = ""
         self._bound: list[str] = []
