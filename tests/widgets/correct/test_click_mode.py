@@ -544,6 +544,14 @@ def test_a_click_is_asked_first_and_drawn_once(clicking, monkeypatch):
     monkeypatch.undo()
 
 
+def test_another_slice_is_looked_up_once(clicking, monkeypatch):
+    one = clicking()
+    asked, on_screen = [], one.widget._desk.on_screen
+    monkeypatch.setattr(one.widget._desk, "on_screen", lambda: (asked.append(1), on_screen())[1])
+    one.widget._on_dims()
+    assert len(asked) == 1
+
+
 def test_a_mark_is_drawn_before_an_answer_that_takes_long(clicking):
     one = clicking()
     one.worker.gate.clear()

@@ -117,8 +117,12 @@ class ClickController:
 
     def look(self) -> None:
         """Take up the mask on screen and show its marks; call it when the slice or the layers are others."""
-        found = self._desk.on_screen() if self.on and not self._looking else None
-        if found is None:
+        if self.on and not self._looking:
+            self.look_at(self._desk.on_screen())
+
+    def look_at(self, found: tuple[CaseCorrections, int] | None) -> None:
+        """Take up the mask of a slice that is known to be on screen, see `look`."""
+        if found is None or not self.on or self._looking:
             return
         session, number = found
         self._looking = True  # a new mask layer, and another layer that is selected, lead here again

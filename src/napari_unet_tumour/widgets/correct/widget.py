@@ -207,7 +207,7 @@ class CorrectWidget(Panel):
         found = self._desk.on_screen()
         self.state.slice = None if found is None else found[1]
         if found is not None:
-            self._click.look()
+            self._click.look_at(found)
             self._panel.brush.look_again()
 
     def _on_seen(self) -> None:
