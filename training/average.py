@@ -2,9 +2,8 @@
 
     python training/average.py FIRST SECOND --share 0.7 --images IMAGES --cases CASES.csv --out MODEL
 
-The average of the last two rounds of a training scores better than either of them. FIRST's click network and weights for
-carrying stay; so does its classifier of components where --keep-components is given, else it is fitted anew
-(components.py).
+The average of the last two rounds of a training scores better than either of them. FIRST's click network and weights
+for carrying stay, and with --keep-components its classifier of components; else that is fitted anew (components.py).
 """
 
 from __future__ import annotations
