@@ -19,6 +19,7 @@ STEP_MS = 20
 
 def add_in_steps(viewer: ViewerModel, mask: Labels) -> None:
     """Add a mask layer; the visuals for drawing on it follow one by one, at the latest `STEP_MS` each."""
+    viewer = getattr(viewer, "__wrapped__", viewer)  # a widget is given a proxy
     window = getattr(viewer, "window", None)
     overlays = [mask._overlays[name] for name in LATER if window is not None and name in mask._overlays]
     for overlay in overlays:
