@@ -4,7 +4,8 @@
 
 Click mode is on. The mouse clicks on places around the middle of a slice, left and right in turn, on one slice after
 another; the first click on each slice is counted apart, since the slice is prepared then. Recorded is the time from the
-press of the button until the mask with the answer has been painted. Without a display, under Xvfb.
+press of the button until the mask with the answer has been painted, and how much of it the GUI thread works. Without a
+display, under Xvfb.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def mode_note(widget) -> str:
 
 
 def clicked(viewer, widget, mode, place: np.ndarray, left: bool) -> tuple[float, float]:
-    """Click on a place of the slice; return the milliseconds until the answer has been painted, and those of the GUI thread's own."""
+    """Click on a place of the slice; return the milliseconds until the answer is painted, and the GUI thread's own."""
     from qtpy.QtCore import QPoint, Qt
     from qtpy.QtTest import QTest
 
