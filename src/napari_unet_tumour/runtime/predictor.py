@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,11 +66,13 @@ class RuntimePredictor:
         chosen = list(left[: max(1, min(PIXELS // spec.size**2, raw))])
         places = [self._numbers[n] if self._numbers else n for n in left]
         self._empty.expect(places)
-        return chosen, self._begin(read(chosen), places)
+        planes = as_planes(read(chosen), spec)
+        return chosen, partial(self._finish, planes, self._start(planes, places), places)
 
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for whole planes (n, C, H, W)."""
-        return self._begin(raw)()
+        planes = as_planes(raw, self._model.spec)
+        return self._finish(planes, self._start(planes, ()), ())
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
         """Return (L, H, W) uint8 for the region of a tile; see `engine.inference.sliding_window.block_probability`."""
@@ -94,26 +97,6 @@ class RuntimePredictor:
         while self._pending:
             self._pending.pop().cancel()
 
-    def _begin(self, raw: NDArray[Any], places: Sequence[int] = ()) -> Answer:
-        spec = self._model.spec
-        planes = as_planes(raw, spec)
-        going = self._start(planes, places)
-        later = [n for n, (_, turned) in going.items() if turned is None and self._settings.flip_tta]
-        labels = (len(spec.labels) - 1) * (1 + self.twofold)
-        checks = self._settings.check_components and has_classifier(spec)
-
-        def wait() -> NDArray[np.uint8]:
-            found = np.zeros((len(raw), labels, *planes.frame.native), np.uint8)
-            self._add_mirrored(going, planes, [n for n in later if not self._empty.between(places[n])])
-            for n, (plain, turned) in going.items():
-                own, mirrored = plain.result(), None if turned is None else turned.result()
-                found[n] = planes.back(_mean(own, mirrored))
-                if checks:
-                    lower_unlikely(found[n], planes.working[n], own, mirrored, planes.frame, spec)
-            return found
-
-        return wait
-
     def _start(self, planes: Planes, places: Sequence[int]) -> Going:
         """Start predicting planes, and their mirror images unless the neighbours may show that none is needed."""
         varied = np.flatnonzero(planes.varied).tolist()
@@ -123,6 +106,21 @@ class RuntimePredictor:
         if self._settings.flip_tta:
             self._add_mirrored(going, planes, [n for n in varied if not (places and self._empty.is_open(places[n]))])
         return going
+
+    def _finish(self, planes: Planes, going: Going, places: Sequence[int]) -> NDArray[np.uint8]:
+        """Wait for the prediction (n, L, H, W) of planes, with the mirror images that turn out to be needed."""
+        spec = self._model.spec
+        later = [n for n, (_, turned) in going.items() if turned is None and self._settings.flip_tta]
+        self._add_mirrored(going, planes, [n for n in later if not self._empty.between(places[n])])
+        labels = (len(spec.labels) - 1) * (1 + self.twofold)
+        found = np.zeros((len(planes.varied), labels, *planes.frame.native), np.uint8)
+        checks = self._settings.check_components and has_classifier(spec)
+        for n, (plain, turned) in going.items():
+            own, mirrored = plain.result(), None if turned is None else turned.result()
+            found[n] = planes.back(_mean(own, mirrored))
+            if checks:
+                lower_unlikely(found[n], planes.working[n], own, mirrored, planes.frame, spec)
+        return found
 
     def _add_mirrored(self, going: Going, planes: Planes, chosen: Iterable[int]) -> None:
         for n in chosen:
