@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ class RuntimePredictor:
         self._model, self._settings, self._numbers = model, settings, numbers
         self._empty = EmptySlices()
         self.twofold = model.twofold
-        self._pending: deque[Future[Array]] = deque()
+        self._pool, self._closed = model.session.pool, False
 
     def begin(
         self, read: Callable[[list[int]], NDArray[Any]], left: Sequence[int], shape: Sequence[int]
@@ -94,13 +95,12 @@ class RuntimePredictor:
 
     def close(self) -> None:
         """Cancel predictions that were started and are no longer wanted."""
-        while self._pending:
-            self._pending.pop().cancel()
+        self._closed = True
 
     def _start(self, planes: Planes, places: Sequence[int]) -> Going:
         """Start predicting planes, and their mirror images unless the neighbours may show that none is needed."""
         varied = np.flatnonzero(planes.varied).tolist()
-        going: Going = {n: (self._submit(self._predict, planes.working[n]), None) for n in varied}
+        going: Going = {n: (self._pool.submit(self._predict, planes.working[n]), None) for n in varied}
         for n, place in zip(range(len(planes.varied)), places, strict=False):
             self._empty.add(place, going[n][0] if n in going else None)
         if self._settings.flip_tta:
@@ -124,13 +124,13 @@ class RuntimePredictor:
 
     def _add_mirrored(self, going: Going, planes: Planes, chosen: Iterable[int]) -> None:
         for n in chosen:
-            turned = self._submit(self._mirrored, planes.working[n], self._model.spec.flip_scale)
+            turned = self._pool.submit(self._mirrored, planes.working[n], self._model.spec.flip_scale)
             going[n] = going[n][0], turned
 
     def _probability(self, working: Array) -> Callable[[], Array]:
         """Start predicting an image (C, h, w); the returned function waits for the mean over image and mirror image."""
-        plain = self._submit(self._predict, working)
-        mirrored = self._submit(self._mirrored, working, 1.0) if self._settings.flip_tta else None
+        plain = self._pool.submit(self._predict, working)
+        mirrored = self._pool.submit(self._mirrored, working, 1.0) if self._settings.flip_tta else None
         return lambda: _mean(plain.result(), None if mirrored is None else mirrored.result())
 
     def _mirrored(self, working: Array, scale: float) -> Array:
@@ -146,6 +146,9 @@ class RuntimePredictor:
         return np.asarray(found[..., ::-1])
 
     def _predict(self, image: Array) -> Array:
+        """Return the probability for an image; raises CancelledError, which nobody sees, once nobody waits for it."""
+        if self._closed:
+            raise CancelledError
         logits = self._model.session.logits(image)
         return np.concatenate([to_probability(one) for one in np.split(logits, 1 + self.twofold)])
 
@@ -157,13 +160,6 @@ class RuntimePredictor:
             if len(going) > self._model.session.at_once:
                 yield going.popleft()()
         yield from (one() for one in going)
-
-    def _submit(self, work: Callable[..., Array], *given: Any) -> Future[Array]:
-        future = self._model.session.pool.submit(work, *given)
-        self._pending.append(future)
-        while self._pending and self._pending[0].done():
-            self._pending.popleft()
-        return future
 
 
 def _mean(own: Array, mirrored: Array | None) -> Array:
