@@ -22,19 +22,19 @@ def list_events(viewer: ViewerModel) -> tuple[Any, ...]:
 
 
 class LayerEvents:
-    """Hears of events of some layers at a time.
+    """Calls back for some events of the layers that are followed.
 
     Parameters
     ----------
     call : callable
         Called with every event.
     names : sequence of str
-        Which events.
+        Names of the events.
 
     Attributes
     ----------
     layers : list of napari.layers.Layer
-        Whose.
+        The layers that are followed.
     """
 
     def __init__(self, call: Callable[[Any], None], names: Sequence[str] = EVENTS) -> None:
@@ -42,7 +42,7 @@ class LayerEvents:
         self.layers: list[Any] = []
 
     def follow(self, layers: Iterable[Any]) -> None:
-        """Hear of these layers and of no others."""
+        """Follow these layers and no others."""
         for layer in self.layers:
             for name in self._names:
                 getattr(layer.events, name).disconnect(self._call)
