@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.base.slicing import SliceLayout
-    from napari_unet_tumour.engine.inference.segment import AnyModel, Segmentation
+    from napari_unet_tumour.engine.inference.loading import AnyModel
+    from napari_unet_tumour.engine.inference.segment import Segmentation
     from napari_unet_tumour.errors import UNetTumourError
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.models.spec import ModelSpec

@@ -23,7 +23,8 @@ from napari_unet_tumour.settings import ENHANCING, WHOLE, SegmentSettings
 
 if TYPE_CHECKING:
     from napari_unet_tumour.api.batch import OnTick
-    from napari_unet_tumour.engine.inference.segment import AnyModel, Segmentation
+    from napari_unet_tumour.engine.inference.loading import AnyModel
+    from napari_unet_tumour.engine.inference.segment import Segmentation
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.runtime.clicks import ClickModel

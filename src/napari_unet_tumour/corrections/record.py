@@ -88,6 +88,11 @@ class Record:
         """Take the tick back; the role stays, so that what was trained on is never held out, nor the other way."""
         self.reviewed = [n for n in self.reviewed if n != plane]
 
+    def with_marks_of(self, earlier: Record) -> Record:
+        """Return this record with the ticks and strokes of an earlier one too."""
+        reviewed = list(dict.fromkeys([*earlier.reviewed, *self.reviewed]))
+        return replace(self, reviewed=reviewed, edited=sorted({*earlier.edited, *self.edited}))
+
     def to_json(self) -> str:
         """Return the record as text."""
         return json.dumps(asdict(self), indent=1)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.engine.inference import loading, segment
+from napari_unet_tumour.engine.inference import loading
+from napari_unet_tumour.engine.inference.segment import iter_segment_block, iter_segment_planes
 from napari_unet_tumour.settings import Progress, SegmentSettings
 
 if TYPE_CHECKING:
@@ -17,9 +18,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.clicks.answer import Click, Known
-    from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedContext, ReviewedSlice
+    from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedSlice
     from napari_unet_tumour.settings import FinetuneSettings
-    from napari_unet_tumour.tiling.grid import Tile
+
+__all__ = [
+    "add_classes",
+    "click",
+    "describe",
+    "iter_finetune",
+    "iter_finetune_time",
+    "iter_outline",
+    "iter_preload",
+    "iter_segment_block",
+    "iter_segment_planes",
+    "preload_torch",
+]
 
 
 def iter_preload(model: str | bytes | None = None, device: str = "auto") -> Generator[Progress, None, str]:
@@ -31,24 +44,8 @@ def iter_preload(model: str | bytes | None = None, device: str = "auto") -> Gene
         yield Progress(1, 2, "warming up")
         noise = np.random.default_rng(0).random((8, loaded.spec.in_channels, 256, 256), np.float32)
         for planes in (noise[:1], noise) if loading.needs_torch(loaded) else (noise[:1],):
-            yield from segment.iter_segment_planes(loaded, planes, settings)
+            yield from iter_segment_planes(loaded, planes, settings)
     return describe(device)
-
-
-def iter_segment_planes(
-    model: str | bytes, planes: NDArray[Any], settings: SegmentSettings, corrected: ReviewedContext | None = None
-) -> Generator[Progress, None, NDArray[np.uint8]]:
-    """Predict raw planes, see `segment.iter_segment_planes`; raises ModelError for an invalid model."""
-    loaded = loading.load_for(model, settings, export=False)
-    return (yield from segment.iter_segment_planes(loaded, planes, settings, corrected))
-
-
-def iter_segment_block(
-    model: str | bytes, raw: NDArray[Any], sample: NDArray[Any], block: Tile, settings: SegmentSettings
-) -> Generator[Progress, None, NDArray[np.uint8]]:
-    """Predict a tile of a large plane, see `segment.iter_segment_block`."""
-    loaded = loading.load_for(model, settings, export=False)
-    return (yield from segment.iter_segment_block(loaded, raw, sample, block, settings))
 
 
 _torch_loading: list[threading.Thread] = []

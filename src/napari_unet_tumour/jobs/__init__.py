@@ -6,6 +6,7 @@ torch is never imported in this process.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import queue
 import threading
@@ -89,11 +90,11 @@ def submit(
     """
     global _loop
     task = TASKS[name] if ":" not in name else name
-    job = Job(task, args, on_event, scheduler, insecure, retries)
     with _lock:
         if _loop is None:
             _loop = EventLoopThread(before_exit=_shutdown_first)
-        _loop.run(job)
+        job = Job(task, args, on_event, scheduler, insecure, retries, _loop.deliver, _loop.call)
+        asyncio.run_coroutine_threadsafe(_loop.run(job), _loop.loop)
     return job
 
 

@@ -84,7 +84,8 @@ class DaskConnection:
             while True:
                 begun = job.starts
                 try:
-                    return await self._attempt(job)
+                    sent = await self._send(job)
+                    return None if sent is None else await self._wait(job, *sent)
                 except (KilledWorker, CommClosedError, ConnectionLost) as error:
                     # A job that had not started when its worker was lost does not use up a retry.
                     lost += 1
@@ -133,11 +134,8 @@ class DaskConnection:
         else:
             job.report(progress)
 
-    async def _attempt(self, job: Job) -> Any:
-        sent = await self._send(job)
-        if sent is None:
-            return None
-        future, worker = sent
+    async def _wait(self, job: Job, future: Any, worker: str) -> Any:
+        """Wait for a job's result, or until it is cancelled or was started too often."""
         result = asyncio.ensure_future(self._outcome(future))
         ends = [asyncio.ensure_future(event.wait()) for event in (job.stop, job.too_many_starts)]
         self._busy[worker] = self._busy.get(worker, 0) + 1
@@ -157,8 +155,8 @@ class DaskConnection:
             result.cancel()
             future.release()
 
-    async def _send(self, job: Job) -> Any:
-        """Send a job to the least busy worker; return its future and that worker."""
+    async def _send(self, job: Job) -> tuple[Any, str] | None:
+        """Send a job to the least busy worker; return its future and that worker, None where it has ended before."""
         # In order of submission, however long the arrays of each job take to send.
         async with self._order:
             for process in self._processes[:1]:

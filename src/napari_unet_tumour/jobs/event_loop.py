@@ -32,15 +32,20 @@ class EventLoopThread:
     ----------
     before_exit : callable
         Called once dask has been imported, to register an exit handler that runs before dask's.
+
+    Attributes
+    ----------
+    loop : asyncio.AbstractEventLoop
+        Where `run` belongs.
     """
 
     def __init__(self, before_exit: Callable[[], None]) -> None:
         self._before_exit = before_exit
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
         self._leaving = False
         self._connections: dict[str | None, asyncio.Task[DaskConnection]] = {}
-        self._jobs: dict[asyncio.Task[None], Job] = {}
+        self._jobs: dict[asyncio.Task[Any], Job] = {}
         self._outbox: queue.SimpleQueue[tuple[Job, Event] | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=target, name=f"napari-unet-tumour {name}", daemon=True)
@@ -49,15 +54,10 @@ class EventLoopThread:
         for thread in self._threads:
             thread.start()
 
-    def call(self, function: Callable[..., object], *args: Any) -> None:
+    def call(self, function: Callable[[], object]) -> None:
         """Call a function on the loop's thread, soon; does nothing if the loop is closed."""
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(function, *args)
-
-    def run(self, job: Job) -> None:
-        """Start a job; may be called on any thread."""
-        job.attach(self.deliver, self.call)
-        self.call(self._begin, job)
+            self.loop.call_soon_threadsafe(function)
 
     def deliver(self, job: Job, event: Event) -> None:
         """Queue an event for the job's caller; may be called on any thread."""
@@ -71,12 +71,11 @@ class EventLoopThread:
             if thread is not threading.current_thread():
                 thread.join(CLOSE_S)
 
-    def _begin(self, job: Job) -> None:
-        task = self._loop.create_task(self._run(job))
+    async def run(self, job: Job) -> None:
+        """Run a job to its end event; on the loop, in a task of its own."""
+        task = asyncio.current_task()
+        assert task is not None
         self._jobs[task] = job
-        task.add_done_callback(self._jobs.pop)
-
-    async def _run(self, job: Job) -> None:
         try:
             connection = await self._connection(job.scheduler, job.insecure)
             job.end(Done(await connection.run(job)))
@@ -86,6 +85,8 @@ class EventLoopThread:
             job.end(Failed(error))
         except Exception as error:  # noqa: BLE001 - every job must end with an event
             job.end(Failed(WorkerError(log.explain("The job could not be run", error))))
+        finally:
+            del self._jobs[task]
 
     async def _connection(self, scheduler: str | None, insecure: bool) -> DaskConnection:
         known = self._connections.get(scheduler)
@@ -93,7 +94,7 @@ class EventLoopThread:
             await _close(known)
             known = None
         if known is None:
-            known = self._connections[scheduler] = self._loop.create_task(self._connect(scheduler, insecure))
+            known = self._connections[scheduler] = self.loop.create_task(self._connect(scheduler, insecure))
         return await asyncio.shield(known)
 
     async def _connect(self, scheduler: str | None, insecure: bool) -> DaskConnection:
@@ -116,14 +117,14 @@ class EventLoopThread:
             raise
 
     def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        asyncio.set_event_loop(self.loop)
         try:
-            self._loop.run_until_complete(self._closing.wait())
-            self._loop.run_until_complete(self._end_all())
+            self.loop.run_until_complete(self._closing.wait())
+            self.loop.run_until_complete(self._end_all())
         finally:
             self._outbox.put(None)
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
+            self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.close()
 
     async def _end_all(self) -> None:
         for job in self._jobs.values():

@@ -66,11 +66,15 @@ class Job:
         Whether an address without TLS outside this machine is allowed.
     retries : int
         How often it is started again after its worker was lost.
+    deliver : callable
+        Takes the job and an event, on any thread, and passes the event to `on_event`.
+    call : callable
+        Runs a function on the thread of the event loop, to which `stop` belongs.
     """
 
     def __init__(
         self, task: str, args: tuple[Any, ...], on_event: Callable[[Event], None], scheduler: str | None,
-        insecure: bool = False, retries: int = 0,
+        insecure: bool, retries: int, deliver: Callable[[Job, Event], None], call: Callable[[Callable[[], None]], None],
     ) -> None:  # fmt: skip
         self.id = uuid.uuid4().hex
         self.task, self.args, self.on_event = task, args, on_event
@@ -79,8 +83,7 @@ class Job:
         self.stop, self.too_many_starts = asyncio.Event(), asyncio.Event()
         self._lock = threading.Lock()
         self._end: type[Event] | None = None
-        self._deliver: Callable[[Job, Event], None] | None = None
-        self._call: Callable[[Callable[[], None]], None] = _call_now
+        self._deliver, self._call = deliver, call
 
     @property
     def started(self) -> bool:
@@ -100,7 +103,7 @@ class Job:
     def end(self, event: Event) -> bool:
         """End the job with an event, and return whether this was the first end; for a user there is `cancel`."""
         with self._lock:
-            if self._end is not None or self._deliver is None:
+            if self._end is not None:
                 return False
             self._end, self.args = type(event), ()
             self._deliver(self, event)
@@ -108,25 +111,9 @@ class Job:
 
     def report(self, progress: Progress) -> None:
         """Deliver progress, unless the job has ended."""
-        if not self.ended and self._deliver is not None:
+        if not self.ended:
             self._deliver(self, ProgressEvent(progress))
 
     def wants(self, event: Event) -> bool:
         """Tell whether a queued event should still be delivered: after a cancellation only `Cancelled`."""
         return self._end is not Cancelled or isinstance(event, Cancelled)
-
-    def attach(self, deliver: Callable[[Job, Event], None], call: Callable[[Callable[[], None]], None]) -> None:
-        """Connect the job to the threads, before it starts.
-
-        Parameters
-        ----------
-        deliver : callable
-            Takes the job and an event, on any thread, and passes the event to `on_event`.
-        call : callable
-            Runs a function on the thread of the event loop, to which `stop` belongs.
-        """
-        self._deliver, self._call = deliver, call
-
-
-def _call_now(function: Callable[[], None]) -> None:
-    function()

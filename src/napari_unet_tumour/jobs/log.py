@@ -39,9 +39,9 @@ def write(text: str) -> None:
         log.write(f"--- {datetime.now().isoformat(timespec='seconds')}\n{text.rstrip()}\n")
 
 
-def explain(what: str, error: BaseException, details: str = "") -> str:
+def explain(what: str, error: BaseException) -> str:
     """Log the traceback of an unexpected error and return one line with the error and the path of the log."""
-    write(details or "".join(traceback.format_exception(error)))
+    write("".join(traceback.format_exception(error)))
     return f"{what}: {in_a_line(error)}. Details are in {path()}"
 
 

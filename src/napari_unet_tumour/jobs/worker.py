@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import importlib
 import json
@@ -14,7 +15,7 @@ import threading
 import traceback
 import types
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask
 import psutil  # type: ignore[import-untyped]
@@ -23,9 +24,6 @@ from distributed.security import Security
 
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.jobs.log import in_a_line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _cancelled: set[str] = set()
 
@@ -164,7 +162,16 @@ def run(job: str, topic: str, task: str, payload: PickledPayload) -> tuple[str, 
 
     try:
         report(None)
-        return _run_steps(job, _find(task)(*payload.open()), report)
+        steps = _find(task)(*payload.open())
+        if not isinstance(steps, types.GeneratorType):
+            return "done", PickledPayload(steps)
+        with contextlib.closing(steps):
+            while job not in _cancelled:  # unlike `base.steps.exhaust` it stops between two steps
+                try:
+                    report(next(steps))
+                except StopIteration as stop:
+                    return "done", PickledPayload(stop.value)
+        return "cancelled", None
     except UNetTumourError as error:
         return "failed", error.with_traceback(None)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - reported to the person as one line
@@ -176,20 +183,6 @@ def run(job: str, topic: str, task: str, payload: PickledPayload) -> tuple[str, 
 def _find(task: str) -> Any:
     module, name = task.split(":")
     return getattr(importlib.import_module(module), name)
-
-
-def _run_steps(job: str, steps: Any, report: Callable[[Any], None]) -> tuple[str, Any]:
-    """Run a job until it ends or is cancelled; unlike `base.steps.exhaust` it stops between two steps."""
-    if not isinstance(steps, types.GeneratorType):
-        return "done", PickledPayload(steps)
-    try:
-        while job not in _cancelled:
-            report(next(steps))
-    except StopIteration as stop:
-        return "done", PickledPayload(stop.value)
-    finally:
-        steps.close()
-    return "cancelled", None
 
 
 def boot(line: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from concurrent.futures import CancelledError
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +55,7 @@ class RuntimePredictor:
         self._model, self._settings, self._numbers = model, settings, numbers
         self._empty = EmptySlices()
         self.twofold = model.twofold
-        self._pending: deque[Future[Array]] = deque()
+        self._pool, self._closed = model.session.pool, False
 
     def begin(
         self, read: Callable[[list[int]], NDArray[Any]], left: Sequence[int], shape: Sequence[int]
@@ -65,11 +67,13 @@ class RuntimePredictor:
         chosen = list(left[: max(1, min(PIXELS // spec.size**2, raw))])
         places = [self._numbers[n] if self._numbers else n for n in left]
         self._empty.expect(places)
-        return chosen, self._begin(read(chosen), places)
+        planes = as_planes(read(chosen), spec)
+        return chosen, partial(self._finish, planes, self._start(planes, places), places)
 
     def planes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """Return (n, L, H, W) for whole planes (n, C, H, W)."""
-        return self._begin(raw)()
+        planes = as_planes(raw, self._model.spec)
+        return self._finish(planes, self._start(planes, ()), ())
 
     def block(self, raw: NDArray[Any], sample: NDArray[Any], block: Tile) -> NDArray[np.uint8]:
         """Return (L, H, W) uint8 for the region of a tile; see `engine.inference.sliding_window.block_probability`."""
@@ -91,48 +95,42 @@ class RuntimePredictor:
 
     def close(self) -> None:
         """Cancel predictions that were started and are no longer wanted."""
-        while self._pending:
-            self._pending.pop().cancel()
-
-    def _begin(self, raw: NDArray[Any], places: Sequence[int] = ()) -> Answer:
-        spec = self._model.spec
-        planes = as_planes(raw, spec)
-        going = self._start(planes, places)
-        later = [n for n, (_, turned) in going.items() if turned is None and self._settings.flip_tta]
-        labels = (len(spec.labels) - 1) * (1 + self.twofold)
-        checks = self._settings.check_components and has_classifier(spec)
-
-        def wait() -> NDArray[np.uint8]:
-            found = np.zeros((len(raw), labels, *planes.frame.native), np.uint8)
-            self._add_mirrored(going, planes, [n for n in later if not self._empty.between(places[n])])
-            for n, (plain, turned) in going.items():
-                own, mirrored = plain.result(), None if turned is None else turned.result()
-                found[n] = planes.back(_mean(own, mirrored))
-                if checks:
-                    lower_unlikely(found[n], planes.working[n], own, mirrored, planes.frame, spec)
-            return found
-
-        return wait
+        self._closed = True
 
     def _start(self, planes: Planes, places: Sequence[int]) -> Going:
         """Start predicting planes, and their mirror images unless the neighbours may show that none is needed."""
         varied = np.flatnonzero(planes.varied).tolist()
-        going: Going = {n: (self._submit(self._predict, planes.working[n]), None) for n in varied}
+        going: Going = {n: (self._pool.submit(self._predict, planes.working[n]), None) for n in varied}
         for n, place in zip(range(len(planes.varied)), places, strict=False):
             self._empty.add(place, going[n][0] if n in going else None)
         if self._settings.flip_tta:
             self._add_mirrored(going, planes, [n for n in varied if not (places and self._empty.is_open(places[n]))])
         return going
 
+    def _finish(self, planes: Planes, going: Going, places: Sequence[int]) -> NDArray[np.uint8]:
+        """Wait for the prediction (n, L, H, W) of planes, with the mirror images that turn out to be needed."""
+        spec = self._model.spec
+        later = [n for n, (_, turned) in going.items() if turned is None and self._settings.flip_tta]
+        self._add_mirrored(going, planes, [n for n in later if not self._empty.between(places[n])])
+        labels = (len(spec.labels) - 1) * (1 + self.twofold)
+        found = np.zeros((len(planes.varied), labels, *planes.frame.native), np.uint8)
+        checks = self._settings.check_components and has_classifier(spec)
+        for n, (plain, turned) in going.items():
+            own, mirrored = plain.result(), None if turned is None else turned.result()
+            found[n] = planes.back(_mean(own, mirrored))
+            if checks:
+                lower_unlikely(found[n], planes.working[n], own, mirrored, planes.frame, spec)
+        return found
+
     def _add_mirrored(self, going: Going, planes: Planes, chosen: Iterable[int]) -> None:
         for n in chosen:
-            turned = self._submit(self._mirrored, planes.working[n], self._model.spec.flip_scale)
+            turned = self._pool.submit(self._mirrored, planes.working[n], self._model.spec.flip_scale)
             going[n] = going[n][0], turned
 
     def _probability(self, working: Array) -> Callable[[], Array]:
         """Start predicting an image (C, h, w); the returned function waits for the mean over image and mirror image."""
-        plain = self._submit(self._predict, working)
-        mirrored = self._submit(self._mirrored, working, 1.0) if self._settings.flip_tta else None
+        plain = self._pool.submit(self._predict, working)
+        mirrored = self._pool.submit(self._mirrored, working, 1.0) if self._settings.flip_tta else None
         return lambda: _mean(plain.result(), None if mirrored is None else mirrored.result())
 
     def _mirrored(self, working: Array, scale: float) -> Array:
@@ -148,6 +146,9 @@ class RuntimePredictor:
         return np.asarray(found[..., ::-1])
 
     def _predict(self, image: Array) -> Array:
+        """Return the probability for an image; raises CancelledError, which nobody sees, once nobody waits for it."""
+        if self._closed:
+            raise CancelledError
         logits = self._model.session.logits(image)
         return np.concatenate([to_probability(one) for one in np.split(logits, 1 + self.twofold)])
 
@@ -159,13 +160,6 @@ class RuntimePredictor:
             if len(going) > self._model.session.at_once:
                 yield going.popleft()()
         yield from (one() for one in going)
-
-    def _submit(self, work: Callable[..., Array], *given: Any) -> Future[Array]:
-        future = self._model.session.pool.submit(work, *given)
-        self._pending.append(future)
-        while self._pending and self._pending[0].done():
-            self._pending.popleft()
-        return future
 
 
 def _mean(own: Array, mirrored: Array | None) -> Array:

@@ -13,7 +13,9 @@ from napari_unet_tumour.settings import SegmentSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_unet_tumour.engine.inference.segment import AnyModel
+    from napari_unet_tumour.engine.model import Model
+
+    AnyModel = Model | RuntimeModel
 
 
 def load_for(source: str | Path | bytes, settings: SegmentSettings, export: bool = True) -> AnyModel:

@@ -13,6 +13,7 @@ import numpy as np
 from napari_unet_tumour.base.old_names import accept_old_names
 from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.corrections import ReviewedContext
+from napari_unet_tumour.engine.inference import loading
 from napari_unet_tumour.engine.inference.fusion import AnswerFusion, fuse_single_plane
 from napari_unet_tumour.engine.inference.part import has_own_habit, shows_part, wider, with_part, with_part_of_tile
 from napari_unet_tumour.errors import ScanError
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.base.slicing import Region, SliceLayout
-    from napari_unet_tumour.engine.model import Model
+    from napari_unet_tumour.engine.inference.loading import AnyModel
     from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.scans.training_match import ScanMatch
     from napari_unet_tumour.tiling.grid import Tile
 
-    AnyModel = Model | RuntimeModel
     Answer = Callable[[], NDArray[np.uint8]]
     Carried = Callable[[Iterator[Progress]], Iterator[Progress]]
     # Raw plane (C, H, W) and its probability (L, H, W) -> another probability.
@@ -185,16 +185,22 @@ def iter_segment_into(
 
 
 def iter_segment_planes(
-    model: AnyModel, planes: NDArray[Any], settings: SegmentSettings, corrected: ReviewedContext | None = None
+    model: AnyModel | str | bytes,
+    planes: NDArray[Any],
+    settings: SegmentSettings,
+    corrected: ReviewedContext | None = None,
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
     """Predict raw planes (N, C, H, W): returns the probability (N, L, H, W) uint8; progress as in `iter_segment`.
 
     Parameters
     ----------
-    corrected : Corrected, optional
+    model : AnyModel, str or bytes
+        A model, or the path or the content of its file; raises ModelError for an invalid one.
+    corrected : ReviewedContext, optional
         Which planes of the scan these are, and what a person has corrected there; only a model that has learnt
         from corrections asks for it. Without corrections, the planes that the model has learnt from are known again.
     """
+    model = loading.load_for(model, settings, export=False) if isinstance(model, (str, bytes)) else model
     probability = _zeros(model, len(planes), planes.shape[2:])
     read: Read = lambda which, region: planes[(list(which), slice(None), *(region or ()))]  # noqa: E731
     asked = corrected is None or (corrected.recall and not corrected.masks)
@@ -220,9 +226,13 @@ def _recalled(spec: ModelSpec, planes: NDArray[Any]) -> tuple[ReviewedContext, C
 
 
 def iter_segment_block(
-    model: AnyModel, raw: NDArray[Any], sample: NDArray[Any], block: Tile, settings: SegmentSettings
+    model: AnyModel | str | bytes, raw: NDArray[Any], sample: NDArray[Any], block: Tile, settings: SegmentSettings
 ) -> Generator[Progress, None, NDArray[np.uint8]]:
-    """Predict one tile of a large plane, see `sliding_window.block_probability`; the progress carries notices."""
+    """Predict one tile of a large plane, see `sliding_window.block_probability`; the progress carries notices.
+
+    The model is as in `iter_segment_planes`.
+    """
+    model = loading.load_for(model, settings, export=False) if isinstance(model, (str, bytes)) else model
     check_channels(len(raw), model.spec)
     find = predictor(model, settings)
     try:

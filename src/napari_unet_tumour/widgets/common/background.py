@@ -257,6 +257,6 @@ class Background:
 
     def _end(self, task: Task, call: Callable[[], None]) -> None:
         if task is self.task:
-            self.finish()
+            self._set(None)
         if task.wanted:
             call()

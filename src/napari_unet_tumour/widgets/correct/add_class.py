@@ -117,11 +117,10 @@ class AddClassController:
             return
         first = len(entry.spec.labels) - len(values)
         _renumber(self._viewer, session, {value: first + n for n, value in enumerate(values)})
-        for part in session.case.parts:
-            if part.mask is not None:
-                # What the mask shows is what the new version says too.
-                labels.name_labels(part.mask, entry.spec.labels)
-                labels.amend(part.mask, labels=list(entry.spec.labels), model=entry.name, hash=entry.hash)
+        for mask in session.case.masks():
+            # What the mask shows is what the new version says too.
+            labels.name_labels(mask, entry.spec.labels)
+            labels.amend(mask, labels=list(entry.spec.labels), model=entry.name, hash=entry.hash)
         self._then()
 
 

@@ -18,7 +18,6 @@ from napari_unet_tumour.corrections.record import merged
 from napari_unet_tumour.errors import OutputError
 from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.layers import drawn_pixels
-from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,13 +183,13 @@ class Autosave:
             self._stale.add(part.scan)
 
     def _is_drawn(self, number: int, part: CasePart, plane: int, now: NDArray[np.uint8]) -> bool:
-        prediction = None if part.mask is None else PREDICTIONS.get(part.mask)
-        known = None if prediction is None or prediction.layout != part.layout else prediction.planes.get(plane)
-        if prediction is None or known is None:
+        cache = part.cache
+        known = None if cache is None else cache.planes.get(plane)
+        if cache is None or known is None:
             return self._sums[number] != self._first.get(number, 0)
         if part.mask is not None and drawn_pixels.is_erased(part.mask, part.layout, plane):
             return True
-        return bool(prediction.strokes(plane, now if known.region is None else now[known.region]).any())
+        return bool(cache.strokes(plane, now if known.region is None else now[known.region]).any())
 
     # ---- writing -----------------------------------------------------------------------------------
 
@@ -298,10 +297,7 @@ class Autosave:
     def _merged(self, scan: str) -> Record:
         """Return the record to write: while the earlier session is still offered, its ticks are kept too."""
         kept, record = self._kept.get(scan), self._records[scan]
-        if kept is None:
-            return record
-        reviewed = list(dict.fromkeys([*kept.reviewed, *record.reviewed]))
-        return replace(record, reviewed=reviewed, edited=sorted({*kept.edited, *record.edited}))
+        return record if kept is None else record.with_marks_of(kept)
 
     def _set_aside(self) -> None:
         for scan in self._kept if not self._aside else ():

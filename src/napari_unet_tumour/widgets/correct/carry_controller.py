@@ -11,7 +11,7 @@ from napari_unet_tumour.widgets.common.background import Background, Task
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.common.settings_form import fill, remember, remembered
 from napari_unet_tumour.widgets.correct import carry_stack
-from napari_unet_tumour.widgets.correct.carry_stack import CarryStack, cache_of, stack_of
+from napari_unet_tumour.widgets.correct.carry_stack import CarryStack, stack_of
 from napari_unet_tumour.widgets.correct.state import Message
 from napari_unet_tumour.widgets.layers.mask_writer import Shown
 from napari_unet_tumour.widgets.segment.progress import slices
@@ -68,11 +68,10 @@ class CarryController:
     ) -> None:
         self._state, self._choice, self._masks = state, choice, masks
         self._background = Background(inbox.put, lambda: state.generation)
-        self._session: CaseCorrections | None = None
         self._wanted: list[tuple[CasePart, range]] = []
         self._word, self._told, self._of = Message(), Message(), ""
         self._count, self._lessons = CarryCount(), Lessons()
-        self._heard: list[tuple[int, int]] = []
+        self._heard: list[tuple[int, int]] | None = None
         self._timer = single_shot_timer(inbox, REST_MS, self._on_rest)
         fill({"on": follows}, remembered(PART))
         follows.changed.connect(self._on_switch)
@@ -94,15 +93,12 @@ class CarryController:
     def look(self, session: CaseCorrections) -> None:
         """Carry again where the network has answered anew since, once it rests."""
         known, self._heard = self._heard, _heard(session)
-        if session is not self._session:
-            self.drop()
-            self._session = session
-        elif self._heard != known and session.reviewed():
+        if known not in (None, self._heard) and session.reviewed():
             self._timer.start()
 
     def drop(self) -> None:
         """Forget what is asked: the case or the model is another one now."""
-        self._session, self._wanted, self._lessons = None, [], Lessons()
+        self._heard, self._wanted, self._lessons = None, [], Lessons()
         self._background.cancel()
         self._timer.stop()
 
@@ -120,27 +116,20 @@ class CarryController:
             self._all()
 
     def _all(self) -> None:
-        if self._session is not None:
-            self._ask(self._session, _stacks(self._session), EVERY)
+        session = self._state.corrections
+        if session is not None:
+            self._ask(session, _stacks(session), EVERY)
 
     def _ask(self, session: CaseCorrections, stacks: Sequence[tuple[CasePart, range]], of: str) -> None:
         stacks = [stack for stack in stacks if stack[1]]
-        if not self._choice.carries or not stacks:
+        entry = self._choice.entry
+        if not self._choice.carries or not stacks or entry is None:
             return
-        if session is not self._session:
-            self.drop()
-            self._session = session
         self._wanted = list(dict.fromkeys([*self._wanted, *stacks]))
         self._word, self._of = self._state.message, of
         self._told, self._count = self._word, CarryCount()
-        self._begin(session)
-
-    def _begin(self, session: CaseCorrections) -> None:
-        entry, settings = self._choice.entry, self._choice.segmenting()
-        if entry is None:
-            return
+        settings, lessons = self._choice.segmenting(), self._lessons
         taken = [CarryStack.of(session, part, planes, entry.spec, settings) for part, planes in self._wanted]
-        lessons = self._lessons
 
         def work(task: Task) -> None:
             for stack in taken:
@@ -175,7 +164,7 @@ class CarryController:
     def _show(self, session: CaseCorrections, stack: CarryStack, plane: PlanePrediction) -> bool:
         """Write a slice, unless it was answered by the network, drawn or reviewed meanwhile; tell whether it was."""
         part, number, settings = stack.part, plane.number, self._choice.segmenting()
-        cache, was = cache_of(part), stack.shown.get(number)
+        cache, was = part.cache, stack.shown.get(number)
         now = None if cache is None else cache.planes.get(number)
         same = now is was or (now is not None and was is not None and now.probability is was.probability)
         if part.mask is None or not same or not carry_stack.is_free(session, part, number):
@@ -198,4 +187,4 @@ def _stacks(session: CaseCorrections) -> list[tuple[CasePart, range]]:
 
 def _heard(session: CaseCorrections) -> list[tuple[int, int]]:
     """Return what tells one answer of the network to a session's slices from the next."""
-    return [(id(cache), cache.answers) for part in session.case.parts if (cache := cache_of(part)) is not None]
+    return [(id(cache), cache.answers) for part in session.case.parts if (cache := part.cache) is not None]

@@ -41,12 +41,6 @@ def stack_of(part: CasePart, plane: int) -> range:
     return stack_range(part.layout, plane)
 
 
-def cache_of(part: CasePart) -> PredictionCache | None:
-    """Return what is known of a part's mask, where its planes are counted as those of the part."""
-    found = None if part.mask is None else PREDICTIONS.get(part.mask)
-    return found if found is not None and found.layout == part.layout else None
-
-
 def spacing(part: CasePart) -> tuple[float | None, float | None, float | None]:
     """Return height and width of a pixel and the distance of the slices in mm, None where nobody has said them.
 
@@ -129,7 +123,7 @@ class CarryStack:
         ticked = [n for n in planes if session.is_reviewed(part.first + n)]
         masks = session.masks([part.first + n for n in ticked])
         reviewed = {n: _as_uint8(masks[part.first + n]) for n in ticked}
-        cache, labels = cache_of(part), len(spec.labels) - 1
+        cache, labels = part.cache, len(spec.labels) - 1
         found = {n: _own(part, cache, n, labels) for n in planes}
         own = {n: plane for n, plane in found.items() if plane is not None}
         shown = {} if cache is None else {n: cache.planes[n] for n in planes if n in cache.planes}
@@ -140,8 +134,7 @@ class CarryStack:
 
     def __getitem__(self, number: int) -> NDArray[Any]:
         """Return the grey values (C, H, W) of a slice, counted within the stack; only these are read."""
-        taken: NDArray[Any] = self.part.layout.read_planes(self.part.array, [self.planes[number]])[0]
-        return taken
+        return self.part.read(self.planes[number])
 
     def answers(self) -> CarryAnswers:
         """Return what slices are to show now, where that is new, all at once."""
@@ -281,7 +274,7 @@ def keep_own(part: CasePart, plane: PlanePrediction | None) -> None:
     """Remember what the network wrote along another axis, before a carried answer takes its place."""
     if plane is None or part.mask is None:
         return
-    cache = cache_of(part)
+    cache = part.cache
     if cache is None:
         cache = PREDICTIONS[part.mask] = PredictionCache(part.layout)
     if plane.number not in cache.planes:
@@ -293,7 +286,7 @@ def is_free(session: CaseCorrections, part: CasePart, number: int) -> bool:
     mask, layout = part.mask, part.layout
     if mask is None or not part.whole:
         return False
-    cache, case_number = cache_of(part), part.first + number
+    cache, case_number = part.cache, part.first + number
     shown = None if cache is None else cache.planes.get(number)
     if session.is_reviewed(case_number) or session.is_edited(case_number):
         return False

@@ -13,7 +13,8 @@ from napari_unet_tumour.corrections.holdout import place_of
 from napari_unet_tumour.errors import ScanError, UNetTumourError
 from napari_unet_tumour.widgets.layers import image_source, labels, placement
 from napari_unet_tumour.widgets.layers.label_values import Values, values_of
-from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
+from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS
+from napari_unet_tumour.widgets.layers.world import affine_of, axes_of, grid_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.base.slicing import SliceLayout
     from napari_unet_tumour.models.spec import ModelSpec
     from napari_unet_tumour.widgets.layers.image_source import ImageSource
+    from napari_unet_tumour.widgets.layers.predictions import PredictionCache
 
 
 class LazyMaskError(ScanError):
@@ -71,6 +73,12 @@ class CasePart:
         return self.mask is not None and tuple(self.mask.data.shape) == self.layout.mask_shape
 
     @property
+    def cache(self) -> PredictionCache | None:
+        """What is known of the mask, where its planes are counted as those of the part."""
+        found = None if self.mask is None else PREDICTIONS.get(self.mask)
+        return found if found is not None and found.layout == self.layout else None
+
+    @property
     def person(self) -> str:
         """Whose scan it is where its file says so (an id, never a name), else ""."""
         return str(self.image.metadata.get(image_source.KEY, {}).get("person", ""))
@@ -97,6 +105,11 @@ class CasePart:
         if self.image.ndim > len(self.layout.mask_shape):
             axes = axes[: self.layout.channel] + axes[int(self.layout.channel or 0) + 1 :]
         return affine, axes, units
+
+    def read(self, plane: int) -> NDArray[Any]:
+        """Return the grey values (C, H, W) of a plane; of a lazy layer only these are read."""
+        taken: NDArray[Any] = self.layout.read_planes(self.array, [plane])[0]
+        return taken
 
     def pixels(self, plane: int) -> NDArray[Any]:
         """Return a view (H, W) of a plane of the mask; zeros where there is no mask."""
@@ -131,6 +144,10 @@ class CorrectionCase:
         """Return the layers without which the case makes no sense."""
         return [layer for part in self.parts for layer in (part.image, part.mask) if layer is not None]
 
+    def masks(self) -> list[Labels]:
+        """Return the mask layers that are there."""
+        return [part.mask for part in self.parts if part.mask is not None]
+
     def is_in(self, viewer: ViewerModel) -> bool:
         """Tell whether all of its layers are still there."""
         return all(layer in viewer.layers for layer in self.layers())
@@ -143,8 +160,7 @@ class CorrectionCase:
     def image(self, number: int) -> NDArray[Any]:
         """Return the grey values (C, H, W) of a slice; of a lazy layer only these are read."""
         part, plane = self.where(number)
-        taken: NDArray[Any] = part.layout.read_planes(part.array, [plane])[0]
-        return taken
+        return part.read(plane)
 
     def on_screen(self, viewer: ViewerModel) -> int | None:
         """Return the slice that the viewer shows, None when it shows something else."""
@@ -175,7 +191,7 @@ class CorrectionCase:
             viewer.layers.selection.active = part.mask or part.image
         layer = part.mask or part.image
         index = [float(at) if isinstance(at, int) else 0.0 for at in part.layout.index(plane)]
-        if layer is part.image and not _rgb_or_flat(part):
+        if layer is part.image and part.image.ndim != len(part.layout.mask_shape):  # its channels are an axis of it
             index.insert(int(part.layout.channel or 0), 0.0)
         _turn(viewer, layer, [i for i, at in enumerate(part.layout.index(plane)) if isinstance(at, slice)], part)
         place = image_source.slider_point(viewer, layer, index)
@@ -194,11 +210,6 @@ class CorrectionCase:
             values.append(new[changed])
         together = tuple(np.concatenate(axis) for axis in zip(*at, strict=True))
         return labels.write(viewer, part.mask, together, np.concatenate(values))
-
-
-def _rgb_or_flat(part: CasePart) -> bool:
-    """Tell whether the image layer's own axes are those of the mask: its channels, if any, are no axis of it."""
-    return bool(part.image.ndim == len(part.layout.mask_shape))
 
 
 def _turn(viewer: ViewerModel, layer: Any, across: list[int], part: CasePart) -> None:
@@ -271,10 +282,10 @@ def _flat_parts(viewer: ViewerModel, chosen: CasePart, spec: ModelSpec) -> Itera
             yield part
 
 
-def masks_for(viewer: ViewerModel, image: Image, shape: tuple[int, ...]) -> list[Labels]:
+def masks_for(viewer: ViewerModel, image: Image) -> list[Labels]:
     """Return the Labels layers to choose from: the image's own mask first, then those of its shape, then the others."""
     from napari.layers import Labels
 
-    own = labels.own_mask(viewer, image)
+    own, shape = labels.own_mask(viewer, image), grid_shape(image)
     every = [layer for layer in viewer.layers if isinstance(layer, Labels)]
     return sorted(every, key=lambda one: (one is not own, tuple(one.data.shape) != shape))

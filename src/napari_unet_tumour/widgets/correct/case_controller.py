@@ -10,6 +10,7 @@ from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.postprocess.enhancing_part import label_names
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
+from napari_unet_tumour.widgets.common.words import unreadable
 from napari_unet_tumour.widgets.correct import messages
 from napari_unet_tumour.widgets.correct.case import CorrectionCase, LazyMaskError, case_of
 from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.corrections import Store
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.widgets.common.background import Task
+    from napari_unet_tumour.widgets.common.question import Question
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
     from napari_unet_tumour.widgets.correct.state import CorrectState
@@ -49,17 +51,15 @@ class CaseController:
         Called before a case is let go, and with what is in the way of the next one; True for an error.
     seen : callable
         Called after every look at the masks.
-    lazy : callable
-        Called with a mask that cannot be drawn on, since it is not in memory.
     """
 
     def __init__(
         self, viewer: ViewerModel, state: CorrectState, inbox: MainThreadQueue, choice: CorrectInputs, store: Store,
-        masks: MaskWriter, opened: Callable[[CaseCorrections], None], closed: Callable[[str, bool], None],
-        seen: Callable[[], None], lazy: Callable[[Labels], None],
+        masks: MaskWriter, question: Question, opened: Callable[[CaseCorrections], None],
+        closed: Callable[[str, bool], None], seen: Callable[[], None],
     ) -> None:  # fmt: skip
         self._viewer, self._state, self._choice, self._store, self._masks = viewer, state, choice, store, masks
-        self._opened, self._closed, self._seen, self._lazy = opened, closed, seen, lazy
+        self._question, self._opened, self._closed, self._seen = question, opened, closed, seen
         self.watch = ChangeWatcher(viewer, inbox, seen)
         self._background = Background(inbox.put, lambda: state.generation, state.switch)
         self._opening: CorrectionCase | None = None
@@ -87,7 +87,8 @@ class CaseController:
         except UNetTumourError as error:
             self.close(str(error))
             if isinstance(error, LazyMaskError):
-                self._lazy(error.mask)
+                copy = ("Copy", "A new layer with the same pixels, in memory.", partial(self._copy, error.mask))
+                self._question.ask(f"Copy the mask '{error.mask.name}' into memory?", [copy])
             return
         if self.session is not None and _same(case, self.session.case):
             self._take_masks(case, self.session)
@@ -145,12 +146,24 @@ class CaseController:
             if part.mask is not None and part.whole:
                 label_values.settle(part.mask)
 
-    def in_doubt(self) -> list[Labels]:
-        """Return the masks in which 255 may be unsure or one of several labels."""
-        masks = [] if self.session is None else [part.mask for part in self.session.case.parts]
-        return [
-            mask for mask in masks if mask is not None and label_values.values_of(mask) is label_values.Values.IN_DOUBT
-        ]
+    def ask_what_255_is(self, mask: Labels) -> None:
+        """Ask where 255 may be one of several labels; until they answer it is unsure, and the layer stays as it is."""
+        unsure = ("Unsure", "These pixels are not learnt from.", partial(labels_layer.show_unsure, mask, UNSURE))
+        label = ("A label", "It gets the next free number.", partial(self._make_255_a_label, mask))
+        self._question.ask(f"What is the value {UNSURE} in '{mask.name}', beside its labels?", [unsure, label])
+
+    def _make_255_a_label(self, mask: Labels) -> None:
+        self._state.say(f"The value {UNSURE} is now label {label_values.as_label(mask)} in '{mask.name}'.")
+
+    def _copy(self, mask: Labels) -> None:
+        """Work on a copy of a mask that cannot be drawn on."""
+        try:
+            copy = labels_layer.copy_into_memory(self._viewer, mask)
+        except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
+            self._state.say(unreadable(error, f"the mask '{mask.name}'"), wrong=True)
+        else:
+            self._choice.list_masks()
+            self._choice.show_mask(copy)
 
     def adopt(self, part: CasePart, mask: Labels) -> None:
         """Take up a mask that was made for a part that had none."""
@@ -213,6 +226,9 @@ class CaseController:
             part.image.events.data.connect(self.reopen)
         self.watch.follow(session)
         self._opened(session)
+        for mask in session.case.masks():
+            if not session.as_left and label_values.values_of(mask) is label_values.Values.IN_DOUBT:
+                self.ask_what_255_is(mask)
 
     def _take_masks(self, case: CorrectionCase, session: CaseCorrections) -> None:
         """Take up masks that were made since, e.g. by the Segment widget."""

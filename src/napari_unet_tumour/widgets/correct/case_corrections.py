@@ -182,9 +182,8 @@ class CaseCorrections:
         for part in self.case.parts:
             kept, record = self.kept.get(part.scan), self.records[part.scan]
             if kept is not None:
-                record.reviewed = list(dict.fromkeys([*kept.reviewed, *record.reviewed]))
-                record.edited = sorted({*kept.edited, *record.edited})
-                record.model, record.part = kept.model, kept.part
+                both = record.with_marks_of(kept)
+                self.records[part.scan] = replace(both, model=kept.model, part=kept.part)
                 self.journal.changed(part.scan)
                 self._lock_planes(part)
         self.kept.clear()
@@ -192,7 +191,7 @@ class CaseCorrections:
     # ---- what the widget asks ----------------------------------------------------------------------
 
     def states(self) -> list[SliceState]:
-        """Return what the strip shows, a state a slice."""
+        """Return what the strip shows, a state per slice."""
         return [self.state(n) for n in range(len(self.case))]
 
     def state(self, number: int) -> SliceState:

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
 from napari_unet_tumour.widgets.layers import label_values
+from napari_unet_tumour.widgets.layers.edits import LayerEvents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.components import ViewerModel
-    from napari.layers import Labels
 
     from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
 
 LOOK_MS = 700
 RETRY_MS = 4000
 DRAWN = ("paint", "labels_update")
-EVENTS = ("paint", "set_data", "labels_update", "data")
 
 
 class ChangeWatcher:
@@ -38,22 +37,15 @@ class ChangeWatcher:
     def __init__(self, viewer: ViewerModel, inbox: MainThreadQueue, seen: Callable[[], None]) -> None:
         self._viewer, self._inbox, self._seen = viewer, inbox, seen
         self._session: CaseCorrections | None = None
-        self._masks: list[Labels] = []
+        self._masks = LayerEvents(self.poke)
         self._looking = self._due = self._drawn = False
         self._timer = single_shot_timer(inbox, LOOK_MS, self._look)
 
     def follow(self, session: CaseCorrections | None) -> None:
         """Watch the masks of this session and of no other; what the last one has not yet written is written."""
         self.flush()
-        for mask in self._masks:
-            for name in EVENTS:
-                getattr(mask.events, name).disconnect(self.poke)
         self._session = session
-        parts = [] if session is None else session.case.parts
-        self._masks = [part.mask for part in parts if part.mask is not None]
-        for mask in self._masks:
-            for name in EVENTS:
-                getattr(mask.events, name).connect(self.poke)
+        self._masks.follow([] if session is None else session.case.masks())
         self.poke()
 
     def poke(self, event: Any = None) -> None:
@@ -85,7 +77,7 @@ class ChangeWatcher:
 
     def _settle_values(self) -> None:
         """Once a person draws on a mask of 0 and 255 their strokes and what was there are to mean the same."""
-        for mask in self._masks if self._drawn else []:
+        for mask in self._masks.layers if self._drawn else []:
             label_values.settle(mask)
         self._drawn = False
 

@@ -11,7 +11,6 @@ import numpy as np
 from napari_unet_tumour.clicks.answer import INSIDE, relevelled
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.postprocess.threshold import effective_threshold
-from napari_unet_tumour.widgets.correct.carry_stack import cache_of
 from napari_unet_tumour.widgets.correct.click_mode import Held, SliceClicks, as_values
 from napari_unet_tumour.widgets.layers import drawn_pixels, labels, locks
 from napari_unet_tumour.widgets.layers.image_source import index_at
@@ -69,13 +68,13 @@ class ClickedSlice:
 
     def base(self, settings: SegmentSettings) -> NDArray[np.uint8] | None:
         """Return the network's own answer for the label, inside from 128 on; None where it said nothing of it."""
-        cache = cache_of(self.part)
+        cache = self.part.cache
         own = None if cache is None else cache.own(self.plane)
         return None if own is None else base_of(own, self.label, self.part.layout.plane_shape, settings)
 
     def begin(self, held: Held) -> SliceClicks:
         """Return the marks of a slice that was not clicked before."""
-        cache = cache_of(self.part)
+        cache = self.part.cache
         theirs = held.now != held.written
         if cache is not None and cache.has_shown(self.plane, held.now):
             theirs[...] = False

@@ -140,13 +140,10 @@ class Comparison:
             "segment_planes", model, raw, order.segmenting, ReviewedContext(seen, known, recall=False),
             scheduler=order.scheduler or None, heard=lambda progress: plain.update(progress.values.get("plain", {})),
         )  # fmt: skip
-        return {
-            n: self._plane(n, one, plain.get(place)) for place, (n, one) in enumerate(zip(seen, found, strict=True))
-        }
-
-    def _plane(self, number: int, probability: NDArray[np.uint8], plain: NDArray[np.uint8] | None) -> PlanePrediction:
-        mask = CompressedArray(mask_from_probability(probability, self.order.segmenting))
-        return PlanePrediction(
-            number, None, CompressedArray(probability), mask, self.order.segmenting.flip_tta,
-            plain=None if plain is None else CompressedArray(plain),
-        )  # fmt: skip
+        planes: dict[int, PlanePrediction] = {}
+        for place, (n, probability) in enumerate(zip(seen, found, strict=True)):
+            mask = mask_from_probability(probability, order.segmenting)
+            before = CompressedArray(plain[place]) if place in plain else None
+            kept = CompressedArray(probability), CompressedArray(mask)
+            planes[n] = PlanePrediction(n, None, *kept, order.segmenting.flip_tta, plain=before)
+        return planes

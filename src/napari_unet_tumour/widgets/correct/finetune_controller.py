@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari_unet_tumour.base.text import plural
 from napari_unet_tumour.postprocess.threshold import mask_from_probability
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.settings_form import remember, remembered
@@ -71,7 +72,7 @@ class FineTuneController:
         state.say(" ".join(filter(None, ("Reading the reviewed slices…", about_time(state.estimate), order.note))))
         job = self._job = FineTuneJob(order, self._store)
         self._background.start(
-            job.work, self._on_result, lambda why: self.stop(f"{why}; {UNTOUCHED}", wrong=True),
+            job.work, partial(self._on_result, job), lambda why: self.stop(f"{why}; {UNTOUCHED}", wrong=True),
             partial(self._on_progress, job), kind=Phase.LEARNING,
         )  # fmt: skip
 
@@ -140,9 +141,8 @@ class FineTuneController:
 
     def drop(self) -> None:
         """Stop; touches nothing of Qt."""
-        for background in (self._background, self._measuring):
-            if background.task is not None:
-                background.task.drop()
+        self._background.cancel()
+        self._measuring.cancel()
 
     # ---- what the worker tells ---------------------------------------------------------------------
 
@@ -168,25 +168,23 @@ class FineTuneController:
             settings = replace(order.segmenting, flip_tta=False)  # while it learns it is asked for the slice alone
             self._masks.show_preview(part.mask, part.layout, plane, mask_from_probability(probability, settings))
 
-    def _on_result(self, result: FineTuneResult) -> None:
+    def _on_result(self, job: FineTuneJob, result: FineTuneResult) -> None:
         self._masks.hide_preview()
-        state, tuned = self._state, result.tuned
+        state, tuned, order = self._state, result.tuned, job.order
         state.stopping = False
-        note = "" if self._job is None else self._job.order.note
-        if tuned.steps > 1 and self._job is not None:  # one step fits outlines alone, and says nothing of the others
-            order = self._job.order
+        if tuned.steps > 1:  # one step fits outlines alone, and says nothing of the others
             self._on_time(_key(order.entry, order.settings, order.scheduler), tuned.needed or tuned.seconds)
-        took = f"{tuned.steps} step{'s' * (tuned.steps != 1)} in {tuned.seconds:.1f} s"
+        took = f"{plural(tuned.steps, 'step')} in {tuned.seconds:.1f} s"
         if tuned.steps == 0:
             state.say(
                 f"The time was too short to learn anything ({took}): give it a longer learning time; {UNTOUCHED}.", True
             )
         elif not tuned.data:
             why = tuned.note.rstrip(".") or "nothing better was found"
-            state.say(f"{why[0].upper()}{why[1:]} ({took}): {UNTOUCHED}. {note}".rstrip())
+            state.say(f"{why[0].upper()}{why[1:]} ({took}): {UNTOUCHED}. {order.note}".rstrip())
         else:
             state.show_result(result)
-            state.say(f"Learnt in {took}. Accept or reject? {tuned.note or note}".rstrip())
+            state.say(f"Learnt in {took}. Accept or reject? {tuned.note or order.note}".rstrip())
         if tuned.needed:
             self._longer(tuned.needed)
 
@@ -204,4 +202,4 @@ def _took_before(key: str) -> float:
 
 
 def _replayed(job: FineTuneJob) -> str:
-    return f" Replays {job.replayed} earlier scan{'s' * (job.replayed != 1)}." if job.replayed else ""
+    return f" Replays {plural(job.replayed, 'earlier scan')}." if job.replayed else ""

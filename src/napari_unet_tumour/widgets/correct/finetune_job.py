@@ -111,9 +111,8 @@ class FineTuneJob:
                 "review one more"
             )
         _check_alike(corrections)
-        earlier = self._store.replay([*session.records], order.segmenting.part)
-        replay = [one for one in earlier if _same_kind(one, corrections)]
-        replay = exclude_leaks(replay, known)
+        earlier, channels = self._store.replay([*session.records], order.segmenting.part), corrections[0].image.shape[0]
+        replay = exclude_leaks([one for one in earlier if one.image.shape[0] == channels], known)
         self.replayed = len({one.scan for one in replay})
         watch = None
         if order.shown is not None and not session.is_reviewed(order.shown):
@@ -169,7 +168,3 @@ def _check_alike(corrections: list[ReviewedSlice]) -> None:
     channels = {one.image.shape[0] for one in corrections}
     if len(channels) > 1:
         raise ScanError("the reviewed images have different numbers of channels: review images of one kind")
-
-
-def _same_kind(one: ReviewedSlice, corrections: list[ReviewedSlice]) -> bool:
-    return bool(one.image.shape[0] == corrections[0].image.shape[0])

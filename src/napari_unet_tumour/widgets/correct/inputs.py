@@ -12,7 +12,7 @@ from napari_unet_tumour.widgets.common.settings_form import fill, remember, reme
 from napari_unet_tumour.widgets.correct.case import masks_for
 from napari_unet_tumour.widgets.layers import image_source, labels, placement
 from napari_unet_tumour.widgets.layers.channel_picker import ChannelPicker
-from napari_unet_tumour.widgets.layers.world import pixels_of
+from napari_unet_tumour.widgets.layers.world import grid_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,13 +168,9 @@ class CorrectInputs:
         """Tell whether a mask was made here: another one is written into only if the person picks it under Mask."""
         return self.image is not None and mask is labels.own_mask(self._viewer, self.image)
 
-    def offer_channels(self) -> None:
-        """Offer layers for the channels of the model, where one image alone does not do."""
-        self.channels.offer(self.entry, self.image)
-
     def source(self, image: Image, spec: ModelSpec) -> ImageSource:
         """Return what the model reads of an image, the very same until a layer or the axes change; raises ScanError."""
-        self.offer_channels()
+        self.channels.offer(self.entry, self.image)
         chosen = self.channels.chosen
         arrays = [image.data, *(layer.data for layer in chosen.values())]
         key = (image, spec.channels, tuple(chosen), tuple(map(id, arrays)), tuple(self._viewer.dims.order[-2:]))
@@ -197,7 +193,7 @@ class CorrectInputs:
         image = self.image
         if image is None:
             return []
-        found = masks_for(self._viewer, image, image_shape(image))
+        found = masks_for(self._viewer, image)
         alike = (mask for mask in found if tuple(mask.data.shape) in _shapes(image) and self._may_be_of(image, mask))
         return [mask for mask in alike if placement.overlaps(mask, image, None if mask.ndim == image.ndim else 0)]
 
@@ -209,22 +205,13 @@ class CorrectInputs:
 
     def _masks(self, picker: Any) -> list[tuple[str, Labels]]:
         image = self.image
-        found = [] if image is None else masks_for(self._viewer, image, image_shape(image))
+        found = [] if image is None else masks_for(self._viewer, image)
         return [(layer.name, layer) for layer in found]
 
     def _models(self, picker: Any) -> list[tuple[str, ModelEntry]]:
-        return [(_named(one, n == 0), one) for n, one in enumerate(self._entries)]
-
-
-def image_shape(image: Image) -> tuple[int, ...]:
-    """Return the shape of an image layer's pixels without colours."""
-    return tuple(pixels_of(image).shape[: image.ndim])
+        return [(f"{one.name} (default)" if n == 0 else one.name, one) for n, one in enumerate(self._entries)]
 
 
 def _shapes(image: Image) -> set[tuple[int, ...]]:
-    shape = image_shape(image)
+    shape = grid_shape(image)
     return {shape, shape[1:]} if len(shape) > 2 else {shape}
-
-
-def _named(entry: ModelEntry, default: bool) -> str:
-    return f"{entry.name} (default)" if default else entry.name

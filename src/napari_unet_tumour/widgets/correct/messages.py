@@ -76,9 +76,9 @@ def welcome(session: CaseCorrections) -> str:
     """Return what to do first."""
     if session.kept:
         return "This scan was corrected before: restore that, or go on."
-    if not any(part.mask is not None for part in session.case.parts):
+    masks = session.case.masks()
+    if not masks:
         return f"{session.doubt} There is no mask yet: press Segment.".lstrip()
-    masks = [part.mask for part in session.case.parts if part.mask is not None]
     if any(values_of(mask) is Values.ONE_LABEL for mask in masks):
         return f"The mask has only 0 and 255: 255 counts as label 1. Correct a slice, then press {TICK_KEY}."
     return f"Correct a slice with the brush, then press {TICK_KEY}. {NEXT_KEY} goes to the slice to correct next."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_unet_tumour.errors import ScanError, UNetTumourError
 from napari_unet_tumour.widgets.common.background import Background
@@ -87,11 +89,8 @@ class OutlineController:
         )  # fmt: skip
 
     def _on_progress(self, stack: OutlineStack, progress: Progress) -> None:
-        self._on_answer(stack, progress.values["plane"], progress.values["answer"])
-
-    def _on_answer(self, stack: OutlineStack, number: int, answer: Any) -> None:
         """Write one slice as one undo step, unless it was drawn or reviewed meanwhile."""
-        found = stack.changed(number, answer)
+        found = stack.changed(progress.values["plane"], progress.values["answer"])
         if found is None:
             return
         plane, new = found
@@ -103,7 +102,7 @@ class OutlineController:
             return
         if not self._is_free(of, stack.of):
             return
-        new = new if locked is None else _kept(now, new, locked)
+        new = new if locked is None else np.where(locked, now, new)
         self._outlined.note(stack.of, plane, stack.start[plane], new)
         if of.write(self._viewer, new):
             self._written += 1
@@ -135,10 +134,3 @@ def _ask(stack: OutlineStack, entry: ModelEntry, scheduler: str | None, task: Ta
     start = stack.of.plane - stack.planes.start
     asked = (model, planes, start, (), stack.bases, stack.known, carry_stack.spacing(stack.of.part), stack.corrected)
     task.ask("outline", *asked, scheduler=scheduler, reports=True)
-
-
-def _kept(now: Any, new: Any, locked: Any) -> Any:
-    """Return a new mask with the locked pixels as they are."""
-    found = new.copy()
-    found[locked] = now[locked]
-    return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from napari_unet_tumour.postprocess.enhancing_part import label_names
+from napari_unet_tumour.widgets.common.settings_form import plain
 from napari_unet_tumour.widgets.layers.image_source import ImageSource
 from napari_unet_tumour.widgets.segment.progress import slices
 from napari_unet_tumour.widgets.segment.run import RunEnded, SegmentRun
@@ -53,6 +55,16 @@ class RemainingSlices:
         self._case, self._corrected = case, corrected
         self._run: SegmentRun | None = None
         self._stopped = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the labels that the run draws, background first."""
+        return label_names(self.entry.spec, self.settings.part)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a mask's metadata says about the run."""
+        entry = self.entry
+        return {"model": entry.name, "hash": entry.hash, "labels": list(self.names), "settings": plain(self.settings)}
 
     def start(self) -> None:
         """Begin, or go on with the next part."""

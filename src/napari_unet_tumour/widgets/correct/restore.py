@@ -45,11 +45,6 @@ class Restore:
         self._under_way: CaseCorrections | None = None
         self._left: dict[int, NDArray[np.uint8]] = {}
 
-    def go_on(self) -> None:
-        """Go on where the masks on screen are what the earlier session left: at once, since nothing changes."""
-        if self._state.corrections is not None:
-            self._read_at_once(self._state.corrections)
-
     def restore(self) -> None:
         """Bring back masks, reviewed slices and model; the masks are read on a thread, so that the window lives."""
         session = self._state.corrections
@@ -60,7 +55,8 @@ class Restore:
             lambda task: session.to_restore(), partial(self._on_read, session), self._on_failed, kind=Phase.RESTORING
         )
 
-    def _read_at_once(self, session: CaseCorrections) -> None:
+    def restore_at_once(self, session: CaseCorrections) -> None:
+        """Bring all back before anything else happens, e.g. where the masks on screen show it already."""
         try:
             masks = session.to_restore()
         except UNetTumourError as error:
@@ -111,12 +107,12 @@ class Restore:
         """Restore at once what is not restored yet: a case is closed only then, so that all is written down."""
         if self._background.running and self._state.corrections is not None:
             self._background.cancel()
-            self._read_at_once(self._state.corrections)
+            self.restore_at_once(self._state.corrections)
         session = self._under_way
         if session is not None:
             for number in list(self._left):
                 self._write(session, number, "")
-            self._go_on(session)
+            self._end(session)
 
     def _write(self, session: CaseCorrections, number: int, done: str) -> None:
         mask = self._left.pop(number, None) if session is self._under_way else None
@@ -125,14 +121,14 @@ class Restore:
             if done:
                 self._state.say(f"Restoring: {done}.")
 
-    def _go_on(self, session: CaseCorrections) -> None:
+    def _end(self, session: CaseCorrections) -> None:
         self._under_way = None
         self._state.switch(Phase.RESTORING, None)
         session.journal.pause(False)
 
     def _on_restored(self, session: CaseCorrections, said: str) -> None:
         if session is self._under_way:
-            self._go_on(session)
+            self._end(session)
             self._state.say(said)
             self._seen()
             self._desk.watch.poke()

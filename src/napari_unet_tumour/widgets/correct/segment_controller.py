@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_unet_tumour.postprocess.enhancing_part import label_names
 from napari_unet_tumour.widgets.common.background import Background
-from napari_unet_tumour.widgets.common.settings_form import plain
 from napari_unet_tumour.widgets.correct.remaining_slices import RemainingSlices
 from napari_unet_tumour.widgets.correct.state import Phase
 from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, labels
 from napari_unet_tumour.widgets.layers.drawn_pixels import KeptSlices
+from napari_unet_tumour.widgets.layers.edits import LayerEvents
 from napari_unet_tumour.widgets.layers.mask_writer import Shown
 from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
 from napari_unet_tumour.widgets.segment.progress import slices
@@ -54,7 +53,7 @@ class SegmentController:
         self._rest: RemainingSlices | None = None
         self._then: Callable[[], None] | None = None
         self._first_word = self._word = ""
-        self._watched: list[Any] = []
+        self._watched = LayerEvents(self._on_data, ("data",))
         self._tally = Tally()
 
     @property
@@ -90,7 +89,7 @@ class SegmentController:
 
     def cancel(self) -> None:
         """Stop; finished slices stay."""
-        self._watch([])
+        self._watched.follow([])
         self._background.cancel()
 
     def _start(
@@ -111,24 +110,14 @@ class SegmentController:
         rest = RemainingSlices(session.case, entry, settings, numbers, focus, scheduler, task.report, corrected)
         self._rest = rest
         task.on_drop = rest.cancel
-        self._watch(session.case.layers())
+        self._watched.follow(session.case.layers())
         for part in session.case.parts:
             self._tally.erased[part.first] = drawn_pixels.erased_planes(part.mask, part.layout)
         rest.start()
 
-    def _watch(self, layers: list[Any]) -> None:
-        """Hear of layers that get other pixels, and of no others."""
-        for layer in self._watched:
-            layer.events.data.disconnect(self._on_data)
-        self._watched = layers
-        for layer in layers:
-            layer.events.data.connect(self._on_data)
-
     def _on_data(self, event: Any) -> None:
         """Stop where a layer has got other pixels: what the run brings is of those before."""
-        name = next((layer.name for layer in self._watched if layer is event.source), "")
-        if name:
-            self._stop(f"Stopped, since the pixels of layer '{name}' were replaced")
+        self._stop(f"Stopped, since the pixels of layer '{event.source.name}' were replaced")
 
     def _stop(self, why: str) -> None:
         self.cancel()
@@ -158,19 +147,20 @@ class SegmentController:
     def _draw(self, rest: RemainingSlices, part: CasePart, plane: PlanePrediction) -> Shown:
         mask = part.mask
         if mask is None:
-            mask = labels.add_mask(self._viewer, part.image, part.layout, names_of(rest))
+            mask = labels.add_mask(self._viewer, part.image, part.layout, rest.names)
             self._adopt(part, mask)
-            self._watch([*self._watched, mask])
+            self._watched.follow([*self._watched.layers, mask])
         if plane.number == 0 or rest.done == 0:
-            labels.name_labels(mask, names_of(rest))
-            _note(mask, part, rest)
+            labels.name_labels(mask, rest.names)
+            if mask.metadata.get(image_source.KEY, {}).get("layer") in (None, str(mask.unique_id)):
+                labels.describe(mask, part.image, **rest.facts())
         shown = self._masks.show(mask, part.layout, plane, self._tally.erased.get(part.first, ()), self._beneath)
         self._tally.count(part, plane, shown)
         return shown
 
     def _on_end(self, rest: RemainingSlices, news: Any) -> None:
         self._background.finish()
-        self._watch([])
+        self._watched.follow([])
         session, then = self._state.corrections, self._then
         if news.error is not None:
             self._state.say(f"{news.error}{f' ({rest.progress_text()} done)' if rest.done else ''}", True)
@@ -261,19 +251,3 @@ class Tally:
             if part.mask is not None:
                 planes = sorted(n for one, n in self.done if one is part)
                 labels.amend(part.mask, slices=planes, of=part.layout.planes)
-
-
-def names_of(rest: RemainingSlices) -> tuple[str, ...]:
-    """Return the names of the labels that a run draws."""
-    return label_names(rest.entry.spec, rest.settings.part)
-
-
-def _note(mask: Any, part: CasePart, rest: RemainingSlices) -> None:
-    facts = {
-        "model": rest.entry.name,
-        "hash": rest.entry.hash,
-        "labels": list(names_of(rest)),
-        "settings": plain(rest.settings),
-    }
-    if mask.metadata.get(image_source.KEY, {}).get("layer") in (None, str(mask.unique_id)):
-        labels.describe(mask, part.image, **facts)

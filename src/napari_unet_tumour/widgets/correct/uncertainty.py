@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_unet_tumour.corrections import ranking
-from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +45,7 @@ class Uncertainty:
 
     def see(self, number: int, part: CasePart, plane: int) -> None:
         """Take what the mask layer of a part was last painted from, where that is new."""
-        prediction = None if part.mask is None else PREDICTIONS.get(part.mask)
-        known = None if prediction is None else prediction.planes.get(plane)
+        known = None if part.cache is None else part.cache.planes.get(plane)
         if known is not None and self._marks.get(number, 0) != id(known.probability):
             self.note(number, known.probability.array(), id(known.probability))
 

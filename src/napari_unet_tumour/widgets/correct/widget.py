@@ -25,7 +25,6 @@ from napari_unet_tumour.widgets.correct.carry_controller import CarryController
 from napari_unet_tumour.widgets.correct.case_controller import CaseController
 from napari_unet_tumour.widgets.correct.click_controller import ClickController
 from napari_unet_tumour.widgets.correct.inputs import CorrectInputs
-from napari_unet_tumour.widgets.correct.mask_questions import MaskQuestions
 from napari_unet_tumour.widgets.correct.navigator import SliceNavigator
 from napari_unet_tumour.widgets.correct.network_actions import NetworkActions
 from napari_unet_tumour.widgets.correct.outline_controller import OutlineController
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import napari.viewer
-    from napari.layers import Labels
 
     from napari_unet_tumour.models.registry import ModelEntry
     from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
@@ -74,10 +72,9 @@ class CorrectWidget(Panel):
         choice = self._choice = CorrectInputs(viewer, panel)
         self._kept = SavedCorrections(state, panel, store, inbox)
         self._versions = Versions(state, panel.model, choice, put, self._on_model)
-        self._questions = MaskQuestions(viewer, state, panel.question, self._on_copied)
         desk = self._desk = CaseController(
-            viewer, state, inbox, choice, store, masks, self._on_opened, self._on_closed, self._on_seen,
-            self._questions.ask_to_copy,
+            viewer, state, inbox, choice, store, masks, panel.question, self._on_opened, self._on_closed,
+            self._on_seen,
         )  # fmt: skip
         self._network = NetworkActions(viewer, state, put, panel, choice, desk, masks, self._versions, store)
         self._tour = SliceNavigator(viewer, state, choice, desk, self._network.again, self._on_dims)
@@ -187,10 +184,6 @@ class CorrectWidget(Panel):
         self._choice.list_masks(anew=True)
         self._desk.reopen()
 
-    def _on_copied(self, copy: Labels) -> None:
-        self._choice.list_masks()
-        self._panel.mask.value = copy
-
     def _on_model(self, entry: ModelEntry) -> None:
         if self.session is not None:
             self.session.use_model(entry.hash, self._choice.segmenting().part)
@@ -243,12 +236,10 @@ class CorrectWidget(Panel):
         made_with = "" if mask is None else mask.metadata.get(image_source.KEY, {}).get("hash", "")
         self._versions.use(str(made_with))
         if session.as_left:  # e.g. the person has looked at another scan and come back
-            self._restoring.go_on()
+            self._restoring.restore_at_once(session)
             return
         self.state.offer = session.offer()
         self.state.say(f"{self._stopped} {messages.welcome(session)}".strip(), wrong=bool(self._stopped))
-        for mask in self._desk.in_doubt():
-            self._questions.ask_what_255_is(mask)
         self._on_seen()
 
     def _on_closed(self, why: str, wrong: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from napari.components import ViewerModel
 
@@ -19,6 +19,37 @@ def list_events(viewer: ViewerModel) -> tuple[Any, ...]:
     """Return the events of a viewer's layer list after which a picker of layers offers others, or other names."""
     events = viewer.layers.events
     return events.inserted, events.removed, events.renamed
+
+
+class LayerEvents:
+    """Calls back for some events of the layers that are followed.
+
+    Parameters
+    ----------
+    call : callable
+        Called with every event.
+    names : sequence of str
+        Names of the events.
+
+    Attributes
+    ----------
+    layers : list of napari.layers.Layer
+        The layers that are followed.
+    """
+
+    def __init__(self, call: Callable[[Any], None], names: Sequence[str] = EVENTS) -> None:
+        self._call, self._names = call, names
+        self.layers: list[Any] = []
+
+    def follow(self, layers: Iterable[Any]) -> None:
+        """Follow these layers and no others."""
+        for layer in self.layers:
+            for name in self._names:
+                getattr(layer.events, name).disconnect(self._call)
+        self.layers = list(layers)
+        for layer in self.layers:
+            for name in self._names:
+                getattr(layer.events, name).connect(self._call)
 
 
 class Edits:
@@ -32,19 +63,13 @@ class Edits:
 
     def __init__(self, viewer: ViewerModel, edited: Callable[[Any], None]) -> None:
         self._viewer, self._edited = viewer, edited
-        self._masks: list[Any] = []
+        self._events = LayerEvents(self._on_event)
         self._shown: dict[Any, Any] = {}
 
     def watch(self, masks: Iterable[Any]) -> None:
         """Watch these masks and no others."""
-        for mask in self._masks:
-            for name in EVENTS:
-                getattr(mask.events, name).disconnect(self._on_event)
-        self._masks = list(masks)
-        self._shown = {mask: at for mask, at in self._shown.items() if mask in self._masks}
-        for mask in self._masks:
-            for name in EVENTS:
-                getattr(mask.events, name).connect(self._on_event)
+        self._events.follow(masks)
+        self._shown = {mask: at for mask, at in self._shown.items() if mask in self._events.layers}
 
     def _on_event(self, event: Any) -> None:
         mask, dims = event.source, self._viewer.dims

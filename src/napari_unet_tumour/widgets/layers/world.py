@@ -32,6 +32,11 @@ def pixels_of(layer: Any) -> Any:
     return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
 
 
+def grid_shape(image: Any) -> tuple[int, ...]:
+    """Return the shape of an image layer's pixels without colours, of several resolutions the finest."""
+    return tuple(pixels_of(image).shape[: image.ndim])
+
+
 def millimetres(unit: Any) -> float | None:
     """Return how many mm a unit of length is, None for pixels and the like."""
     from pint import get_application_registry

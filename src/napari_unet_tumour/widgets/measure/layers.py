@@ -14,7 +14,7 @@ from napari_unet_tumour.widgets.layers import placement
 from napari_unet_tumour.widgets.layers.geometry import scan_of
 from napari_unet_tumour.widgets.layers.image_source import KEY, images
 from napari_unet_tumour.widgets.layers.labels import image_of, without_unsure
-from napari_unet_tumour.widgets.layers.world import PLACE, affine_of, axes_of, pixels_of
+from napari_unet_tumour.widgets.layers.world import PLACE, affine_of, axes_of, grid_shape, pixels_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -96,7 +96,7 @@ def _fit(mask: Labels, image: Image) -> int:
         return 0
     if where is not None and where.is_same:
         return 3
-    return 2 if _grid_shape(image) == tuple(pixels_of(mask).shape) else 1
+    return 2 if grid_shape(image) == tuple(pixels_of(mask).shape) else 1
 
 
 def measured(mask: Labels, image: Image | None, in_pixels: bool, slice_axis: int | None = None) -> MeasureInput:
@@ -136,10 +136,6 @@ def grid_of(layer: Any) -> Scan | None:
         return scan_of(pixels_of(layer), {"name": layer.name, "metadata": layer.metadata, **geometry_of(layer)})
     except OutputError:
         return None
-
-
-def _grid_shape(image: Image) -> tuple[int, ...]:
-    return tuple(pixels_of(image).shape[: image.ndim])
 
 
 def label_names(mask: Labels) -> dict[int, str]:

@@ -18,6 +18,7 @@ from napari_unet_tumour.errors import ModelError, ScanError, UNetTumourError
 from napari_unet_tumour.models.spec import file_hash, read_spec
 from napari_unet_tumour.postprocess.threshold import keep_largest_component, mask_from_probability
 from napari_unet_tumour.tiling.streaming import checks_lesions
+from napari_unet_tumour.widgets.common.words import unreadable
 from napari_unet_tumour.widgets.layers.predictions import PlanePrediction
 
 if TYPE_CHECKING:
@@ -126,10 +127,7 @@ class SegmentRun:
         except UNetTumourError as error:
             self._finish(RunEnded(error=error))
         except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
-            said = str(error).partition("\n")[0] or type(error).__name__
-            self._finish(
-                RunEnded(error=ScanError(f"layer '{self.source.name}' cannot be read ({said}): check its file"))
-            )
+            self._finish(RunEnded(error=ScanError(unreadable(error, f"layer '{self.source.name}'"))))
         for _ in range(IN_FLIGHT if not self._stop.is_set() else 0):
             self._room.acquire()
         self._tell(self, self._end)

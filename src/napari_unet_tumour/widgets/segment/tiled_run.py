@@ -23,6 +23,7 @@ from napari_unet_tumour.postprocess.isolated import remove_isolated_components
 from napari_unet_tumour.scans.ome_zarr import chunks_of
 from napari_unet_tumour.tiling import streaming
 from napari_unet_tumour.tiling.grid import needs_tiling, tile_grid_of
+from napari_unet_tumour.widgets.common.words import unreadable
 from napari_unet_tumour.widgets.segment.run import RunEnded, model_for
 
 if TYPE_CHECKING:
@@ -119,8 +120,7 @@ class TiledRun:
         except UNetTumourError as error:
             end = RunEnded(error=error)
         except Exception as error:  # noqa: BLE001 - a lazy layer may raise anything when it is read
-            said = str(error).partition("\n")[0] or type(error).__name__
-            end = RunEnded(error=ScanError(f"layer '{self.source.name}' cannot be read ({said}): check its file"))
+            end = RunEnded(error=ScanError(unreadable(error, f"layer '{self.source.name}'")))
         self._tell(self, end)
 
     def _write_all(self) -> None:

@@ -114,16 +114,16 @@ class SegmentWidget(Panel):
             source, entry, self._choice.settings, planes, self._choice.scheduler, self._new_report(), known
         )
         erased = drawn_pixels.erased_planes(own, source.layout, source.region)
-        self._begin(RunProgress(run, image, self._choice.settings, erased=erased))
+        self._follow(RunProgress(run, image, self._choice.settings, erased=erased))
+        run.start()
 
-    def _begin(self, going: RunProgress) -> None:
-        """Start a run, and watch the layers that it reads and writes."""
+    def _follow(self, going: RunProgress) -> None:
+        """Show a run from now on, and watch the layers that it reads and writes."""
         self._going = going
         going.others = [one for one in self._choice.channels.chosen.values() if going.run.source.channels]
         for layer in going.layers():
             layer.events.data.connect(self._on_data)
         self._panel.start(going.run.total)
-        going.run.start()
 
     def _segment_large(self, image: Image, entry: ModelEntry, source: ImageSource, planes: list[int]) -> None:
         settings = self._choice.settings
@@ -139,7 +139,8 @@ class SegmentWidget(Panel):
         going = RunProgress(run, image, settings, layer)
         labels.describe(layer, image, **going.facts())
         self._pace = RefreshThrottle()
-        self._begin(going)
+        self._follow(going)
+        run.start()
 
     def cancel(self, why: str = "Cancelled", remedy: str = "") -> None:
         """Stop the run at once; finished slices stay, the others keep what they were."""
