@@ -526,6 +526,45 @@ def test_a_newer_click_drops_the_stale_answer(clicking):
     assert not one.mode.on
 
 
+def test_a_click_is_asked_first_and_drawn_once(clicking, monkeypatch):
+    one = clicking()
+    press(one, 4, 24, 30)
+    seen = []
+    ask, show = one.mode._ask, markers(one)._set_data
+    monkeypatch.setattr(one.mode, "_ask", lambda *given: (seen.append("asked"), ask(*given)))
+    monkeypatch.setattr(markers(one), "_set_data", lambda data: (seen.append("marker"), show(data)))
+    for layer, what in ((markers(one), "marker drawn"), (mask_of(one), "mask refreshed")):
+        layer.events.set_data.connect(lambda event, what=what: seen.append(what))
+        layer.events.thumbnail.connect(lambda event: seen.append("thumbnail"))
+    mask_of(one).events.labels_update.connect(lambda event: seen.append("answer drawn"))
+
+    monkeypatch.setattr(one.mode._draw_soon, "start", lambda: None)  # as if the answer came at once
+    press(one, 4, 54, 54)
+    assert seen == ["asked", "marker", "answer drawn", "marker drawn"]
+    monkeypatch.undo()
+
+
+def test_another_slice_is_looked_up_once(clicking, monkeypatch):
+    one = clicking()
+    asked, on_screen = [], one.widget._desk.on_screen
+    monkeypatch.setattr(one.widget._desk, "on_screen", lambda: (asked.append(1), on_screen())[1])
+    one.widget._on_dims()
+    assert len(asked) == 1
+
+
+def test_a_mark_is_drawn_before_an_answer_that_takes_long(clicking):
+    one = clicking()
+    one.worker.gate.clear()
+    drawn = []
+    markers(one).events.set_data.connect(lambda event: drawn.append(len(markers(one).data)))
+    press(one, 4, 24, 30, wait=False)
+    assert not drawn
+    one.wait(lambda: bool(drawn))
+    one.worker.gate.set()
+    answered(one)
+    assert drawn == [1]
+
+
 def test_what_a_person_drew_stays(clicking):
     def add(viewer):
         viewer.add_image(ball(), name="scan")

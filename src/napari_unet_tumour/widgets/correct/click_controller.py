@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet_tumour.errors import ScanError, UNetTumourError
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.keys import CLICK_KEY, TICK_KEY, pressed
+from napari_unet_tumour.widgets.common.main_thread import single_shot_timer
 from napari_unet_tumour.widgets.common.words import slice_label
 from napari_unet_tumour.widgets.correct.click_answers import ClickAnswers, ClickQuestion, ClickReply
 from napari_unet_tumour.widgets.correct.click_known import ClickedSlice
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
-    from napari_unet_tumour.widgets.common.background import Put
+    from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue
     from napari_unet_tumour.widgets.correct.case import CasePart
     from napari_unet_tumour.widgets.correct.case_controller import CaseController
     from napari_unet_tumour.widgets.correct.case_corrections import CaseCorrections
@@ -35,20 +36,23 @@ MOST_LABEL = 255
 EVENTS = ("paint", "set_data", "labels_update")
 # So near to the pointer, in pixels of a slice of 256, a mark is the one that Delete means.
 UNDER = 4.0
+# An answer mostly comes sooner than this: then its mark and its outline are drawn together.
+DRAW_MS = 60
 
 
 class ClickController:
     """Turns what the mouse does into marks, has them answered, and writes the answers."""
 
     def __init__(
-        self, viewer: ViewerModel, state: CorrectState, put: Put, choice: CorrectInputs, desk: CaseController,
-        masks: MaskWriter,
+        self, viewer: ViewerModel, state: CorrectState, inbox: MainThreadQueue, choice: CorrectInputs,
+        desk: CaseController, masks: MaskWriter,
     ) -> None:  # fmt: skip
-        self._viewer, self._state, self._put, self._choice = viewer, state, put, choice
+        self._viewer, self._state, self._put, self._choice = viewer, state, inbox.put, choice
         self._desk, self._masks = desk, masks
         self._answers = ClickAnswers()
         self._asking: dict[tuple[str, int, int], Background] = {}
         self._markers = ClickMarkers(viewer)
+        self._draw_soon = single_shot_timer(inbox, DRAW_MS, self._markers.draw)
         keys = {"Escape": self.stop, "Backspace": self.remove, "Delete": self.remove}
         self._mouse = ClickMouse(viewer, self._on_gesture, self._on_drag, keys, self.stop)
         self._slices: dict[tuple[str, int, int], tuple[ClickedSlice, SliceClicks]] = {}
@@ -113,8 +117,12 @@ class ClickController:
 
     def look(self) -> None:
         """Take up the mask on screen and show its marks; call it when the slice or the layers are others."""
-        found = self._desk.on_screen() if self.on and not self._looking else None
-        if found is None:
+        if self.on and not self._looking:
+            self.look_at(self._desk.on_screen())
+
+    def look_at(self, found: tuple[CaseCorrections, int] | None) -> None:
+        """Take up the mask of a slice that is known to be on screen, see `look`."""
+        if found is None or not self.on or self._looking:
             return
         session, number = found
         self._looking = True  # a new mask layer, and another layer that is selected, lead here again
@@ -161,10 +169,13 @@ class ClickController:
         if any(moved):
             self._show(part)
 
-    def _show(self, part: CasePart, more: tuple[tuple[ClickedSlice, Mark], ...] = ()) -> None:
+    def _show(self, part: CasePart, more: tuple[tuple[ClickedSlice, Mark], ...] = (), draw: bool = True) -> None:
+        """Show the marks of a part; without `draw` on the canvas with the answer, or soon where none comes."""
         shown = [(of, mark) for of, clicks in self._slices.values() if of.part is part for mark in clicks.marks]
         if self.on and part.mask is not None:
-            self._markers.show([*shown, *more], part.mask)
+            self._markers.show([*shown, *more], part.mask, draw)
+            if not draw:
+                self._draw_soon.start()
 
     # ---- what the person does ------------------------------------------------------------------------
 
@@ -189,8 +200,8 @@ class ClickController:
             self._state.say(str(error), wrong=True)
             self.look()
             return
-        self._show(of.part)
         self._ask(of, clicks, order)
+        self._show(of.part, draw=False)
 
     def remove(self) -> None:
         """Take the mark under the pointer back, else the last one of the slice."""
@@ -204,9 +215,9 @@ class ClickController:
         except UNetTumourError as error:
             self._state.say(str(error), wrong=True)
             return
-        self._show(of.part)
         if order.own:
             self._ask(of, clicks, order)
+            self._show(of.part, draw=False)
         else:
             self._background(of).cancel()
             self._on_reply(of, clicks, order, ClickReply(None))

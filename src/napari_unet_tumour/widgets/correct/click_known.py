@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,7 +96,7 @@ class ClickedSlice:
 
     def pixel_at(self, viewer: ViewerModel, position: Sequence[float]) -> tuple[int, int] | None:
         """Return row and column at a position in the viewer's world; None outside the image."""
-        rows, columns = self._axes()
+        rows, columns = self._axes
         at = np.floor(index_at(viewer, self.part.mask, position) + 0.5)
         row, column = at[rows], at[columns]
         height, width = self.part.layout.plane_shape
@@ -105,14 +106,20 @@ class ClickedSlice:
 
     def index(self, row: float, column: float) -> list[float]:
         """Return a pixel of the slice as an index of the mask layer."""
-        found = [0.0 if isinstance(at, slice) else float(at) for at in self.part.layout.index(self.plane)]
-        rows, columns = self._axes()
+        found = [0.0 if isinstance(at, slice) else float(at) for at in self._at]
+        rows, columns = self._axes
         found[rows], found[columns] = float(row), float(column)
         return found
 
+    @cached_property
+    def _at(self) -> tuple[int | slice, ...]:
+        """The slice as an index of the mask; found once, since all marks are placed anew at every click."""
+        return self.part.layout.index(self.plane)
+
+    @cached_property
     def _axes(self) -> tuple[int, int]:
-        """Return which axes of the mask are rows and columns."""
-        shown = [axis for axis, at in enumerate(self.part.layout.index(self.plane)) if isinstance(at, slice)]
+        """Which axes of the mask are rows and columns."""
+        shown = [axis for axis, at in enumerate(self._at) if isinstance(at, slice)]
         return (shown[0], shown[1]) if self.part.layout.rows < self.part.layout.columns else (shown[1], shown[0])
 
     def write(self, viewer: ViewerModel, new: NDArray[np.uint8]) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_unet_tumour.widgets.correct.click_marks import MarkKind
+from napari_unet_tumour.widgets.layers.points import draw_points, set_points
 from napari_unet_tumour.widgets.layers.world import PLACE
 
 if TYPE_CHECKING:
@@ -36,23 +37,31 @@ class ClickMarkers:
         self._layer: Points | None = None
         self._of: Labels | None = None
         self._places: list[tuple[tuple[float, ...], int]] = []
+        self._drawn = True
 
-    def show(self, shown: Sequence[tuple[ClickedSlice, Mark]], mask: Labels) -> None:
-        """Show marks of slices of one mask layer, and no others."""
+    def show(self, shown: Sequence[tuple[ClickedSlice, Mark]], mask: Labels, draw: bool = True) -> None:
+        """Show marks of slices of one mask layer, and no others; without `draw` the picture stays until `draw()`."""
         places = [(tuple(of.index(*pixel)), mark.sign) for of, mark in shown for pixel in _shown(mark)]
         layer = self._layer_on(mask)
         if places == self._places:
+            if draw:
+                self.draw()
             return
         self._places = places
-        with layer.events.blocker_all():  # napari would draw anew after each of these
-            layer.data = np.array([place for place, _ in places], float).reshape(-1, mask.ndim)
-            if places:
-                # The border too: of so small a marker napari shows little else.
-                layer.face_color = layer.border_color = [ADD if sign > 0 else REMOVE for _, sign in places]
-                layer.symbol = ["disc" if sign > 0 else "diamond" for _, sign in places]
-                layer.size = SIZE
-            layer.selected_data = set()
-        layer.refresh(thumbnail=False)
+        colours = [ADD if sign > 0 else REMOVE for _, sign in places]
+        set_points(
+            layer, np.array([place for place, _ in places], float).reshape(-1, mask.ndim), draw,
+            # The border too: of so small a marker napari shows little else.
+            face_color=colours, border_color=colours, size=SIZE,
+            symbol=["disc" if sign > 0 else "diamond" for _, sign in places],
+        )  # fmt: skip
+        self._drawn = draw
+
+    def draw(self) -> None:
+        """Draw what `show` was told not to draw yet."""
+        if not self._drawn and self._layer is not None:
+            draw_points(self._layer)
+        self._drawn = True
 
     def close(self) -> None:
         """Take the layer away."""

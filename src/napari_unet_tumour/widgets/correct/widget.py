@@ -81,7 +81,7 @@ class CorrectWidget(Panel):
         self._restoring = Restore(viewer, state, put, desk, self._versions, self._on_seen)
         self._carry = CarryController(state, panel.carry, choice, inbox, masks)
         self._slice = SliceActions(viewer, state, choice, desk, masks, self._carry, self._tour, self._on_seen)
-        self._click = ClickController(viewer, state, put, choice, desk, masks)
+        self._click = ClickController(viewer, state, inbox, choice, desk, masks)
         self._outline = OutlineController(viewer, state, put, choice, desk, masks, self._click)
         self._trouble = self._stopped = ""
         self._bound: list[str] = []
@@ -200,7 +200,7 @@ class CorrectWidget(Panel):
         found = self._desk.on_screen()
         self.state.slice = None if found is None else found[1]
         if found is not None:
-            self._click.look()
+            self._click.look_at(found)
             self._panel.brush.look_again()
 
     def _on_seen(self) -> None:

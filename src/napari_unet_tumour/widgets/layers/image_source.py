@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,8 +223,9 @@ def _world_to_data(viewer: ViewerModel, layer: Any) -> Any:
     return Affine(ndim=layer.ndim, linear_matrix=inverse.linear_matrix @ np.diag(factors), translate=inverse.translate)
 
 
+@lru_cache(maxsize=256)
 def _factor(world: Any, own: Any) -> float:
-    """Return how many of a layer's units one unit of the viewer is."""
+    """Return how many of a layer's units one unit of the viewer is; pint takes half a millisecond to say so."""
     from pint import get_application_registry
 
     registry = get_application_registry()  # type: ignore[no-untyped-call]

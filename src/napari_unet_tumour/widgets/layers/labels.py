@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_unet_tumour.version import __version__
+from napari_unet_tumour.widgets.layers.adding import add_in_steps
 from napari_unet_tumour.widgets.layers.image_source import KEY, hidden_axes, images, shown_at
 from napari_unet_tumour.widgets.layers.world import PLACE, pixels_of
 
@@ -74,7 +76,7 @@ def add_mask(
     # A run makes one undo step per slice; with napari's 100 steps a large scan would push out the person's own.
     mask._history_limit = 100 + 2 * layout.planes
     mask._reset_history()
-    viewer.add_layer(mask)
+    add_in_steps(viewer, mask)
     return mask
 
 
@@ -134,9 +136,11 @@ def name_labels(mask: Labels, labels: Sequence[str]) -> None:
 
 
 def prepare() -> None:
-    """Import what a first Labels layer imports (0.3 s), on whatever thread; makes nothing of napari's there."""
+    """Import and compute what a first Labels layer needs (0.4 s), on any thread; makes nothing of napari's there."""
     for name in ("pandas", "skimage.color", "scipy.linalg"):
         import_module(name)
+    with suppress(ImportError, AttributeError):  # vispy keeps the patterns of dashed lines; napari's outlines need them
+        import_module("vispy.visuals.line.dash_atlas").DashAtlas()
 
 
 def describe(mask: Labels, image: Image, **facts: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from napari.layers import Image, Labels, Points
 from napari.utils.transforms import Affine
 
+from napari_unet_tumour.widgets.layers.points import set_points
 from napari_unet_tumour.widgets.layers.world import PLACE
 
 if TYPE_CHECKING:
@@ -193,13 +194,18 @@ class LinkedLayer:
                 self._copying = False
 
     def _on_data(self, event: Any = None) -> None:
-        points = isinstance(self.layer, Points)
-        if points and not np.array_equal(self.layer.data, self.source.data):
-            self.layer.data = np.array(self.source.data)
-        elif not points and self.layer.data is not self.source.data:
+        if isinstance(self.layer, Points):
+            self._copy_points(self.layer)
+        elif self.layer.data is not self.source.data:
             self.layer.data = self.source.data
-        for name in OF_POINTS if points and len(self.source.data) else ():
-            self._copy(name)
+
+    def _copy_points(self, layer: Points) -> None:
+        looks = {name: getattr(self.source, name) for name in OF_POINTS if name in self._names}
+        shown = {name: getattr(layer, name) for name in looks}
+        if not all(_alike(one, other) for one, other in zip(shown.values(), looks.values(), strict=True)) or not (
+            np.array_equal(layer.data, self.source.data)
+        ):
+            set_points(layer, np.array(self.source.data), **looks)
 
 
 def _made(source: Any) -> Any:

@@ -1,0 +1,41 @@
+"""A mask layer comes on screen in steps: what napari draws over it while a person draws follows a moment later."""
+
+import numpy as np
+
+from napari_unet_tumour.base.slicing import layout_of
+from napari_unet_tumour.widgets.layers import labels
+from napari_unet_tumour.widgets.layers.adding import LATER
+
+
+def visuals(viewer, mask):
+    """Return the visuals of the overlays that come later, where they are made."""
+    made = viewer.window._qt_viewer.canvas._layer_overlay_to_visual[mask]
+    return [made[mask._overlays[name]] for name in LATER if mask._overlays[name] in made]
+
+
+def added(one):
+    """Add a mask to a window."""
+    image = one.viewer.add_image(np.zeros((3, 20, 20)), name="scan", scale=(2, 1, 1))
+    layout = layout_of(image.data.shape)
+    return labels.add_mask(one.viewer, image, layout, ["background", "tumour"])
+
+
+def test_the_visuals_for_drawing_follow(opened):
+    one = opened()
+    viewer, mask = one.viewer, added(one)
+    assert mask in viewer.layers
+    assert not visuals(viewer, mask), "none is made in the step that adds the layer"
+    one.qtbot.waitUntil(lambda: len(visuals(viewer, mask)) == len(LATER))
+    for visual in visuals(viewer, mask):
+        assert visual.node.transform.matrix[3, :2].tolist() == [0.5, 0.5], "it lies where the layer lies"
+    mask.mode = "paint"
+    mask.paint((1, 4, 4), 1)
+    assert mask.data[1, 4, 4] == 1
+
+
+def test_a_layer_that_goes_at_once_leaves_nothing(opened):
+    one = opened()
+    viewer, mask = one.viewer, added(one)
+    viewer.layers.remove(mask)
+    one.qtbot.wait(200)
+    assert not any(mask._overlays[name].visible for name in LATER)
