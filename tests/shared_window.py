@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 CALLBACKS = ("mouse_drag_callbacks", "mouse_wheel_callbacks", "mouse_move_callbacks", "mouse_double_click_callbacks")
 SIZE = (800, 600)
+APP = "window of a file"
 
 
 class SharedWindow:
@@ -41,7 +42,7 @@ class SharedWindow:
 
     def _open(self) -> None:
         get_settings().reset()
-        app = NapariApplication("window of a file")
+        app = NapariApplication(APP)
         app.injection_store.namespace = _napari_names
         self._patch.setattr(NapariApplication, "get_app_model", lambda *_: app)
         self._patch.setattr("napari._qt.qt_main_window.SHOW_QT_WARNING", False)
@@ -88,7 +89,7 @@ class SharedWindow:
         gc.collect()
         self._patch.undo()
         get_settings().reset()
-        NapariApplication.destroy("window of a file")
+        NapariApplication.destroy(APP)
         _initialize_plugins.cache_clear()
         init_qactions.cache_clear()
         left = len(QtViewer._instances)
@@ -135,7 +136,7 @@ def make_napari_viewer(window_of_file: SharedWindow, qtbot: Any, request: Any) -
     before = set(QApplication.topLevelWidgets())
     used = False
 
-    def make(show: bool = False) -> Viewer:
+    def make(show: bool = False, strict_qt: str = "raise") -> Viewer:
         nonlocal used
         viewer = Viewer(show=show, show_welcome_screen=False) if used else window_of_file.viewer(show)
         if used:
@@ -150,6 +151,7 @@ def make_napari_viewer(window_of_file: SharedWindow, qtbot: Any, request: Any) -
     while more:
         more.pop().close()
     if failed or not window_of_file.is_open:
+        before.clear()  # it holds the window
         window_of_file.close(check=not failed)
         before = set(QApplication.topLevelWidgets())
     else:

@@ -139,7 +139,7 @@ def work_through(person, path, strokes, seconds=None):
 def test_from_a_scan_to_a_corrected_fine_tuned_measured_and_saved_mask(make_napari_viewer, qtbot, scan, tmp_path):
     data = scan(8, 64, 64)
     nibabel.save(nibabel.Nifti1Image(data.transpose(2, 1, 0), np.diag([-1.0, -1, 3, 1])), tmp_path / "head.nii.gz")
-    viewer = make_napari_viewer(show=True)
+    viewer = make_napari_viewer(show=True, strict_qt="raise")
     person = Person(viewer, qtbot)
     _, report, saved = work_through(person, tmp_path / "head.nii.gz", [(6, 6), (6, 16)], seconds=2)
 
@@ -169,7 +169,7 @@ def test_the_same_with_the_shipped_model_and_its_own_learning(make_napari_viewer
     nibabel.save(nibabel.Nifti1Image(np.asarray(head.array).transpose(2, 1, 0), ras), tmp_path / "head.nii.gz")
     rows, columns = np.nonzero(truth[np.argmax(np.count_nonzero(truth, axis=(1, 2)))])
     middle = int(rows.mean()), int(columns.mean())
-    viewer = make_napari_viewer(show=True)
+    viewer = make_napari_viewer(show=True, strict_qt="raise")
     person = Person(viewer, qtbot)
     beside = middle[0], middle[1] + 40
     correct, report, _ = work_through(person, tmp_path / "head.nii.gz", [middle, beside])

@@ -94,7 +94,7 @@ class Window:
 
 @pytest.fixture
 def window(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(show=True)
+    viewer = make_napari_viewer(strict_qt="raise", show=True)
     viewer.window._qt_window.resize(1200, 900)
     one = Window(viewer, qtbot)
     yield one

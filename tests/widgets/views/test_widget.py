@@ -68,7 +68,7 @@ class Views(SimpleNamespace):
 @pytest.fixture
 def views(make_napari_viewer, qtbot):
     def open_(add=add_scan, **options):
-        viewer = make_napari_viewer(show=True, **options)
+        viewer = make_napari_viewer(strict_qt="raise", show=True, **options)
         viewer.window._qt_window.resize(1200, 900)
         mask = add(viewer)
         _, widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Linked views")
