@@ -69,8 +69,8 @@ EXTRAS = ("forgetting", "sequence", "long", "attainable")
 # After so many corrected scans the next one is looked at.
 SCANS = (0, 1, 2, 3, 5)
 FAR, IGNORED, FOREGROUND_S, BACKGROUND_S, BETWEEN_S = 3, 2, 1.4, 0.75, 1.5
-PLAIN = HyperParameters(part="all", rate=1e-4, crops=0, whole=4, context=0, ema=0.0, blend=1.0)
-LONG = HyperParameters(views=24, near=20_000, far=10_000, rounds=200, moves=400)
+PLAIN = HyperParameters(rate=1e-4, crops=0, whole=4, context=0, ema=0.0, blend=1.0)
+LONG = HyperParameters(views=24, near=20_000, far=10_000, rounds=200)
 
 
 @dataclass(eq=False)

@@ -2,7 +2,8 @@
 
     python training/average.py FIRST SECOND --share 0.7 --images IMAGES --cases CASES.csv --out MODEL
 
-The average of the last two rounds of a training scores better than either of them.
+The average of the last two rounds of a training scores better than either of them. FIRST's click network and weights
+for carrying stay, and with --keep-components its classifier of components; else that is fitted anew (components.py).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def main() -> None:
     ask.add_argument(
         "--flip-size", type=int, default=0, help="longest side of the mirror image in pixels (the model's own)"
     )
+    ask.add_argument("--keep-components", action="store_true", help="keep FIRST's classifier of components")
     ask.add_argument("--out", type=Path, required=True)
     given = ask.parse_args()
     first, second = load_model(given.first), load_model(given.second)
@@ -57,7 +59,7 @@ def main() -> None:
         flip_tta=given.flip_tta,
         flip_size=given.flip_size,
         scores={},
-        components={},
+        components=first.spec.components if given.keep_components else {},
         typical=statistics_of(imread(given.images / name)[None] for name in files),
     )
 
@@ -70,7 +72,7 @@ def main() -> None:
         iter_feature_statistics(spec, state, images, len(files)),
         lambda progress: print(f"\r{progress.message} ({progress.done} of {progress.total})", end="", flush=True),
     )
-    models.save(given.out, *described)
+    models.save(given.out, *described, clicks=first.click_state)
     print(f"\n{given.out}: {load_model(given.out).hash}")
 
 

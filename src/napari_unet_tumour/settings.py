@@ -121,8 +121,7 @@ class FinetuneSettings:
     seconds: Annotated[
         float,
         Option(
-            "Longest learning time in seconds. It ends sooner when all is learnt. A fine-tuned copy takes its first 20 "
-            "steps in any case, since fewer teach too little.",
+            "Longest learning time in seconds. It ends sooner when all is learnt.",
             label="longest learning time (s)",
             low=1.0,
             high=3600.0,

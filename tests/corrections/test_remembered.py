@@ -8,7 +8,7 @@ import pytest
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.corrections import UNSURE, ReviewedSlice, remembered
 from napari_unet_tumour.corrections.remembered import recall, remember
-from napari_unet_tumour.corrections.stack import as_truth, stack_range, stacks_of
+from napari_unet_tumour.corrections.stack import stack_range, stacks_of
 
 RNG = np.random.default_rng(0)
 PLANES = RNG.integers(0, 999, (8, 1, 20, 24)).astype(np.int16)
@@ -84,9 +84,3 @@ def test_only_slices_within_reach_are_read_whole():
     assert [*found.planes] == [1, 2, 3, 4, 5]
     assert [*found.checksums] == [*range(8)]
     assert stack_range(layout_of((8, 20, 24)), 3) == range(0)
-
-
-def test_a_carried_answer_teaches_where_it_is_clear():
-    answer = np.zeros((2, 1, 4), np.uint8)
-    answer[0, 0], answer[1, 0] = (250, 100, 10, 90), (0, 0, 240, 110)
-    assert as_truth(answer)[0].tolist() == [1, UNSURE, 2, 2]

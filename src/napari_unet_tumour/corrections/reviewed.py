@@ -33,7 +33,7 @@ class ReviewedSlice:
     person : str
         Whose scan it is where known (an id, never a name), else "".
     stack : ScanStack, optional
-        Its neighbours, where it has any: what is corrected is carried to them and learnt from too.
+        Its neighbours, where it has any: what is corrected is carried to them.
     """
 
     scan: str

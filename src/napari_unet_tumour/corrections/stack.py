@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_unet_tumour.base.labels import UNSURE
 from napari_unet_tumour.corrections.carry import carry, slices_in_reach
 
 if TYPE_CHECKING:
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from napari_unet_tumour.corrections.carry import CarryWeights
 
     Spacing = tuple[float | None, float | None, float | None]
-
-# Probabilities (0..255) between these are neither lesion nor background for who learns from a carried answer.
-CLEARLY_NOT, CLEARLY = 77, 178
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +122,3 @@ def checksum(plane: NDArray[Any]) -> str:
     """Return what tells the pixels of a plane (C, H, W) from others; the same for both byte orders."""
     own = np.ascontiguousarray(plane, plane.dtype.newbyteorder("="))
     return blake2b(own.tobytes(), digest_size=8, person=own.dtype.str[1:].encode()).hexdigest()
-
-
-def as_truth(probability: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the mask (H, W) that a carried answer (L, H, W) gives to learn from; `UNSURE` where it is not clear."""
-    together = probability.sum(0, dtype=np.uint16)
-    label = (probability.argmax(0) + 1).astype(np.uint8)
-    sure = np.where(together >= CLEARLY, label, np.uint8(0))
-    return np.where((together > CLEARLY_NOT) & (together < CLEARLY), np.uint8(UNSURE), sure)

@@ -84,9 +84,7 @@ def test_a_slow_computer_keeps_to_the_budget(lite, corrections, planes, monkeypa
 
     monkeypatch.setattr(ExpertFineTuner, "_look", slow)
     monkeypatch.setattr(tuning.time, "monotonic", clock)
-    # Experts look longest: no second network here.
-    recipe = HyperParameters(enough=9)
-    tuned = finetune(lite, corrections(2), replace(QUICK, seconds=10), context=planes(range(200, 224)), recipe=recipe)
+    tuned = finetune(lite, corrections(2), replace(QUICK, seconds=10), context=planes(range(200, 224)))
     assert tuned.data
     assert clock.looks(second) == (36 if second < 0.1 else 17)
     assert tuned.seconds < 10

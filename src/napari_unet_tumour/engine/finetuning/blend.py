@@ -13,10 +13,8 @@ from napari_unet_tumour.corrections.carry import CarryWeights
 from napari_unet_tumour.corrections.remembered import remember
 from napari_unet_tumour.engine import model as models
 from napari_unet_tumour.engine.finetuning import scoring
-from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
 from napari_unet_tumour.engine.finetuning.expert_fit import ExpertFineTuner
 from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
-from napari_unet_tumour.engine.networks.gated_branch import has_gated_branch
 from napari_unet_tumour.engine.networks.lite_unet import LiteUNet
 from napari_unet_tumour.postprocess.outline_habit import SAY
 
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from napari_unet_tumour.engine.finetuning.cases import FineTuneSlices
     from napari_unet_tumour.engine.finetuning.context import FineTuneContext
 
-FineTuner = ExpertFineTuner | BranchFineTuner | WeightFineTuner
+FineTuner = ExpertFineTuner | WeightFineTuner
 
 
 OUTLINES = "the network stays as it is: only its outlines follow yours"
@@ -50,12 +48,8 @@ def choose_blend(desk: FineTuneContext, learner: FineTuner) -> tuple[float, str]
 
 def cautious_blend(desk: FineTuneContext, learner: FineTuner) -> float:
     """Return the share that stays where nothing can choose it."""
-    shares = {
-        ExpertFineTuner: desk.lesson.recipe.single,
-        BranchFineTuner: desk.lesson.recipe.moved,
-        WeightFineTuner: desk.lesson.recipe.blend,
-    }
-    return shares[type(learner)]
+    recipe = desk.lesson.recipe
+    return recipe.single if isinstance(learner, ExpertFineTuner) else recipe.blend
 
 
 def _left_out(desk: FineTuneContext, learner: ExpertFineTuner) -> float:
@@ -104,8 +98,6 @@ def _file(desk: FineTuneContext, net: nn.Module) -> bytes:
     carry = CarryWeights.from_dict(spec.carry)
     if desk.habit:  # it knows how this person outlines
         carry = replace(carry, network=SAY)
-    elif has_gated_branch(net):
-        carry = replace(carry, network=desk.lesson.recipe.say)
     made = replace(
         spec,
         arguments=arguments,

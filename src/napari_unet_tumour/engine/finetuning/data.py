@@ -22,8 +22,6 @@ class FineTuneData:
         Corrected slices to learn from.
     context, replay : Cases or None
         Uncorrected slices of the same scan, and corrected ones of earlier scans.
-    carried : Cases or None
-        Neighbours of the corrected slices, with the masks that were carried to them.
     recipe : Recipe
         What a step is made of, and what counts how much.
     device : torch.device
@@ -38,4 +36,3 @@ class FineTuneData:
     recipe: HyperParameters
     device: torch.device
     seed: int = 0
-    carried: FineTuneSlices | None = None

@@ -1,9 +1,10 @@
 """Fine-tune a model on corrected slices, within a budget of seconds; never worse than its parent on what it may see.
 
-A lite-unet that knows its training slices' statistics learns a new expert from a single slice (`tuning/expert.py`),
-and from two that show a lesion a second network for such scans (`tuning/moved.py`). Any other network moves its
-weights a little (`tuning/tuner.py`). What was learnt is kept by a share that held-out slices choose; without them,
-leaving out one corrected slice after the other does for an expert, and a cautious share stays of the others.
+First the habit is learnt: how the reader outlines (`habit.py`). A lite-unet that knows its training slices' statistics
+then learns an expert (`expert_fit.py`), if a slice that is kept for scoring judges it or nothing else is learnt.
+Any other network moves its weights a little (`weight_fit.py`). Held-out slices choose the share of what was learnt that
+is kept. Without them, leaving out one corrected slice after the other does so for an expert, and of moved weights a
+cautious share is kept.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +19,7 @@ import torch
 
 from napari_unet_tumour.base.steps import exhaust
 from napari_unet_tumour.engine.finetuning import scoring
-from napari_unet_tumour.engine.finetuning.add_classes import unlearnt_labels
 from napari_unet_tumour.engine.finetuning.blend import FineTuner, cautious_blend, choose_blend, dice_at, finish
-from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
-from napari_unet_tumour.engine.finetuning.carried import iter_carried
 from napari_unet_tumour.engine.finetuning.context import FineTuneContext, prepare_context
 from napari_unet_tumour.engine.finetuning.expert_fit import ExpertFineTuner
 from napari_unet_tumour.engine.finetuning.habit import iter_habit
@@ -43,7 +40,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_unet_tumour.corrections import FineTuneOutcome, ReviewedSlice
-    from napari_unet_tumour.engine.finetuning.data import FineTuneData
     from napari_unet_tumour.engine.model import Model
     from napari_unet_tumour.settings import FinetuneSettings
 
@@ -138,7 +134,7 @@ def _iter_tuned(desk: FineTuneContext) -> Generator[Progress, None, FineTuneOutc
             yield _tick(desk, steps, "learning", loss=loss, **({"best": best} if best.data else {}))
     yield _tick(desk, steps, "judging")
     share, how = choose_blend(desk, learner)
-    total, needed = _steps_of(desk, learner)[0], _needed(desk, learner, steps)
+    total, needed = _steps_of(desk, learner), _needed(desk, learner, steps)
     short = f"{steps} of {total} steps fitted into the time: with about {needed} s it learns all it can"
     note = "; ".join(filter(None, (short if needed else "", how)))
     return replace(finish(desk, learner, share, steps, note), needed=float(needed))
@@ -146,7 +142,7 @@ def _iter_tuned(desk: FineTuneContext) -> Generator[Progress, None, FineTuneOutc
 
 def _needed(desk: FineTuneContext, learner: FineTuner, steps: int) -> int:
     """Return the learning time with which all is learnt, where the time was over before; else 0."""
-    total, about = _steps_of(desk, learner)[0], desk.estimate
+    total, about = _steps_of(desk, learner), desk.estimate
     over = not desk.settings.steps and steps < total
     return math.ceil((about.begin + about.pace * total) / LEARNING) if over and about.pace else 0
 
@@ -160,21 +156,11 @@ def _iter_learner(desk: FineTuneContext) -> Generator[Progress, None, FineTuner 
     net = desk.model.net
     if not isinstance(net, LiteUNet) or not can_use_experts(net):
         return WeightFineTuner(net, desk.lesson)
-    looking = partial(_tick, desk, 0, "looking at the slices")
-    # A class that was added is known from experts alone; a second network has nothing to start from.
-    if not unlearnt_labels(net.head):
-        lesson = replace(desk.lesson, carried=(yield from _iter_looked(desk, iter_carried(desk))))
-    if not unlearnt_labels(net.head) and _is_enough(lesson):
-        if _only_outlines(desk, lesson):
-            return None
-        moved = BranchFineTuner(net, lesson)
-        for _ in moved.iter_look():
-            yield looking()
-        if moved.gate is not None:
-            return moved
+    if _only_outlines(desk):
+        return None
     expert = ExpertFineTuner(net, desk.lesson)
     for _ in expert.iter_look(lambda: desk.past(LOOKING)):
-        yield looking()
+        yield _tick(desk, 0, "looking at the slices")
     return expert
 
 
@@ -188,27 +174,19 @@ def _iter_looked(desk: FineTuneContext, steps: Generator[Progress, None, Any]) -
         yield _tick(desk, 0, "looking at the slices")
 
 
-def _is_enough(lesson: FineTuneData) -> bool:
-    """Tell whether a second network can be moved: from one lesion and one slice without, it learns to see nothing."""
-    carried = 0 if lesson.carried is None else lesson.carried.shown
-    empty = len(lesson.cases) - lesson.cases.shown
-    return lesson.cases.shown > 0 and lesson.cases.shown + max(0, carried - empty) >= lesson.recipe.enough
+def _only_outlines(desk: FineTuneContext) -> bool:
+    """Tell whether the network stays as it is: nothing can judge what it would learn, and the habit outlines the scan.
 
-
-def _only_outlines(desk: FineTuneContext, lesson: FineTuneData) -> bool:
-    """Tell whether the network stays as it is: nothing can judge what it would learn, and carrying has its outlines.
-
-    On eight volumes a moved network made the slices around one or two corrected ones no better than carrying and the
-    reader's habit do, and those of one patient in four worse.
+    On eight volumes a network that had learnt made the slices around one or two corrected ones no better than carrying
+    and the reader's habit do, and those of one patient in four worse.
     """
-    learnt = desk.habit != desk.model.spec.habit and lesson.carried is not None
-    unasked = lesson.recipe.judged and not desk.settings.steps
-    return unasked and desk.held_out is None and learnt
+    learnt = desk.habit != desk.model.spec.habit and any(stack.planes for stack in desk.stacks)
+    return learnt and desk.lesson.recipe.judged and not desk.settings.steps and desk.held_out is None
 
 
 def _iter_loss(desk: FineTuneContext, learner: FineTuner) -> Iterator[float]:
     """Yield the loss of every step, until enough is learnt or the time is over."""
-    total, fewest = _steps_of(desk, learner)
+    total = _steps_of(desk, learner)
     losses = _iter_moved(desk, learner, total) if isinstance(learner, WeightFineTuner) else learner.iter_fit()
     about = desk.estimate
     about.begin = desk.spent
@@ -219,21 +197,16 @@ def _iter_loss(desk: FineTuneContext, learner: FineTuner) -> Iterator[float]:
         else:
             about.pace = (desk.spent - first) / (taken - 1)
         if taken > WARM_UP and total:
-            _estimate(desk, taken, total, fewest)
+            _estimate(desk, taken, total)
         yield loss
-        over = desk.past(LEARNING) and not desk.settings.steps and taken >= fewest
+        over = desk.past(LEARNING) and not desk.settings.steps
         if over or taken == (total or desk.settings.steps):
             return
 
 
-def _steps_of(desk: FineTuneContext, learner: FineTuner) -> tuple[int, int]:
-    """Return how many steps teach all that can be learnt, 0 where the loss tells, and the fewest worth taking."""
-    recipe, wanted = desk.lesson.recipe, desk.settings.steps
-    if isinstance(learner, ExpertFineTuner):
-        return 0, 1
-    most = recipe.moves if isinstance(learner, BranchFineTuner) else recipe.most
-    total = min(wanted or most, most) if isinstance(learner, BranchFineTuner) else wanted or most
-    return total, min(total, recipe.fewest) if isinstance(learner, BranchFineTuner) else 1
+def _steps_of(desk: FineTuneContext, learner: FineTuner) -> int:
+    """Return how many steps teach all that can be learnt; 0 where the loss tells."""
+    return 0 if isinstance(learner, ExpertFineTuner) else desk.settings.steps or desk.lesson.recipe.most
 
 
 def _iter_moved(desk: FineTuneContext, learner: WeightFineTuner, total: int) -> Iterator[float]:
@@ -245,14 +218,14 @@ def _iter_moved(desk: FineTuneContext, learner: WeightFineTuner, total: int) -> 
         yield learner.step(max(learner.taken / total, min(late, 1.0)))
 
 
-def _estimate(desk: FineTuneContext, taken: int, total: int, fewest: int) -> None:
+def _estimate(desk: FineTuneContext, taken: int, total: int) -> None:
     """Say how long it takes at the pace of the steps that were taken."""
     about = desk.estimate
     if desk.settings.steps:
         steps = total
     else:
         fit = int((LEARNING * desk.settings.seconds - desk.spent) / max(about.pace, 1e-6)) + taken
-        steps = min(total, max(fewest, fit, taken))
+        steps = min(total, max(fit, taken))
     learnt = desk.spent + about.pace * (steps - taken)
     about.steps, about.seconds = steps, learnt / LEARNING if desk.held_out else learnt + JUDGING * about.pace
 

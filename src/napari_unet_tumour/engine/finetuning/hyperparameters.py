@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import nn
-
-PARTS: dict[str, Callable[[str], bool]] = {
-    "all": lambda name: True,
-    "decoder": lambda name: name.startswith(("decoder", "head", "upsamples", "output_block")),
-    "encoder": lambda name: name.startswith(("encoder", "input_block", "downsamples", "bottleneck")),
-    "head": lambda name: name.startswith(("head", "output_block")),
-}
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -24,8 +11,6 @@ class HyperParameters:
 
     Parameters
     ----------
-    part : str
-        Key of `PARTS`: which weights move; all where a network has no part of that name.
     rate : float
         Highest learning rate (AdamW, one warm-up and a cosine).
     crops, crop : int
@@ -62,23 +47,10 @@ class HyperParameters:
         Experts: where the gate is half open; 0 = midway between the training's style and the scan's, 0.5 = the scan's.
     rounds : int
         Experts: most rounds of four iterations.
-    enough : int
-        Corrected slices that show a lesion, from which a second network is moved instead of an expert being fitted.
     judged : bool
-        Second: move it only where held-out slices can judge it, or where nothing else is learnt from the corrections.
-    moves, fewest, pace : int, int, float
-        Second: most steps, those that are taken however short the time is, and their learning rate (Adam).
-    pair, near_side : int
-        Second: views around lesions in a step, and their side in pixels.
-    carried : int
-        Second: how many of those views are of neighbours, with the masks that were carried to them.
-    moved : float
-        Second: how much of it counts, 0..1, where no held-out slice can choose it.
-    say : float
-        Second: weight of its log odds where corrected slices are carried to their neighbours.
+        Experts: learn one only where held-out slices can judge it, or where nothing else is learnt.
     """
 
-    part: str = "all"
     rate: float = 5e-4
     crops: int = 6
     crop: int = 128
@@ -99,36 +71,4 @@ class HyperParameters:
     replayed: float = 0.5
     threshold: float = 0.1
     rounds: int = 15
-    enough: int = 2
     judged: bool = True
-    moves: int = 28
-    fewest: int = 20
-    pace: float = 1e-4
-    pair: int = 2
-    near_side: int = 160
-    carried: int = 1
-    moved: float = 0.85
-    say: float = 0.15
-
-    @property
-    def moving(self) -> HyperParameters:
-        """How a second network is moved: around lesions, all weights, one rate, no average."""
-        return replace(
-            self,
-            part="all",
-            rate=self.pace,
-            crops=self.pair,
-            crop=self.near_side,
-            whole=0,
-            context=0,
-            replay=1,
-            ema=0.0,
-        )
-
-
-def moving(net: nn.Module, part: str) -> list[nn.Parameter]:
-    """Let only the weights of a part move, and return them."""
-    chosen = {name for name, _ in net.named_parameters() if PARTS[part](name)}
-    for name, weight in net.named_parameters():
-        weight.requires_grad_(not chosen or name in chosen)
-    return [weight for weight in net.parameters() if weight.requires_grad]

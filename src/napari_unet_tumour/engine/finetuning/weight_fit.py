@@ -11,7 +11,6 @@ from torch import nn
 
 from napari_unet_tumour.engine.finetuning import views
 from napari_unet_tumour.engine.finetuning.add_classes import SILENCE, added_class_logits
-from napari_unet_tumour.engine.finetuning.hyperparameters import moving
 from napari_unet_tumour.engine.finetuning.losses import likeness, partial
 from napari_unet_tumour.engine.finetuning.new_class_head import fit_new_outputs
 from napari_unet_tumour.engine.finetuning.scoring import probability
@@ -23,12 +22,6 @@ if TYPE_CHECKING:
     from napari_unet_tumour.engine.finetuning.data import FineTuneData
 
 WARM = 5
-
-
-def _places(cases: FineTuneSlices, empty: bool) -> list[torch.Tensor]:
-    """Return where views of the cases are taken; where `empty`, slices without a lesion at the others' places."""
-    places = views.lesion_boxes(cases)
-    return [where if len(where) or not empty else torch.cat(places) for where in places]
 
 
 class WeightFineTuner:
@@ -48,14 +41,12 @@ class WeightFineTuner:
         self.precision = precision_of("auto", device)
         self.parent = copy.deepcopy(parent).to(device).eval().requires_grad_(False)
         self.net = copy.deepcopy(self.parent).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.weights = moving(self.net, recipe.part)
+        self.weights = [*self.net.requires_grad_(True).parameters()]
         self.fresh = fit_new_outputs(self.net, cases)
         self.mean = copy.deepcopy(self.net).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(self.weights, recipe.rate, weight_decay=0.0, fused=True)
         self.cases, self.context, self.replay = cases, context, lesson.replay
-        self.places = _places(cases, empty=not recipe.whole)
-        self.carried = lesson.carried if lesson.carried is not None and lesson.carried.shown else None
-        self.followed = [] if self.carried is None else views.lesion_boxes(self.carried)
+        self.places = views.lesion_boxes(cases)
         self.before = probability(self.parent, context.images) if context is not None and len(context) else None
         self.rng = torch.Generator().manual_seed(lesson.seed)
         self.taken = 0
@@ -90,24 +81,13 @@ class WeightFineTuner:
     def _loss(self) -> torch.Tensor:
         use, parts = self.recipe, []
         if use.crops and any(len(where) for where in self.places):
-            follow = 0 if self.carried is None else use.carried
-            own = max(1, use.crops - follow)
-            parts.append(self._wrong(views.lesion_crops(self.cases, self.places, own, use.crop, self.rng)))
-            if self.carried is not None and follow:
-                parts.append(self._wrong(views.lesion_crops(self.carried, self.followed, follow, use.crop, self.rng)))
-        if use.whole or not parts:
-            parts.append(self._wrong(views.whole_slices(self.cases, max(use.whole, 1), self.rng)))
+            parts.append(self._wrong(views.lesion_crops(self.cases, self.places, use.crops, use.crop, self.rng)))
+        parts.append(self._wrong(views.whole_slices(self.cases, use.whole, self.rng)))
         if use.replay and self.replay is not None and len(self.replay):
-            parts.append(self._wrong(self._replayed(self.replay)))
+            parts.append(self._wrong(views.whole_slices(self.replay, use.replay, self.rng)))
         if use.context and self.context is not None and self.before is not None:
             parts.append(use.likeness * self._unlike(views.whole_slices(self._as_before(), use.context, self.rng)))
         return torch.stack(parts).sum()
-
-    def _replayed(self, replay: FineTuneSlices) -> views.View:
-        places, use = [] if self.recipe.whole else views.lesion_boxes(replay), self.recipe
-        if any(len(where) for where in places):
-            return views.lesion_crops(replay, places, use.replay, use.crop, self.rng)
-        return views.whole_slices(replay, use.replay, self.rng)
 
     def _as_before(self) -> FineTuneSlices:
         from dataclasses import replace

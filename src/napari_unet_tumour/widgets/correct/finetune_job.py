@@ -124,7 +124,7 @@ class FineTuneJob:
         return parent, corrections, order.settings, context, replay, watch
 
     def _stacks(self, corrections: list[ReviewedSlice]) -> list[ScanStack]:
-        """Return the neighbours of the corrected slices that are learnt from, where corrections are carried at all."""
+        """Return the neighbours of the corrected slices, where corrections are carried at all."""
         found = []
         for part in self.order.session.case.parts if self.order.carry else ():
             learnt = [one.slice for one in corrections if one.scan == part.scan and not one.held_out]

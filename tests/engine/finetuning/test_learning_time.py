@@ -1,4 +1,4 @@
-"""Neighbours of corrected slices are learnt from, and the tuned model's file keeps the corrections."""
+"""How long fine-tuning takes is said; the network learns where something judges it; the file keeps the corrections."""
 
 import math
 from dataclasses import replace
@@ -10,19 +10,13 @@ import torch
 from scipy import ndimage
 
 from napari_unet_tumour.base.slicing import layout_of
-from napari_unet_tumour.corrections import UNSURE
 from napari_unet_tumour.corrections.reviewed import with_stacks
 from napari_unet_tumour.corrections.stack import stacks_of
 from napari_unet_tumour.engine.finetuning import context, habit
 from napari_unet_tumour.engine.finetuning import finetune as tuning
-from napari_unet_tumour.engine.finetuning.branch_fit import BranchFineTuner
-from napari_unet_tumour.engine.finetuning.carried import iter_carried
-from napari_unet_tumour.engine.finetuning.cases import fine_tune_slices
 from napari_unet_tumour.engine.finetuning.context import prepare_context
-from napari_unet_tumour.engine.finetuning.data import FineTuneData
 from napari_unet_tumour.engine.finetuning.finetune import _iter_loss, finetune, iter_finetune
 from napari_unet_tumour.engine.finetuning.hyperparameters import HyperParameters
-from napari_unet_tumour.engine.finetuning.weight_fit import WeightFineTuner
 from napari_unet_tumour.engine.model import load
 from napari_unet_tumour.settings import FinetuneSettings
 
@@ -56,38 +50,6 @@ def stacks(volume, numbers):
     return stacks_of("scan", layout, (3.0, 3.0, 6.0), numbers, lambda some: planes[some])
 
 
-def carried(model, corrections, stacks, draw):
-    corrections = with_stacks(corrections, stacks)
-    desk = prepare_context(model, corrections, SETTINGS, None, (), None, HyperParameters())
-    return draw.finished(iter_carried(desk))[1]
-
-
-def test_neighbours_come_with_what_is_carried_to_them(lite, volume, corrected, draw):
-    found = carried(lite, corrected(4), stacks(volume, [4]), draw)
-    assert {3, 5} <= {one.slice for one in found.sources}
-    for one in found.sources:
-        clear = one.mask != UNSURE
-        if one.slice in (3, 5):
-            assert np.mean((one.mask == volume[1][one.slice])[clear]) > 0.98
-    assert carried(lite, corrected(4), [], draw) is None
-
-
-def test_a_slice_kept_for_scoring_is_no_neighbour_to_learn_from(lite, volume, corrected, draw):
-    found = carried(lite, corrected(4, 5, held_out=(5,)), stacks(volume, [4]), draw)
-    numbers = {one.slice for one in found.sources}
-    assert 3 in numbers
-    assert not numbers & {4, 5}
-
-
-def test_views_are_around_lesions_and_slices_without_one_count_at_the_same_place(lite, volume, corrected):
-    device = torch.device("cpu")
-    cases = fine_tune_slices(corrected(4, 0), lite.spec, device)
-    recipe = replace(HyperParameters(near_side=32), pace=1e-3).moving
-    learner = WeightFineTuner(lite.net, FineTuneData(cases, None, None, recipe, device))
-    assert torch.equal(learner.places[0], learner.places[1])
-    assert learner.step(0.0) > 0
-
-
 def test_the_file_keeps_what_was_learnt_from_and_no_slice_that_is_scored(lite, volume, corrected):
     given = corrected(4, 5, 6, held_out=(6,))
     tuned = finetune(lite, with_stacks(given, stacks(volume, [4, 5])), replace(SETTINGS, steps=8))
@@ -118,7 +80,7 @@ def test_what_is_left_is_said_once_it_was_measured_and_follows_the_pace(small_mo
     monkeypatch.setattr(context.time, "monotonic", lambda: clock.now)
     desk = prepare_context(small_model, corrected(4), replace(SETTINGS, seconds=100), None, (), None, HyperParameters())
     learner = SimpleNamespace(taken=0, fresh=[])
-    monkeypatch.setattr(tuning, "_steps_of", lambda desk, learner: (10, 1))
+    monkeypatch.setattr(tuning, "_steps_of", lambda desk, learner: 10)
 
     def steps(desk, learner, total):
         for n in range(total):
@@ -148,16 +110,6 @@ def test_how_long_it_takes_is_measured_without_learning_to_the_end(small_model, 
         assert all("seconds_left" not in tick.values for tick in ticks)
 
 
-@pytest.mark.parametrize(("steps", "taken"), [(0, 20), (5, 5)])
-def test_a_copy_takes_the_fewest_steps_that_are_worth_anything(lite, corrected, monkeypatch, steps, taken):
-    settings = replace(SETTINGS, seconds=1, steps=steps)
-    desk = prepare_context(lite, corrected(4, 5), settings, None, (), None, HyperParameters())
-    desk = replace(desk, begin=desk.begin - 100)  # the time is over
-    learner = BranchFineTuner.__new__(BranchFineTuner)
-    monkeypatch.setattr(learner, "iter_fit", lambda: iter([0.5] * 40), raising=False)
-    assert len([*_iter_loss(desk, learner)]) == taken
-
-
 @pytest.fixture
 def sees_more(monkeypatch):
     """Let the network outline more than the tumour, whatever its weights, so that there is a habit to learn."""
@@ -178,7 +130,7 @@ def test_where_nothing_judges_it_the_network_stays_and_its_outlines_follow(lite,
     made = load(found.data)
     assert (found.steps, found.blend) == (1, 0.0)
     assert "from the third corrected slice on" in found.note
-    assert "gates" not in made.spec.arguments
+    assert made.spec.arguments["experts"] == 0
     assert len(made.spec.habit["scans"]) == 1
     state = made.net.state_dict()
     assert all(torch.allclose(state[name], one, rtol=1e-2, atol=1e-3) for name, one in lite.net.state_dict().items())
