@@ -101,7 +101,8 @@ class SliceWheel:
         """Give the wheel back to napari."""
         calls = self._viewer.mouse_wheel_callbacks
         if self._on_wheel in calls:
-            calls[calls.index(self._on_wheel)] = self._napari
+            at = calls.index(self._on_wheel)
+            calls[at : at + 1] = [] if self._napari is None else [self._napari]
         self._viewer.layers.selection.events.active.disconnect(self._watch)
         if self._watched is not None:
             self._watched.events.mode.disconnect(self._on_mode)
