@@ -230,17 +230,18 @@ def classifier(area: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("area", "checks", "flip_tta", "left"),
+    ("area", "checks", "flip_tta", "experts", "left"),
     [
-        (1, True, True, (True, True, True)),
-        (700, True, True, (False, False, True)),
-        (700, True, False, (False, False, True)),
-        (1e5, False, True, (True, True, True)),
+        (1, True, True, 0, (True, True, True)),
+        (700, True, True, 0, (False, False, True)),
+        (700, True, False, 1, (False, False, True)),
+        (1e5, False, True, 0, (True, True, True)),
     ],
 )
-def test_torch_and_the_runtime_leave_out_the_same_components(area, checks, flip_tta, left, monkeypatch):
+def test_torch_and_the_runtime_leave_out_the_same_components(area, checks, flip_tta, experts, left, monkeypatch):
     path = registry.find("default").path
-    spec = replace(models.load(path).spec, components=classifier(area))
+    spec = models.load(path).spec
+    spec = replace(spec, components=classifier(area), arguments={**spec.arguments, "experts": experts})
     in_runtime = replace(runtimes.open_file(path), spec=spec)
     in_torch = replace(models.load(path), spec=spec)
     monkeypatch.setenv(runtimes.CHOICE, "torch")

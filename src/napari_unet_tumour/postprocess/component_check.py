@@ -34,8 +34,8 @@ class Frame(Protocol):
 
 
 def has_classifier(spec: ModelSpec) -> bool:
-    """Tell whether a model's components are checked: it has a classifier, one label, and no experts."""
-    return bool(spec.components) and len(spec.labels) == 2 and not spec.arguments.get("experts")
+    """Tell whether a model's components are checked: it has a classifier and one label."""
+    return bool(spec.components) and len(spec.labels) == 2
 
 
 def lower_unlikely(
