@@ -1,6 +1,7 @@
 """Fixtures of all tests: a separate home folder, and the real scans if they are available."""
 
 import os
+import shutil
 import signal
 import tempfile
 import warnings
@@ -13,9 +14,16 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["dicomweb_servers"]
 
 # Before anything reads it: tests never touch the models, settings and journals of the person who runs them.
-os.environ["NAPARI_UNET_TUMOUR_HOME"] = tempfile.mkdtemp(prefix="napari-unet-tumour-tests-")
+HOME = tempfile.mkdtemp(prefix="napari-unet-tumour-tests-")
+os.environ["NAPARI_UNET_TUMOUR_HOME"] = HOME
 # Nor napari's settings file, which every new viewer writes several times.
 os.environ["NAPARI_CONFIG"] = ""
+
+
+def pytest_unconfigure() -> None:
+    """Take the home folder away with the process that it was for."""
+    shutil.rmtree(HOME, ignore_errors=True)
+
 
 # A run in the background ignores Ctrl-C, and so would the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -156,7 +156,7 @@ def test_a_class_is_new_until_it_was_learnt(lite, wide):
     assert float(wide.net.head.bias[0] - wide.net.head.bias[2]) == NEVER
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_it_is_learnt_from_one_or_two_slices_beside_what_was_known(learnt, two, count):
     parent = load(add_classes(learnt, ["cyst"]))
     tuned = finetune(parent, [two(n) for n in range(200, 200 + count)], QUICK)

@@ -83,7 +83,10 @@ def test_the_mask_lands_within_half_a_pixel(scan: tuple[np.ndarray, np.ndarray, 
         assert np.abs(edge(found, 0) - edge(real, 0)).max() <= coarse + rounding
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4096), (4096, 3), (4096, 4096), (333, 777)])
+SIZES = [(1, 1), (1, 4096), (4096, 3), (333, 777), pytest.param(4096, 4096, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
 def test_every_size_gives_a_mask_of_its_size(small_model: Model, height: int, width: int) -> None:
     array = np.random.default_rng(0).integers(0, 4096, (height, width), np.uint16)
     found = segment(small_model, array, layout_of(array.shape), PLAIN)

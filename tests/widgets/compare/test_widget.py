@@ -23,7 +23,7 @@ def boxes():
 
 @pytest.fixture
 def viewer(make_napari_viewer):
-    viewer = make_napari_viewer(strict_qt="raise")
+    viewer = make_napari_viewer()
     first, second = boxes()
     viewer.add_labels(first, name="first reader", **PLACE)
     viewer.add_labels(second, name="second reader", **PLACE)
@@ -106,7 +106,7 @@ def test_a_mask_cut_to_its_extent_lies_where_the_patient_lies(viewer, widget, pr
 
 
 def test_what_is_in_the_way_is_said(make_napari_viewer, qtbot):
-    viewer = make_napari_viewer(strict_qt="raise")
+    viewer = make_napari_viewer()
     widget = viewer.window.add_plugin_dock_widget("napari-unet-tumour", "Compare masks")[1]
     assert widget._panel.start_view.text.native.isVisibleTo(widget.native)
     widget._panel.dates.native.click()

@@ -9,6 +9,7 @@ from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.correct.before_after_view import figures
 from napari_unet_tumour.widgets.layers import drawn_pixels
 from napari_unet_tumour.widgets.layers.image_source import KEY
+from shared_window import make_napari_viewer, window_of_file  # noqa: F401 - these tests share a window
 
 CORE = 8
 pytestmark = pytest.mark.usefixtures("stand_in")

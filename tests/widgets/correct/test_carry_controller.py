@@ -10,6 +10,7 @@ from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.common.settings_form import remembered
 from napari_unet_tumour.widgets.correct import carry_stack, messages
 from napari_unet_tumour.widgets.layers.predictions import PREDICTIONS
+from shared_window import make_napari_viewer, window_of_file  # noqa: F401 - these tests share a window
 
 SIDE, COUNT, MIDDLE = 64, 12, 6
 

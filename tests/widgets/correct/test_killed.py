@@ -56,7 +56,7 @@ PROGRAM = """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9 is POSIX")
-@pytest.mark.parametrize("when", ["painting", "learning"])
+@pytest.mark.parametrize("when", [pytest.param("painting", marks=pytest.mark.slow), "learning"])
 def test_kill_9_loses_at_most_two_seconds(opened, scan, tmp_path, when):
     data = scan(7, 64, 64)
     np.save(tmp_path / "scan.npy", data)

@@ -16,6 +16,7 @@ from napari_unet_tumour.models.tuned_scores import in_words
 from napari_unet_tumour.widgets.correct.state import Phase
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.readers_writers import write_labels
+from shared_window import make_napari_viewer, window_of_file  # noqa: F401 - these tests share a window
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 

@@ -9,6 +9,7 @@ from napari_unet_tumour.corrections import Store
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.readers_writers import write_labels
+from shared_window import make_napari_viewer, window_of_file  # noqa: F401 - these tests share a window
 
 pytestmark = pytest.mark.usefixtures("instant")
 CORRECT = "Correct and fine-tune"

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication, QLabel
 from napari_unet_tumour.errors import ScanError
 from napari_unet_tumour.widgets.layers import image_source
 from napari_unet_tumour.widgets.segment.view import THERE
+from shared_window import make_napari_viewer, window_of_file  # noqa: F401 - these tests share a window
 
 
 def test_the_picker_follows_the_selected_layer(opened, scan):
@@ -67,6 +68,9 @@ def test_a_key_of_the_persons_own_is_left_to_them(opened):
     one.qtbot.keyClick(one.viewer.window._qt_viewer, Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
     assert len(pressed) == 1
     assert not one.status
+    one.close()
+    assert len(one.viewer.keymap) == 1
+    one.viewer.bind_key("Shift-S", None)
 
 
 def test_the_command_goes_to_the_clipboard(opened, scan, tmp_path):

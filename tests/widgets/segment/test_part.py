@@ -15,6 +15,7 @@ from napari_unet_tumour.settings import ENHANCING, WHOLE, SegmentSettings
 from napari_unet_tumour.widgets.common.settings_form import remember, remembered_part
 from napari_unet_tumour.widgets.layers.image_source import KEY
 from napari_unet_tumour.widgets.segment.cli_command import command_for
+from shared_window import make_napari_viewer, window_of_file  # noqa: F401 - these tests share a window
 
 NAMES = ("background", "enhancing part")
 

@@ -5,6 +5,7 @@ import pytest
 
 from napari_unet_tumour.phantom import phantom
 from napari_unet_tumour.scans.training_match import statistics_of
+from shared_window import make_napari_viewer, window_of_file  # noqa: F401 - these tests share a window
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import zarr
 
 from napari_unet_tumour.widgets.segment import tiled_run
+from shared_window import make_napari_viewer, window_of_file  # noqa: F401 - these tests share a window
 
 
 @pytest.fixture

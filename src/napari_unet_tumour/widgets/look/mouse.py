@@ -90,9 +90,10 @@ class SliceWheel:
         calls = viewer.mouse_wheel_callbacks
         # napari's own call goes through slices with Ctrl; it is asked where no tool is chosen.
         self._napari = next((call for call in calls if getattr(call, "__name__", "") == "dims_scroll"), None)
-        if self._napari is not None:
-            calls.remove(self._napari)
-        calls.append(self._on_wheel)
+        if self._napari is None:
+            calls.append(self._on_wheel)
+        else:
+            calls[calls.index(self._napari)] = self._on_wheel
         viewer.layers.selection.events.active.connect(self._watch)
         self._watch()
 
@@ -100,9 +101,8 @@ class SliceWheel:
         """Give the wheel back to napari."""
         calls = self._viewer.mouse_wheel_callbacks
         if self._on_wheel in calls:
-            calls.remove(self._on_wheel)
-            if self._napari is not None:
-                calls.append(self._napari)
+            at = calls.index(self._on_wheel)
+            calls[at : at + 1] = [] if self._napari is None else [self._napari]
         self._viewer.layers.selection.events.active.disconnect(self._watch)
         if self._watched is not None:
             self._watched.events.mode.disconnect(self._on_mode)
