@@ -447,9 +447,12 @@ def test_two_dates_of_a_dicom_patient_share_their_roles_and_the_journal_knows_no
     looked(one)
     person = record(one)[1].person
     assert len(person) == 16
+    before = one.widget.session
     one.viewer.layers.clear()
     one.viewer.open(tmp_path / "scans" / "after", plugin="napari-unet-tumour")
-    one.wait(lambda: one.widget.session is not None)
+    one.panel.tick.native.click()  # at once: the scan before has gone, and keeps its marks
+    assert all(before.is_reviewed(n) for n in (1, 2, 3))
+    one.wait(lambda: one.widget.session is not None and one.widget.session.case.is_in(one.viewer))
     draw(one, data < 128)
     go_and_review(one, 3, 2, 5)
     assert [names(one)[n] for n in (3, 2, 5)] == ["held out", "reviewed", "reviewed"]

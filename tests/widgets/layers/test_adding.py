@@ -23,11 +23,14 @@ def added(one):
 def test_the_visuals_for_drawing_follow(opened):
     one = opened()
     viewer, mask = one.viewer, added(one)
+    heard = []
+    mask.events.connect(lambda event: heard.append(event.type))
     assert mask in viewer.layers
     assert not visuals(viewer, mask), "none is made in the step that adds the layer"
     one.qtbot.waitUntil(lambda: len(visuals(viewer, mask)) == len(LATER))
     for visual in visuals(viewer, mask):
         assert visual.node.transform.matrix[3, :2].tolist() == [0.5, 0.5], "it lies where the layer lies"
+    assert not {"scale", "affine", "data", "set_data"} & {*heard}, "nobody hears of a change of the mask"
     mask.mode = "paint"
     mask.paint((1, 4, 4), 1)
     assert mask.data[1, 4, 4] == 1

@@ -71,9 +71,12 @@ class CaseController:
         return self._state.corrections
 
     def on_screen(self) -> tuple[CaseCorrections, int] | None:
-        """Return the session and the slice that the viewer shows; None where there is none."""
-        number = None if self.session is None else self.session.case.on_screen(self._viewer)
-        return None if self.session is None or number is None else (self.session, number)
+        """Return the session and the slice that the viewer shows; None where there is none, or its layers have gone."""
+        session = self.session
+        if session is None or not session.case.is_in(self._viewer):
+            return None
+        number = session.case.on_screen(self._viewer)
+        return None if number is None else (session, number)
 
     def reopen(self, event: Any = None) -> None:
         """Open soon: several changes of the layers in a row are one."""
@@ -125,7 +128,7 @@ class CaseController:
             self._case()
         except UNetTumourError as error:
             return str(error)
-        if self.session is None:  # what was in the way is no longer
+        if self.session is None or not self.session.case.is_in(self._viewer):  # what was in the way is no longer
             self.reopen()
             return "Looking at the scan: try again in a moment"
         image = self._choice.image

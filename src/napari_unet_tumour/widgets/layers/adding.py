@@ -41,7 +41,8 @@ class _Later(QObject):
     def _step(self) -> None:
         if self._mask in self._viewer.layers:
             self._overlays.pop().visible = True
-            self._mask.events.scale()  # puts the new visual where the layer lies
+            # Puts the new visual where the layer lies. An event of the layer would say that it was moved.
+            self._viewer.window._qt_viewer.canvas.layer_to_visual[self._mask]._on_matrix_change()
             if self._overlays:
                 self._timer.start()
                 return
