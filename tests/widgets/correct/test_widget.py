@@ -131,6 +131,7 @@ def test_the_whole_way(opened, correcting, scan):
     assert "context 5 replay 0" in one.status
     assert f"trained {sorted([first, second])}" in one.status
     assert "0.500 → 0.750" in one.panel.table.value
+    assert one.panel.table.native.sizeHint().width() <= 300, "it fits into a panel of 320 pixels"
     assert len(one.panel.curve.loss) == 10
     assert one.panel.pictures.pictures[0].title == f"Slice {third + 1}, kept for scoring"
     assert len(mask._undo_history) == steps, "nothing is changed before Accept"

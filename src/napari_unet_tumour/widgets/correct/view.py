@@ -225,13 +225,13 @@ def _table(tuned: FineTuneOutcome, pixel_mm: Mapping[str, float]) -> str:
     if not rows:
         return ""
     head = "".join(f"<td align=center><b>{name}</b></td>" for _, name, _ in MEASURES)
+    # The name has a line of its own: three measures fill the panel's width.
     body = "".join(
-        f"<tr><td>{escape(name)}&nbsp;</td>"
-        + "".join(f"<td align=center>&nbsp;{cell}&nbsp;</td>" for cell in cells)
-        + "</tr>"
+        f"<tr><td colspan={len(cells)}>{escape(name)}</td></tr>"
+        f"<tr>{''.join(f'<td align=center>{cell}</td>' for cell in cells)}</tr>"
         for name, cells in rows
     )
-    return f"<table width='100%'><tr><td></td>{head}</tr>{body}</table>"
+    return f"<table width='100%'><tr>{head}</tr>{body}</table>"
 
 
 def labels_to_paint(names: list[str], unsure: int) -> list[tuple[str, int]]:
