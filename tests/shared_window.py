@@ -73,6 +73,7 @@ class SharedWindow:
         viewer.scene.reset()
         viewer.canvas.reset()
         viewer.window._qt_window.hide()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # a widget lets go as it is destroyed
         calls = {name: list(getattr(viewer, name)) for name in CALLBACKS}
         assert calls == self._calls, f"a dock has left its clicks: {calls}"
         assert not viewer.keymap, "a dock has left its keys"

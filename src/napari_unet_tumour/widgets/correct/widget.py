@@ -277,6 +277,7 @@ class CorrectWidget(Panel):
         self.state.events.disconnect()
         self._network.learning.drop()
         self._network.again.cancel()
+        self._masks.stop_listening()
         self._desk.watch.flush()
 
 

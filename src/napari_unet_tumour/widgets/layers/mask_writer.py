@@ -177,6 +177,10 @@ class MaskWriter:
         drag.shown = np.where(drag.strokes, drag.base, new)
         labels.preview(mask, layout, number, None, drag.shown)
 
+    def stop_listening(self) -> None:
+        """Hear of no stroke any more, as the widget goes; touches nothing of Qt, which may be gone."""
+        self._hand.listen(False)
+
     def hide_preview(self) -> None:
         """Put back what the person had before `try_on`, with what they have drawn since."""
         self._drop_preview()

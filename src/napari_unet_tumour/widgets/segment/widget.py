@@ -386,5 +386,6 @@ class SegmentWidget(Panel):
         """Stop what the worker does for this widget, and stop listening; touches nothing of Qt, which may be gone."""
         registry_events.chosen.disconnect(self._choice.take_model, missing_ok=True)
         self._asking.cancel()
+        self._masks.stop_listening()
         if self._going is not None:
             self._going.run.cancel()
