@@ -126,14 +126,17 @@ def test_only_tls_on_the_loopback_listens():
                 assert b"HTTP" not in plain.recv(100)
 
 
-def test_jobs_run_one_at_a_time_in_order():
+def test_jobs_run_in_order_but_for_tiny_ones_that_wait_together():
     order = queue.Queue()
     sizes = [(3000, 1000), (1,), (2000, 500), (1,), (1,)]
     for n, size in enumerate(sizes):
         jobs.submit(T + "iter_echo", n, np.zeros(size), on_event=lambda event, n=n: order.put((n, event)))
     seen = [order.get(timeout=60) for _ in range(2 * len(sizes))]
     # What a job gives back travels on its own, a large result longer; the ticks tell when each was worked on.
-    assert [n for n, event in seen if isinstance(event, ProgressEvent)] == list(range(len(sizes)))
+    # dask may begin two tiny ones that wait together, 3 and 4, in either order.
+    ticks = [n for n, event in seen if isinstance(event, ProgressEvent)]
+    assert ticks[:3] == [0, 1, 2]
+    assert sorted(ticks) == list(range(len(sizes)))
     assert sorted(event.result[0] for _, event in seen if isinstance(event, Done)) == list(range(len(sizes)))
 
 

@@ -185,17 +185,7 @@ class DaskConnection:
                 priority=-self._sent,
                 retries=0,
             )
-            await self._until_known(future)
             return future, worker
-
-    async def _until_known(self, future: Any) -> None:
-        """Wait until the local scheduler knows a task: it takes up tasks side by side, so one may overtake another."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STEP_S):
-                while self._scheduler is not None and future.key not in self._scheduler.tasks:
-                    if future.status != "pending":
-                        return
-                    await asyncio.sleep(0.001)
 
     async def _outcome(self, future: Any) -> Any:
         try:
