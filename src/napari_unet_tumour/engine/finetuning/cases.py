@@ -49,11 +49,6 @@ class FineTuneSlices:
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
-    def shown(self) -> int:
-        """How many of them show any label."""
-        return int((self.truth.amax((1, 2, 3)) > 0).sum())
-
     def only(self, n: int) -> FineTuneSlices:
         """Return case `n` alone."""
         part = slice(n, n + 1)

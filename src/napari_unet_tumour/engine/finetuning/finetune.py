@@ -159,12 +159,11 @@ def _iter_learner(desk: FineTuneContext) -> Generator[Progress, None, FineTuner 
     if _only_outlines(desk):
         return None
     expert = ExpertFineTuner(net, desk.lesson)
-    for _ in expert.iter_look(lambda: desk.past(LOOKING)):
-        yield _tick(desk, 0, "looking at the slices")
+    yield from _iter_looked(desk, expert.iter_look(lambda: desk.past(LOOKING)))
     return expert
 
 
-def _iter_looked(desk: FineTuneContext, steps: Generator[Progress, None, Any]) -> Generator[Progress, None, Any]:
+def _iter_looked(desk: FineTuneContext, steps: Iterator[Any]) -> Generator[Progress, None, Any]:
     """Run a look at slices to its end, with the progress of the fine-tuning; return what it returns."""
     while True:
         try:

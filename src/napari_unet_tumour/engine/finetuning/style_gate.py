@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
-
-from napari_unet_tumour.engine.training.learner import precision_of
-from napari_unet_tumour.engine.training.validation import autocast
-
-if TYPE_CHECKING:
-    from napari_unet_tumour.engine.networks.lite_unet import LiteUNet
 
 # Steepness of a gate; squared distance below which two kinds of scans look alike; how much of a distance must be
 # more than chance; logit of a gate that is always open; fewest slices that tell what a scan looks like.
 SLOPE, FAR, LEAST_SURE, OPEN, ENOUGH = 12.0, 9.0, 0.3, 20.0, 8
-
-
-@torch.inference_mode()
-def styles_of(net: LiteUNet, images: torch.Tensor) -> torch.Tensor:
-    """Return what slices (n, C, S, S) look like to a network: (n, S) float32, standardised."""
-    assert net.corrector is not None
-    with autocast(images.device, precision_of("auto", images.device)):
-        _, style = net.features(images)
-    return net.corrector.style_of(style.float())
 
 
 def gate_for(styles: torch.Tensor, precision: torch.Tensor, threshold: float) -> tuple[torch.Tensor, torch.Tensor]:

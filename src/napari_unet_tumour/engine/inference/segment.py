@@ -200,7 +200,7 @@ def iter_segment_planes(
         Which planes of the scan these are, and what a person has corrected there; only a model that has learnt
         from corrections asks for it. Without corrections, the planes that the model has learnt from are known again.
     """
-    model = loading.load_for(model, settings, export=False) if isinstance(model, (str, bytes)) else model
+    model = _opened(model, settings)
     probability = _zeros(model, len(planes), planes.shape[2:])
     read: Read = lambda which, region: planes[(list(which), slice(None), *(region or ()))]  # noqa: E731
     asked = corrected is None or (corrected.recall and not corrected.masks)
@@ -213,6 +213,10 @@ def iter_segment_planes(
         probability[(tick.values["planes"], slice(None), *(tick.values["region"] or ()))] = tick.values["probability"]
         yield tick
     return probability
+
+
+def _opened(model: AnyModel | str | bytes, settings: SegmentSettings) -> AnyModel:
+    return loading.load_for(model, settings, export=False) if isinstance(model, (str, bytes)) else model
 
 
 def _recalled(spec: ModelSpec, planes: NDArray[Any]) -> tuple[ReviewedContext, Carried] | None:
@@ -232,7 +236,7 @@ def iter_segment_block(
 
     The model is as in `iter_segment_planes`.
     """
-    model = loading.load_for(model, settings, export=False) if isinstance(model, (str, bytes)) else model
+    model = _opened(model, settings)
     check_channels(len(raw), model.spec)
     find = predictor(model, settings)
     try:

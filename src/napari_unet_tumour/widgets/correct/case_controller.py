@@ -18,6 +18,7 @@ from napari_unet_tumour.widgets.correct.change_watcher import ChangeWatcher
 from napari_unet_tumour.widgets.correct.state import Phase
 from napari_unet_tumour.widgets.layers import image_source, label_values
 from napari_unet_tumour.widgets.layers import labels as labels_layer
+from napari_unet_tumour.widgets.layers.edits import LayerEvents
 from napari_unet_tumour.widgets.layers.scan_match import doubt
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class CaseController:
     ) -> None:  # fmt: skip
         self._viewer, self._state, self._choice, self._store, self._masks = viewer, state, choice, store, masks
         self._question, self._opened, self._closed, self._seen = question, opened, closed, seen
-        self.watch = ChangeWatcher(viewer, inbox, seen)
+        self.watch, self._images = ChangeWatcher(viewer, inbox, seen), LayerEvents(self.reopen, ("data",))
         self._background = Background(inbox.put, lambda: state.generation, state.switch)
         self._opening: CorrectionCase | None = None
         self._timer = single_shot_timer(inbox, REOPEN_MS, self.open)
@@ -108,12 +109,11 @@ class CaseController:
     def close(self, why: str, wrong: bool = True) -> None:
         """Let go of the case; what is not written yet is written."""
         self._closed(why, wrong)
-        session, self._opening = self.session, None
+        self._opening = None
         self._background.cancel()
         self._state.close()
         self.watch.follow(None)
-        for part in [] if session is None else session.case.parts:
-            part.image.events.data.disconnect(self.reopen)
+        self._images.follow([])
 
     def drop_answers(self) -> None:
         """Drop what is under way where layers of the case have gone: it is closed a moment later."""
@@ -225,8 +225,7 @@ class CaseController:
     def _on_session(self, session: CaseCorrections) -> None:
         self._opening = None
         self._state.open(session)
-        for part in session.case.parts:
-            part.image.events.data.connect(self.reopen)
+        self._images.follow(part.image for part in session.case.parts)
         self.watch.follow(session)
         self._opened(session)
         for mask in session.case.masks():

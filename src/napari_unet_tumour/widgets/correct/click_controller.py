@@ -18,6 +18,7 @@ from napari_unet_tumour.widgets.correct.click_markers import ClickMarkers
 from napari_unet_tumour.widgets.correct.click_marks import Mark, MarkKind, line
 from napari_unet_tumour.widgets.correct.click_mouse import ClickMouse, Gesture
 from napari_unet_tumour.widgets.layers import locks
+from napari_unet_tumour.widgets.layers.edits import LayerEvents
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -57,6 +58,7 @@ class ClickController:
         self._mouse = ClickMouse(viewer, self._on_gesture, self._on_drag, keys, self.stop)
         self._slices: dict[tuple[str, int, int], tuple[ClickedSlice, SliceClicks]] = {}
         self._mask: Labels | None = None
+        self._pixels, self._modes = LayerEvents(self._on_pixels, EVENTS), LayerEvents(self._on_mode, ("mode",))
         self._bound: list[Any] = []
         self._looking = self._writing = False
 
@@ -144,15 +146,9 @@ class ClickController:
 
     def _watch(self, mask: Labels | None) -> None:
         """Hear of undo and redo on a mask, and of a brush taken up."""
-        if self._mask is not None:
-            for name in EVENTS:
-                getattr(self._mask.events, name).disconnect(self._on_pixels)
-            self._mask.events.mode.disconnect(self._on_mode)
         self._mask = mask
-        if mask is not None:
-            for name in EVENTS:
-                getattr(mask.events, name).connect(self._on_pixels)
-            mask.events.mode.connect(self._on_mode)
+        for events in (self._pixels, self._modes):
+            events.follow([] if mask is None else [mask])
 
     def _on_mode(self, event: Any) -> None:
         if self._mask is not None and str(self._mask.mode) != "pan_zoom":

@@ -14,6 +14,7 @@ from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.keys import CONTOUR_KEY, HELP_KEY, RESET_KEY, bind_keys
 from napari_unet_tumour.widgets.common.main_thread import UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.common.panels import LINKED_VIEWS, open_panel
+from napari_unet_tumour.widgets.layers.edits import LayerEvents
 from napari_unet_tumour.widgets.layers.image_source import hidden_axes, images, shown_at
 from napari_unet_tumour.widgets.layers.labels import image_of
 from napari_unet_tumour.widgets.layers.world import affine_of, axes_of
@@ -53,6 +54,9 @@ class LookWidget(Panel):
         self._letters: EdgeLetters | None = None
         self._image: Image | None = None
         self._mask: Labels | None = None
+        self._window_events = LayerEvents(self._show_window, ("contrast_limits",))
+        self._place_events = LayerEvents(self._show_letters, _PLACE)
+        self._mask_events = LayerEvents(self._count_soon, ("paint", "data", "labels_update", "selected_label"))
         self._windows = ImageWindows()
         self._offered: dict[str, Window] = {}
         self._setting = False
@@ -138,23 +142,17 @@ class LookWidget(Panel):
             (one for one in found if one in (active, of_mask) and not one.rgb), visible[0] if visible else None
         )
         mask = next((one for one in self._viewer.layers if one == active and isinstance(one, Labels)), None)
-        self._swap(self._image, image, ("contrast_limits",), self._show_window)
-        self._swap(self._image, image, _PLACE, self._show_letters)
-        self._swap(self._mask, mask, ("paint", "data", "labels_update", "selected_label"), self._count_soon)
+        self._listen_to(image, mask)
         before, self._image, self._mask = self._image, image, mask
         if image != before:
             self._offer_windows()
         self._show_letters()
         self._count_soon()
 
-    @staticmethod
-    def _swap(old: Any, new: Any, names: tuple[str, ...], call: Any) -> None:
-        """Hear of a layer's events in place of another one's."""
-        for name in names:
-            if old is not None:
-                getattr(old.events, name).disconnect(call)
-            if new is not None:
-                getattr(new.events, name).connect(call)
+    def _listen_to(self, image: Image | None, mask: Labels | None) -> None:
+        """Hear of events of these layers and of no others."""
+        for events, layer in ((self._window_events, image), (self._place_events, image), (self._mask_events, mask)):
+            events.follow([] if layer is None else [layer])
 
     # ---- window and level --------------------------------------------------------------------------
 
@@ -266,9 +264,7 @@ class LookWidget(Panel):
         self._wheel.close()
         for event, call in self._events():
             event.disconnect(call)
-        self._swap(self._image, None, ("contrast_limits",), self._show_window)
-        self._swap(self._image, None, _PLACE, self._show_letters)
-        self._swap(self._mask, None, ("paint", "data", "labels_update", "selected_label"), self._count_soon)
+        self._listen_to(None, None)
         for key in self._bound:
             self._viewer.bind_key(key, None)
         if self._letters is not None:

@@ -12,9 +12,9 @@ from napari_unet_tumour.widgets.common.canvas import canvas_of
 from napari_unet_tumour.widgets.common.dock import Panel
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, UndockFilter, single_shot_timer
 from napari_unet_tumour.widgets.common.table import FigureTable
+from napari_unet_tumour.widgets.layers.edits import LayerEvents
 from napari_unet_tumour.widgets.worklist.case_layers import OpenCase
 from napari_unet_tumour.widgets.worklist.closing import ClosedLayers
-from napari_unet_tumour.widgets.worklist.mask_watch import MaskWatch
 from napari_unet_tumour.widgets.worklist.preparer import Preparer
 from napari_unet_tumour.widgets.worklist.resume import LastPlace
 from napari_unet_tumour.widgets.worklist.saving import CaseSaver
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from napari_unet_tumour.worklist import Case
 
 SAVE_MS = 2000
+# Of a mask. napari's set_data is none: it comes with every other slice, too.
+CHANGES = ("paint", "data", "labels_update")
 
 
 class WorklistWidget(Panel):
@@ -54,7 +56,7 @@ class WorklistWidget(Panel):
         self._saver: CaseSaver | None = None
         self._open: OpenCase | None = None
         self._wanted: str | None = None
-        self._watch = MaskWatch(self._soon.start)
+        self._mask_events = LayerEvents(lambda event: self._soon.start(), CHANGES)
         self._closed = ClosedLayers(viewer, self._inbox)
         self._passed_over = ""  # why the case before could not be opened
         self.order_tabs()
@@ -253,7 +255,8 @@ class WorklistWidget(Panel):
 
     def _watch_mask(self, event: Any = None) -> None:
         """Hear of changes of the case's mask, whoever has added it."""
-        self._watch.follow(None if self._open is None else self._open.mask)
+        mask = None if self._open is None else self._open.mask
+        self._mask_events.follow([] if mask is None else [mask])
 
     def _save(self, accept: bool = False) -> bool:
         """Write the open case's mask and state; the status line says what stands in the way."""
