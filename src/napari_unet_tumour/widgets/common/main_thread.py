@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -27,19 +28,30 @@ class MainThreadQueue(QObject):
     def __init__(self, owner: QWidget) -> None:
         super().__init__(owner)
         self._calls: deque[Callable[[], None]] = deque()
+        self._lock = threading.RLock()  # no thread rings while Qt deletes this object on the GUI thread
+        self._open = True
         self.rang.connect(self._turn, Qt.ConnectionType.QueuedConnection)
+        owner.destroyed.connect(self._shut)  # Qt says so before it deletes what the owner holds
 
     def put(self, call: Callable[[], None]) -> None:
         """Hand in a call from any thread; dropped when the window is gone."""
-        self._calls.append(call)
-        if len(self._calls) == 1:
-            with suppress(RuntimeError):  # the window was closed: Qt has deleted this object
-                self.rang.emit()
+        with self._lock:
+            if not self._open:
+                return
+            self._calls.append(call)
+            if len(self._calls) == 1:
+                with suppress(RuntimeError):  # Qt has deleted this object at the program's end
+                    self.rang.emit()
 
     def close(self) -> None:
         """Drop what waits, and what comes later."""
-        self._calls.clear()
+        self._shut()
         self.deleteLater()
+
+    def _shut(self) -> None:
+        with self._lock:
+            self._open = False
+            self._calls.clear()
 
     def _turn(self) -> None:
         end = time.perf_counter() + TURN_S
