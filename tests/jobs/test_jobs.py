@@ -396,7 +396,7 @@ def test_a_scheduler_with_tls_does_the_same(cluster):
 def test_other_versions_are_refused_with_both_named(cluster):
     _, address = cluster
     for name, said in (
-        ("distributed.__version__", r"The scheduler \S+ has distributed 20\S+, this side has 1999\.1"),
+        ("distributed.__version__", r"The cluster \S+ has distributed 20\S+, this side has 1999\.1"),
         ("napari_unet_tumour.version.__version__", r"The worker \S+ of \S+ has \S+ \S+, this side has 1999\.1"),
     ):
         jobs.shutdown()

@@ -264,7 +264,7 @@ async def connect(address: str, insecure: bool = False) -> DaskConnection:
         if isinstance(error, UNetTumourError):
             raise
         raise WorkerError(
-            f"The scheduler {address} does not answer ({log.in_a_line(error)}): check the address, that it runs, "
+            f"The cluster {address} does not answer ({log.in_a_line(error)}): check the address, that it runs, "
             "and the TLS settings in dask's configuration"
         ) from error
     return DaskConnection(client, address)
@@ -275,7 +275,7 @@ def _check_address(address: str, insecure: bool) -> None:
     if parts.scheme in ("tls", "wss") or insecure or _is_loopback(parts.hostname or ""):
         return
     raise WorkerError(
-        f"The scheduler address {address} is not encrypted, so scans would travel in the clear: "
+        f"The cluster address {address} is not encrypted, so scans would travel in the clear: "
         "use tls://..., or allow it on purpose with --insecure"
     )
 
@@ -292,7 +292,7 @@ async def _check_version(client: Any, address: str) -> None:
     there = (await client.scheduler.versions())["packages"].get("distributed")
     if there != distributed.__version__:  # type: ignore[attr-defined]
         raise WorkerError(
-            f"The scheduler {address} has distributed {there}, this side has {distributed.__version__}: "  # type: ignore[attr-defined]
+            f"The cluster {address} has distributed {there}, this side has {distributed.__version__}: "  # type: ignore[attr-defined]
             "install the same version on both"
         )
     here = worker_process.version()

@@ -55,7 +55,7 @@ def test_two_corrected_slices_help_the_others(lite, corrections, planes, dice_of
     assert better.spec.arguments["experts"] == 1
     assert dice_of(better, range(300, 308)) > dice_of(lite, range(300, 308)) + 0.3
     assert tuned.seconds < 20
-    assert "held out" in tuned.note
+    assert "kept for scoring" in tuned.note
     assert all(torch.equal(value, before[name]) for name, value in lite.net.state_dict().items())
 
 

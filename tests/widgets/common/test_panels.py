@@ -47,14 +47,17 @@ def test_from_an_empty_window_to_the_report(opened, qtbot):
     assert report.table.text().splitlines()[1].split("\t")[heads.index("Slice")] == "10"
 
 
+def _open(viewer):
+    return {name.partition(" (")[0] for name in viewer.window.dock_widgets if panels.PLUGIN in name}
+
+
 def test_all_panels_at_once(make_napari_viewer, instant, qtbot):
-    viewer = make_napari_viewer()
+    viewer = make_napari_viewer(show=True)
     panels.open_all()
-    assert {name.partition(" (")[0] for name in viewer.window.dock_widgets} >= {
-        panels.SEGMENT,
-        panels.CORRECT,
-        panels.REPORT,
-    }
+    assert _open(viewer) == {panels.SEGMENT}
+    qtbot.waitUntil(lambda: _open(viewer) == {panels.SEGMENT, panels.CORRECT, panels.REPORT})
+    segment = viewer.window.dock_widgets[f"{panels.SEGMENT} ({panels.PLUGIN})"]
+    qtbot.waitUntil(lambda: not segment.native.visibleRegion().isEmpty())
     for dock in viewer.window.dock_widgets.values():
         if hasattr(dock, "_panel"):
             assert not dock._panel.start_view.text.native.isHidden()

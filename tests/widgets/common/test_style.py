@@ -3,8 +3,9 @@
 import pytest
 from magicgui.widgets import Label
 from qtpy.QtGui import QColor, QPalette
+from qtpy.QtWidgets import QWidget
 
-from napari_unet_tumour.widgets.common.style import AMBER, GREEN, RED, ink, say
+from napari_unet_tumour.widgets.common.style import AMBER, GREEN, LIGHT, RED, ink, say
 
 
 @pytest.mark.parametrize("colour", [RED, AMBER, GREEN])
@@ -24,6 +25,23 @@ def test_colours_stand_out_in_either_theme(qapp, qtbot, colour, theme):
     assert line.native.styleSheet() == f"color: {ink(line.native, colour)};"
     say(line, "done")
     assert line.native.styleSheet() == ""
+
+
+def test_a_text_that_is_shown_follows_the_theme(qtbot):
+    window, line = QWidget(), Label()
+    qtbot.addWidget(window)
+    line.native.setParent(window)
+    window.setStyleSheet("QWidget { color: #f0f1f2; }")
+    window.show()
+    say(line, "check the mask", AMBER)
+    dark = line.native.palette().windowText().color()
+    window.setStyleSheet("QWidget { color: #3b3a39; }")
+    light = line.native.palette().windowText().color()
+    assert (dark, light) == (QColor(AMBER), QColor(LIGHT[AMBER]))
+    window.setStyleSheet("QWidget { color: #f0f1f2; }")
+    assert line.native.palette().windowText().color() == QColor(AMBER)
+    say(line, "done")
+    assert line.native.palette().windowText().color() == QColor("#f0f1f2")
 
 
 def luminance(colour):

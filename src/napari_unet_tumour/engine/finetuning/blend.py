@@ -40,7 +40,7 @@ def choose_blend(desk: FineTuneContext, learner: FineTuner) -> tuple[float, str]
         before = dice_at(desk, desk.model.net, desk.held_out)
         gains = [(s, dice_at(desk, learner.blended(s), desk.held_out) - before) for s in shares]
         return scoring.best_blend(gains), ""
-    alone = "no slice is held out yet (that begins with the third): only the reference guards against a worse model"
+    alone = "no slice is kept for scoring yet (from the third on): only the reference guards against a worse model"
     if isinstance(learner, ExpertFineTuner) and len(desk.lesson.cases) > 1 and desk.left() > 0:
         return _left_out(desk, learner), alone
     return cautious_blend(desk, learner), alone

@@ -215,7 +215,7 @@ class _JoinTabs(QObject):
             if isinstance(caption, QLabel):
                 caption.setText(str(self._native.property(MINE)))
             if isinstance(dock, QDockWidget) and isinstance(window, QMainWindow) and not dock.isFloating():
-                for other in window.findChildren(QDockWidget):
+                for other in window.findChildren(QDockWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
                     if other is not dock and _is_beside(other, dock, window):
                         window.tabifyDockWidget(other, dock)
                         dock.raise_()

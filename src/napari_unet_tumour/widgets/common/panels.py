@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import napari
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
 if TYPE_CHECKING:
@@ -26,10 +30,23 @@ def open_panel(viewer: napari.Viewer, name: str) -> Any:
 
 
 def open_all() -> None:
-    """Open the three panels as tabs, Segment in front."""
+    """Open the three panels as tabs, Segment in front; between two the window answers."""
     viewer = napari.current_viewer()
-    for name in (SEGMENT, CORRECT, REPORT, SEGMENT) if viewer is not None else ():
-        open_panel(viewer, name)
+    if viewer is not None:
+        _open_in_turn(viewer, [SEGMENT, CORRECT, REPORT, SEGMENT])
+
+
+def _open_in_turn(viewer: napari.Viewer, names: list[str]) -> None:
+    with suppress(RuntimeError):  # the window was closed meanwhile
+        open_panel(viewer, names[0])
+        if names[1:]:
+            QTimer.singleShot(0, partial(_open_in_turn, viewer, names[1:]))
+
+
+def import_panels() -> None:
+    """Import what opening the next panels needs (0.2 s), on any thread."""
+    for name in ("correct", "measure"):
+        import_module(f"napari_unet_tumour.widgets.{name}.widget")
 
 
 def open_sample(viewer: napari.Viewer) -> None:

@@ -41,16 +41,39 @@ def thin(bar: Any) -> None:
 
 def ink(widget: QWidget, colour: str) -> str:
     """Return a colour of text as it is read well in a widget's theme."""
-    text = widget.palette().windowText().color()
+    around = widget.parentWidget() or widget  # the widget's own text may have a colour already
+    text = around.palette().windowText().color()
     return colour if text.lightness() > MIDDLE else LIGHT[colour]
 
 
 def say(line: Any, text: str, colour: str = "") -> None:
     """Show text in a magicgui label, e.g. an error in `RED`; else in the colour of the theme."""
     line.value = text
-    style = f"color: {ink(line.native, colour)};" if colour else ""
-    if line.native.styleSheet() != style:  # a new style is costly even when it is the same
-        line.native.setStyleSheet(style)
+    native = line.native
+    inked = native.findChild(_Inked) or _Inked(native)
+    inked.dye(colour)
+
+
+class _Inked(QObject):
+    """The colour of a label's text, which follows the theme."""
+
+    def __init__(self, native: QWidget) -> None:
+        super().__init__(native)
+        self._native, self._colour = native, ""
+        native.installEventFilter(self)
+
+    def dye(self, colour: str) -> None:
+        """Show the text in a colour from now on; "" is that of the theme."""
+        self._colour = colour
+        style = f"color: {ink(self._native, colour)};" if colour else ""
+        if self._native.styleSheet() != style:  # a new style is costly even when it is the same
+            self._native.setStyleSheet(style)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Look at the theme again when it changes."""
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            self.dye(self._colour)
+        return False
 
 
 class StatusLine:

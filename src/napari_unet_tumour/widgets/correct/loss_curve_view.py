@@ -50,6 +50,11 @@ class LossCurve(QWidget):
             self.score.append((seconds, score))
         self.update()
 
+    def end(self) -> None:
+        """Let what was learnt fill the picture, where the time was not used up."""
+        self.budget = max((at for at, _ in (*self.loss, *self.score)), default=self.budget)
+        self.update()
+
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Draw the curves."""
         painter = QPainter(self)
@@ -92,5 +97,5 @@ class LossCurve(QWidget):
         wide = painter.fontMetrics().horizontalAdvance(score)
         painter.drawText(QPointF((self.width() - wide) / 2, base), score)
         painter.setPen(text)
-        end = f"{self.budget:g} s"
+        end = f"{self.budget:.2g} s" if self.budget < 10 else f"{self.budget:.0f} s"
         painter.drawText(QPointF(self.width() - painter.fontMetrics().horizontalAdvance(end) - 2, base), end)

@@ -202,6 +202,8 @@ class CorrectView(StatusLine):
 
     def _show_result(self, result: FineTuneResult | None) -> None:
         """Show the figures and pictures before and after, with Accept and Reject; None takes them away."""
+        if result is not None:
+            self.curve.end()
         self.pictures.fill([] if result is None else result.pictures)
         self.table.value = "" if result is None else _table(result.tuned, result.pixel_mm)
         self.deciding.visible = result is not None

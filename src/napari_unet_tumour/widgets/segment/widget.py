@@ -73,7 +73,7 @@ class SegmentWidget(Panel):
         self._pace = RefreshThrottle()
         self._bound = False
         self._saver = single_shot_timer(self._inbox, REMEMBER_MS, self._choice.remember)
-        threading.Thread(target=labels.prepare, daemon=True).start()
+        threading.Thread(target=_prepare, daemon=True).start()
         self.order_tabs()
         self._listen()
         self._prepare_model()
@@ -389,3 +389,9 @@ class SegmentWidget(Panel):
         self._masks.stop_listening()
         if self._going is not None:
             self._going.run.cancel()
+
+
+def _prepare() -> None:
+    """Import, on a thread, what a first mask and the next panels need."""
+    labels.prepare()
+    panels.import_panels()
