@@ -271,6 +271,17 @@ def test_closing_the_widget_stops_the_run_and_opening_it_again_works(opened, sca
     assert len(one.viewer.layers) == 2
 
 
+def test_closing_the_widget_with_a_threshold_on_trial_leaves_the_mask_as_it_was(opened, scan):
+    one = opened(lambda viewer: viewer.add_image(scan(6, 64, 64), contrast_limits=(0, 255)))
+    mask = one.run()
+    was = mask.data.copy()
+    one.panel.form["threshold"].value = 0.95
+    assert not np.array_equal(mask.data, was), "the slice on screen shows it"
+    one.close()
+    one.qtbot.wait(300)
+    assert np.array_equal(mask.data, was)
+
+
 def test_closing_the_window_stops_the_run(opened, scan):
     one = opened(lambda viewer: viewer.add_image(slow(scan(40, 64, 64)), contrast_limits=(0, 255)))
     one.click(one.panel.run)

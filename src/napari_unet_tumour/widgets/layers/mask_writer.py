@@ -160,7 +160,7 @@ class MaskWriter:
         return drawn_pixels.reviewed_planes(mask, prediction.layout) | prediction.unwritten
 
     def show_preview(self, mask: Labels, layout: SliceLayout, number: int, new: NDArray[np.uint8]) -> None:
-        """Show another mask (H, W) of a plane outside the undo history, until `take_off`; strokes stay on top."""
+        """Show another mask (H, W) of a plane outside the undo history, until `hide_preview`; strokes stay on top."""
         if not self._fits(mask, layout) or drawn_pixels.reviewed_pixels(mask, layout, number) is not None:
             return
         if self._hand.draws_on(mask):
@@ -182,7 +182,7 @@ class MaskWriter:
         self._hand.listen(False)
 
     def hide_preview(self) -> None:
-        """Put back what the person had before `try_on`, with what they have drawn since."""
+        """Put back what the person had before the preview, with what they have drawn since."""
         self._drop_preview()
 
     def committed_pixels(self, mask: Labels, layout: SliceLayout, number: int) -> NDArray[np.uint8] | None:

@@ -371,6 +371,7 @@ class SegmentWidget(Panel):
         """Let go of the viewer; a run that is under way stops, its finished slices stay."""
         self.cancel("Stopped")
         self._choice.remember()
+        self._masks.hide_preview()  # a threshold that no other slice follows any more
         self._drop_jobs()
         layers = self._viewer.layers
         for event in list_events(self._viewer):
