@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
 from napari_unet_tumour.errors import DeviceError
 from napari_unet_tumour.runtime.processor import threads
@@ -47,6 +46,8 @@ class Session:
     """
 
     def __init__(self, graph: Graph, weights: Mapping[str, NDArray[Any]]) -> None:
+        import onnxruntime  # 50 ms, which the opening of a panel has no need to wait for
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4

@@ -67,7 +67,8 @@ def add_mask(
     mask = own_mask(viewer, image)
     if mask is not None and mask.data.shape == layout.mask_shape:
         for name, value in place.items():
-            setattr(mask, name, value)
+            if not _same(getattr(mask, name), value):  # to move a layer takes napari 10 ms a time, the same place too
+                setattr(mask, name, value)
         return mask
     if mask is not None:
         amend(mask, layer="")  # the image has another shape now: its old mask is the person's to keep or remove
@@ -200,6 +201,10 @@ def _place(image: Image, layout: SliceLayout) -> dict[str, Any]:
         inner, outer = image._transforms["data2physical"].set_slice(kept), image.affine.set_slice(kept)
         own = {name: getattr(inner, name) for name in ("scale", "translate", "rotate", "shear")} | {"affine": outer}
     return own | {name: tuple(getattr(image, name)[axis] for axis in kept) for name in ("units", "axis_labels")}
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other if isinstance(one, tuple) else np.array_equal(np.asarray(one), np.asarray(other)))
 
 
 def pixels(mask: Labels, layout: SliceLayout, plane: int, region: Region | None = None) -> NDArray[Any]:
