@@ -19,6 +19,7 @@ from napari_unet_tumour.look import grey_window
 from napari_unet_tumour.scans import dicom, geometry
 from napari_unet_tumour.scans.dicom import rtstruct
 from napari_unet_tumour.scans.float_labels import whole_labels
+from napari_unet_tumour.widgets.common.preload import import_panels_beside
 from napari_unet_tumour.widgets.layers import geometry as layer_geometry
 from napari_unet_tumour.widgets.layers.labels import without_unsure
 
@@ -52,6 +53,7 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple] | list[Nothing]:
     ScanError
         One line that names the file and says what to do.
     """
+    import_panels_beside()
     paths = [Path(path)] if isinstance(path, (str, Path)) else [Path(one) for one in path]
     found = [scan for one in _together(paths) for scan in _scans_of(one)]
     for scan in found:
@@ -151,6 +153,7 @@ def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 def open_sample() -> list[LayerTuple]:
     """Return the procedural head with two lesions."""
+    import_panels_beside()
     from napari_unet_tumour.phantom import phantom
 
     return [layer_of(phantom()[0])]
@@ -158,6 +161,7 @@ def open_sample() -> list[LayerTuple]:
 
 def open_sample_with_truth() -> list[LayerTuple]:
     """Return the procedural head and, above it, where its lesions are."""
+    import_panels_beside()
     from napari_unet_tumour.phantom import phantom
 
     head, truth = phantom()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import napari
@@ -41,12 +40,6 @@ def _open_in_turn(viewer: napari.Viewer, names: list[str]) -> None:
         open_panel(viewer, names[0])
         if names[1:]:
             QTimer.singleShot(0, partial(_open_in_turn, viewer, names[1:]))
-
-
-def import_panels() -> None:
-    """Import what opening the next panels needs (0.2 s), on any thread."""
-    for name in ("correct", "measure"):
-        import_module(f"napari_unet_tumour.widgets.{name}.widget")
 
 
 def open_sample(viewer: napari.Viewer) -> None:

@@ -23,6 +23,7 @@ from napari_unet_tumour.widgets.common.main_thread import (
     ask_for_model,
     single_shot_timer,
 )
+from napari_unet_tumour.widgets.common.preload import import_panels
 from napari_unet_tumour.widgets.common.settings_form import registry_events
 from napari_unet_tumour.widgets.layers import drawn_pixels, image_source, label_values, labels
 from napari_unet_tumour.widgets.layers.edits import list_events
@@ -395,4 +396,4 @@ class SegmentWidget(Panel):
 def _prepare() -> None:
     """Import, on a thread, what a first mask and the next panels need."""
     labels.prepare()
-    panels.import_panels()
+    import_panels()
