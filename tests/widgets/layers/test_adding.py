@@ -1,6 +1,7 @@
 """A mask layer comes on screen in steps: what napari draws over it while a person draws follows a moment later."""
 
 import numpy as np
+from napari.components import ViewerModel
 
 from napari_unet_tumour.base.slicing import layout_of
 from napari_unet_tumour.widgets.layers import labels
@@ -42,3 +43,20 @@ def test_a_layer_that_goes_at_once_leaves_nothing(opened):
     viewer.layers.remove(mask)
     one.qtbot.wait(200)
     assert not any(mask._overlays[name].visible for name in LATER)
+
+
+def test_a_mask_that_lies_on_its_image_is_not_placed_again():
+    viewer, array = ViewerModel(), np.zeros((4, 20, 20), np.float32)
+    image = viewer.add_image(array, scale=(5, 1, 1), affine=np.diag([1, 1, 2, 1.0]), units=("mm",) * 3)
+    layout = layout_of(array.shape)
+    mask = labels.add_mask(viewer, image, layout, ["background", "tumour"])
+    labels.describe(mask, image)
+    moved = []
+    for name in ("scale", "translate", "affine", "units"):
+        getattr(mask.events, name).connect(lambda event, name=name: moved.append(name))
+    assert labels.add_mask(viewer, image, layout, ["background", "tumour"]) is mask
+    assert moved == []
+    image.translate = (0, 3, 4)
+    labels.add_mask(viewer, image, layout, ["background", "tumour"])
+    assert moved == ["translate"]
+    np.testing.assert_array_equal(mask.translate, image.translate)
