@@ -50,11 +50,11 @@ def say(line: Any, text: str, colour: str = "") -> None:
     """Show text in a magicgui label, e.g. an error in `RED`; else in the colour of the theme."""
     line.value = text
     native = line.native
-    inked = native.findChild(_Inked) or _Inked(native)
-    inked.dye(colour)
+    themed = native.findChild(_ThemedText) or _ThemedText(native)
+    themed.show_in(colour)
 
 
-class _Inked(QObject):
+class _ThemedText(QObject):
     """The colour of a label's text, which follows the theme."""
 
     def __init__(self, native: QWidget) -> None:
@@ -62,7 +62,7 @@ class _Inked(QObject):
         self._native, self._colour = native, ""
         native.installEventFilter(self)
 
-    def dye(self, colour: str) -> None:
+    def show_in(self, colour: str) -> None:
         """Show the text in a colour from now on; "" is that of the theme."""
         self._colour = colour
         style = f"color: {ink(self._native, colour)};" if colour else ""
@@ -72,7 +72,7 @@ class _Inked(QObject):
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Look at the theme again when it changes."""
         if event is not None and event.type() == QEvent.Type.StyleChange:
-            self.dye(self._colour)
+            self.show_in(self._colour)
         return False
 
 
