@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.lazy import computed
 from napari_unet_tumour.errors import ScanError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class SliceLayout:
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         taken = np.empty((len(planes), self.channels, *shape), dtype)
         for i, n in enumerate(planes):
-            taken[i] = self._channels_first(np.asarray(array[self._array_index(n, region)]))
+            taken[i] = self._channels_first(computed(array[self._array_index(n, region)]))
         return taken
 
     def to_array_order(self, plane: NDArray[Any]) -> NDArray[Any]:
@@ -105,7 +106,7 @@ class SliceLayout:
 
     def read_plane_region(self, mask: Any, n: int, region: Region | None = None) -> NDArray[Any]:
         """Read plane `n` (H, W), or a region of it, from a mask of `mask_shape`."""
-        return self.to_array_order(np.asarray(mask[self.index(n, region)]))
+        return self.to_array_order(computed(mask[self.index(n, region)]))
 
     def _array_index(self, n: int, region: Region | None = None) -> Index:
         if not 0 <= n < self.planes:

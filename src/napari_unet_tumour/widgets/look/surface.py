@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.lazy import computed
 from napari_unet_tumour.look.mesh import Mesh, box_of
 from napari_unet_tumour.widgets.common.background import Background
 from napari_unet_tumour.widgets.common.main_thread import MainThreadQueue, single_shot_timer
@@ -192,7 +193,7 @@ def _mesh(data: NDArray[Any], linear: NDArray[np.float64], unsure: int | None, t
     if box is None:
         return None
     start = [part.start for part in box]
-    found: Mesh | None = task.ask(TASK, np.array(data[box]), start, data.shape, linear, unsure)
+    found: Mesh | None = task.ask(TASK, np.array(computed(data[box])), start, data.shape, linear, unsure)
     return found
 
 

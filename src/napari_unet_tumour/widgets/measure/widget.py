@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_unet_tumour.base.lazy import computed
 from napari_unet_tumour.errors import UNetTumourError
 from napari_unet_tumour.measure import (
     check_dicom_sr,
@@ -183,7 +184,8 @@ class LesionReport(Panel):
         name, suffix = (mask if image is None else image).name, save_all.mask_suffix(image)
         self._panel.say("Saving…")
         self._saving.start(
-            lambda task: save_all.write_all(found, (np.array(data), about), folder, name, suffix), self._panel.say,
+            lambda task: save_all.write_all(found, (np.array(computed(data)), about), folder, name, suffix),
+            self._panel.say,
             lambda why: self._panel.say(why, wrong=True), wording=NOT_SAVED,
         )  # fmt: skip
 
