@@ -205,6 +205,21 @@ def test_no_damage_crashes(tmp_path, grey, at, value, suffix):
         assert min(read(path).array.shape) > 0
 
 
+def test_a_tiff_whose_pages_run_in_a_circle_is_refused(tmp_path, grey):
+    path = tmp_path / "any.tif"
+    Image.fromarray(grey).save(path)
+    data = bytearray(path.read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    end = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    assert data[end : end + 4] == bytes(4), "it has one page"
+    nothing = len(data) // 2 * 2
+    data[nothing:] = bytes(2) + first.to_bytes(4, "little")  # a page without tags, which leads back
+    data[end : end + 4] = nothing.to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ScanError, match=r"any\.tif: its pages run in a circle, the file is damaged: export it again"):
+        read(path)
+
+
 def test_png_masks_are_black_and_white_for_one_label_and_values_for_several(tmp_path, grey):
     scan = Scan(grey, "yx")
     write_mask(tmp_path / "one.png", (grey > 99).astype(np.uint8), scan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import weakref
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from tifffile import TiffFile
 
 PICTURES = (".png", ".jpg", ".jpeg")
 STACKS = (".tif", ".tiff")
@@ -119,6 +121,7 @@ def read_tiff(path: Path) -> Scan:
 
     expect(path, "TIFF")
     with decoding(path), tifffile.TiffFile(path) as file:
+        _check_chain(path, file)
         series = file.series[0]
         lazy = series.size * series.dtype.itemsize >= LAZY_FROM
         check_size(path, series.shape, series.dtype.itemsize, compressed=True, held=not lazy)
@@ -135,6 +138,22 @@ def read_tiff(path: Path) -> Scan:
         scan = _with_spacing(path, _upright(array, turn), axes, spacing)
         return replace(scan, extra={**scan.extra, "exif": turn})
     return _with_spacing(path, array, axes, spacing)
+
+
+def _check_chain(path: Path, file: TiffFile) -> None:
+    """Raise ScanError where a page of a damaged file leads back to an earlier one: tifffile would read for ever."""
+    kind, handle, seen = file.tiff, file.filehandle, set()
+    handle.seek(8 if kind.is_bigtiff else 4)
+    with suppress(struct.error):  # the chain ends in the middle: that is told where the page is read
+        while at := struct.unpack(kind.offsetformat, handle.read(kind.offsetsize))[0]:
+            if at in seen:
+                raise ScanError(f"{path.name}: its pages run in a circle, the file is damaged: export it again")
+            if at >= handle.size:
+                return
+            seen.add(at)
+            handle.seek(at)
+            tags = struct.unpack(kind.tagnoformat, handle.read(kind.tagnosize))[0]
+            handle.seek(at + kind.tagnosize + tags * kind.tagsize)
 
 
 def _with_spacing(path: Path, array: Any, axes: str, spacing: dict[str, float] | None) -> Scan:
