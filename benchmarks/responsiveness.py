@@ -273,7 +273,7 @@ def part_ours(given: argparse.Namespace) -> dict:
 
 
 def part_panels(given: argparse.Namespace) -> dict:
-    """Open a scan from its file, then the three panels one after the other, as a person does."""
+    """Open the sample, then the three panels one after the other, as a person does."""
     from napari_unet_tumour.widgets.common import panels
 
     window = Window(given)
