@@ -11,7 +11,7 @@ import numpy as np
 from napari_unet_tumour.version import __version__
 from napari_unet_tumour.widgets.layers.adding import add_in_steps
 from napari_unet_tumour.widgets.layers.image_source import KEY, hidden_axes, images, shown_at
-from napari_unet_tumour.widgets.layers.world import PLACE, pixels_of
+from napari_unet_tumour.widgets.layers.world import PLACE, alike, pixels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def add_mask(
     mask = own_mask(viewer, image)
     if mask is not None and mask.data.shape == layout.mask_shape:
         for name, value in place.items():
-            if not _same(getattr(mask, name), value):  # to move a layer takes napari 10 ms a time, the same place too
+            if not alike(getattr(mask, name), value):  # to move a layer takes napari 10 ms a time, the same place too
                 setattr(mask, name, value)
         return mask
     if mask is not None:
@@ -201,10 +201,6 @@ def _place(image: Image, layout: SliceLayout) -> dict[str, Any]:
         inner, outer = image._transforms["data2physical"].set_slice(kept), image.affine.set_slice(kept)
         own = {name: getattr(inner, name) for name in ("scale", "translate", "rotate", "shear")} | {"affine": outer}
     return own | {name: tuple(getattr(image, name)[axis] for axis in kept) for name in ("units", "axis_labels")}
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other if isinstance(one, tuple) else np.array_equal(np.asarray(one), np.asarray(other)))
 
 
 def pixels(mask: Labels, layout: SliceLayout, plane: int, region: Region | None = None) -> NDArray[Any]:

@@ -74,3 +74,11 @@ def affine_of(layer: Any, axes: str) -> tuple[NDArray[np.float64], str]:
     if any(factor is None for factor in factors):
         return matrix, "pixel"
     return np.diag([*(f or 1.0 for f in factors), 1.0]) @ matrix, "mm"
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Tell whether two values of a layer's property are equal, be they arrays, transforms or neither."""
+    one, other = (getattr(value, "affine_matrix", value) for value in (one, other))
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)

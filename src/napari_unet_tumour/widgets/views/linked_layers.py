@@ -14,7 +14,7 @@ from napari.layers import Image, Labels, Points
 from napari.utils.transforms import Affine
 
 from napari_unet_tumour.widgets.layers.points import set_points
-from napari_unet_tumour.widgets.layers.world import PLACE
+from napari_unet_tumour.widgets.layers.world import PLACE, alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -180,7 +180,7 @@ class LinkedLayer:
             value = "pan_zoom" if str(value) in STILL else str(value)
         self._copying = True
         try:
-            if not _alike(getattr(self.layer, name), value):
+            if not alike(getattr(self.layer, name), value):
                 setattr(self.layer, name, value)
         finally:
             self._copying = False
@@ -202,7 +202,7 @@ class LinkedLayer:
     def _copy_points(self, layer: Points) -> None:
         looks = {name: getattr(self.source, name) for name in OF_POINTS if name in self._names}
         shown = {name: getattr(layer, name) for name in looks}
-        if not all(_alike(one, other) for one, other in zip(shown.values(), looks.values(), strict=True)) or not (
+        if not all(alike(one, other) for one, other in zip(shown.values(), looks.values(), strict=True)) or not (
             np.array_equal(layer.data, self.source.data)
         ):
             set_points(layer, np.array(self.source.data), **looks)
@@ -226,10 +226,3 @@ def _names_of(source: Any) -> tuple[str, ...]:
     """Return the properties that a linked layer copies; napari's older versions lack some."""
     names = OF_IMAGE if isinstance(source, Image) else OF_LABELS if isinstance(source, Labels) else OF_POINTS
     return tuple(name for name in (*ALWAYS, *names) if hasattr(source.events, name))
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Tell whether two values of a property are equal, be they arrays or not."""
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        return np.array_equal(one, other)
-    return bool(one == other)
