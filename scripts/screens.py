@@ -7,18 +7,14 @@ It needs xvfb-run. The 4K screen shows everything twice as large, as desktops do
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import napari
-import numpy as np
-from napari.settings import get_settings
 
 from napari_unet_tumour import jobs
-from napari_unet_tumour.models import registry
 from napari_unet_tumour.phantom import phantom
 from napari_unet_tumour.widgets.common import panels
-from screenshots import picture, wait
+from screenshots import forget_the_person, picture, review_four, wait
 
 SCREENS = ((1024, 768, 1), (1600, 1000, 1), (3840, 2160, 2))
 THEMES = ("dark", "light")
@@ -34,8 +30,7 @@ def main(folder: Path) -> None:
 
 def on_screen(folder: Path, width: int, height: int, scale: int) -> None:
     """Segment, correct, fine-tune and measure the sample in a window as large as the screen."""
-    os.environ[registry.HOME] = tempfile.mkdtemp()  # nor models and corrections
-    get_settings(Path(tempfile.mkdtemp()) / "napari.yaml")  # no person's theme and fonts in the pictures
+    forget_the_person()
     viewer = napari.Viewer()
     viewer.window.resize(width // scale, height // scale)
 
@@ -53,12 +48,7 @@ def on_screen(folder: Path, width: int, height: int, scale: int) -> None:
     take("2 segmented")
     correct = panels.open_panel(viewer, panels.CORRECT)
     wait(lambda: correct.session is not None and correct.session.unsure.complete)
-    _, truth = phantom()
-    for number in [n for n in correct.session.order() if truth[n].any()][:4]:
-        correct.go(number)
-        correct.session.case.write(viewer, {number: truth[number].astype(np.uint8)})
-        correct._panel.tick.native.click()
-    correct._panel.next.native.click()
+    review_four(viewer, correct, phantom()[1])
     take("3 corrected")
     correct._panel.run.native.click()
     wait(lambda: correct.state.result is not None)

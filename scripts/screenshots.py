@@ -28,6 +28,7 @@ from napari_unet_tumour import jobs, scans
 from napari_unet_tumour.measure import html_report
 from napari_unet_tumour.models import registry
 from napari_unet_tumour.phantom import phantom
+from napari_unet_tumour.widgets.correct.widget import CorrectWidget
 from napari_unet_tumour.widgets.readers_writers import layer_of
 
 SIZE = (1400, 900)
@@ -36,8 +37,7 @@ LONGEST_S = 300
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ[registry.HOME] = tempfile.mkdtemp()  # nor models and corrections
-    get_settings(Path(tempfile.mkdtemp()) / "napari.yaml")  # no person's theme and fonts in the pictures
+    forget_the_person()
     viewer = opened()
     viewer.open_sample("napari-unet-tumour", "head")
     _, truth = phantom()
@@ -64,6 +64,12 @@ def main(folder: Path) -> None:
     brushed(folder)
     linked(folder)
     dates(folder)
+
+
+def forget_the_person() -> None:
+    """Keep a person's theme and fonts, models and corrections out of the pictures."""
+    os.environ[registry.HOME] = tempfile.mkdtemp()
+    get_settings(Path(tempfile.mkdtemp()) / "napari.yaml")
 
 
 def dates(folder: Path) -> None:
@@ -322,17 +328,22 @@ def correct(folder: Path, truth: np.ndarray) -> None:
     panel.segment.native.click()
     wait(lambda: not widget.running)
     wait(lambda: widget.session.unsure.complete)
-    for number in [n for n in widget.session.order() if truth[n].any()][:4]:
-        widget.go(number)
-        widget.session.case.write(viewer, {number: truth[number].astype(np.uint8)})
-        panel.tick.native.click()
-    panel.next.native.click()
+    review_four(viewer, widget, truth)
     picture(viewer, folder / "correct-before.png")
     panel.run.native.click()
     wait(lambda: widget.state.result is not None or not widget.running)
     picture(viewer, folder / "correct-after.png")
     viewer.close()
     new_class(folder, truth)
+
+
+def review_four(viewer: napari.Viewer, widget: CorrectWidget, truth: np.ndarray) -> None:
+    """Correct the four slices that Correct asks for first, mark them as reviewed, and go on to the next."""
+    for number in [n for n in widget.session.order() if truth[n].any()][:4]:
+        widget.go(number)
+        widget.session.case.write(viewer, {number: truth[number].astype(np.uint8)})
+        widget._panel.tick.native.click()
+    widget._panel.next.native.click()
 
 
 def new_class(folder: Path, truth: np.ndarray) -> None:
